@@ -1,0 +1,27 @@
+"""The 2DFS image format and its client side.
+
+Data goes one way, each module imports only from those above it:
+
+    errors      one shallow tree; every error carries a sentence a person can act on
+    digest      content addresses
+    reference   ``registry/repository:tag@digest``
+    partition   the grammar of ``TAG--x1.y1.x2.y2``
+    oci         descriptors, manifests, indexes and configs, OCI and Docker
+    field       the sparse matrix of allotments, parsed and indexed by row
+    flatten     source image + selection -> ordinary image (pure)
+    validate    re-hash an image and hold its documents against each other
+    auth        registry challenges and credentials, without I/O
+
+Everything above is pure: no sockets, no event loop, no clock. Below it live the client side:
+
+    registry    the distribution API over aiohttp
+    build       build files, layers, the content store, images
+    cli         the ``twodfs`` command
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("twodfs-proxy")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"

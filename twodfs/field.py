@@ -1,0 +1,218 @@
+"""The field: a sparse matrix whose cells, the allotments, each point to one layer blob.
+
+Its JSON ("Beyond Layers", section 4; checked against an image of the original builder)::
+
+    {"rows": [{"allotments": [{"row": 0, "col": 0, "digest": "<hex>", "diffid": "<hex>",
+                               "size": 1, "mediaType": "..."}], "allotments_size": 1}],
+     "rows_size": 1, "owner": ""}
+
+``size`` (bytes) and ``mediaType`` are ours and optional. A cell stands where its own ``row`` and ``col`` say,
+wherever in the arrays it is written; a hole is absent, or a cell with an empty digest.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from twodfs.digest import Digest, from_bare_hex
+from twodfs.errors import DigestError, FormatError, PartitionError, TooManyLayersError
+from twodfs.oci import OCI_LAYER_GZIP, Json, expect, parse_object
+from twodfs.partition import Rectangle, Selection
+
+MAX_COORDINATE = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Allotment:
+    """One cell. ``size`` is the blob's bytes, None where the builder did not record it."""
+
+    row: int
+    col: int
+    digest: Digest
+    diff_id: Digest
+    size: int | None = None
+    media_type: str = OCI_LAYER_GZIP
+
+    @classmethod
+    def from_dict(cls, raw: object) -> Allotment | None:
+        """Return the allotment in ``raw``, None for a hole.
+
+        Raises:
+            FormatError: malformed; with the path inside the cell.
+        """
+        cell = expect(raw, dict, "")
+        if not cell.get("digest"):
+            return None
+        size = cell.get("size")
+        if size is not None and expect(size, int, "size") < 0:
+            raise FormatError(f"size {size} is negative", "size")
+        return cls(
+            row=_coordinate(cell, "row"),
+            col=_coordinate(cell, "col"),
+            digest=_bare_digest(cell, "digest"),
+            diff_id=_bare_digest(cell, "diffid"),
+            size=size,
+            media_type=expect(cell.get("mediaType", OCI_LAYER_GZIP), str, "mediaType"),
+        )
+
+    def to_dict(self) -> Json:
+        """Return the cell's JSON, keys in the original's order."""
+        written: Json = {
+            "row": self.row,
+            "col": self.col,
+            "digest": self.digest.removeprefix("sha256:"),
+            "diffid": self.diff_id.removeprefix("sha256:"),
+        }
+        if self.size is not None:
+            written |= {"size": self.size, "mediaType": self.media_type}
+        return written
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    cols: list[int]
+    allotments: list[Allotment]
+
+    def between(self, first: int, last: int) -> list[Allotment]:
+        return self.allotments[bisect_left(self.cols, first) : bisect_right(self.cols, last)]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The smallest rectangle from the origin that holds every allotment."""
+
+    last_row: int
+    last_col: int
+
+    def __str__(self) -> str:
+        return f"rows 0..{self.last_row}, columns 0..{self.last_col}"
+
+
+class Field:
+    """An immutable field, indexed by row, so that a selection costs what it selects."""
+
+    __slots__ = ("_by_row", "_rows", "count", "extent", "total_bytes")
+
+    def __init__(self, allotments: Iterable[Allotment]) -> None:
+        """Index ``allotments``, in any order.
+
+        Raises:
+            FormatError: two of them stand on the same cell.
+        """
+        ordered = sorted(allotments, key=lambda one: (one.row, one.col))
+        by_row: dict[int, _Row] = {}
+        for allotment in ordered:
+            row = by_row.get(allotment.row)
+            if row is None:
+                row = by_row[allotment.row] = _Row([], [])
+            elif row.cols[-1] == allotment.col:
+                raise FormatError(f"two allotments stand on row {allotment.row}, column {allotment.col}")
+            row.cols.append(allotment.col)
+            row.allotments.append(allotment)
+        self._by_row = by_row
+        self._rows = list(by_row)
+        self.count = len(ordered)
+        self.total_bytes = sum(allotment.size or 0 for allotment in ordered)
+        self.extent = (
+            Extent(self._rows[-1], max(row.cols[-1] for row in by_row.values())) if ordered else None
+        )
+
+    @classmethod
+    def parse(cls, body: bytes) -> Field:
+        """Return the field in ``body``.
+
+        Raises:
+            FormatError: malformed; with a path like ``rows[3].allotments[0].digest``.
+        """
+        return cls(_cells(parse_object(body)))
+
+    def __iter__(self) -> Iterator[Allotment]:
+        """Yield every allotment in row-major order."""
+        for row in self._by_row.values():
+            yield from row.allotments
+
+    def select(
+        self, selection: Selection, *, limit: int | None = None, image: str = "this image"
+    ) -> list[Allotment]:
+        """Return the selected allotments in row-major order, each once.
+
+        Args:
+            selection: any union of rectangles; parts of one may reach beyond the field.
+            limit: the most allotments the caller can use.
+            image: what errors call the image the field belongs to.
+
+        Raises:
+            PartitionError: nothing is selected, or a rectangle lies outside the field altogether.
+            TooManyLayersError: more than ``limit`` are selected.
+        """
+        chosen: dict[tuple[int, int], Allotment] = {}
+        for rectangle in selection.rectangles:
+            if self._is_outside(rectangle):
+                raise self._selects_nothing(rectangle, image)
+            for allotment in self._within(rectangle):
+                chosen[allotment.row, allotment.col] = allotment
+                if limit is not None and len(chosen) > limit:
+                    raise TooManyLayersError(f"partition {selection} selects more than {limit} allotments")
+        if not chosen:
+            raise self._selects_nothing(selection, image)
+        return [chosen[cell] for cell in sorted(chosen)]
+
+    def _selects_nothing(self, selected: Selection | Rectangle, image: str) -> PartitionError:
+        size = f"has {self.extent}" if self.extent else "is empty"
+        return PartitionError(f"partition {selected} selects no allotment: the field of {image} {size}")
+
+    def _is_outside(self, rectangle: Rectangle) -> bool:
+        extent = self.extent
+        return extent is None or rectangle.x1 > extent.last_row or rectangle.y1 > extent.last_col
+
+    def _within(self, rectangle: Rectangle) -> Iterator[Allotment]:
+        rows = self._rows
+        for at in range(bisect_left(rows, rectangle.x1), bisect_right(rows, rectangle.x2)):
+            yield from self._by_row[rows[at]].between(rectangle.y1, rectangle.y2)
+
+
+def write_field(allotments: Iterable[Allotment], *, owner: str = "") -> Json:
+    """Return the field's JSON: one entry for each row that has allotments, holes left out."""
+    rows: dict[int, list[Json]] = {}
+    for allotment in sorted(allotments, key=lambda one: (one.row, one.col)):
+        rows.setdefault(allotment.row, []).append(allotment.to_dict())
+    return {
+        "rows": [{"allotments": cells, "allotments_size": len(cells)} for cells in rows.values()],
+        "rows_size": len(rows),
+        "owner": owner,
+    }
+
+
+def _cells(raw: Json) -> Iterator[Allotment]:
+    for row_at, row in enumerate(_array(raw, "rows", "rows")):
+        members = expect(row, dict, f"rows[{row_at}]")
+        for cell_at, cell in enumerate(_array(members, "allotments", f"rows[{row_at}].allotments")):
+            # No context manager here: this loop runs once for each of up to a million cells.
+            try:
+                allotment = Allotment.from_dict(cell)
+            except FormatError as error:
+                raise error.inside(f"rows[{row_at}].allotments[{cell_at}]") from None
+            if allotment is not None:
+                yield allotment
+
+
+def _array(members: Json, key: str, path: str) -> list[Any]:
+    value = members.get(key)
+    return [] if value is None else expect(value, list, path)
+
+
+def _coordinate(cell: Json, key: str) -> int:
+    value = expect(cell.get(key), int, key)
+    if not 0 <= value <= MAX_COORDINATE:
+        raise FormatError(f"{value} is outside 0..{MAX_COORDINATE}", key)
+    return value
+
+
+def _bare_digest(cell: Json, key: str) -> Digest:
+    try:
+        return from_bare_hex(expect(cell.get(key), str, key))
+    except DigestError as error:
+        raise FormatError(str(error), key) from None
