@@ -36,6 +36,10 @@ class FormatError(TwodfsError):
         return FormatError(self.problem, f"{parent}{joint}{self.path}")
 
 
+class UnsupportedTypeError(FormatError):
+    """The document is of a media type that has no field, such as Docker's schema 1."""
+
+
 @contextmanager
 def within(parent: str) -> Iterator[None]:
     """Put ``parent`` in front of the path of every ``FormatError`` raised in the block."""
@@ -57,9 +61,58 @@ class PartitionError(TwodfsError):
     """The selection of a partition tag cannot be honoured; the client's to mend."""
 
 
+class NothingSelectedError(PartitionError):
+    """No allotment lies in the selection; the field's extent is in the message."""
+
+
 class TooManyLayersError(PartitionError):
     """The partition would be an image that container runtimes cannot unpack."""
 
 
 class ValidationError(TwodfsError):
     """The documents of an image contradict each other."""
+
+
+class AuthError(TwodfsError):
+    """A registry's challenge cannot be met: no credentials, or they were refused."""
+
+
+class RegistryError(TwodfsError):
+    """A registry refused a request, or gave no answer.
+
+    Attributes:
+        method: of the request.
+        url: of the request, without user and query, so that it can be shown.
+        status: of the answer; None when none came.
+        code: of the answer's first OCI error, as ``MANIFEST_UNKNOWN``; empty when it has none.
+        temporary: whether the same request may succeed later.
+        retry_after: seconds the registry asked to wait; None when it did not say.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        method: str,
+        url: str,
+        status: int | None = None,
+        code: str = "",
+        temporary: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.status = status
+        self.code = code
+        self.temporary = temporary
+        self.retry_after = retry_after
+        answer = " ".join(str(part) for part in (status, code) if part)
+        super().__init__(f"{method} {url}: {answer + ': ' if answer else ''}{problem}")
+
+
+class RecipeError(TwodfsError):
+    """A build file cannot be honoured; its author's to mend."""
+
+
+class BuildError(TwodfsError):
+    """An image cannot be built, stored or pushed as asked."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twodfs.digest import Digest, from_bare_hex
-from twodfs.errors import DigestError, FormatError, PartitionError, TooManyLayersError
+from twodfs.errors import DigestError, FormatError, NothingSelectedError, TooManyLayersError
 from twodfs.oci import OCI_LAYER_GZIP, Json, expect, parse_object
 from twodfs.partition import Rectangle, Selection
 
@@ -145,11 +145,13 @@ class Field:
             image: what errors call the image the field belongs to.
 
         Raises:
-            PartitionError: nothing is selected, or a rectangle lies outside the field altogether.
+            PartitionError: a rectangle is inverted.
+            NothingSelectedError: nothing is selected, or a rectangle lies outside the field altogether.
             TooManyLayersError: more than ``limit`` are selected.
         """
         chosen: dict[tuple[int, int], Allotment] = {}
         for rectangle in selection.rectangles:
+            rectangle.check()
             if self._is_outside(rectangle):
                 raise self._selects_nothing(rectangle, image)
             for allotment in self._within(rectangle):
@@ -160,9 +162,9 @@ class Field:
             raise self._selects_nothing(selection, image)
         return [chosen[cell] for cell in sorted(chosen)]
 
-    def _selects_nothing(self, selected: Selection | Rectangle, image: str) -> PartitionError:
+    def _selects_nothing(self, selected: Selection | Rectangle, image: str) -> NothingSelectedError:
         size = f"has {self.extent}" if self.extent else "is empty"
-        return PartitionError(f"partition {selected} selects no allotment: the field of {image} {size}")
+        return NothingSelectedError(f"partition {selected} selects no allotment: the field of {image} {size}")
 
     def _is_outside(self, rectangle: Rectangle) -> bool:
         extent = self.extent

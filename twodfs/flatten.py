@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from twodfs.digest import Digest
-from twodfs.errors import FormatError, PartitionError, TooManyLayersError, within
+from twodfs.errors import FormatError, NothingSelectedError, TooManyLayersError, UnsupportedTypeError, within
 from twodfs.field import Allotment, Field
 from twodfs.oci import Document, ImageConfig, Index, Json, Manifest, parse_manifest
 from twodfs.partition import Selection
@@ -110,10 +110,13 @@ def cut(
         The partition; None when no image in the source has a field.
 
     Raises:
-        PartitionError: nothing is selected, or too many layers.
+        PartitionError: a rectangle is inverted, nothing is selected, or too many layers.
         FormatError: a document of the source is malformed; with the path.
     """
-    top = parse_manifest(source.body, source.media_type)
+    try:
+        top = parse_manifest(source.body, source.media_type)
+    except UnsupportedTypeError:
+        return None
     if isinstance(top, Index):
         wanted = {at: Need(Kind.MANIFEST, one.digest, one.size) for at, one in top.image_entries()}
         answers = (yield _batch(wanted.values())) if wanted else {}
@@ -201,7 +204,7 @@ def _select(
 ) -> dict[int, list[Allotment]]:
     """Return the selected allotments of each image in which something is selected."""
     chosen: dict[int, list[Allotment]] = {}
-    nothing: PartitionError | None = None
+    nothing: NothingSelectedError | None = None
     for at, one in fielded.items():
         base_layers = len(one.manifest.layers) - 1
         try:
@@ -212,7 +215,7 @@ def _select(
                 f"base and more than {max_layers - base_layers} allotments; container runtimes cannot "
                 f"unpack that many, select fewer"
             ) from None
-        except PartitionError as error:
+        except NothingSelectedError as error:
             nothing = error
     if nothing and not chosen:
         raise nothing

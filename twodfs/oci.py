@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from twodfs.digest import Digest, digest_of, parse_digest
-from twodfs.errors import DigestError, FormatError, within
+from twodfs.errors import DigestError, FormatError, UnsupportedTypeError, within
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -203,7 +203,9 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest | Index:
         with within("config"):
             config = Descriptor.from_dict(raw.get("config"))
         return Manifest(own_type, config, _descriptors(_list(raw, "layers"), "layers"), raw)
-    raise FormatError(f"media type {str(own_type)[:140]!r} is neither an image manifest nor an index")
+    raise UnsupportedTypeError(
+        f"media type {str(own_type)[:140]!r} is neither an image manifest nor an index"
+    )
 
 
 def parse_object(body: bytes) -> Json:

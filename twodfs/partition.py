@@ -43,26 +43,25 @@ class Rectangle:
 
     @classmethod
     def parse(cls, text: str) -> Rectangle:
-        """Return the rectangle that ``text`` (``x1.y1.x2.y2``) writes.
+        """Return the rectangle that ``text`` (``x1.y1.x2.y2``) writes; it may be inverted."""
+        return cls(*(int(number) for number in text.split(".")))
 
-        Raises:
-            PartitionError: an end lies before its start.
-        """
-        x1, y1, x2, y2 = (int(number) for number in text.split("."))
-        for axis, first, last in (("rows", x1, x2), ("columns", y1, y2)):
+    def check(self) -> None:
+        """Raise ``PartitionError`` when an end lies before its start."""
+        for axis, first, last in (("rows", self.x1, self.x2), ("columns", self.y1, self.y2)):
             if first > last:
                 raise PartitionError(
-                    f"partition {text} is inverted: {axis} {first}..{last} end before they begin; "
+                    f"partition {self} is inverted: {axis} {first}..{last} end before they begin; "
                     f"write it as first-row.first-column.last-row.last-column"
                 )
-        return cls(x1, y1, x2, y2)
 
     def __str__(self) -> str:
         return f"{self.x1}.{self.y1}.{self.x2}.{self.y2}"
 
     def covers(self, other: Rectangle) -> bool:
-        """Say whether every cell of ``other`` lies in this rectangle."""
-        return self.x1 <= other.x1 and other.x2 <= self.x2 and self.y1 <= other.y1 and other.y2 <= self.y2
+        """Say whether every cell of ``other`` lies in this rectangle; an inverted one has none to cover."""
+        rows = self.x1 <= other.x1 <= other.x2 <= self.x2
+        return rows and self.y1 <= other.y1 <= other.y2 <= self.y2
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ class Selection:
         """Return the selection written ``x1.y1.x2.y2`` or chained with ``--``.
 
         Raises:
-            PartitionError: the text has another form, or a rectangle is inverted.
+            PartitionError: the text has another form.
         """
         if not _SELECTION.fullmatch(text):
             raise PartitionError(f"{text[:140]!r} is no selection; expected x1.y1.x2.y2, chained with --")
@@ -107,11 +106,7 @@ class PartitionTag:
     chain: tuple[str, ...]
 
     def selection(self) -> Selection:
-        """Return what the chain selects.
-
-        Raises:
-            PartitionError: a rectangle is inverted.
-        """
+        """Return what the chain selects. Inverted rectangles are kept: only a field makes them a mistake."""
         return Selection.of(*(Rectangle.parse(link) for link in self.chain))
 
     def __str__(self) -> str:

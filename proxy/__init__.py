@@ -1,0 +1,23 @@
+"""The 2DFS partition proxy: a reverse proxy that cuts partitions in front of any stock registry.
+
+A request travels down this list; a module imports only from those above it::
+
+    config       what can be set, and where a bad value came from
+    logs         structured lines with a request id
+    server       everything that touches aiohttp's insides: error replies, responses, request bodies
+    route        method + target -> typed request
+    identity     who asks: the credentials that go upstream, and a keyed hash of them
+    flight       identical concurrent work is done once
+    records      what is remembered, and how it is sealed against rot
+    store        memory in front of Redis
+    upstream     the one door to the registry: streamed answers and bounded ones
+    source       base tag -> digest: freshness and permission in one question
+    synthesis    source + selection -> partition, made once and stored before it is answered
+    relay        everything else, byte for byte
+    handlers     typed request -> answer
+    admin        health on a listener of its own
+    app          wiring and lifetimes
+    __main__     the command
+
+The rules that hold everywhere are in ``docs/design.md``.
+"""

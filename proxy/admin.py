@@ -1,0 +1,75 @@
+"""Health, on a listener of its own.
+
+``/healthz``: the event loop turns. ``/readyz``: requests are welcome: the proxy is not shutting down and the
+registry answers. Redis is reported but never makes the proxy unready: pulls go on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import orjson
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.identity import Identity
+from proxy.store.redis import RedisStore
+from proxy.upstream import Upstream, UpstreamError
+
+_TIMEOUT: Final = 2.0
+_REMEMBERED: Final = 1.0
+"""Seconds: probes of many kinds must not become load on the registry."""
+_ANONYMOUS: Final = Identity.of(CIMultiDict())
+
+
+class Health:
+    """What the two endpoints answer."""
+
+    def __init__(self, upstream: Upstream, redis: RedisStore | None) -> None:
+        self._upstream = upstream
+        self._redis = redis
+        self._problem: str | None = None
+        self._asked_at = -_REMEMBERED
+        self._asking = asyncio.Lock()
+        self.is_stopping = False
+
+    def application(self) -> web.Application:
+        """Return the application of the admin listener."""
+        application = web.Application()
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/readyz", self._readyz)
+        return application
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _json(200, {"status": "ok"})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        problem = "the proxy is shutting down" if self.is_stopping else await self._upstream_problem()
+        redis = "off" if self._redis is None else ("ok" if self._redis.is_available else "unavailable")
+        document = {"status": "unready" if problem else "ready", "upstream": problem or "ok", "redis": redis}
+        return _json(503 if problem else 200, document)
+
+    async def _upstream_problem(self) -> str | None:
+        async with self._asking:
+            if time.monotonic() - self._asked_at >= _REMEMBERED:
+                self._problem = await self._ask_upstream()
+                self._asked_at = time.monotonic()
+        return self._problem
+
+    async def _ask_upstream(self) -> str | None:
+        """Any answer will do, 401 too: it is a registry that wants credentials."""
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                reply = await self._upstream.head("/v2/", _ANONYMOUS, "*/*")
+        except TimeoutError:
+            return f"the registry at {self._upstream.url} does not answer within {_TIMEOUT:g} s"
+        except UpstreamError as error:
+            return str(error)
+        is_failing = reply.status >= web.HTTPInternalServerError.status_code
+        return f"the registry answers {reply.status}" if is_failing else None
+
+
+def _json(status: int, document: dict[str, str]) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")

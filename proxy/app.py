@@ -1,0 +1,110 @@
+"""Wiring and lifetimes: what is opened in which order, and closed in the reverse one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from proxy.admin import Health
+from proxy.config import Address, Config
+from proxy.content import Contents
+from proxy.handlers import Handlers
+from proxy.headers import Origins
+from proxy.logs import get_logger
+from proxy.relay import Relay
+from proxy.server import Listener
+from proxy.source import Sources
+from proxy.store.memory import MemoryStore
+from proxy.store.redis import RedisStore
+from proxy.store.tiered import TieredStore
+from proxy.synthesis import Partitions
+from proxy.upstream import Upstream
+
+
+class StartError(Exception):
+    """The proxy cannot start; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A proxy that takes requests. Addresses have the ports that were really bound."""
+
+    listen: Address
+    admin: Address | None
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Running]:
+    """Run a proxy for the time of the context.
+
+    On the way out it first stops to accept, lets running requests finish for ``shutdown_grace`` seconds, and
+    then closes the registry's and Redis' connections.
+
+    Raises:
+        StartError: a listener cannot be bound.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        redis = None
+        if config.cache.redis_url.get_secret_value():
+            redis = await stack.enter_async_context(RedisStore.connect(config.cache))
+        upstream = await stack.enter_async_context(Upstream.connect(config.upstream))
+        health = Health(upstream, redis)
+        admin = None
+        if config.admin is not None:
+            admin_runner = web.AppRunner(health.application(), access_log=None)
+            admin = await _serve(stack, admin_runner, config.admin, "admin")
+        handlers = _handlers(config, upstream, TieredStore(MemoryStore(config.cache.memory), redis))
+        listener = Listener(handlers, keepalive_timeout=config.client.keepalive_timeout)
+        runner = web.ServerRunner(listener, shutdown_timeout=config.shutdown_grace)
+        listen = await _serve(stack, runner, config.listen, "public")
+        try:
+            yield Running(listen, admin)
+        finally:
+            health.is_stopping = True
+
+
+async def run(config: Config) -> None:
+    """Run a proxy until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config):
+        await stop.wait()
+        get_logger().info("stopping", grace_seconds=config.shutdown_grace)
+    get_logger().info("stopped")
+
+
+def _handlers(config: Config, upstream: Upstream, store: TieredStore) -> Handlers:
+    origins = Origins(config.upstream.url, config.public_url)
+    relay = Relay(
+        upstream,
+        origins,
+        client_timeout=config.client.idle_timeout,
+        upstream_timeout=config.upstream.read_timeout,
+    )
+    sources = Sources(upstream, tag_ttl=config.cache.tag_ttl)
+    contents = Contents(upstream, store, max_field=config.partition.max_field)
+    partitions = Partitions(contents, sources, store, max_layers=config.partition.max_layers)
+    return Handlers(relay, sources, partitions, origins)
+
+
+async def _serve(
+    stack: contextlib.AsyncExitStack, runner: web.BaseRunner, address: Address, name: str
+) -> Address:
+    """Bind ``address`` for the time of ``stack`` and return it with its real port."""
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise StartError(f"cannot listen on {address} ({name}): {problem}") from None
+    bound = Address(address.host, runner.addresses[0][1])
+    get_logger().info("listening", listener=name, address=str(bound))
+    return bound

@@ -1,0 +1,208 @@
+"""Typed request -> answer."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from proxy.headers import Origins
+from proxy.identity import Identity
+from proxy.logs import bind_request_id, get_logger
+from proxy.records import Recipe
+from proxy.relay import Relay
+from proxy.route import ContentPull, ManifestWrite, Other, PartitionPull, Request, route
+from proxy.server import JSON, WholeResponse, oci_errors, whole
+from proxy.source import ALL_TYPES, Sources, accepts_indexes
+from proxy.synthesis import Partitions
+from proxy.upstream import RefusedError, Reply, UpstreamError
+from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
+from twodfs.oci import Document
+
+_REQUEST_ID: Final = "X-Request-Id"
+_NOT_FOUND: Final = 404
+_OUR_FAULT: Final = 500
+_BLOB_TYPE: Final = "application/octet-stream"
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+class Handlers:
+    """Answers every request that reaches the public listener."""
+
+    def __init__(self, relay: Relay, sources: Sources, partitions: Partitions, origins: Origins) -> None:
+        self._relay = relay
+        self._sources = sources
+        self._partitions = partitions
+        self._origins = origins
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer ``request`` and log one line about it."""
+        started = time.perf_counter()
+        request_id = bind_request_id(request.headers.get(_REQUEST_ID))
+        kind = "Invalid"
+        try:
+            routed = route(request.method, request.raw_path)
+            kind = type(routed).__name__
+            response = await self._answer(request, routed)
+        except Exception as error:  # noqa: BLE001 - the last line of defence: an error document, never a traceback
+            response = _explain(error, self._origins, request)
+            response.headers[_REQUEST_ID] = request_id
+        get_logger().info(
+            "request",
+            kind=kind,
+            method=request.method,
+            path=request.path,
+            status=response.status,
+            milliseconds=round(1000 * (time.perf_counter() - started), 3),
+            remote=request.remote,
+        )
+        return response
+
+    async def _answer(self, request: web.BaseRequest, routed: Request) -> web.StreamResponse:
+        match routed:
+            case PartitionPull():
+                return await self._pull_partition(request, routed)
+            case ContentPull():
+                return await self._pull_content(request, routed)
+            case ManifestWrite(repository):
+                self._sources.forget(repository)
+                try:
+                    return await self._relay.forward(request)
+                finally:
+                    self._sources.forget(repository)
+            case Other():
+                return await self._relay.forward(request)
+
+    async def _pull_partition(self, request: web.BaseRequest, pull: PartitionPull) -> web.StreamResponse:
+        identity = Identity.of(request.headers)
+        accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ()))
+        for reading in pull.readings:
+            source = await self._sources.resolve(pull.repository, reading.base, identity, accept)
+            if source is None:
+                continue
+            made = await self._partitions.get(source, Recipe(source.digest, reading.selection()), identity)
+            if made is not None:
+                return _manifest(made.top, request)
+        return await self._pull_look_alike(request, pull, identity, accept)
+
+    async def _pull_look_alike(
+        self, request: web.BaseRequest, pull: PartitionPull, identity: Identity, accept: str
+    ) -> web.StreamResponse:
+        """Pass on a tag that merely looks like a partition, literally."""
+        if accepts_indexes(accept):
+            return await self._relay.forward(request)
+        answer = await self._relay.forward_unless(_NOT_FOUND, request)
+        if answer is not None:
+            return answer
+        # A client that takes no index hears of the partition what the registry says of the source image.
+        base = pull.readings[0].base
+        known = await self._sources.resolve(pull.repository, base, identity, ALL_TYPES)
+        target = None if known is None else f"/v2/{pull.repository}/manifests/{base}"
+        return await self._relay.forward(request, target)
+
+    async def _pull_content(self, request: web.BaseRequest, pull: ContentPull) -> web.StreamResponse:
+        answer = await self._relay.forward_unless(_NOT_FOUND, request)
+        if answer is not None:
+            return answer
+        identity = Identity.of(request.headers)
+        document = await self._partitions.find(pull.repository, pull.digest, identity)
+        if document is None:
+            return await self._relay.forward(request)
+        return _manifest(document, request) if pull.is_manifest else _blob(document, request)
+
+
+def _manifest(document: Document, request: web.BaseRequest) -> web.StreamResponse:
+    return _unless_held(request, document, _headers(document, document.media_type))
+
+
+def _blob(document: Document, request: web.BaseRequest) -> web.StreamResponse:
+    headers = _headers(document, _BLOB_TYPE)
+    headers[hdrs.ACCEPT_RANGES] = "bytes"
+    asked = byte_range(request.headers.get(hdrs.RANGE, ""), len(document.body))
+    if asked is None or request.method == hdrs.METH_HEAD:
+        return _unless_held(request, document, headers)
+    if asked.start >= len(document.body):
+        body = oci_errors("RANGE_INVALID", f"the blob has {len(document.body)} bytes, none in this range")
+        return whole(416, body, JSON, {hdrs.CONTENT_RANGE: f"bytes */{len(document.body)}"})
+    part = document.body[asked.start : asked.stop]
+    headers[hdrs.CONTENT_RANGE] = f"bytes {asked.start}-{asked.stop - 1}/{len(document.body)}"
+    headers[hdrs.CONTENT_LENGTH] = str(len(part))
+    return WholeResponse(status=206, headers=headers, body=part)
+
+
+def _headers(document: Document, content_type: str) -> CIMultiDict[str]:
+    return CIMultiDict(
+        {
+            hdrs.CONTENT_TYPE: content_type,
+            hdrs.CONTENT_LENGTH: str(len(document.body)),
+            "Docker-Content-Digest": document.digest,
+            "Docker-Distribution-Api-Version": "registry/2.0",
+            hdrs.ETAG: f'"{document.digest}"',
+        }
+    )
+
+
+def _unless_held(
+    request: web.BaseRequest, document: Document, headers: CIMultiDict[str]
+) -> web.StreamResponse:
+    """Return the document, or 304 to a client that names it in ``If-None-Match`` (RFC 9110, 13.1.2)."""
+    held = {tag.strip().removeprefix("W/") for tag in request.headers.get(hdrs.IF_NONE_MATCH, "").split(",")}
+    if held & {headers[hdrs.ETAG], "*"}:
+        del headers[hdrs.CONTENT_LENGTH], headers[hdrs.CONTENT_TYPE]
+        return WholeResponse(status=304, headers=headers, body=b"")
+    return WholeResponse(status=200, headers=headers, body=document.body)
+
+
+def byte_range(header: str, size: int) -> range | None:
+    """Return the bytes that a ``Range`` header of one range asks for (RFC 9110, 14.1.2).
+
+    None: no range, several, or not understood: the whole is sent, as the RFC allows. A range that starts at
+    or behind ``size`` cannot be satisfied.
+    """
+    match = _RANGE.fullmatch(header)
+    if match is None:
+        return None
+    first, last = match.groups()
+    if not first:
+        suffix = int(last) if last else 0
+        return range(max(0, size - suffix), size) if suffix else range(size, size)
+    stop = min(int(last) + 1, size) if last else size
+    return None if last and int(last) < int(first) else range(int(first), max(stop, int(first)))
+
+
+def _explain(error: Exception, origins: Origins, request: web.BaseRequest) -> web.StreamResponse:
+    """Return the answer to a request that failed: the upstream's own words, or a sentence that helps."""
+    if isinstance(error, RefusedError):
+        return _as_it_came(error.reply, origins, request)
+    status, code, message = _verdict(error)
+    if status == _OUR_FAULT:
+        get_logger().error("request failed", exc_info=error, path=request.path)
+    return whole(status, oci_errors(code, message), JSON)
+
+
+def _verdict(error: Exception) -> tuple[int, str, str]:
+    """Return status, code (distribution-spec, "Error Codes") and message for ``error``."""
+    match error:
+        case UpstreamError(status=status):
+            verdict = status, "MANIFEST_UNKNOWN" if status == _NOT_FOUND else "UNAVAILABLE", str(error)
+        case NothingSelectedError():
+            verdict = _NOT_FOUND, "MANIFEST_UNKNOWN", str(error)
+        case TooManyLayersError():
+            verdict = 400, "MANIFEST_INVALID", str(error)
+        case PartitionError():
+            verdict = 400, "TAG_INVALID", str(error)
+        case FormatError():
+            verdict = 400, "MANIFEST_INVALID", f"the image in the registry is malformed: {error}"
+        case _:
+            verdict = _OUR_FAULT, "UNKNOWN", "the proxy failed on this request; its log has the reason"
+    return verdict
+
+
+def _as_it_came(reply: Reply, origins: Origins, request: web.BaseRequest) -> web.StreamResponse:
+    headers = origins.forwarded_response(reply.headers, request)
+    if request.method != hdrs.METH_HEAD:
+        headers[hdrs.CONTENT_LENGTH] = str(len(reply.body))
+    return WholeResponse(status=reply.status, reason=reply.reason, headers=headers, body=reply.body)

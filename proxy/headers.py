@@ -1,0 +1,104 @@
+"""Headers across a proxy: what ends at a hop, and addresses that must come back to us."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+# RFC 9110, section 7.6.1: these, and whatever Connection names, are for the next hop alone.
+_HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# Host names the upstream, and Expect is answered at each hop by whoever reads the body.
+_NOT_FORWARDED: Final = _HOP_BY_HOP | {"host", "expect"}
+_LINK_TARGET: Final = re.compile(r"<([^>]*)>")
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def forwarded_request(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """Return a client's headers as they go upstream."""
+    kept = _without(headers, _NOT_FORWARDED)
+    # Rule 4: a body the client did not ask to be compressed must not be.
+    kept.setdefault(hdrs.ACCEPT_ENCODING, "identity")
+    return kept
+
+
+def _without(headers: CIMultiDictProxy[str] | CIMultiDict[str], dropped: frozenset[str]) -> CIMultiDict[str]:
+    nominated = headers.get(hdrs.CONNECTION)
+    if nominated:
+        dropped |= {name.strip().lower() for name in nominated.split(",")}
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
+
+
+class Origins:
+    """Tells the upstream's own addresses, and turns them into ours."""
+
+    def __init__(self, upstream: str, public: str | None) -> None:
+        """``public`` is our origin as clients see it; None: the request's ``Host`` in plain HTTP."""
+        self._upstream = URL(upstream)
+        self._public = public
+
+    def forwarded_response(
+        self, headers: CIMultiDictProxy[str], request: web.BaseRequest
+    ) -> CIMultiDict[str]:
+        """Return the upstream's headers as they go to the client.
+
+        Only ``Location`` and ``Link`` are ever rewritten, and only where they point at the upstream itself:
+        a client that followed them would leave the proxy.
+        """
+        kept = _without(headers, _HOP_BY_HOP)
+        if hdrs.LOCATION in kept:
+            kept[hdrs.LOCATION] = self._as_ours(kept[hdrs.LOCATION], request)
+        if hdrs.LINK in kept:
+            links = kept.popall(hdrs.LINK)
+            for link in links:
+                kept.add(
+                    hdrs.LINK, _LINK_TARGET.sub(lambda found: f"<{self._as_ours(found[1], request)}>", link)
+                )
+        return kept
+
+    def _as_ours(self, target: str, request: web.BaseRequest) -> str:
+        own = self._own_path(target)
+        return target if own is None else f"{self._public_origin(request)}{own}"
+
+    def _own_path(self, target: str) -> str | None:
+        """Return path and query of ``target`` as written when it is absolute and the upstream's own."""
+        scheme, separator, rest = target.partition("://")
+        if not separator or scheme.lower() not in ("http", "https"):
+            return None
+        authority_end = next((at for at, char in enumerate(rest) if char in "/?#"), len(rest))
+        try:
+            url = URL(f"{scheme}://{rest[:authority_end]}")
+        except ValueError:
+            return None
+        return rest[authority_end:] or "/" if self._is_upstream(url) else None
+
+    def _is_upstream(self, url: URL) -> bool:
+        if url.host != self._upstream.host:
+            return False
+        # A registry behind TLS termination often believes that it is spoken to in plain HTTP.
+        both_default = url.is_default_port() and self._upstream.is_default_port()
+        return both_default or url.port == self._upstream.port
+
+    def _public_origin(self, request: web.BaseRequest) -> str:
+        if self._public:
+            return self._public
+        host = request.headers.get(hdrs.HOST, "")
+        if not _HOST.fullmatch(host):
+            address, port, *_ = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
+            host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        return f"{request.scheme}://{host}"

@@ -1,0 +1,239 @@
+"""What the proxy remembers, and how it is sealed.
+
+Content, partitions and sizes are functions of digests: they never go stale, they can only rot. A record on
+its way to a store outside this process is sealed with a hash over its key and its bytes; every document is
+hashed again when it comes back: what does not add up counts as not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import orjson
+
+from twodfs.digest import Digest, verify
+from twodfs.errors import TwodfsError
+from twodfs.flatten import FLATTEN_VERSION
+from twodfs.oci import Document
+from twodfs.partition import Selection
+
+_SEAL_BYTES: Final = 32
+# What a Python object costs beside its bytes, roughly; keeps a cache of many small records honest.
+_OVERHEAD: Final = 400
+
+
+class RottenError(Exception):
+    """What came back from a store is not what was put there."""
+
+
+class Record(Protocol):
+    """Anything remembered."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+
+    def encode(self) -> bytes:
+        """Return the record as bytes."""
+
+
+R_co = TypeVar("R_co", bound=Record, covariant=True)
+
+
+class Key(Protocol, Generic[R_co]):
+    """Names one record and knows how to read it back."""
+
+    def __str__(self) -> str:
+        """Return the name under which stores keep it."""
+
+    def __hash__(self) -> int:
+        """Keys are values."""
+
+    def decode(self, encoded: bytes) -> R_co:
+        """Return the record in ``encoded``; raises ``RottenError`` when it cannot be this key's."""
+
+
+def seal(key: Key[Any], record: Record) -> bytes:
+    """Return ``record`` as bytes that only ``unseal`` with the same key accepts."""
+    encoded = record.encode()
+    return _hash(key, encoded) + encoded
+
+
+def unseal(key: Key[R_co], sealed: bytes) -> R_co:
+    """Return the record in ``sealed``.
+
+    Raises:
+        RottenError: it is not what ``seal`` made for this key.
+    """
+    encoded = sealed[_SEAL_BYTES:]
+    if _hash(key, encoded) != sealed[:_SEAL_BYTES]:
+        raise RottenError(f"{key} was changed in the store")
+    return key.decode(encoded)
+
+
+def _hash(key: Key[Any], encoded: bytes) -> bytes:
+    return hashlib.sha256(f"{key}\n".encode() + encoded).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A document of a source image: manifest, config or field."""
+
+    body: bytes = field(repr=False)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+        return len(self.body) + _OVERHEAD
+
+    def encode(self) -> bytes:
+        """Return the body itself."""
+        return self.body
+
+
+@dataclass(frozen=True, slots=True)
+class ContentKey:
+    """Source content by its digest."""
+
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"content:{self.digest}"
+
+    def decode(self, encoded: bytes) -> Content:
+        """Return the content, hashed again."""
+        return Content(_verified(encoded, self.digest))
+
+
+@dataclass(frozen=True, slots=True)
+class BlobSize:
+    """How long a blob is, in bytes."""
+
+    size: int
+    weight: int = _OVERHEAD
+
+    def encode(self) -> bytes:
+        """Return the number in decimal."""
+        return b"%d" % self.size
+
+
+@dataclass(frozen=True, slots=True)
+class BlobSizeKey:
+    """A blob's size by its digest, for fields that do not record it."""
+
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"size:{self.digest}"
+
+    def decode(self, encoded: bytes) -> BlobSize:
+        """Return the size."""
+        try:
+            return BlobSize(int(encoded))
+        except ValueError:
+            raise RottenError(f"{self} is not a number") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """From what a document of ours was cut: enough to make it again, and to ask who may read it."""
+
+    source: Digest
+    selection: Selection
+    version: int = FLATTEN_VERSION
+    weight: int = _OVERHEAD
+
+    def encode(self) -> bytes:
+        """Return the recipe as JSON."""
+        return orjson.dumps([self.version, self.source, str(self.selection)])
+
+    @property
+    def key(self) -> PartitionKey:
+        """Where the partition that it makes is kept."""
+        return PartitionKey(self.source, self.selection, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeKey:
+    """The recipe of one of our documents, by the document's digest."""
+
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"recipe:{self.digest}"
+
+    def decode(self, encoded: bytes) -> Recipe:
+        """Return the recipe."""
+        try:
+            version, source, selection = orjson.loads(encoded)
+            return Recipe(Digest(source), Selection.parse(selection), int(version))
+        except (ValueError, TypeError, TwodfsError):
+            raise RottenError(f"{self} is not a recipe") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A partition that was cut: its documents by digest, and which of them the tag names."""
+
+    recipe: Recipe
+    root: Digest
+    documents: dict[Digest, Document] = field(repr=False)
+    weight: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, root: Digest, documents: Iterable[Document]) -> Made:
+        """Return the record of ``documents``, ``root`` among them."""
+        by_digest = {document.digest: document for document in documents}
+        weight = sum(len(document.body) + _OVERHEAD for document in by_digest.values()) + _OVERHEAD
+        return cls(recipe, root, by_digest, weight)
+
+    @property
+    def top(self) -> Document:
+        """The document that the partition tag names."""
+        return self.documents[self.root]
+
+    def encode(self) -> bytes:
+        """Return a line of JSON that tells the documents apart, and then their bytes."""
+        table = [(one.media_type, one.digest, len(one.body)) for one in self.documents.values()]
+        return b"\n".join(
+            (orjson.dumps([self.root, table]), b"".join(d.body for d in self.documents.values()))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionKey:
+    """A partition by what it was cut from."""
+
+    source: Digest
+    selection: Selection
+    version: int = FLATTEN_VERSION
+
+    def __str__(self) -> str:
+        return f"partition:{self.version}:{self.source}:{self.selection}"
+
+    def decode(self, encoded: bytes) -> Made:
+        """Return the partition, every document hashed again."""
+        head, _, bodies = encoded.partition(b"\n")
+        try:
+            root, table = orjson.loads(head)
+            documents = []
+            at = 0
+            for media_type, digest, size in table:
+                documents.append(Document(media_type, digest, _verified(bodies[at : at + size], digest)))
+                at += size
+            made = Made.of(Recipe(self.source, self.selection, self.version), root, documents)
+        except (ValueError, TypeError, KeyError):
+            raise RottenError(f"{self} is not a partition") from None
+        if root not in made.documents:
+            raise RottenError(f"{self} lacks its root")
+        return made
+
+
+def _verified(body: bytes, digest: Digest) -> bytes:
+    try:
+        return verify(body, digest)
+    except TwodfsError as error:
+        raise RottenError(str(error)) from None

@@ -1,0 +1,112 @@
+"""Pass-through: a request upstream and its answer back, streamed both ways, byte for byte.
+
+Back-pressure is the sockets' own: nothing is read on one side before the other side took what came earlier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+from aiohttp import web
+
+from proxy.headers import Origins, forwarded_request
+from proxy.logs import get_logger
+from proxy.server import Patience, RelayedResponse, RequestBody, abort, expects_continue
+from proxy.upstream import Upstream, UpstreamError
+
+
+class Relay:
+    """Passes requests on to one upstream."""
+
+    def __init__(
+        self, upstream: Upstream, origins: Origins, *, client_timeout: float, upstream_timeout: float
+    ) -> None:
+        """Timeouts are seconds of silence."""
+        self._upstream = upstream
+        self._origins = origins
+        self._client_timeout = client_timeout
+        self._upstream_timeout = upstream_timeout
+
+    async def forward(self, request: web.BaseRequest, target: str | None = None) -> web.StreamResponse:
+        """Pass ``request`` on, whatever it is, and return the answer after it was sent.
+
+        Args:
+            request: the client's; its body is streamed.
+            target: asks for another target than the request's own.
+
+        Raises:
+            UpstreamError: the registry gave no answer; nothing was sent to the client.
+        """
+        answer = await self._exchange(request, target, unless=None)
+        assert answer is not None  # noqa: S101 - only a status in `unless` gives None
+        return answer
+
+    async def forward_unless(self, status: int, request: web.BaseRequest) -> web.StreamResponse | None:
+        """Pass a bodiless request on; None, with nothing sent, when the registry answers ``status``."""
+        return await self._exchange(request, None, unless=status)
+
+    async def _exchange(
+        self, request: web.BaseRequest, target: str | None, *, unless: int | None
+    ) -> web.StreamResponse | None:
+        response: RelayedResponse | None = None
+        try:
+            async with asyncio.timeout(None) as limit:
+                patience = Patience(limit, client=self._client_timeout, upstream=self._upstream_timeout)
+                patience.for_upstream()
+                body = RequestBody(request, patience) if request.body_exists else None
+                async with self._upstream.stream(
+                    request.method,
+                    request.raw_path if target is None else target,
+                    forwarded_request(request.headers),
+                    body,
+                    expect_continue=body is not None and expects_continue(request),
+                ) as answer:
+                    if answer.status == unless:
+                        return None
+                    response = self._begin(answer, request)
+                    await _pass_on(answer, response, request, patience)
+        except TimeoutError:
+            if response is None:
+                raise _silence(patience.waiting_for, self._upstream.url) from None
+            self._give_up(request, f"the {patience.waiting_for} stayed silent")
+        except (aiohttp.ClientError, OSError) as error:
+            # The client hung up, or the registry broke off in the middle of a body. A short body must not
+            # look whole, so the connection ends with it.
+            if response is None:
+                raise UpstreamError(f"the transfer broke off: {error or type(error).__name__}") from None
+            self._give_up(request, str(error) or type(error).__name__)
+        return response
+
+    def _begin(self, answer: aiohttp.ClientResponse, request: web.BaseRequest) -> RelayedResponse:
+        headers = self._origins.forwarded_response(answer.headers, request)
+        return RelayedResponse(status=answer.status, reason=answer.reason or "", headers=headers)
+
+    @staticmethod
+    def _give_up(request: web.BaseRequest, reason: str) -> None:
+        get_logger().warning("transfer broke off", path=request.path, reason=reason)
+        abort(request)
+
+
+async def _pass_on(
+    answer: aiohttp.ClientResponse,
+    response: RelayedResponse,
+    request: web.BaseRequest,
+    patience: Patience,
+) -> None:
+    patience.for_client()
+    await response.prepare(request)
+    content = answer.content
+    patience.for_upstream()
+    while chunk := await content.readany():
+        patience.for_client()
+        await response.write(chunk)
+        patience.for_upstream()
+    patience.for_client()
+    await response.write_eof()
+
+
+def _silence(waiting_for: str, upstream: str) -> UpstreamError:
+    if waiting_for == "client":
+        return UpstreamError("the request's body did not arrive in time", status=408)
+    return UpstreamError(f"the registry at {upstream} does not answer in time", status=504)

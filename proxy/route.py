@@ -1,0 +1,79 @@
+"""Method and target -> typed request.
+
+Only what the proxy may have to answer itself gets a type of its own; all else is ``Other`` and is passed on
+with its target as it came, byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from twodfs.digest import Digest, is_digest
+from twodfs.partition import PartitionTag, readings
+from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
+
+_CONTENT: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
+_READS: Final = frozenset({"GET", "HEAD"})
+_TAG_WRITES: Final = frozenset({"PUT", "DELETE", "PATCH", "POST"})
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionPull:
+    """GET or HEAD of a tag that can be read as a partition."""
+
+    repository: str
+    tag: str
+    readings: tuple[PartitionTag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentPull:
+    """GET or HEAD of a manifest or blob by digest; it may be one of ours."""
+
+    repository: str
+    digest: Digest
+    is_manifest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestWrite:
+    """A request that can move a tag of ``repository``."""
+
+    repository: str
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Anything else."""
+
+
+Request = PartitionPull | ContentPull | ManifestWrite | Other
+_OTHER: Final = Other()
+
+
+def route(method: str, target: str) -> Request:
+    """Return the typed request for ``method`` and the raw request target.
+
+    Raises:
+        PartitionError: the tag has the shape of a partition but is longer than a tag may be.
+    """
+    match = _CONTENT.fullmatch(target.partition("?")[0])
+    if match is None or not _is_repository(match["repository"]):
+        return _OTHER
+    repository, reference = match["repository"], unquote(match["reference"])
+    is_manifest = match["kind"] == "manifests"
+    if method in _READS and is_digest(reference):
+        return ContentPull(repository, Digest(reference), is_manifest)
+    if not is_manifest:
+        return _OTHER
+    if method in _TAG_WRITES:
+        return ManifestWrite(repository)
+    ways = readings(reference) if method in _READS else ()
+    return PartitionPull(repository, reference, ways) if ways else _OTHER
+
+
+def _is_repository(name: str) -> bool:
+    return len(name) <= MAX_REPOSITORY_LENGTH and REPOSITORY.fullmatch(name) is not None

@@ -1,0 +1,41 @@
+"""Records in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from cachetools import LRUCache
+
+from proxy.records import Key, R_co, Record
+
+
+class MemoryStore:
+    """Keeps records up to a number of bytes, least recently used out first.
+
+    Records are values and were verified when they came in, so they are handed out as they are.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._records: LRUCache[Key[Any], Record] = LRUCache(
+            max_bytes, getsizeof=lambda record: record.weight
+        )
+
+    def peek(self, key: Key[R_co]) -> R_co | None:
+        """Return the record under ``key`` or None, without a turn of the loop."""
+        return cast("R_co | None", self._records.get(key))
+
+    async def get(self, key: Key[R_co]) -> R_co | None:
+        """Return the record under ``key`` or None."""
+        return self.peek(key)
+
+    async def put(self, records: Mapping[Key[Any], Record]) -> None:
+        """Keep ``records``; one that alone exceeds the bound is left out."""
+        for key, record in records.items():
+            if record.weight <= self._records.maxsize:
+                self._records[key] = record
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes in use, roughly."""
+        return int(self._records.currsize)

@@ -1,0 +1,18 @@
+"""What a store promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from proxy.records import Key, R_co, Record
+
+
+class Store(Protocol):
+    """Keeps records. It may forget any of them at any time, and never raises: a pull does not need it."""
+
+    async def get(self, key: Key[R_co]) -> R_co | None:
+        """Return the record under ``key``, whole and verified, or None."""
+
+    async def put(self, records: Mapping[Key[Any], Record]) -> None:
+        """Keep ``records``; when it returns, other readers of the same store see them."""
