@@ -12,7 +12,7 @@ from aiohttp import web
 
 from proxy.headers import Origins, forwarded_request
 from proxy.logs import get_logger
-from proxy.server import Patience, RelayedResponse, RequestBody, abort, expects_continue
+from proxy.server import Patience, RelayedResponse, RequestBody, expects_continue, hang_up
 from proxy.upstream import Upstream, UpstreamError
 
 
@@ -69,23 +69,21 @@ class Relay:
         except TimeoutError:
             if response is None:
                 raise _silence(patience.waiting_for, self._upstream.url) from None
-            self._give_up(request, f"the {patience.waiting_for} stayed silent")
+            get_logger().warning("transfer stalled", path=request.path, waiting_for=patience.waiting_for)
+            hang_up(request, at_once=True)
         except (aiohttp.ClientError, OSError) as error:
             # The client hung up, or the registry broke off in the middle of a body. A short body must not
             # look whole, so the connection ends with it.
             if response is None:
                 raise UpstreamError(f"the transfer broke off: {error or type(error).__name__}") from None
-            self._give_up(request, str(error) or type(error).__name__)
+            reason = str(error) or type(error).__name__
+            get_logger().warning("transfer broke off", path=request.path, reason=reason)
+            hang_up(request, at_once=False)
         return response
 
     def _begin(self, answer: aiohttp.ClientResponse, request: web.BaseRequest) -> RelayedResponse:
         headers = self._origins.forwarded_response(answer.headers, request)
         return RelayedResponse(status=answer.status, reason=answer.reason or "", headers=headers)
-
-    @staticmethod
-    def _give_up(request: web.BaseRequest, reason: str) -> None:
-        get_logger().warning("transfer broke off", path=request.path, reason=reason)
-        abort(request)
 
 
 async def _pass_on(

@@ -160,10 +160,14 @@ def expects_continue(request: web.BaseRequest) -> bool:
     return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
 
-def abort(request: web.BaseRequest) -> None:
-    """Close the client's connection at once: how a body that ends too early is told from a whole one."""
-    if request.transport is not None:
-        request.transport.abort()
+def hang_up(request: web.BaseRequest, *, at_once: bool) -> None:
+    """End the client's connection, which is how a body that ends too early is told from a whole one.
+
+    What was passed on before still arrives, unless ``at_once``: a client that takes nothing would be waited for.
+    """
+    transport = request.transport
+    if transport is not None:
+        transport.abort() if at_once else transport.close()
 
 
 class _Protocol(RequestHandler):

@@ -1,0 +1,39 @@
+"""Drive `twodfs.flatten.cut` from documents at hand."""
+
+from collections.abc import Mapping
+
+from twodfs.digest import Digest
+from twodfs.field import Field
+from twodfs.flatten import Answer, Kind, Need, Partition, cut
+from twodfs.oci import Document
+from twodfs.partition import Selection
+
+
+def cut_from(
+    blobs: Mapping[str, bytes], source: Document, selection: str | Selection, **options: object
+) -> Partition | None:
+    """Cut a partition whose source lies in `blobs`, by digest."""
+
+    def answer(need: Need) -> Answer:
+        body = blobs[need.digest]
+        match need.kind:
+            case Kind.FIELD:
+                return Field.parse(body)
+            case Kind.SIZE:
+                return len(body)
+            case _:
+                return body
+
+    parsed = Selection.parse(selection) if isinstance(selection, str) else selection
+    steps = cut(source, parsed, **options)  # type: ignore[arg-type]
+    try:
+        needs = next(steps)
+        while True:
+            needs = steps.send({need: answer(need) for need in needs})
+    except StopIteration as done:
+        partition: Partition | None = done.value
+        return partition
+
+
+def documents_of(partition: Partition) -> dict[Digest, bytes]:
+    return {document.digest: document.body for document in partition.documents}

@@ -1,0 +1,47 @@
+"""What is not a partition passes through untouched: the same conversation, directly and through the proxy."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.conversation import Conversation, Exchange, whole_api
+from tests.lab.peers import require
+from tests.lab.proxy import Proxy
+from tests.lab.registry import Registry
+
+
+@pytest.fixture(scope="module")
+def conversations(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[list[Exchange], list[Exchange]]]:
+    """The whole API spoken with two fresh registries, one of them behind the proxy."""
+    require("docker-registry")
+    folders = [tmp_path_factory.mktemp(name) for name in ("direct", "behind", "proxy")]
+    with (
+        Registry.start(folders[0]) as direct,
+        Registry.start(folders[1]) as behind,
+        Proxy.start(folders[2], behind.url) as proxy,
+    ):
+        straight, through = Conversation(direct.address), Conversation(proxy.address)
+        whole_api(straight)
+        whole_api(through)
+        yield straight.exchanges, through.exchanges
+
+
+def test_every_answer_through_the_proxy_is_the_registrys_own(
+    conversations: tuple[list[Exchange], list[Exchange]],
+) -> None:
+    straight, through = conversations
+    differing = [
+        f"{direct.request}\n  direct:  {direct}\n  through: {proxied}"
+        for direct, proxied in zip(straight, through, strict=True)
+        if direct != proxied
+    ]
+    assert not differing, f"{len(differing)} of {len(straight)} differ:\n" + "\n".join(differing[:10])
+
+
+def test_the_conversation_covers_the_api(conversations: tuple[list[Exchange], list[Exchange]]) -> None:
+    """The comparison above is worth what it compares: it has to see every kind of answer."""
+    straight, _ = conversations
+    assert len(straight) > 300
+    assert {exchange.status for exchange in straight} >= {200, 201, 202, 204, 206, 304, 400, 404, 405, 416}

@@ -1,0 +1,136 @@
+import json
+from typing import Any
+
+import pytest
+
+from twodfs.digest import Digest
+from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
+from twodfs.field import Allotment, Field, write_field
+from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
+from twodfs.partition import Selection
+
+HEX = "ab" * 32
+
+
+def cell(row: int, col: int, **more: object) -> dict[str, object]:
+    return {"row": row, "col": col, "digest": HEX, "diffid": HEX} | more
+
+
+def field_of(*rows: list[dict[str, Any]]) -> Field:
+    return Field.parse(json.dumps({"rows": [{"allotments": row} for row in rows]}).encode())
+
+
+def selected(field: Field, selection: str) -> list[tuple[int, int]]:
+    return [(one.row, one.col) for one in field.select(Selection.parse(selection))]
+
+
+GRID = field_of(*([cell(row, col) for col in range(4)] for row in range(3)))
+
+
+def test_both_ends_are_inclusive() -> None:
+    assert selected(GRID, "1.2.2.3") == [(1, 2), (1, 3), (2, 2), (2, 3)]
+
+
+def test_a_chain_is_the_union_in_row_major_order() -> None:
+    assert selected(GRID, "2.0.2.1--0.3.1.3") == [(0, 3), (1, 3), (2, 0), (2, 1)]
+
+
+def test_a_rectangle_may_reach_beyond_the_field() -> None:
+    assert selected(GRID, "2.3.99.99999999999999999999") == [(2, 3)]
+
+
+@pytest.mark.parametrize("outside", ["3.0.9.9", "0.4.9.9", "7.7.8.8", "0.0.0.0--7.7.8.8"])
+def test_a_rectangle_outside_the_field_is_an_error_that_names_the_extent(outside: str) -> None:
+    with pytest.raises(NothingSelectedError, match=r"selects no allotment: .* rows 0\.\.2, columns 0\.\.3"):
+        selected(GRID, outside)
+
+
+def test_holes_may_be_empty_cells_or_absent() -> None:
+    empty = {"row": 0, "col": 1, "digest": "", "diffid": ""}
+    sparse = field_of([cell(0, 0), empty, cell(0, 2)], [], [cell(2, 1)])
+    assert selected(sparse, "0.0.2.2") == [(0, 0), (0, 2), (2, 1)]
+    with pytest.raises(NothingSelectedError):
+        selected(sparse, "1.0.1.2")
+
+
+def test_a_cell_stands_where_it_says_whatever_array_it_is_in() -> None:
+    assert selected(field_of([cell(5, 5), cell(1, 1)], [cell(0, 3)]), "0.0.9.9") == [(0, 3), (1, 1), (5, 5)]
+
+
+def test_null_arrays_of_go_are_empty() -> None:
+    for body in (b'{"rows":null}', b'{"rows":[{"allotments":null}]}', b"{}"):
+        with pytest.raises(NothingSelectedError, match="is empty"):
+            selected(Field.parse(body), "0.0.0.0")
+
+
+def test_an_inverted_rectangle_is_an_error() -> None:
+    with pytest.raises(PartitionError, match="is inverted"):
+        selected(GRID, "0.0.9.9--2.0.1.0")
+
+
+def test_more_than_the_limit_is_an_error() -> None:
+    whole = Selection.parse("0.0.9.9")
+    assert len(GRID.select(whole, limit=12)) == 12
+    with pytest.raises(TooManyLayersError, match="selects more than 11 allotments"):
+        GRID.select(whole, limit=11)
+
+
+def test_size_and_media_type_default_to_unknown_and_gzip() -> None:
+    (plain, ours) = field_of([cell(0, 0), cell(0, 1, size=7, mediaType=OCI_LAYER)])
+    assert (plain.size, plain.media_type) == (None, OCI_LAYER_GZIP)
+    assert (ours.size, ours.media_type) == (7, OCI_LAYER)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            cell(0, 0, digest="abc"),
+            "'abc' is not a digest; expected sha256:<64 lower-case hex digits> in {}.digest",
+        ),
+        (cell(0, 0, diffid=None), "expected a string, found nothing in {}.diffid"),
+        (cell(-1, 0), "-1 is outside 0..2147483647 in {}.row"),
+        (cell(0, 2**31), "2147483648 is outside 0..2147483647 in {}.col"),
+        (cell(0, 0) | {"row": "0"}, "expected an integer, found str in {}.row"),
+        (cell(0, 0) | {"row": True}, "expected an integer, found bool in {}.row"),
+        (cell(0, 0, size=-1), "size -1 is negative in {}.size"),
+        (cell(0, 0, mediaType=5), "expected a string, found int in {}.mediaType"),
+        ([], "expected an object, found list in {}"),
+    ],
+)
+def test_a_malformed_cell_is_named_by_its_path(broken: object, message: str) -> None:
+    place = "rows[1].allotments[0]"
+    body = json.dumps({"rows": [{"allotments": []}, {"allotments": [broken]}]}).encode()
+    with pytest.raises(FormatError) as caught:
+        Field.parse(body)
+    said, _, path = message.partition(" in {}")
+    assert str(caught.value) == f"{said} in '{place}{path}'"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "not JSON"),
+        (b"[]", "expected an object, found list"),
+        (b'{"rows":5}', "expected an array, found int in 'rows'"),
+        (b'{"rows":[5]}', r"expected an object, found int in 'rows\[0\]'"),
+        (b'{"rows":[{"allotments":5}]}', r"expected an array, found int in 'rows\[0\].allotments'"),
+        (b'{"rows":' + b"[" * 2000 + b"]" * 2000 + b"}", "not JSON|expected"),
+    ],
+)
+def test_a_malformed_field_is_an_error_with_a_path(body: bytes, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        Field.parse(body)
+
+
+def test_two_allotments_on_one_cell_are_an_error() -> None:
+    with pytest.raises(FormatError, match="two allotments stand on row 1, column 2"):
+        field_of([cell(1, 2)], [cell(1, 2)])
+
+
+def test_what_is_written_parses_to_the_same_cells() -> None:
+    digest = Digest(f"sha256:{HEX}")
+    cells = [Allotment(4, 0, digest, digest, 9, OCI_LAYER), Allotment(0, 7, digest, digest)]
+    written = write_field(cells)
+    assert list(Field.parse(json.dumps(written).encode())) == sorted(cells, key=lambda one: one.row)
+    assert list(written) == ["rows", "rows_size", "owner"]

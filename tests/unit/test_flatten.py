@@ -1,0 +1,343 @@
+"""Flattening, document by document; images here are made by hand."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.cutting import cut_from, documents_of
+from twodfs.digest import digest_of
+from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
+from twodfs.flatten import Partition
+from twodfs.oci import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_LAYER_GZIP,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    FIELD_LAYER,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_MANIFEST,
+    Document,
+)
+from twodfs.validate import validate
+
+BASE = b"base layer"
+DIFF_ID = "sha256:" + "d1" * 32
+CREATED = "2024-05-06T07:08:09Z"
+
+
+def cell_blob(row: int, col: int) -> bytes:
+    return f"allotment {row} {col}".encode()
+
+
+def diff_id(row: int, col: int) -> str:
+    return digest_of(f"plain {row} {col}".encode())
+
+
+class Image:
+    """A 2DFS image under construction; `blobs` is its registry."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+
+    def add(self, content: bytes | dict[str, Any]) -> tuple[str, int]:
+        body = content if isinstance(content, bytes) else orjson.dumps(content)
+        self.blobs[digest_of(body)] = body
+        return digest_of(body), len(body)
+
+    def descriptor(self, media_type: str, content: bytes | dict[str, Any], **more: Any) -> dict[str, Any]:
+        digest, size = self.add(content)
+        return {"mediaType": media_type, "digest": digest, "size": size} | more
+
+    def field(self, cells: Sequence[tuple[int, int]], **more: Any) -> dict[str, Any]:
+        rows = []
+        for row, col in cells:
+            digest, _ = self.add(cell_blob(row, col))
+            hexes = {"digest": digest[7:], "diffid": diff_id(row, col)[7:]}
+            rows.append({"allotments": [{"row": row, "col": col} | hexes | more]})
+        return self.descriptor(FIELD_LAYER, {"rows": rows})
+
+    def config(self, **more: Any) -> dict[str, Any]:
+        return {
+            "created": CREATED,
+            "architecture": "amd64",
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [DIFF_ID]},
+            "history": [{"created": CREATED, "created_by": "base"}],
+        } | more
+
+    def manifest(
+        self,
+        cells: Sequence[tuple[int, int]] = ((0, 0), (0, 1), (1, 0)),
+        *,
+        docker: bool = False,
+        config: dict[str, Any] | None = None,
+        layers: list[dict[str, Any]] | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        base = self.descriptor(DOCKER_LAYER_GZIP if docker else OCI_LAYER_GZIP, BASE)
+        config_type = DOCKER_CONFIG if docker else OCI_CONFIG
+        return {
+            "schemaVersion": 2,
+            "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
+            "config": self.descriptor(config_type, self.config() if config is None else config),
+            "layers": [base, self.field(cells)] if layers is None else layers,
+        } | more
+
+    def document(self, content: dict[str, Any]) -> Document:
+        digest, _ = self.add(content)
+        return Document(content["mediaType"], digest, self.blobs[digest])  # type: ignore[arg-type]
+
+
+def cut(registry: Image, content: dict[str, Any], selection: str = "0.0.0.1", **options: Any) -> Partition:
+    partition = cut_from(registry.blobs, registry.document(content), selection, **options)
+    assert partition is not None
+    return partition
+
+
+def loaded(partition: Partition) -> list[dict[str, Any]]:
+    return [orjson.loads(document.body) for document in partition.documents]
+
+
+def test_a_single_manifest_becomes_a_single_manifest() -> None:
+    image = Image()
+    partition = cut(image, image.manifest())
+    manifest, config = loaded(partition)
+    assert partition.root.media_type == OCI_MANIFEST
+    assert [layer["digest"] for layer in manifest["layers"]] == [
+        digest_of(BASE),
+        digest_of(cell_blob(0, 0)),
+        digest_of(cell_blob(0, 1)),
+    ]
+    assert config["rootfs"]["diff_ids"] == [DIFF_ID, diff_id(0, 0), diff_id(0, 1)]
+    assert config["history"][1:] == [
+        {"created": CREATED, "created_by": "2dfs allotment 0/0"},
+        {"created": CREATED, "created_by": "2dfs allotment 0/1"},
+    ]
+    validate(partition.root, documents_of(partition))
+
+
+def test_annotations_name_the_source_and_the_canonical_selection() -> None:
+    image = Image()
+    source = image.manifest(annotations={"kept": "yes"})
+    manifest, _ = loaded(cut(image, source, "1.0.1.0--0.0.0.1--1.0.1.0"))
+    assert manifest["annotations"] == {
+        "kept": "yes",
+        "2dfs.source.digest": digest_of(orjson.dumps(source)),
+        "2dfs.selection": "0.0.0.1--1.0.1.0",
+    }
+
+
+def test_docker_manifests_get_docker_layer_types() -> None:
+    image = Image()
+    cells = image.field([(0, 0)])
+    plain = image.field([(0, 1)], mediaType=OCI_LAYER, size=15)
+    base = image.descriptor(DOCKER_LAYER_GZIP, BASE)
+    for field, expected in ((cells, DOCKER_LAYER_GZIP), (plain, DOCKER_LAYER)):
+        partition = cut(image, image.manifest(docker=True, layers=[base, field]))
+        assert partition.root.media_type == DOCKER_MANIFEST
+        assert loaded(partition)[0]["layers"][1]["mediaType"] == expected
+        validate(partition.root, documents_of(partition))
+
+
+def test_a_list_keeps_its_type_order_platforms_and_other_keys() -> None:
+    image = Image()
+    entries = []
+    for at, architecture in enumerate(("arm64", "amd64", "s390x")):
+        manifest = image.manifest(docker=True, config=image.config(architecture=architecture))
+        platform = {"os": "linux", "architecture": architecture}
+        more = {"platform": platform, "annotations": {"at": str(at)}, "x-unknown": [at]}
+        entries.append(image.descriptor(DOCKER_MANIFEST, manifest, **more))
+    source = {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": entries, "x-more": {"a": None}}
+    partition = cut(image, source)
+    index = loaded(partition)[0]
+    assert partition.root.media_type == DOCKER_LIST
+    assert index["x-more"] == {"a": None}
+    changed = {"digest", "size"}
+    for before, after in zip(entries, index["manifests"], strict=True):
+        assert {k: v for k, v in before.items() if k not in changed} == {
+            k: v for k, v in after.items() if k not in changed
+        }
+        assert before["digest"] != after["digest"]
+    assert len(validate(partition.root, documents_of(partition))) == 3
+
+
+def test_attestations_and_the_anchor_are_left_out() -> None:
+    image = Image()
+    amd64 = {"os": "linux", "architecture": "amd64"}
+    nowhere = {"os": "unknown", "architecture": "unknown"}
+    attestation = image.descriptor(
+        OCI_MANIFEST,
+        image.manifest(),
+        platform=nowhere,
+        annotations={"vnd.docker.reference.type": "attestation-manifest"},
+    )
+    anchor = image.descriptor(OCI_MANIFEST, image.manifest(artifactType="application/x"), platform=nowhere)
+    disguised = image.descriptor(OCI_MANIFEST, image.manifest(artifactType="application/x"))
+    real = image.descriptor(OCI_MANIFEST, image.manifest(), platform=amd64)
+    manifests = [attestation, real, anchor, disguised]
+    partition = cut(image, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
+    assert [entry["platform"] for entry in loaded(partition)[0]["manifests"]] == [amd64]
+
+
+def test_a_platform_without_selected_allotments_is_left_out_not_silently_bare() -> None:
+    image = Image()
+    large = image.descriptor(OCI_MANIFEST, image.manifest([(0, 0), (5, 5)]), platform={"os": "linux"})
+    small = image.descriptor(OCI_MANIFEST, image.manifest([(0, 0)]), platform={"os": "windows"})
+    base = image.descriptor(OCI_LAYER_GZIP, BASE)
+    bare = image.descriptor(OCI_MANIFEST, image.manifest(layers=[base]), platform={"os": "plan9"})
+    source = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [small, bare, large]}
+    kept = loaded(cut(image, source, "5.5.5.5"))[0]["manifests"]
+    assert [entry["platform"]["os"] for entry in kept] == ["linux"]
+    both = loaded(cut(image, source, "0.0.0.0"))[0]["manifests"]
+    assert [entry["platform"]["os"] for entry in both] == ["windows", "linux"]
+    with pytest.raises(NothingSelectedError):
+        cut(image, source, "4.4.4.4")
+
+
+def test_unknown_keys_of_manifest_and_config_survive() -> None:
+    image = Image()
+    odd = {"x-list": [1, {"y": 2.5}], "variant": "v8", "os.features": ["a"], "config": {"Env": ["A=\u00e9"]}}
+    partition = cut(image, image.manifest(config=image.config(**odd), **{"x-manifest": {"deep": [None]}}))
+    manifest, config = loaded(partition)
+    assert {key: config[key] for key in odd} == odd
+    assert manifest["x-manifest"] == {"deep": [None]}
+    assert config["rootfs"]["type"] == "layers"
+
+
+def test_a_field_in_the_middle_is_replaced_where_it_stands() -> None:
+    image = Image()
+    top, top_diff_id = b"top layer", "sha256:" + "d2" * 32
+    history = [
+        {"created_by": "base"},
+        {"created_by": "env", "empty_layer": True},
+        {"created_by": "top"},
+        {"created_by": "cmd", "empty_layer": True},
+    ]
+    config = image.config(rootfs={"type": "layers", "diff_ids": [DIFF_ID, top_diff_id]}, history=history)
+    layers = [
+        image.descriptor(OCI_LAYER_GZIP, BASE),
+        image.field([(0, 0)]),
+        image.descriptor(OCI_LAYER_GZIP, top),
+    ]
+    partition = cut(image, image.manifest(config=config, layers=layers), "0.0.0.0")
+    manifest, flat = loaded(partition)
+    digests = [layer["digest"] for layer in manifest["layers"]]
+    assert digests == [digest_of(BASE), digest_of(cell_blob(0, 0)), digest_of(top)]
+    assert flat["rootfs"]["diff_ids"] == [DIFF_ID, diff_id(0, 0), top_diff_id]
+    assert [entry["created_by"] for entry in flat["history"]] == [
+        "base",
+        "env",
+        "2dfs allotment 0/0",
+        "top",
+        "cmd",
+    ]
+
+
+def test_a_scratch_image_is_nothing_but_allotments() -> None:
+    image = Image()
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
+    partition = cut(image, image.manifest(config=config, layers=[image.field([(0, 0)])]), "0.0.0.0")
+    flat = loaded(partition)[1]
+    assert flat["history"] == [{"created_by": "2dfs allotment 0/0"}]
+    validate(partition.root, documents_of(partition))
+
+
+@pytest.mark.parametrize("history", [None, []])
+def test_a_base_without_history_still_gets_one_that_fits(history: list[Any] | None) -> None:
+    image = Image()
+    partition = cut(image, image.manifest(config=image.config(history=history)))
+    assert loaded(partition)[1]["history"][0]["created_by"] == "base layer"
+    validate(partition.root, documents_of(partition))
+
+
+def test_an_image_without_a_field_has_no_partition() -> None:
+    image = Image()
+    bare = image.manifest(layers=[image.descriptor(OCI_LAYER_GZIP, BASE)])
+    assert cut_from(image.blobs, image.document(bare), "0.0.0.0") is None
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [image.descriptor(OCI_MANIFEST, bare)]}
+    assert cut_from(image.blobs, image.document(index), "5.5.0.0") is None
+    empty = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+    assert cut_from(image.blobs, image.document(empty), "0.0.0.0") is None
+    schema1 = Document("application/vnd.docker.distribution.manifest.v1+prettyjws", digest_of(b"{}"), b"{}")
+    assert cut_from(image.blobs, schema1, "0.0.0.0") is None
+
+
+def test_layers_up_to_the_limit_and_no_further() -> None:
+    image = Image()
+    source = image.manifest([(0, col) for col in range(130)])
+    assert len(loaded(cut(image, source, "0.0.0.123"))[0]["layers"]) == 125
+    with pytest.raises(TooManyLayersError) as caught:
+        cut(image, source, "0.0.0.124", image="library/model:v1")
+    assert str(caught.value) == (
+        "partition 0.0.0.124 of library/model:v1 needs more than 125 layers: 1 of the base and more than 124 "
+        "allotments; container runtimes cannot unpack that many, select fewer"
+    )
+    assert len(loaded(cut(image, source, "0.0.0.129", max_layers=131))[0]["layers"]) == 131
+
+
+def test_an_inverted_selection_is_an_error_only_where_there_is_a_field() -> None:
+    image = Image()
+    with pytest.raises(PartitionError, match="inverted"):
+        cut(image, image.manifest(), "1.0.0.0")
+
+
+def test_embedded_data_does_not_outlive_its_digest() -> None:
+    image = Image()
+    manifest = image.manifest()
+    entry = image.descriptor(OCI_MANIFEST, manifest, data="ZW1iZWRkZWQ=", platform={"os": "linux"})
+    partition = cut(image, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
+    assert "data" not in loaded(partition)[0]["manifests"][0]
+
+
+def test_bytes_are_accounted_for() -> None:
+    image = Image()
+    field = image.field([(0, 0), (0, 1)], size=len(cell_blob(0, 0)), mediaType=OCI_LAYER)
+    source = image.manifest(layers=[image.descriptor(OCI_LAYER_GZIP, BASE), field])
+    partition = cut(image, source, "0.0.0.0")
+    assert (partition.allotments, partition.selected_bytes, partition.left_out_bytes) == (1, 13, 13)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"config": {"mediaType": OCI_CONFIG, "digest": "sha256:0", "size": 1}},
+            "'sha256:0' is not a digest; .* in 'config.digest'",
+        ),
+        (
+            {"config": None},
+            "expected an object, found NoneType|expected an object, found nothing in 'config'",
+        ),
+        ({"layers": {}}, "expected an array, found dict in 'layers'"),
+        (
+            {"layers": [{"mediaType": FIELD_LAYER}]},
+            r"expected an integer, found nothing in 'layers\[0\].size'",
+        ),
+        ({"manifests": []}, "either 'manifests' or 'config' and 'layers', not both"),
+    ],
+)
+def test_a_malformed_manifest_is_named_by_its_path(change: dict[str, Any], message: str) -> None:
+    image = Image()
+    with pytest.raises(FormatError, match=message):
+        cut(image, image.manifest() | change)
+
+
+def test_two_fields_in_one_image_are_an_error() -> None:
+    image = Image()
+    with pytest.raises(FormatError, match=r"has one field, this one has 2 in 'layers\[1\]'"):
+        cut(image, image.manifest(layers=[image.field([(0, 0)]), image.field([(1, 1)])]))
+
+
+def test_a_config_that_does_not_fit_its_layers_is_an_error() -> None:
+    image = Image()
+    config = image.config(rootfs={"type": "layers", "diff_ids": []})
+    with pytest.raises(
+        FormatError, match=r"0 diff ids for 1 layers beside the field in 'config .*rootfs\.diff_ids'"
+    ):
+        cut(image, image.manifest(config=config))
