@@ -23,6 +23,7 @@ from twodfs.partition import Selection
 _SEAL_BYTES: Final = 32
 # What a Python object costs beside its bytes, roughly; keeps a cache of many small records honest.
 _OVERHEAD: Final = 400
+_MOST_WAYS: Final = 32
 
 
 class RottenError(Exception):
@@ -144,11 +145,6 @@ class Recipe:
     source: Digest
     selection: Selection
     version: int = FLATTEN_VERSION
-    weight: int = _OVERHEAD
-
-    def encode(self) -> bytes:
-        """Return the recipe as JSON."""
-        return orjson.dumps([self.version, self.source, str(self.selection)])
 
     @property
     def key(self) -> PartitionKey:
@@ -157,21 +153,49 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipes:
+    """Every way to make a document, newest first.
+
+    An index or manifest names its source, so it has one recipe. A config does not: images that differ
+    elsewhere can have the same one, and a client may be allowed to read only some of them.
+    """
+
+    ways: tuple[Recipe, ...]
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+        return _OVERHEAD * (1 + len(self.ways))
+
+    def with_newest(self, recipe: Recipe) -> Recipes:
+        """Return these recipes with ``recipe`` in front."""
+        others = (one for one in self.ways if one != recipe)
+        return Recipes((recipe, *others)[:_MOST_WAYS])
+
+    def encode(self) -> bytes:
+        """Return the recipes as JSON."""
+        return orjson.dumps([(one.version, one.source, str(one.selection)) for one in self.ways])
+
+
+@dataclass(frozen=True, slots=True)
 class RecipeKey:
-    """The recipe of one of our documents, by the document's digest."""
+    """The recipes of one of our documents, by the document's digest."""
 
     digest: Digest
 
     def __str__(self) -> str:
         return f"recipe:{self.digest}"
 
-    def decode(self, encoded: bytes) -> Recipe:
-        """Return the recipe."""
+    def decode(self, encoded: bytes) -> Recipes:
+        """Return the recipes."""
         try:
-            version, source, selection = orjson.loads(encoded)
-            return Recipe(Digest(source), Selection.parse(selection), int(version))
+            ways = [
+                Recipe(Digest(source), Selection.parse(selection), int(version))
+                for version, source, selection in orjson.loads(encoded)
+            ]
         except (ValueError, TypeError, TwodfsError):
             raise RottenError(f"{self} is not a recipe") from None
+        return Recipes(tuple(ways))
 
 
 @dataclass(frozen=True, slots=True)

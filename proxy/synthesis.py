@@ -9,7 +9,7 @@ from proxy.content import Contents
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.logs import get_logger
-from proxy.records import Key, Made, Recipe, RecipeKey, Record
+from proxy.records import Key, Made, Recipe, RecipeKey, Recipes, Record
 from proxy.source import ALL_TYPES, Source, Sources
 from proxy.store.tiered import TieredStore
 from proxy.upstream import RefusedError
@@ -61,12 +61,26 @@ class Partitions:
         Raises:
             RefusedError, UpstreamError: a part of the source could not be had.
         """
-        recipe = await self._store.get(RecipeKey(digest))
-        if recipe is None:
-            return None
-        source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
-        if source is None or source.digest != recipe.source:
-            return None
+        recipes = await self._store.get(RecipeKey(digest))
+        refusal: RefusedError | None = None
+        for recipe in recipes.ways if recipes else ():
+            try:
+                source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
+            except RefusedError as error:
+                refusal = error
+                continue
+            if source is None or source.digest != recipe.source:
+                continue
+            document = await self._remake(source, recipe, digest, identity)
+            if document is not None:
+                return document
+        if refusal is not None:
+            raise refusal
+        return None
+
+    async def _remake(
+        self, source: Source, recipe: Recipe, digest: Digest, identity: Identity
+    ) -> Document | None:
         if recipe.version == FLATTEN_VERSION:
             made = await self.get(source, recipe, identity)
         else:  # cut by another release: it can be served while it is kept, but not made again
@@ -78,9 +92,8 @@ class Partitions:
         if partition is None:
             return None
         made = Made.of(recipe, partition.root.digest, partition.documents)
-        records: dict[Key[Any], Record] = {RecipeKey(digest): recipe for digest in made.documents}
         # Rule 2: clients HEAD the tag and then GET the children by digest, from whichever replica.
-        await self._store.put({recipe.key: made, **records})
+        await self._store.put({recipe.key: made, **await self._recipes(made)})
         get_logger().info(
             "partition cut",
             image=source.image,
@@ -92,6 +105,15 @@ class Partitions:
             left_out_bytes=partition.left_out_bytes,
         )
         return made
+
+    async def _recipes(self, made: Made) -> dict[Key[Any], Record]:
+        """Return the recipes of each document of ``made``, with this one added."""
+        keys = [RecipeKey(digest) for digest in made.documents]
+        known = await asyncio.gather(*(self._store.get(key) for key in keys))
+        return {
+            key: (recipes or Recipes(())).with_newest(made.recipe)
+            for key, recipes in zip(keys, known, strict=True)
+        }
 
     async def _cut(self, source: Source, recipe: Recipe, identity: Identity) -> Partition | None:
         """Drive ``twodfs.flatten.cut``, answering each batch of needs at once."""
