@@ -163,7 +163,7 @@ def expects_continue(request: web.BaseRequest) -> bool:
 def hang_up(request: web.BaseRequest, *, at_once: bool) -> None:
     """End the client's connection, which is how a body that ends too early is told from a whole one.
 
-    What was passed on before still arrives, unless ``at_once``: a client that takes nothing is not waited for.
+    What was passed on before still arrives, unless ``at_once``, which waits for nobody.
     """
     transport = request.transport
     if transport is not None:

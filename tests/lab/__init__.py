@@ -1,0 +1,15 @@
+"""Real peers for tests and for the demo: registry, Redis, container engines, and our own proxy.
+
+Everything here is synchronous, listens on loopback only, keeps its files below the directory it is handed,
+and is a context manager that leaves no process and no mount behind. What may import what, from the bottom up:
+
+    programs            where Debian keeps a program
+    process, command    a server that runs until stopped; a command that runs to its end
+    mounts              directories for daemons, free of mounts afterwards
+    layers, rootfs      tar layers made, tar layers applied
+    documents           manifests, configs, indexes and fields, without `twodfs`, so that they can judge it
+    registry_client     pushes blobs and documents over `http.client`
+    images              whole images: built, pushed, and what an engine must unpack from them
+    registry, redis, proxy, engines     the peers
+    peers, fixtures     what only pytest needs
+"""

@@ -1,0 +1,96 @@
+"""A private Docker Engine with its classic image store."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.lab import command
+from tests.lab.engines.engine import Lifetime, add_login, forget_logins, pull
+from tests.lab.mounts import runtime_directory, unmount_below
+from tests.lab.process import Launch, Server, answers_http
+from tests.lab.programs import environment, program
+from tests.lab.rootfs import apply_layers
+
+
+class DockerEngine(Lifetime):
+    """`with DockerEngine.start(directory) as docker: ...`; dockerd brings its own containerd."""
+
+    name = "docker"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._logins = directory / "config.json"
+        forget_logins(self._logins)
+        self._environment = environment(DOCKER_CONFIG=str(directory))
+        runtime = self._cleanup.enter_context(runtime_directory())
+        self._daemon = Server(_launch(directory, runtime))
+        self._client = (program("docker"), "--host", f"unix://{runtime}/docker.sock")
+
+    def _open(self) -> None:
+        self._cleanup.callback(unmount_below, self._directory)
+        self._cleanup.enter_context(self._daemon).launch()
+        self._cleanup.callback(self._remove_containers)
+
+    def login(self, address: str, user: str, password: str) -> None:
+        add_login(self._logins, address, user, password)
+
+    def pull(self, reference: str, platform: str | None = None) -> None:
+        choice = ("--platform", platform) if platform else ()
+        pull(self.name, reference, (*self._client, "pull", *choice, reference), self._environment)
+
+    def files(self, reference: str) -> dict[str, bytes]:
+        """Read what `docker save` writes: layers taken from the store's own file systems.
+
+        A container's file system would not do, the engine puts files of its own into it.
+        """
+        saved = self._directory / "saved.tar"
+        try:
+            self._run("save", "--output", str(saved), reference)
+            return apply_layers(_saved_layers(saved))
+        finally:
+            saved.unlink(missing_ok=True)
+
+    def run(self, reference: str, *argv: str) -> str:
+        return self._run("run", "--rm", "--network", "none", "--pull", "never", reference, *argv)
+
+    def remove(self, reference: str) -> None:
+        self._run("rmi", reference)
+
+    def _run(self, *arguments: str) -> str:
+        return command.run((*self._client, *arguments), self._environment)
+
+    def _remove_containers(self) -> None:
+        # An interrupted `docker run` leaves its container behind.
+        containers = self._run("ps", "--all", "--quiet").split()
+        if containers:
+            self._run("rm", "--force", *containers)
+
+
+def _launch(directory: Path, runtime: Path) -> Launch:
+    settings = directory / "daemon.json"
+    settings.write_text("{}")  # not the machine's own, which may name sockets
+    # No --storage-driver: dockerd takes overlay2 where the kernel has it below this directory, vfs where not.
+    return Launch(
+        argv=(
+            *(program("dockerd"), "--config-file", str(settings), "--shutdown-timeout=1"),
+            *("--bridge=none", "--iptables=false", "--ip6tables=false"),
+            *("--data-root", str(directory / "data"), "--exec-root", str(runtime / "exec")),
+            *("--host", f"unix://{runtime}/docker.sock", "--pidfile", str(runtime / "docker.pid")),
+        ),
+        log=directory / "dockerd.log",
+        ready=answers_http(runtime / "docker.sock", "/_ping"),
+        environment=environment(),
+        directory=directory,
+        patience=60,
+    )
+
+
+def _saved_layers(saved: Path) -> Iterator[bytes]:
+    with tarfile.open(saved) as archive:
+        described = archive.extractfile("manifest.json")
+        assert described is not None
+        for name in json.load(described)[0]["Layers"]:
+            layer = archive.extractfile(name)
+            assert layer is not None
+            yield layer.read()

@@ -1,0 +1,66 @@
+"""Our own service as a real process, started the way an operator starts it."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from tests.lab.process import Launch, Server, answers_http, free_port
+from tests.lab.programs import environment as peer_environment
+
+_REPOSITORY = Path(__file__).parents[2]
+
+
+class Proxy(Server):
+    """`with Proxy.start(directory, registry.url) as proxy: ...`."""
+
+    def __init__(self, launch: Launch, port: int, admin_port: int) -> None:
+        super().__init__(launch)
+        self.address = f"127.0.0.1:{port}"
+        self.url = f"http://{self.address}"
+        self.admin_url = f"http://127.0.0.1:{admin_port}"
+
+    @classmethod
+    def start(
+        cls,
+        directory: Path,
+        upstream: str,
+        *extra: str,
+        port: int | None = None,
+        admin_port: int | None = None,
+        config: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Start the proxy in front of `upstream` and wait until /readyz says 200.
+
+        `extra` are more command-line arguments; `config` is the text of a configuration file, handed over
+        with `--config`; `environment` is added to ours.
+        """
+        port, admin_port = port or free_port(), admin_port or free_port()
+        argv = [sys.executable, "-m", "proxy", "--upstream", upstream]
+        argv += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin_port}"]
+        if config is not None:
+            file = directory / "config.toml"
+            file.write_text(config)
+            argv += ["--config", str(file)]
+        launch = Launch(
+            argv=(*argv, *extra),
+            log=directory / "proxy.log",
+            ready=answers_http(admin_port, "/readyz"),
+            environment=peer_environment(**(environment or {})),
+            directory=_REPOSITORY,  # where `-m proxy` is found
+        )
+        proxy = cls(launch, port, admin_port)
+        proxy.launch()
+        return proxy
+
+    def terminate(self) -> int:
+        """Ask the proxy to end and wait for it; returns its exit code."""
+        return self.stop()
+
+    def log_events(self) -> list[dict[str, Any]]:
+        """Return the lines logged so far; those that are not JSON are the interpreter's own tracebacks."""
+        written = self.log.read_text(errors="replace")
+        complete = written[: written.rfind("\n") + 1].splitlines()
+        return [json.loads(line) for line in complete if line.startswith("{")]
