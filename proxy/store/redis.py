@@ -30,9 +30,10 @@ _SECONDS_A_DAY: Final = 86_400
 class RedisStore:
     """Keeps sealed records under ``PREFIX:KEY``, each with a time to live."""
 
-    def __init__(self, config: CacheConfig, cache: RedisCache) -> None:
+    def __init__(self, config: CacheConfig, cache: RedisCache, pool: BlockingConnectionPool) -> None:
         self._config = config
         self._cache = cache
+        self._pool = pool
         self._failed = asyncio.Event()
 
     @classmethod
@@ -54,7 +55,7 @@ class RedisStore:
             timeout=config.redis_timeout,
             connection_pool_class=lambda **_: pool,
         )
-        store = cls(config, cache)
+        store = cls(config, cache, pool)
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(store._watch())
             try:
@@ -117,6 +118,8 @@ class RedisStore:
         """Wait for a failure, then ask until Redis answers, less and less often."""
         while True:
             await self._failed.wait()
+            # The connections of before the failure are as dead as what they led to.
+            await _bounded(self._pool.disconnect(inuse_connections=False), self._config.redis_timeout)
             pause = _FIRST_PROBE
             while not await self._answers():
                 await asyncio.sleep(pause)
@@ -133,7 +136,7 @@ class RedisStore:
 
 
 async def _bounded(closing: Awaitable[None], seconds: float) -> None:
-    """Wait for ``closing``, but not for long: the process is on its way out."""
+    """Wait until connections are closed, but not for long: the other side may not take part."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(seconds):
             await closing
