@@ -69,7 +69,8 @@ class Contents:
         if known is not None:
             return known
         return await self._parsing.do(
-            (repository, digest), lambda: self._parse_field(repository, digest, identity)
+            (repository, digest, identity.fingerprint),
+            lambda: self._parse_field(repository, digest, identity),
         )
 
     async def size(self, repository: str, digest: Digest, identity: Identity) -> int:
@@ -102,7 +103,8 @@ class Contents:
         if known is not None:
             return known.body
         return await self._fetching.do(
-            (repository, digest), lambda: self._fetch(repository, kind, digest, identity, limit)
+            (repository, digest, identity.fingerprint),
+            lambda: self._fetch(repository, kind, digest, identity, limit),
         )
 
     async def _fetch(

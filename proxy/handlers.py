@@ -14,7 +14,16 @@ from proxy.identity import Identity
 from proxy.logs import bind_request_id, get_logger
 from proxy.records import Recipe
 from proxy.relay import Relay
-from proxy.route import ContentPull, ManifestWrite, Other, PartitionPull, Request, route
+from proxy.route import (
+    ContentPull,
+    ManifestWrite,
+    Other,
+    PartitionPull,
+    Request,
+    TargetError,
+    origin_form,
+    route,
+)
 from proxy.server import JSON, WholeResponse, oci_errors, whole
 from proxy.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.synthesis import Partitions
@@ -44,9 +53,10 @@ class Handlers:
         request_id = bind_request_id(request.headers.get(_REQUEST_ID))
         kind = "Invalid"
         try:
-            routed = route(request.method, request.raw_path)
+            target = origin_form(request.raw_path)
+            routed = route(request.method, target)
             kind = type(routed).__name__
-            response = await self._answer(request, routed)
+            response = await self._answer(request, target, routed)
         except Exception as error:  # noqa: BLE001 - the last line of defence: an error document, never a traceback
             response = _explain(error, self._origins, request)
             response.headers[_REQUEST_ID] = request_id
@@ -61,22 +71,24 @@ class Handlers:
         )
         return response
 
-    async def _answer(self, request: web.BaseRequest, routed: Request) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
         match routed:
             case PartitionPull():
-                return await self._pull_partition(request, routed)
+                return await self._pull_partition(request, target, routed)
             case ContentPull():
-                return await self._pull_content(request, routed)
+                return await self._pull_content(request, target, routed)
             case ManifestWrite(repository):
                 self._sources.forget(repository)
                 try:
-                    return await self._relay.forward(request)
+                    return await self._relay.forward(request, target)
                 finally:
                     self._sources.forget(repository)
             case Other():
-                return await self._relay.forward(request)
+                return await self._relay.forward(request, target)
 
-    async def _pull_partition(self, request: web.BaseRequest, pull: PartitionPull) -> web.StreamResponse:
+    async def _pull_partition(
+        self, request: web.BaseRequest, target: str, pull: PartitionPull
+    ) -> web.StreamResponse:
         identity = Identity.of(request.headers)
         accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ()))
         for reading in pull.readings:
@@ -86,31 +98,28 @@ class Handlers:
             made = await self._partitions.get(source, Recipe(source.digest, reading.selection()), identity)
             if made is not None:
                 return _manifest(made.top, request)
-        return await self._pull_look_alike(request, pull, identity, accept)
-
-    async def _pull_look_alike(
-        self, request: web.BaseRequest, pull: PartitionPull, identity: Identity, accept: str
-    ) -> web.StreamResponse:
-        """Pass on a tag that merely looks like a partition, literally."""
+        # The tag merely looks like a partition, so it is passed on literally.
         if accepts_indexes(accept):
-            return await self._relay.forward(request)
-        answer = await self._relay.forward_unless(_NOT_FOUND, request)
+            return await self._relay.forward(request, target)
+        answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
         if answer is not None:
             return answer
         # A client that takes no index hears of the partition what the registry says of the source image.
         base = pull.readings[0].base
         known = await self._sources.resolve(pull.repository, base, identity, ALL_TYPES)
-        target = None if known is None else f"/v2/{pull.repository}/manifests/{base}"
-        return await self._relay.forward(request, target)
+        source_target = f"/v2/{pull.repository}/manifests/{base}"
+        return await self._relay.forward(request, target if known is None else source_target)
 
-    async def _pull_content(self, request: web.BaseRequest, pull: ContentPull) -> web.StreamResponse:
-        answer = await self._relay.forward_unless(_NOT_FOUND, request)
+    async def _pull_content(
+        self, request: web.BaseRequest, target: str, pull: ContentPull
+    ) -> web.StreamResponse:
+        answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
         if answer is not None:
             return answer
         identity = Identity.of(request.headers)
         document = await self._partitions.find(pull.repository, pull.digest, identity)
         if document is None:
-            return await self._relay.forward(request)
+            return await self._relay.forward(request, target)
         return _manifest(document, request) if pull.is_manifest else _blob(document, request)
 
 
@@ -194,6 +203,8 @@ def _verdict(error: Exception) -> tuple[int, str, str]:
             verdict = 400, "MANIFEST_INVALID", str(error)
         case PartitionError():
             verdict = 400, "TAG_INVALID", str(error)
+        case TargetError():
+            verdict = 400, "UNSUPPORTED", str(error)
         case FormatError():
             verdict = 400, "MANIFEST_INVALID", f"the image in the registry is malformed: {error}"
         case _:

@@ -28,12 +28,12 @@ class Relay:
         self._client_timeout = client_timeout
         self._upstream_timeout = upstream_timeout
 
-    async def forward(self, request: web.BaseRequest, target: str | None = None) -> web.StreamResponse:
+    async def forward(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         """Pass ``request`` on, whatever it is, and return the answer after it was sent.
 
         Args:
             request: the client's; its body is streamed.
-            target: asks for another target than the request's own.
+            target: what to ask the registry for, in origin-form.
 
         Raises:
             UpstreamError: the registry gave no answer; nothing was sent to the client.
@@ -42,12 +42,14 @@ class Relay:
         assert answer is not None  # noqa: S101 - only a status in `unless` gives None
         return answer
 
-    async def forward_unless(self, status: int, request: web.BaseRequest) -> web.StreamResponse | None:
+    async def forward_unless(
+        self, status: int, request: web.BaseRequest, target: str
+    ) -> web.StreamResponse | None:
         """Pass a bodiless request on; None, with nothing sent, when the registry answers ``status``."""
-        return await self._exchange(request, None, unless=status)
+        return await self._exchange(request, target, unless=status)
 
     async def _exchange(
-        self, request: web.BaseRequest, target: str | None, *, unless: int | None
+        self, request: web.BaseRequest, target: str, *, unless: int | None
     ) -> web.StreamResponse | None:
         response: RelayedResponse | None = None
         try:
@@ -57,7 +59,7 @@ class Relay:
                 body = RequestBody(request, patience) if request.body_exists else None
                 async with self._upstream.stream(
                     request.method,
-                    request.raw_path if target is None else target,
+                    target,
                     forwarded_request(request.headers),
                     body,
                     expect_continue=body is not None and expects_continue(request),

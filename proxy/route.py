@@ -16,6 +16,7 @@ from twodfs.partition import PartitionTag, readings
 from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
 
 _CONTENT: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
+_ABSOLUTE_FORM: Final = re.compile(r"https?://[^/?#]*(?P<path>.*)", re.IGNORECASE | re.DOTALL)
 _READS: Final = frozenset({"GET", "HEAD"})
 _TAG_WRITES: Final = frozenset({"PUT", "DELETE", "PATCH", "POST"})
 
@@ -50,12 +51,31 @@ class Other:
     """Anything else."""
 
 
+class TargetError(ValueError):
+    """The request target names no path."""
+
+
+def origin_form(target: str) -> str:
+    """Return a request target as path and query, whatever form it came in (RFC 9112, section 3.2).
+
+    Raises:
+        TargetError: it is neither origin-form nor absolute-form.
+    """
+    if target.startswith("/"):
+        return target
+    absolute = _ABSOLUTE_FORM.fullmatch(target)
+    if absolute is None:
+        raise TargetError(f"the request target {target[:140]!r} is no path; registries answer at /v2/")
+    path = absolute["path"]
+    return path if path.startswith("/") else f"/{path}"
+
+
 Request = PartitionPull | ContentPull | ManifestWrite | Other
 _OTHER: Final = Other()
 
 
 def route(method: str, target: str) -> Request:
-    """Return the typed request for ``method`` and the raw request target.
+    """Return the typed request for ``method`` and a target in origin-form.
 
     Raises:
         PartitionError: the tag has the shape of a partition but is longer than a tag may be.

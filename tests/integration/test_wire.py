@@ -1,0 +1,417 @@
+"""What travels over the sockets: back-pressure, early ends, Expect, and what is no HTTP."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.integration.fake_registry import proxied, until
+from tests.lab.proxy import Proxy
+from tests.lab.registry import Registry
+
+MIB = 2**20
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Peer:
+    """A raw upstream: sees exactly the bytes that the proxy sends and answers exactly those it wants to."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self.sent = 0
+        self.closed = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await self._talk(reader, writer)
+        self.closed.set()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def behind_proxy(talk: Talk, **settings: str) -> AsyncIterator[tuple[Peer, str, int]]:
+    """Yield a raw upstream, and host and port of a proxy in front of it."""
+    peer = Peer(talk)
+    server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
+    async with server:
+        upstream = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with proxied(upstream, **settings) as url:
+            host, _, port = url.removeprefix("http://").rpartition(":")
+            yield peer, host, int(port)
+
+
+@contextlib.asynccontextmanager
+async def connected(host: str, port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(host, port, limit=MIB)
+    try:
+        async with asyncio.timeout(20):
+            yield reader, writer
+    finally:
+        writer.close()
+
+
+async def head_of(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readuntil(b"\r\n\r\n")
+
+
+BLOB = b"/v2/a/blobs/uploads/x"
+GET_BLOB = b"GET /v2/a/blobs/sha256:" + b"0" * 64 + b" HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+async def test_requests_reach_the_upstream_as_they_were_sent() -> None:
+    seen: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await head_of(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Odd:  two words \r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(
+            b"GET /v2/a/../%2e/b?x=%20&&y HTTP/1.1\r\nHost: public.example\r\nX-Mine: 1\r\nX-Mine: 2\r\n"
+            b"Authorization: Basic abc=\r\nConnection: keep-alive, X-Secret-Hop\r\nX-Secret-Hop: 1\r\n"
+            b"TE: trailers\r\nProxy-Authorization: no\r\nAccept-Encoding: gzip\r\n\r\n"
+        )
+        answer = await head_of(reader)
+    lines = seen[0].decode().split("\r\n")
+    assert lines[0] == "GET /v2/a/../%2e/b?x=%20&&y HTTP/1.1"
+    assert sorted(line for line in lines[1:] if line and not line.startswith("Host:")) == [
+        "Accept-Encoding: gzip",
+        "Authorization: Basic abc=",
+        "X-Mine: 1",
+        "X-Mine: 2",
+    ]
+    assert b"X-Odd: two words\r\n" in answer
+    assert b"Server:" not in answer
+    assert b"Content-Type:" not in answer
+
+
+async def test_identity_is_asked_for_where_the_client_names_no_encoding() -> None:
+    seen: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await head_of(reader))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(GET_BLOB)
+        assert b" 204 " in await head_of(reader)
+    assert b"Accept-Encoding: identity\r\n" in seen[0]
+
+
+async def test_compressed_bodies_pass_as_they_are() -> None:
+    body = b"\x1f\x8b this only looks like gzip"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(GET_BLOB)
+        assert b"Content-Encoding: gzip" in await head_of(reader)
+        assert await reader.readexactly(len(body)) == body
+
+
+async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: list[Peer]) -> None:
+    await head_of(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1000 * MIB))
+    while True:
+        writer.write(b"x" * MIB)
+        await writer.drain()
+        peer[0].sent += MIB
+
+
+async def test_a_slow_client_slows_the_registry_down_instead_of_filling_memory() -> None:
+    box: list[Peer] = []
+    async with behind_proxy(lambda r, w: endless(r, w, box)) as (peer, host, port):
+        box.append(peer)
+        async with connected(host, port) as (reader, writer):
+            writer.write(GET_BLOB)
+            await head_of(reader)
+            await until(lambda: peer.sent > 0)
+            settled = -1
+            while settled != peer.sent:  # the sockets' own buffers fill, then nothing moves
+                settled = peer.sent
+                await asyncio.sleep(0.3)
+            assert peer.sent < 64 * MIB
+        # The client is gone: the request upstream ends, long before its 1,000 MiB.
+        await asyncio.wait_for(peer.closed.wait(), 10)
+        assert peer.sent < 64 * MIB
+
+
+async def test_a_client_that_leaves_before_the_answer_ends_the_request_upstream() -> None:
+    arrived = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        arrived.set()
+        assert await reader.read() == b""
+
+    async with behind_proxy(talk) as (peer, host, port):
+        async with connected(host, port) as (_, writer):
+            writer.write(GET_BLOB)
+            await asyncio.wait_for(arrived.wait(), 10)
+        await asyncio.wait_for(peer.closed.wait(), 10)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_an_upload_ends_it_upstream() -> None:
+    received = bytearray()
+
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        while chunk := await reader.read(65536):
+            received.extend(chunk)
+
+    async with behind_proxy(talk) as (peer, host, port):
+        async with connected(host, port) as (_, writer):
+            writer.write(b"PATCH %s HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n" % BLOB + b"y" * 500)
+            await until(lambda: len(received) == 500)
+        await asyncio.wait_for(peer.closed.wait(), 10)
+    assert len(received) == 500
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\n"])
+async def test_a_body_that_breaks_off_upstream_breaks_off_for_the_client(framing: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        part = b"5\r\nhello\r\n" if b"chunked" in framing else b"hello"
+        writer.write(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n" + part)
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(GET_BLOB)
+        await head_of(reader)
+        rest = await reader.read()
+    assert b"hello" in rest
+    assert not rest.endswith(b"0\r\n\r\n")
+    assert len(rest) < 100
+
+
+async def test_a_body_without_length_ends_with_the_connection() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(b"GET /v2/ HTTP/1.0\r\n\r\n")
+        await head_of(reader)
+        assert await reader.read() == b"until the end"
+
+
+async def test_a_no_comes_before_the_body_of_a_client_that_expects_100() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert b"Expect: 100-continue" in await head_of(reader)
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        assert await reader.read() == b""
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(
+            b"PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n" % BLOB
+        )
+        assert b" 401 " in await head_of(reader)
+
+
+async def test_a_client_that_expects_100_gets_it_when_the_registry_is_ready() -> None:
+    ready = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        await ready.wait()
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert await reader.readexactly(9) == b"some blob"
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(
+            b"PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n" % BLOB
+        )
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.readexactly(1), 0.3)
+        ready.set()
+        assert await head_of(reader) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"some blob")
+        assert b" 201 " in await head_of(reader)
+
+
+async def test_a_silent_upstream_in_the_middle_of_a_body_is_given_up() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello")
+        assert await reader.read() == b""
+
+    async with (
+        behind_proxy(talk, upstream__read_timeout="0.3") as (_, host, port),
+        connected(host, port) as (reader, writer),
+    ):
+        writer.write(GET_BLOB)
+        await head_of(reader)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await reader.readexactly(100)
+
+
+async def test_a_client_that_never_sends_its_body_hears_408() -> None:
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        await reader.read()
+
+    async with (
+        behind_proxy(talk, client__idle_timeout="0.3") as (_, host, port),
+        connected(host, port) as (reader, writer),
+    ):
+        writer.write(b"PATCH %s HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc" % BLOB)
+        assert b" 408 " in await head_of(reader)
+        assert b"did not arrive in time" in await reader.readuntil(b"}]}")
+
+
+async def test_a_long_upload_is_not_cut_short_by_the_time_for_an_answer() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        assert await reader.readexactly(10) == b"0123456789"
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    limits = {"upstream__read_timeout": "0.4", "client__idle_timeout": "0.4"}
+    async with behind_proxy(talk, **limits) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(b"PATCH %s HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n" % BLOB)
+        for digit in b"0123456789":
+            await asyncio.sleep(0.1)
+            writer.write(bytes([digit]))
+        assert b" 201 " in await head_of(reader)
+
+
+async def test_a_dead_kept_connection_is_replaced_but_an_upload_is_never_sent_twice() -> None:
+    bodies: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        second = await head_of(reader)
+        if second.startswith(b"PUT"):
+            bodies.append(await reader.read(100))
+        # and hangs up without an answer, as a server does that had decided to close the connection
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(GET_BLOB)
+        assert b" 200 " in await head_of(reader)
+        writer.write(GET_BLOB)
+        assert b" 200 " in await head_of(reader)  # asked again on a new connection
+        writer.write(b"PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody" % BLOB)
+        head = await head_of(reader)
+        assert b" 502 " in head or b" 200 " in head
+    assert bodies == [b"body"]
+
+
+NO_HTTP = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS hello\r\n\r\n",
+    b"GET /v2/ HTTP/9.9\r\nHost: h\r\n\r\n",
+    b"GET  /v2/ extra HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET /v2/ HTTP/1.1\r\nHost: h\r\nBad Header: x\r\n\r\n",
+    b"GET /v2/ HTTP/1.1\r\nHost: h\r\nX: a\x00b\r\n\r\n",
+    b"GET /v2/ HTTP/1.1\r\nHost: h\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+    b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET /v2/ HTTP/1.1\r\nHost: h\r\n" + b"X: y\r\n" * 500 + b"\r\n",
+    b"POST /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    b"POST /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: -5\r\n\r\n",
+    b"POST /v2/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("raw", NO_HTTP, ids=range(len(NO_HTTP)))
+async def test_what_is_no_http_gets_an_oci_error_and_never_reaches_the_registry(raw: bytes) -> None:
+    reached = asyncio.Event()
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(raw)
+        head = await head_of(reader)
+        assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+        (error,) = orjson.loads(await reader.read())["errors"]
+    assert error["code"] == "UNSUPPORTED"
+    assert "the request is not HTTP" in error["message"]
+    assert not reached.is_set()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /v2/ HTTP/1.1\r\nHost: h\r\nX-Latin: caf\xe9\r\n\r\n",
+        b"GET /v2/\xff\xfe HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET http://other.example/v2/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /v2/a#fragment HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"CONNECT other.example:443 HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"BREW /v2/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: bad host<>\r\n\r\n",
+        b"GET /v2/a/manifests/v1--0.0.0.0--" + b"9" * 200 + b".0.0.0 HTTP/1.1\r\nHost: h\r\n\r\n",
+    ],
+)
+async def test_odd_requests_get_a_bounded_clear_answer(registry: Registry, raw: bytes) -> None:
+    async with proxied(registry.url) as url:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        async with connected(host, int(port)) as (reader, writer):
+            writer.write(raw)
+            head = await head_of(reader)
+            assert b"Traceback" not in head
+            assert 200 <= int(head.split()[1]) < 500, head
+
+
+@pytest.fixture
+def running(registry: Registry, tmp_path: Path) -> Iterator[Proxy]:
+    with Proxy.start(tmp_path, registry.url) as started:
+        yield started
+
+
+async def upload(host: str, port: int, content: bytes) -> str:
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    async with connected(host, port) as (reader, writer):
+        writer.write(b"POST /v2/wire/big/blobs/uploads/ HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        head = (await head_of(reader)).decode()
+        location = next(line for line in head.split("\r\n") if line.startswith("Location: http://h/"))
+        target = location.removeprefix("Location: http://h") + f"&digest={digest}"
+        writer.write(
+            f"PUT {target} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+            f"Content-Type: application/octet-stream\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+        )
+        assert b" 100 " in await head_of(reader)
+        writer.write(content)
+        assert b" 201 " in await head_of(reader)
+    return f"/v2/wire/big/blobs/{digest}"
+
+
+async def test_sigterm_lets_running_downloads_finish_and_refuses_new_connections(running: Proxy) -> None:
+    content = os.urandom(8 * MIB)
+    host, _, port = running.address.rpartition(":")
+    target = await upload(host, int(port), content)
+    async with contextlib.AsyncExitStack() as stack:
+        streams = []
+        for _ in range(20):
+            reader, writer = await stack.enter_async_context(connected(host, int(port)))
+            writer.write(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            await head_of(reader)
+            streams.append(reader)
+        exit_code = asyncio.get_running_loop().run_in_executor(None, running.terminate)
+        await until(lambda: any(one["event"] == "stopping" for one in running.log_events()))
+        await asyncio.sleep(0.2)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(host, int(port))
+        bodies = [await reader.readexactly(len(content)) for reader in streams]
+        assert all(body == content for body in bodies)
+    assert await exit_code == 0
+    assert running.log_events()[-1]["event"] == "stopped"

@@ -1,0 +1,158 @@
+"""A token server that a stock registry trusts ("Token Authentication Specification"), over a real socket."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.x509.oid import NameOID
+
+SERVICE = "lab-registry"
+ISSUER = "lab-issuer"
+LOGIN = ("ann", "s3cret")
+IDENTITY_TOKEN = "identity-of-ann"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    method: str
+    parameters: Mapping[str, list[str]]
+    authorization: str | None
+
+
+@dataclass(slots=True)
+class TokenServer:
+    """Anyone may pull from `public/...`; Ann may do anything."""
+
+    url: str
+    certificate: Path
+    requests: list[TokenRequest] = field(default_factory=list)
+
+    def registry_config(self) -> dict[str, Any]:
+        """Return what makes a registry of the lab send its clients here."""
+        token = {
+            "realm": self.url,
+            "service": SERVICE,
+            "issuer": ISSUER,
+            "rootcertbundle": str(self.certificate),
+        }
+        return {"auth": {"token": token}}
+
+
+@contextmanager
+def token_server(directory: Path) -> Iterator[TokenServer]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _self_signed(key)
+    path = directory / "issuer.pem"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as http:
+        server = TokenServer(f"http://127.0.0.1:{http.server_port}/token", path)
+        http.RequestHandlerClass = _handler(server, key, certificate)
+        thread = Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def _handler(
+    server: TokenServer, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self._record(urlsplit(self.path).query)
+            if asked.authorization not in (None, _basic(*LOGIN)):
+                self._answer(401, {"details": "who are you?"})
+                return
+            scopes = asked.parameters.get("scope", [])
+            self._grant("token", scopes, known=asked.authorization is not None)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            asked = self._record(body)
+            if asked.parameters.get("refresh_token") != [IDENTITY_TOKEN]:
+                self._answer(401, {"details": "who are you?"})
+                return
+            self._grant("access_token", asked.parameters["scope"][0].split(), known=True)
+
+        def log_message(self, *_: object) -> None: ...
+
+        def _record(self, query: str) -> TokenRequest:
+            asked = TokenRequest(self.command, parse_qs(query), self.headers["Authorization"])
+            server.requests.append(asked)
+            return asked
+
+        def _grant(self, name: str, scopes: list[str], *, known: bool) -> None:
+            access = [one for scope in scopes if (one := _access(scope, known=known))]
+            self._answer(200, {name: _jwt(access, key, certificate), "expires_in": 300})
+
+        def _answer(self, status: int, content: Mapping[str, object]) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
+
+
+def _access(scope: str, *, known: bool) -> dict[str, object] | None:
+    kind, name, actions = scope.split(":")
+    allowed = actions.split(",") if known else ["pull"] * name.startswith("public/")
+    return {"type": kind, "name": name, "actions": allowed} if allowed else None
+
+
+def _jwt(access: list[Any], key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> str:
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    header = {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(der).decode()]}
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "sub": "lab",
+        "aud": SERVICE,
+        "exp": now + 300,
+        "nbf": now - 60,
+        "iat": now,
+        "jti": "lab",
+        "access": access,
+    }
+    signed = ".".join(_url_base64(json.dumps(part).encode()) for part in (header, claims))
+    r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return f"{signed}.{_url_base64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ISSUER)])
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _basic(username: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def _url_base64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
