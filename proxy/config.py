@@ -32,6 +32,7 @@ ENVIRONMENT_PREFIX: Final = "TWODFS_PROXY_"
 # --upstream, TWODFS_PROXY_UPSTREAM and a plain `upstream = "http://..."` all mean the URL.
 _SHORT_FORMS: Final = {"upstream": "upstream.url"}
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_USER_INFO: Final = re.compile(r"//[^/@]*@")
 _MAX_PORT: Final = 65535
 
 
@@ -136,7 +137,7 @@ class UpstreamConfig(_Section):
     metadata_timeout: Seconds = Field(
         30, description="Seconds for one whole manifest, config or field that a partition is cut from."
     )
-    max_connections: int = Field(512, ge=1, le=65_535, description="Most connections to the registry.")
+    max_connections: int = Field(2048, ge=1, le=65_535, description="Most connections to the registry.")
     keepalive_timeout: Seconds = Field(15, description="Seconds an idle connection is kept for reuse.")
 
 
@@ -325,7 +326,7 @@ def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[st
     allowed = allowed[:1].lower() + allowed[1:]
     if not path:
         return allowed
-    shown = "" if path == "cache.redis_url" else f" {value!r}"
+    shown = "" if path == "cache.redis_url" else f" {_USER_INFO.sub('//***@', repr(value))}"
     return f"{path}{shown} is not allowed ({origins.get(path, 'configuration')}): {allowed}"
 
 

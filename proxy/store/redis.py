@@ -35,6 +35,7 @@ class RedisStore:
         self._cache = cache
         self._pool = pool
         self._failed = asyncio.Event()
+        self._is_closing = False
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -61,6 +62,9 @@ class RedisStore:
             try:
                 yield store
             finally:
+                # redis-py can swallow a cancellation while it closes connections, so the watch is told twice.
+                store._is_closing = True
+                store._failed.set()
                 watch.cancel()
                 await _bounded(pool.disconnect(), config.redis_timeout)
 
@@ -116,16 +120,17 @@ class RedisStore:
 
     async def _watch(self) -> None:
         """Wait for a failure, then ask until Redis answers, less and less often."""
-        while True:
+        while not self._is_closing:
             await self._failed.wait()
             # The connections of before the failure are as dead as what they led to.
             await _bounded(self._pool.disconnect(inuse_connections=False), self._config.redis_timeout)
             pause = _FIRST_PROBE
-            while not await self._answers():
+            while not await self._answers() and not self._is_closing:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LAST_PROBE)
-            self._failed.clear()
-            get_logger().info("redis answers again")
+            if not self._is_closing:
+                self._failed.clear()
+                get_logger().info("redis answers again")
 
     async def _answers(self) -> bool:
         try:

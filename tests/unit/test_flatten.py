@@ -203,7 +203,7 @@ def test_a_platform_without_selected_allotments_is_left_out_not_silently_bare() 
 def test_unknown_keys_of_manifest_and_config_survive() -> None:
     image = Image()
     odd = {"x-list": [1, {"y": 2.5}], "variant": "v8", "os.features": ["a"], "config": {"Env": ["A=\u00e9"]}}
-    partition = cut(image, image.manifest(config=image.config(**odd), **{"x-manifest": {"deep": [None]}}))
+    partition = cut(image, image.manifest(config=image.config(**odd)) | {"x-manifest": {"deep": [None]}})
     manifest, config = loaded(partition)
     assert {key: config[key] for key in odd} == odd
     assert manifest["x-manifest"] == {"deep": [None]}

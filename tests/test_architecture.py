@@ -1,0 +1,111 @@
+"""Data goes one way: who may import whom, read from the sources."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("twodfs", "proxy")
+# The pure core: no event loop, no sockets, no files.
+PURE = ("errors", "digest", "reference", "partition", "oci", "field", "flatten", "validate", "auth")
+IMPURE_LIBRARIES = {"asyncio", "aiohttp", "socket", "threading", "subprocess", "requests", "redis"}
+# From below to above, as in the docstring of `proxy`.
+PROXY_ORDER = [
+    "config",
+    "logs",
+    "server",
+    "route",
+    "identity",
+    "flight",
+    "records",
+    "store",
+    "upstream",
+    "source",
+    "content",
+    "synthesis",
+    "headers",
+    "relay",
+    "handlers",
+    "admin",
+    "app",
+    "__main__",
+]
+
+
+def modules(package: str) -> dict[str, Path]:
+    found = {}
+    for file in sorted((ROOT / package).rglob("*.py")):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: imports are absolute"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+ALL = {name: file for package in PACKAGES for name, file in modules(package).items()}
+
+
+def test_there_are_no_cycles() -> None:
+    graph = {name: {one for one in imports(file) if one in ALL and one != name} for name, file in ALL.items()}
+    for package in PACKAGES:  # a package's own __init__ is loaded before its modules, whoever asks
+        graph[package] = set()
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_the_format_never_imports_the_service() -> None:
+    wrong = [(name, one) for name, file in modules("twodfs").items() for one in imports(file)]
+    assert not [pair for pair in wrong if pair[1].split(".")[0] == "proxy"]
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_core_is_pure(name: str) -> None:
+    imported = set(imports(ALL[f"twodfs.{name}"]))
+    assert not {one for one in imported if one.split(".")[0] in IMPURE_LIBRARIES}
+    own = {one.split(".")[1] for one in imported if one.startswith("twodfs.")}
+    assert own <= set(PURE)
+
+
+def test_the_service_imports_only_from_below() -> None:
+    height = {name: at for at, name in enumerate(PROXY_ORDER)}
+    for name, file in modules("proxy").items():
+        layer = name.removeprefix("proxy").removeprefix(".").split(".")[0]
+        if not layer:
+            continue
+        for one in imports(file):
+            below = one.removeprefix("proxy.").split(".")[0]
+            if one.startswith("proxy.") and below in height:
+                assert height[below] <= height[layer], f"{name} imports {one} from above"
+
+
+def test_every_module_of_the_service_has_its_place() -> None:
+    layers = {name.split(".")[1] for name in modules("proxy") if "." in name}
+    assert layers == set(PROXY_ORDER)
+
+
+def test_no_task_without_an_owner() -> None:
+    """A bare create_task can be collected in mid-flight, and nobody sees its exception."""
+    for name, file in ALL.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr == "create_task":
+                assert ast.unparse(node.value) in {"tasks", "group"}, f"{name}:{node.lineno}: use a TaskGroup"
+
+
+def test_aiohttps_insides_are_touched_in_one_module() -> None:
+    for name, file in ALL.items():
+        insides = {
+            one
+            for one in imports(file)
+            if one.startswith(("aiohttp.web_", "aiohttp.http", "aiohttp.client_"))
+        }
+        assert not insides or name == "proxy.server", f"{name} imports {insides}"

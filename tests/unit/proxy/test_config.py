@@ -1,0 +1,170 @@
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+import pytest
+
+from proxy.config import Config, ConfigError, environment_variable, load, settings
+
+UPSTREAM = {"upstream": "http://127.0.0.1:5001"}
+EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
+
+
+def config_of(flags: Mapping[str, str] = UPSTREAM, **environment: str) -> Config:
+    return load(flags, {f"TWODFS_PROXY_{name}": value for name, value in environment.items()})
+
+
+def refusal(flags: Mapping[str, str] = UPSTREAM, **environment: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config_of(flags, **environment)
+    return str(caught.value)
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(
+        'upstream = "http://file:1"\nlisten = "127.0.0.1:1"\n[cache]\nkey_prefix = "file"\ntag_ttl = 7\n'
+    )
+    environment = {
+        "TWODFS_PROXY_UPSTREAM": "http://environment:2",
+        "TWODFS_PROXY_CACHE_KEY_PREFIX": "environment",
+    }
+    config = load({"upstream": "http://flag:3", "listen": None}, environment, file)
+    assert config.upstream.url == "http://flag:3"
+    assert config.cache.key_prefix == "environment"
+    assert (str(config.listen), config.cache.tag_ttl) == ("127.0.0.1:1", 7)
+    assert config.partition.max_layers == 125
+
+
+@pytest.mark.parametrize("toml", ['upstream = "http://a:1"', '[upstream]\nurl = "http://a:1"'])
+def test_the_upstream_may_be_written_short(tmp_path: Path, toml: str) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(toml)
+    assert load({}, {}, file).upstream.url == "http://a:1"
+
+
+def test_the_example_file_has_every_setting_with_its_default() -> None:
+    uncommented = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    written = dict(flat(tomllib.loads(uncommented)))
+    assert set(written) == set(settings())
+    assert load({}, {}, EXAMPLE).upstream.url == "http://127.0.0.1:5001"
+    defaults = dict(flat(config_of().model_dump(mode="json")))
+    for path, default in defaults.items():
+        if default not in (None, "", "**********") and path != "upstream.url":
+            shown = load({"upstream": "http://a:1", path: str(written[path])}, {}).model_dump(mode="json")
+            assert dict(flat(shown))[path] == default, path
+
+
+def flat(content: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for key, value in content.items():
+        found += flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return found
+
+
+def test_every_setting_has_a_variable_of_its_own() -> None:
+    variables = [environment_variable(path) for path in settings()]
+    assert len(set(variables)) == len(variables)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "LISTEN",
+            "5000",
+            "listen '5000' is not allowed (environment TWODFS_PROXY_LISTEN): expected host:port",
+        ),
+        ("LISTEN", "127.0.0.1:70000", "a port of 0 to 65535"),
+        ("ADMIN", "nope", "admin 'nope' is not allowed"),
+        ("UPSTREAM", "registry:5000", "upstream.url 'registry:5000' is not allowed"),
+        ("UPSTREAM", "http://a/prefix", "expected an origin, without a path"),
+        ("UPSTREAM", "ftp://a", "expected http://host[:port] or https://host[:port]"),
+        ("CACHE_TAG_TTL", "-1", "cache.tag_ttl '-1' is not allowed"),
+        ("CACHE_MEMORY", "lots", "cache.memory 'lots' is not allowed"),
+        ("CACHE_REDIS_TIMEOUT", "0", "greater than or equal to 0.001"),
+        ("PARTITION_MAX_LAYERS", "0", "greater than or equal to 1"),
+        ("LOG_FORMAT", "xml", "'json' or 'console'"),
+        ("CACHE_KEY_PREFIX", "a b", "cache.key_prefix 'a b' is not allowed"),
+    ],
+)
+def test_a_bad_value_names_its_path_the_value_and_what_is_allowed(name: str, value: str, said: str) -> None:
+    flags = {} if name == "UPSTREAM" else UPSTREAM
+    assert said in refusal(flags, **{name: value})
+
+
+def test_unknown_keys_are_errors_that_list_the_known(tmp_path: Path) -> None:
+    assert "TWODFS_PROXY_CACHE_REDIS is not known; known are" in refusal(CACHE_REDIS="x")
+    file = tmp_path / "proxy.toml"
+    file.write_text("[cache]\nredis = 1\n[blob]\nx = 1\n")
+    with pytest.raises(
+        ConfigError, match=r"cache.redis is not known \(file .*known are listen, admin"
+    ) as caught:
+        load(UPSTREAM, {}, file)
+    assert "blob is not known" in str(caught.value)
+
+
+def test_a_missing_upstream_says_how_to_give_it() -> None:
+    assert refusal({}) == (
+        "upstream.url is missing: give --upstream, TWODFS_PROXY_UPSTREAM_URL or the key in the TOML file"
+    )
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*missing.toml: No such file"):
+        load(UPSTREAM, {}, tmp_path / "missing.toml")
+    file = tmp_path / "broken.toml"
+    file.write_text("a = = b")
+    with pytest.raises(ConfigError, match=r"broken.toml is not TOML: "):
+        load(UPSTREAM, {}, file)
+
+
+def test_passwords_are_never_shown() -> None:
+    config = config_of(CACHE_REDIS_URL="rediss://user:hunter2@redis.example:6380/1")
+    assert "hunter2" not in repr(config)
+    assert "hunter2" not in orjson.dumps(config.model_dump(mode="json")).decode()
+    assert "hunter2" not in refusal(CACHE_REDIS_URL="http://user:hunter2@redis.example")
+    assert "hunter2" not in refusal({}, UPSTREAM="http://user:hunter2@registry.example")
+
+
+def test_health_is_not_on_the_public_port() -> None:
+    assert "must not be on the public port" in refusal(
+        UPSTREAM | {"listen": "127.0.0.1:1", "admin": "127.0.0.1:1"}
+    )
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "proxy", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd=EXAMPLE.parent)
+
+
+def test_check_config_prints_what_would_be_used() -> None:
+    done = command("--upstream", "http://127.0.0.1:5001", "--check-config", "--admin", "none")
+    assert done.returncode == 0, done.stderr
+    shown = orjson.loads(done.stdout)
+    assert (shown["admin"], shown["upstream"]["url"]) == ("none", "http://127.0.0.1:5001")
+
+
+def test_a_bad_configuration_ends_with_2_and_a_line_for_each_mistake() -> None:
+    done = command("--upstream", "nonsense", "--listen", "nowhere")
+    assert done.returncode == 2
+    assert [line.split()[1] for line in done.stderr.splitlines()] == ["listen", "upstream.url"]
+
+
+def test_help_teaches() -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    assert "docker pull 127.0.0.1:5000/library/model:v1--0.0.1.2" in done.stdout
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = command("--upstream", "http://127.0.0.1:1", "--listen", address, "--admin", "none")
+    assert done.returncode == 1
+    assert f"cannot listen on {address} (public): " in done.stderr

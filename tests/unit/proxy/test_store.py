@@ -1,0 +1,159 @@
+"""One suite that every store passes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from proxy.config import load
+from proxy.records import (
+    BlobSize,
+    BlobSizeKey,
+    Content,
+    ContentKey,
+    Key,
+    Made,
+    PartitionKey,
+    Recipe,
+    RecipeKey,
+    Recipes,
+    Record,
+    RottenError,
+    seal,
+    unseal,
+)
+from proxy.store.memory import MemoryStore
+from proxy.store.protocol import Store
+from proxy.store.redis import RedisStore
+from proxy.store.tiered import TieredStore
+from tests.lab.redis import Redis
+from twodfs.digest import digest_of
+from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document
+from twodfs.partition import Selection
+
+SELECTION = Selection.parse("0.0.1.1--3.0.4.4")
+SOURCE = digest_of(b"source")
+DOCUMENTS = [
+    Document(kind, digest_of(body), body) for kind, body in ((OCI_INDEX, b"{1}\n"), (OCI_MANIFEST, b"{2}"))
+]
+RECIPE = Recipe(SOURCE, SELECTION)
+MADE = Made.of(RECIPE, DOCUMENTS[0].digest, DOCUMENTS)
+RECORDS: dict[Key[Any], Record] = {
+    ContentKey(digest_of(b"body")): Content(b"body"),
+    BlobSizeKey(SOURCE): BlobSize(12345678901234),
+    RecipeKey(SOURCE): Recipes((RECIPE, Recipe(digest_of(b"other"), SELECTION))),
+    PartitionKey(SOURCE, SELECTION): MADE,
+}
+
+
+@contextlib.asynccontextmanager
+async def redis_store(redis: Redis, **settings: str) -> AsyncIterator[RedisStore]:
+    flags = {"upstream": "http://127.0.0.1:1", "cache.redis_url": redis.url}
+    flags |= {f"cache.{name}": value for name, value in settings.items()}
+    async with RedisStore.connect(load(flags, {}).cache) as store:
+        yield store
+
+
+@pytest.fixture(params=["memory", "redis", "tiered"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore(2**20)
+        return
+    async with redis_store(request.getfixturevalue("redis_server")) as redis:
+        yield redis if request.param == "redis" else TieredStore(MemoryStore(2**20), redis)
+
+
+async def test_what_is_put_comes_back(store: Store) -> None:
+    await store.put(RECORDS)
+    for key, record in RECORDS.items():
+        assert await store.get(key) == record
+
+
+async def test_what_was_never_put_is_not_there(store: Store) -> None:
+    for key in RECORDS:
+        assert await store.get(key) is None
+
+
+async def test_the_last_put_wins(store: Store) -> None:
+    key = BlobSizeKey(SOURCE)
+    await store.put({key: BlobSize(1)})
+    await store.put({key: BlobSize(2)})
+    assert await store.get(key) == BlobSize(2)
+
+
+async def test_many_at_once(store: Store) -> None:
+    keys = [BlobSizeKey(digest_of(b"%d" % number)) for number in range(500)]
+    await asyncio.gather(*(store.put({key: BlobSize(at)}) for at, key in enumerate(keys)))
+    found = await asyncio.gather(*(store.get(key) for key in keys))
+    assert found == [BlobSize(at) for at in range(500)]
+
+
+def test_memory_is_bounded_in_bytes_and_forgets_the_least_recent() -> None:
+    store = MemoryStore(10_000)
+    keys = [ContentKey(digest_of(b"%d" % number)) for number in range(10)]
+    for key in keys:
+        asyncio.run(store.put({key: Content(b"x" * 1600)}))
+        store.peek(keys[0])
+    assert store.used_bytes <= 10_000
+    assert store.peek(keys[0]) is not None
+    assert store.peek(keys[1]) is None
+    asyncio.run(store.put({keys[2]: Content(b"x" * 20_000)}))
+    assert store.peek(keys[9]) is not None
+
+
+async def test_memory_learns_what_only_redis_knew(redis_server: Redis) -> None:
+    async with redis_store(redis_server) as redis:
+        await redis.put(RECORDS)
+        tiered = TieredStore(MemoryStore(2**20), redis)
+        key = PartitionKey(SOURCE, SELECTION)
+        assert tiered.peek(key) is None
+        assert await tiered.get(key) == MADE
+        redis_server.kill()
+        assert tiered.peek(key) == MADE
+
+
+async def test_records_in_redis_expire(redis_server: Redis) -> None:
+    async with redis_store(redis_server, ttl="7", recipe_days="2", key_prefix="mine") as redis:
+        await redis.put(RECORDS)
+    with redis_server.client() as client:
+        lives = {key.decode(): client.ttl(key) for key in client.scan_iter("*")}
+    assert len(lives) == len(RECORDS)
+    for name, seconds in lives.items():
+        assert name.startswith("mine:")
+        expected = 2 * 86_400 if ":recipe:" in name else 7
+        assert expected - 5 <= seconds <= expected
+
+
+async def test_values_that_are_too_large_stay_out_of_redis(redis_server: Redis) -> None:
+    async with redis_store(redis_server, redis_max_value="100") as redis:
+        key = ContentKey(digest_of(b"x" * 100))
+        await redis.put({key: Content(b"x" * 100)})
+        assert await redis.get(key) is None
+        assert redis.is_available
+
+
+@pytest.mark.parametrize("key", list(RECORDS), ids=lambda key: type(key).__name__)
+def test_a_seal_breaks_with_any_byte(key: Key[Any]) -> None:
+    sealed = seal(key, RECORDS[key])
+    assert unseal(key, sealed) == RECORDS[key]
+    for at in range(0, len(sealed), 7):
+        broken = sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :]
+        with pytest.raises(RottenError):
+            unseal(key, broken)
+    for other in RECORDS:
+        if other != key:
+            with pytest.raises(RottenError):
+                unseal(other, sealed)
+    with pytest.raises(RottenError):
+        unseal(key, b"")
+
+
+@pytest.mark.parametrize("encoded", [b"", b"null", b"[]", b"[1,2]", b'["x",[]]', b"\xff", b"{}\nbody"])
+def test_what_is_sealed_but_is_no_record_is_refused(encoded: bytes) -> None:
+    for key in RECORDS:
+        if encoded == b"[]" and isinstance(key, RecipeKey):
+            continue
+        with pytest.raises(RottenError):
+            key.decode(encoded)
