@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 from pathlib import Path
 from typing import Annotated
 
@@ -69,11 +71,20 @@ def serve(
         typer.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
         return
     logs.configure(settings.log)
+    _raise_file_limit()
     try:
         asyncio.run(run(settings))
     except StartError as error:
         typer.echo(f"twodfs-proxy: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _raise_file_limit() -> None:
+    """Use all the file descriptors that the system allows: each transfer takes two, the usual default is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS names a limit that it does not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main() -> None:

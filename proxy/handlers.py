@@ -72,6 +72,9 @@ class Handlers:
         return response
 
     async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
+        if request.body_exists and isinstance(routed, PartitionPull | ContentPull):
+            # A body can be passed on once, and these may ask the registry twice. No client sends one.
+            return await self._relay.forward(request, target)
         match routed:
             case PartitionPull():
                 return await self._pull_partition(request, target, routed)

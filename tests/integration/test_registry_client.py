@@ -519,15 +519,17 @@ async def test_plain_http_is_for_this_machine_or_on_demand(
 async def test_a_registry_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twodfs.registry.transport.IDLE_SECONDS", 0.1)
     asked: list[str] = []
+    over = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.path)
-        await asyncio.Event().wait()
+        await over.wait()
         return web.Response()
 
     async with served(answer) as address, opened(address, "a") as repository:
         with pytest.raises(RegistryError, match="does not answer in time") as failed:
             await repository.manifest("v1")
+        over.set()
     assert (failed.value.temporary, len(asked)) == (True, 4)
 
 
@@ -540,13 +542,15 @@ async def test_an_upload_that_the_registry_stops_reading_is_given_up(
         file.truncate(size)
     blob = Descriptor(OCI_LAYER, digest_of(b"never asked for"), size, {})
     advanced: list[int] = []
+    over = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
         if request.method == "PUT":
-            await asyncio.Event().wait()
+            await over.wait()
         return web.Response(status=202, headers={"Location": "/up"})
 
     async with served(answer) as address, opened(address, "a") as repository:
         with pytest.raises(RegistryError, match="does not answer in time"):
             await repository.upload(blob, tmp_path / "blob", advance=advanced.append)
+        over.set()
     assert sum(advanced) == 0

@@ -358,6 +358,8 @@ async def test_what_is_no_http_gets_an_oci_error_and_never_reaches_the_registry(
         b"GET /v2/ HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
         b"BREW /v2/ HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\n\r\n",
+        b"GET /v2/a/blobs/sha256:" + b"0" * 64 + b" HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody",
+        b"GET /v2/a/manifests/v1--0.0.0.0 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody",
         b"GET /v2/ HTTP/1.1\r\nHost: bad host<>\r\n\r\n",
         b"GET /v2/a/manifests/v1--0.0.0.0--" + b"9" * 200 + b".0.0.0 HTTP/1.1\r\nHost: h\r\n\r\n",
     ],

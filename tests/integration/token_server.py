@@ -60,7 +60,7 @@ def token_server(directory: Path) -> Iterator[TokenServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as http:
         server = TokenServer(f"http://127.0.0.1:{http.server_port}/token", path)
         http.RequestHandlerClass = _handler(server, key, certificate)
-        thread = Thread(target=http.serve_forever)
+        thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
             yield server

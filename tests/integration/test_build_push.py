@@ -1,0 +1,441 @@
+"""`twodfs build`, `push` and `inspect` as a user runs them, against a stock registry."""
+
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.engines import Skopeo
+from tests.lab.images import Kind, busybox_base, push_image
+from tests.lab.registry import Registry
+from tests.lab.registry_client import RegistryClient
+from tests.lab.rootfs import apply_layers
+
+FIELD_TYPE = "application/vnd.oci.image.layer.v1.2dfs.field"
+ANCHOR_TYPE = "application/vnd.2dfs.allotments.v1"
+GZIP_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+INDEXES = {"oci": "application/vnd.oci.image.index.v1+json"}
+INDEXES["docker"] = "application/vnd.docker.distribution.manifest.list.v2+json"
+SOURCE = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """A directory with a build file, and a store of its own."""
+
+    directory: Path
+    store: Path
+    registry: Registry
+
+    def twodfs(self, *arguments: str, store: Path | None = None) -> Done:
+        environment = {
+            **os.environ,
+            "TWODFS_STORE": str(store or self.store),
+            "PYTHONPATH": str(SOURCE),
+            "DOCKER_CONFIG": str(self.directory / "no-docker"),
+            "COLUMNS": "100",
+        }
+        ended = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "twodfs", *arguments],
+            cwd=self.directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Done(ended.returncode, ended.stdout, ended.stderr)
+
+    def made(self, *arguments: str, store: Path | None = None) -> Done:
+        done = self.twodfs(*arguments, store=store)
+        assert done.status == 0, done.err
+        return done
+
+    def target(self, name: str, tag: str = "v1") -> str:
+        return f"{self.registry.address}/{name}:{tag}"
+
+    def document(self, repository: str, reference: str) -> dict[str, Any]:
+        with RegistryClient(self.registry.url) as client:
+            answer = client.get_manifest(repository, reference)
+        assert answer.status == 200, answer.body
+        content: dict[str, Any] = json.loads(answer.body)
+        return content
+
+    def blob(self, repository: str, digest: str) -> bytes:
+        with RegistryClient(self.registry.url) as client:
+            answer = client.request("GET", f"/v2/{repository}/blobs/{digest}")
+        assert answer.status == 200, answer.body
+        assert digest == f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        return answer.body
+
+    def images(self, repository: str, tag: str = "v1") -> Iterator[dict[str, Any]]:
+        """Yield the image manifests that an index holds."""
+        for entry in self.document(repository, tag)["manifests"]:
+            if "artifactType" not in entry:
+                yield self.document(repository, entry["digest"])
+
+    def field(self, repository: str, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the cells of a manifest's field, its last layer."""
+        assert manifest["layers"][-1]["mediaType"] == FIELD_TYPE
+        field = json.loads(self.blob(repository, manifest["layers"][-1]["digest"]))
+        cells = [cell for row in field["rows"] for cell in row["allotments"]]
+        assert field["rows_size"] == len(field["rows"])
+        assert [row["allotments_size"] for row in field["rows"]] == [
+            len(r["allotments"]) for r in field["rows"]
+        ]
+        return cells
+
+
+CONTENT = {
+    (0, 0): {"models/a.bin": os.urandom(100_000)},
+    (0, 2): {
+        "models/b.bin": b"",
+        "models/tokenizer/merges.txt": b"m e",
+        "models/tokenizer/vocab.json": b"{}",
+    },
+    (2, 1): {"cells/c.bin": b"c" * 100_000},
+}
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, registry: Registry) -> Workshop:
+    directory = tmp_path / "model"
+    (directory / "tokenizer").mkdir(parents=True)
+    (directory / "a.bin").write_bytes(CONTENT[0, 0]["models/a.bin"])
+    (directory / "b.bin").touch()
+    (directory / "tokenizer" / "merges.txt").write_bytes(b"m e")
+    (directory / "tokenizer" / "vocab.json").write_bytes(b"{}")
+    (directory / "c.bin").write_bytes(b"c" * 100_000)
+    allotments = [
+        {"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0},
+        {
+            "src": ["./b.bin", "tokenizer"],
+            "dst": ["/models/b.bin", "/models/tokenizer"],
+            "row": 0,
+            "col": 2,
+        },
+        {"src": ["c.bin"], "dst": ["cells/c.bin"], "row": 2, "col": 1},
+    ]
+    (directory / "2dfs.json").write_text(json.dumps({"allotments": allotments}))
+    return Workshop(directory, tmp_path / "store", registry)
+
+
+def test_an_image_from_scratch_holds_what_the_build_file_says(workshop: Workshop) -> None:
+    name = "made/scratch"
+    done = workshop.made("build", "scratch", workshop.target(name), "--push", "--json")
+    (manifest,) = workshop.images(name)
+    config = json.loads(workshop.blob(name, manifest["config"]["digest"]))
+    assert config == {
+        "created": "1970-01-01T00:00:00Z",
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": []},
+        "history": [],
+    }
+    assert len(manifest["layers"]) == 1
+    cells = workshop.field(name, manifest)
+    assert [(cell["row"], cell["col"]) for cell in cells] == list(CONTENT)
+    for cell in cells:
+        blob = workshop.blob(name, f"sha256:{cell['digest']}")
+        tar = gzip.decompress(blob)
+        assert (cell["size"], cell["mediaType"]) == (len(blob), GZIP_TYPE)
+        assert cell["diffid"] == hashlib.sha256(tar).hexdigest()
+        assert apply_layers([tar]) == CONTENT[cell["row"], cell["col"]]
+    assert done.json["allotments"] == 3
+    assert done.json["pushed"]["uploadedBlobs"] == 6
+
+
+def test_the_same_input_gives_the_same_digests(workshop: Workshop, tmp_path: Path) -> None:
+    first = workshop.made("build", "scratch", workshop.target("made/twice"), "--json", "--jobs", "1").json
+    for file in workshop.directory.rglob("*"):
+        os.utime(file, (1_000_000, 1_000_000))
+    again = workshop.made(
+        "build", "scratch", workshop.target("made/twice"), "--json", store=tmp_path / "another"
+    ).json
+    assert again == first
+
+
+def test_other_input_gives_other_digests(workshop: Workshop) -> None:
+    first = workshop.made("build", "scratch", workshop.target("made/changed"), "--json").json
+    (workshop.directory / "b.bin").write_bytes(b"b")
+    assert workshop.made("build", "scratch", workshop.target("made/changed"), "--json").json != first
+
+
+def test_a_base_keeps_its_platforms_layers_and_configs(workshop: Workshop) -> None:
+    platforms = ("linux/amd64", "linux/arm64/v8")
+    base = push_image(
+        workshop.registry.url,
+        "base/busybox",
+        "v1",
+        base=busybox_base(),
+        platforms=platforms,
+        platform_files={platform: {"platform": platform.encode()} for platform in platforms},
+        attestations=True,
+    )
+    name = "made/busybox"
+    done = workshop.made("build", base.reference(), workshop.target(name), "--push")
+    assert "left out 2 entries of the base that are no images" in done.err
+    entries = workshop.document(name, "v1")["manifests"]
+    assert [entry["platform"] for entry in entries] == [
+        {"architecture": "amd64", "os": "linux"},
+        {"architecture": "arm64", "os": "linux", "variant": "v8"},
+        {"architecture": "unknown", "os": "unknown"},
+    ]
+    for manifest, platform in zip(workshop.images(name), base.platforms, strict=True):
+        assert manifest["config"]["digest"] == platform.config.digest
+        assert [one["digest"] for one in manifest["layers"][:-1]] == [
+            one.blob.digest for one in platform.base
+        ]
+        assert len(workshop.field(name, manifest)) == 3
+        for layer in platform.base:
+            assert workshop.blob(name, layer.blob.digest) == layer.blob.content
+
+
+def test_one_platform_of_a_base_can_be_chosen(workshop: Workshop) -> None:
+    base = push_image(workshop.registry.url, "base/platforms", "v1", platforms=("linux/amd64", "linux/arm64"))
+    target = workshop.target("made/platforms")
+    done = workshop.made("build", base.reference(), target, "--platform", "linux/aarch64", "--json")
+    assert done.json["platforms"] == ["linux/arm64"]
+    refused = workshop.twodfs("build", base.reference(), target, "--platform", "linux/s390x")
+    assert (refused.status, refused.out) == (1, "")
+    assert refused.err == (
+        f"twodfs: {base.reference()} has no image for linux/s390x; it has linux/amd64, linux/arm64\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["oci-index", "oci-manifest", "docker-list", "docker-manifest"])
+def test_every_kind_of_base_stays_what_it_is(workshop: Workshop, kind: Kind) -> None:
+    base = push_image(workshop.registry.url, f"base/{kind}", "v1", kind=kind)
+    name = f"made/{kind}"
+    workshop.made("build", base.reference(), workshop.target(name), "--push")
+    root = workshop.document(name, "v1")
+    assert root["mediaType"] == INDEXES[kind.partition("-")[0]]
+    (manifest,) = workshop.images(name)
+    before = json.loads(base.platforms[0].manifest.content)
+    assert {**manifest, "layers": manifest["layers"][:-1]} == before
+    assert root["manifests"][0]["platform"] == {"architecture": "amd64", "os": "linux"}
+
+
+@pytest.mark.parametrize("kind", ["oci-manifest", "docker-manifest"])
+def test_a_single_manifest_stays_single_without_an_anchor(workshop: Workshop, kind: Kind) -> None:
+    base = push_image(workshop.registry.url, f"base/single-{kind}", "v1", kind=kind)
+    name = f"made/single-{kind}"
+    workshop.made("build", base.reference(), workshop.target(name), "--push", "--anchor", "none")
+    manifest = workshop.document(name, "v1")
+    assert manifest["mediaType"] == json.loads(base.top.content)["mediaType"]
+    for cell in workshop.field(name, manifest):
+        workshop.blob(name, f"sha256:{cell['digest']}")
+
+
+def test_the_anchors_layers_are_the_allotments(workshop: Workshop) -> None:
+    name = "made/anchor"
+    workshop.made("build", "scratch", workshop.target(name), "--push")
+    index = workshop.document(name, "v1")
+    (entry,) = [one for one in index["manifests"] if "artifactType" in one]
+    assert (entry["artifactType"], entry["platform"]["os"]) == (ANCHOR_TYPE, "unknown")
+    anchor = workshop.document(name, entry["digest"])
+    assert anchor["artifactType"] == ANCHOR_TYPE
+    assert anchor["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
+    assert workshop.blob(name, anchor["config"]["digest"]) == b"{}"
+    (manifest,) = workshop.images(name)
+    cells = workshop.field(name, manifest)
+    assert anchor["layers"] == [
+        {"mediaType": GZIP_TYPE, "digest": f"sha256:{cell['digest']}", "size": cell["size"]} for cell in cells
+    ]
+
+
+def test_garbage_collection_leaves_the_allotments(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    with Registry.start(tmp_path / "own") as registry:
+        own = Workshop(workshop.directory, workshop.store, registry)
+        own.made("build", "scratch", own.target("made/kept"), "--push")
+        registry.collect_garbage()
+        (manifest,) = own.images("made/kept")
+        for cell in own.field("made/kept", manifest):
+            own.blob("made/kept", f"sha256:{cell['digest']}")
+
+
+def test_skopeo_copies_everything(workshop: Workshop, skopeo_engine: Skopeo, tmp_path: Path) -> None:
+    base = push_image(workshop.registry.url, "base/copied", "v1", platforms=("linux/amd64", "linux/arm64"))
+    target = workshop.target("made/copied")
+    workshop.made("build", base.reference(), target, "--push")
+    skopeo_engine.copy(target, tmp_path / "copy", None, "--all")
+    blobs = {path.name for path in (tmp_path / "copy" / "blobs" / "sha256").iterdir()}
+    for manifest in workshop.images("made/copied"):
+        assert {cell["digest"] for cell in workshop.field("made/copied", manifest)} < blobs
+
+
+def test_other_tools_read_the_store(workshop: Workshop) -> None:
+    target = workshop.target("made/stored")
+    built = workshop.made("build", "scratch", target, "--json").json
+    raw = subprocess.run(
+        ["skopeo", "inspect", "--raw", f"oci:{workshop.store}:{target}"], capture_output=True, check=True
+    ).stdout
+    assert built["digest"] == f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+
+def test_plain_layers_are_their_own_tar(workshop: Workshop) -> None:
+    name = "made/plain"
+    workshop.made("build", "scratch", workshop.target(name), "--push", "--compression", "none")
+    (manifest,) = workshop.images(name)
+    for cell in workshop.field(name, manifest):
+        assert cell["digest"] == cell["diffid"]
+        assert cell["mediaType"] == "application/vnd.oci.image.layer.v1.tar"
+
+
+def test_a_push_sends_only_what_is_missing(workshop: Workshop) -> None:
+    target = workshop.target("made/again")
+    workshop.made("build", "scratch", target)
+    assert workshop.made("push", target, "--json").json["uploadedBlobs"] == 6
+    before = len(workshop.registry.requests())
+    again = workshop.made("push", target, "--json").json
+    assert (again["uploadedBlobs"], again["sparedBlobs"]) == (0, 6)
+    asked = workshop.registry.requests()[before:]
+    assert {request.method for request in asked} == {"HEAD", "PUT"}
+    assert all("/manifests/" in request.target for request in asked if request.method == "PUT")
+
+
+def test_layers_of_a_base_in_the_same_registry_do_not_travel(workshop: Workshop) -> None:
+    base = push_image(workshop.registry.url, "base/mounted", "v1")
+    target = workshop.target("made/mounted")
+    workshop.made("build", base.reference(), target, "--quiet")
+    assert workshop.made("push", target, "--json").json["sparedBlobs"] == 2
+
+
+def test_children_are_pushed_before_the_index_that_names_them(workshop: Workshop) -> None:
+    before = len(workshop.registry.requests())
+    workshop.made("build", "scratch", workshop.target("made/order"), "--push")
+    puts = [one.target for one in workshop.registry.requests()[before:] if "/manifests/" in one.target]
+    assert puts[-1] == "/v2/made/order/manifests/v1"
+    assert len(puts) == 3
+
+
+def test_inspect_draws_the_field_of_a_built_and_of_a_pushed_image(workshop: Workshop, tmp_path: Path) -> None:
+    target = workshop.target("made/inspected")
+    workshop.made("build", "scratch", target, "--push", "--compression", "none")
+    here = workshop.made("inspect", target)
+    there = workshop.made("inspect", target, store=tmp_path / "empty")
+    assert here == there
+    assert not (tmp_path / "empty").exists()
+    assert "3 allotments in rows 0..2, columns 0..2" in here.out
+    assert here.out.endswith(
+        "        0       1        2\n"
+        "0  102 kB       ·  4.61 kB\n"
+        "1       ·       ·        ·\n"
+        "2       ·  102 kB        ·\n"
+    )
+
+
+def test_inspect_speaks_json(workshop: Workshop) -> None:
+    target = workshop.target("made/json")
+    built = workshop.made("build", "scratch", target, "--json").json
+    found = workshop.made("inspect", target, "--json").json
+    assert (found["reference"], found["digest"], found["anchored"]) == (target, built["digest"], True)
+    (image,) = found["images"]
+    assert (image["platform"], image["layers"], image["field"]) == ("linux/amd64", 0, built["field"])
+    field = found["fields"][built["field"]]
+    assert (field["rows"], field["columns"], field["bytes"]) == (3, 3, built["bytes"])
+    assert [(one["row"], one["col"]) for one in field["allotments"]] == list(CONTENT)
+
+
+def test_inspect_says_that_an_image_has_no_field(workshop: Workshop) -> None:
+    base = push_image(workshop.registry.url, "base/fieldless", "v1", kind="docker-manifest")
+    shown = workshop.made("inspect", base.reference()).out
+    assert "1 layers, no field" in shown
+
+
+def test_results_go_to_standard_output_and_the_rest_to_standard_error(workshop: Workshop) -> None:
+    target = workshop.target("made/streams")
+    loud = workshop.made("build", "scratch", target)
+    quiet = workshop.made("build", "scratch", target, "--quiet")
+    assert loud.out == quiet.out
+    assert loud.out.startswith(f"{target}@sha256:")
+    assert loud.out.count("\n") == 1
+    assert "allotment 2/1" in loud.err
+    assert quiet.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("build", "scratch"), 2, "Missing argument 'TARGET'"),
+        (("build", "scratch", "Upper/case"), 2, "'Upper/case' is no repository"),
+        (("build", "scratch", "a/b@sha256:" + "0" * 64), 2, "cannot name a new image"),
+        (("build", "scratch", "a/b:v1+0.0.1.1"), 2, "cannot name a new image"),
+        (("build", "scratch", "a/b", "-f", "none.json"), 2, "cannot read the build file none.json"),
+        (("build", "scratch", "a/b", "--platform", "amd64"), 2, "'amd64' is no platform"),
+        (("build", "127.0.0.1:1/none", "127.0.0.1:1/a"), 1, "127.0.0.1:1/v2/none/manifests/latest: cannot"),
+        (("push", "127.0.0.1:1/never/built:v1"), 1, "'twodfs build' makes one"),
+        (("inspect", "127.0.0.1:1/none"), 1, "cannot connect"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_a_line(
+    workshop: Workshop, arguments: tuple[str, ...], status: int, sentence: str
+) -> None:
+    done = workshop.twodfs(*arguments)
+    assert (done.status, done.out) == (status, "")
+    assert sentence in done.err
+    assert "Traceback" not in done.err
+    if "Usage" not in done.err:
+        assert done.err.startswith("twodfs: ")
+        assert done.err.count("\n") == 1
+
+
+def test_a_mistake_in_the_build_file_is_shown_with_its_place(workshop: Workshop) -> None:
+    recipe = json.loads((workshop.directory / "2dfs.json").read_bytes())
+    recipe["allotments"][2]["colour"] = 1
+    (workshop.directory / "2dfs.json").write_text(json.dumps(recipe))
+    done = workshop.twodfs("build", "scratch", "a/b")
+    assert done.status == 2
+    assert done.err == (
+        "twodfs: 2dfs.json: unknown key 'colour'; allowed: src, dst, row, col in 'allotments[2]'\n"
+    )
+
+
+def test_an_image_that_has_a_field_is_no_base(workshop: Workshop) -> None:
+    target = workshop.target("made/fielded")
+    workshop.made("build", "scratch", target, "--push")
+    done = workshop.twodfs("build", target, workshop.target("made/other"))
+    assert done.status == 1
+    assert "has a field already; build from the image it was made from" in done.err
+
+
+def test_help_and_version_answer(workshop: Workshop) -> None:
+    for command in ((), ("build",), ("push",), ("inspect",)):
+        shown = workshop.made(*command, "--help").out
+        assert "Example" in shown
+        assert "registry.example.com/model:v1" in shown
+    assert workshop.made("--version").out.startswith("twodfs ")
+
+
+def test_help_does_not_load_the_client(workshop: Workshop) -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "twodfs", "--help"],
+        cwd=SOURCE,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    assert "twodfs.cli" in loaded
+    assert "aiohttp" not in loaded
+    assert workshop
