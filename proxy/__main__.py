@@ -80,7 +80,7 @@ def serve(
 
 
 def _raise_file_limit() -> None:
-    """Use all the file descriptors that the system allows: each transfer takes two, the usual default is 1,024."""
+    """Use every file descriptor that the system allows: a transfer takes two, the usual limit is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # macOS names a limit that it does not grant
