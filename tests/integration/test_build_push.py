@@ -15,6 +15,7 @@ import pytest
 
 from tests.lab.engines import Skopeo
 from tests.lab.images import Kind, busybox_base, push_image
+from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 from tests.lab.rootfs import apply_layers
@@ -73,8 +74,8 @@ class Workshop:
     def target(self, name: str, tag: str = "v1") -> str:
         return f"{self.registry.address}/{name}:{tag}"
 
-    def document(self, repository: str, reference: str) -> dict[str, Any]:
-        with RegistryClient(self.registry.url) as client:
+    def document(self, repository: str, reference: str, url: str | None = None) -> dict[str, Any]:
+        with RegistryClient(url or self.registry.url) as client:
             answer = client.get_manifest(repository, reference)
         assert answer.status == 200, answer.body
         content: dict[str, Any] = json.loads(answer.body)
@@ -87,11 +88,11 @@ class Workshop:
         assert digest == f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
         return answer.body
 
-    def images(self, repository: str, tag: str = "v1") -> Iterator[dict[str, Any]]:
-        """Yield the image manifests that an index holds."""
-        for entry in self.document(repository, tag)["manifests"]:
+    def images(self, repository: str, tag: str = "v1", url: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the image manifests that an index holds, in the registry or seen through the proxy."""
+        for entry in self.document(repository, tag, url)["manifests"]:
             if "artifactType" not in entry:
-                yield self.document(repository, entry["digest"])
+                yield self.document(repository, entry["digest"], url)
 
     def field(self, repository: str, manifest: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the cells of a manifest's field, its last layer."""
@@ -261,6 +262,20 @@ def test_the_anchors_layers_are_the_allotments(workshop: Workshop) -> None:
     cells = workshop.field(name, manifest)
     assert anchor["layers"] == [
         {"mediaType": GZIP_TYPE, "digest": f"sha256:{cell['digest']}", "size": cell["size"]} for cell in cells
+    ]
+
+
+@pytest.mark.parametrize("kind", ["oci-index", "oci-manifest", "docker-list", "docker-manifest"])
+def test_the_proxy_cuts_what_was_built(workshop: Workshop, proxy: Proxy, kind: Kind) -> None:
+    base = push_image(workshop.registry.url, f"base/cut-{kind}", "v1", kind=kind)
+    name = f"made/cut-{kind}"
+    workshop.made("build", base.reference(), workshop.target(name), "--push", "--compression", "none")
+    (manifest,) = workshop.images(name)
+    chosen = [f"sha256:{cell['digest']}" for cell in workshop.field(name, manifest) if cell["row"] == 0]
+    (cut,) = workshop.images(name, "v1--0.0.0.2", proxy.url)
+    assert [one["digest"] for one in cut["layers"]] == [
+        *(layer.blob.digest for layer in base.platforms[0].base),
+        *chosen,
     ]
 
 

@@ -1,0 +1,74 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twodfs.build.grid import draw, size_text
+from twodfs.digest import digest_of
+from twodfs.field import Allotment, Field
+
+DIGEST = digest_of(b"")
+
+
+def field_of(*cells: tuple[int, int, int | None]) -> Field:
+    return Field(Allotment(row, col, DIGEST, DIGEST, size) for row, col, size in cells)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (None, "?"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1234, "1.23 kB"),
+        (999_499, "999 kB"),
+        (999_501, "1 MB"),
+        (140_000_000_000, "140 GB"),
+    ],
+)
+def test_sizes_have_three_digits(size: int | None, text: str) -> None:
+    assert size_text(size) == text
+
+
+def test_holes_are_seen() -> None:
+    field = field_of((0, 0, 10), (0, 2, None), (2, 1, 2_500_000))
+    assert draw(field, width=80, height=20) == [
+        "      0       1  2",
+        "0  10 B       ·  ?",
+        "1     ·       ·  ·",
+        "2     ·  2.5 MB  ·",
+    ]
+
+
+def test_what_does_not_fit_is_cut_and_said_so() -> None:
+    field = field_of(*((row, col, 100) for row in range(30) for col in range(30)))
+    lines = draw(field, width=40, height=10)
+    assert len(lines) == 10
+    assert lines[0].endswith(" …")
+    assert lines[-1] == "… 22 more rows"
+
+
+def test_a_few_cells_far_out_show_their_own_rows_and_columns() -> None:
+    lines = draw(field_of((0, 0, 1), (5_000_000, 7_000, 2)), width=80, height=20)
+    assert lines == [
+        "           0  7000",
+        "      0  1 B     ·",
+        "5000000    ·   2 B",
+    ]
+
+
+def test_an_empty_field_says_so() -> None:
+    assert draw(field_of(), width=80, height=20) == ["(no allotments)"]
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), st.integers(0, 10**13), max_size=60
+    ),
+    st.integers(40, 200),
+    st.integers(3, 50),
+)
+def test_every_field_fits(cells: dict[tuple[int, int], int], width: int, height: int) -> None:
+    lines = draw(field_of(*((*cell, size) for cell, size in cells.items())), width=width, height=height)
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width

@@ -1,0 +1,181 @@
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from twodfs.build.layer import CHUNK, Compression, Layer, LayerPlan
+from twodfs.build.recipe import Copy
+from twodfs.errors import BuildError
+from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
+
+
+def copy(source: Path, target: str) -> Copy:
+    return Copy(source, target, "allotments[0].src")
+
+
+def write(*copies: Copy, compression: Compression = Compression.NONE) -> tuple[Layer, bytes]:
+    sink = io.BytesIO()
+    layer = LayerPlan.of(copies).write(sink, compression=compression)
+    return layer, sink.getvalue()
+
+
+def members(*copies: Copy) -> list[tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(write(*copies)[1])) as archive:
+        return archive.getmembers()
+
+
+def names(*copies: Copy) -> list[str]:
+    return [member.name for member in members(*copies)]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    (root / "sub").mkdir(parents=True)
+    (root / "empty").mkdir()
+    (root / "sub" / "b").write_bytes(b"bb")
+    (root / "a").write_bytes(b"a")
+    (root / "link").symlink_to("sub/b")
+    return root
+
+
+def test_every_release_writes_the_same_bytes(tree: Path) -> None:
+    (tree / "sub" / "ünï").write_bytes(b"u")
+    (tree / ("n" * 120)).write_bytes(b"n")
+    plain, _ = write(copy(tree, "m"))
+    gzipped, _ = write(copy(tree, "m"), compression=Compression.GZIP)
+    assert plain.digest == "sha256:44c34d6d153ceba0bdae3892baa3c6322d40e9997f4fde9c18db6c3990141933"
+    assert gzipped.diff_id == plain.diff_id
+
+
+def test_neither_time_nor_owner_nor_permissions_of_the_disk_show(tree: Path) -> None:
+    before = write(copy(tree, "m"))
+    os.utime(tree / "a", (1, 1))
+    (tree / "a").chmod(0o600)
+    (tree / "sub").chmod(0o700)
+    assert write(copy(tree, "m")) == before
+    for member in members(copy(tree, "m")):
+        assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
+
+
+def test_parents_come_first_and_siblings_sorted(tree: Path) -> None:
+    expected = ["x", "x/m", "x/m/a", "x/m/empty", "x/m/link", "x/m/sub", "x/m/sub/b"]
+    assert names(copy(tree, "x/m")) == expected
+    assert names(copy(tree / "a", "z"), copy(tree / "a", "b/c")) == ["b", "b/c", "z"]
+
+
+def test_modes_are_readable_by_all_and_executables_stay_so(tree: Path) -> None:
+    (tree / "run").write_bytes(b"#!/bin/sh")
+    (tree / "run").chmod(0o711)
+    modes = {member.name: member.mode for member in members(copy(tree, "m"))}
+    assert (modes["m"], modes["m/a"], modes["m/run"]) == (0o755, 0o644, 0o755)
+
+
+def test_links_in_a_directory_are_kept_and_a_link_as_source_is_followed(tree: Path) -> None:
+    found = {member.name: member for member in members(copy(tree, "m"))}
+    assert (found["m/link"].issym(), found["m/link"].linkname) == (True, "sub/b")
+    (alone,) = members(copy(tree / "link", "b"))
+    assert (alone.isreg(), alone.size) == (True, 2)
+
+
+def test_a_directory_can_go_to_the_root(tree: Path) -> None:
+    assert names(copy(tree, ""))[:2] == ["a", "empty"]
+
+
+def test_content_of_any_size_arrives_whole(tmp_path: Path) -> None:
+    for size in (0, 1, 511, 512, 513, CHUNK, CHUNK + 1):
+        content = os.urandom(size)
+        (tmp_path / f"{size}.bin").write_bytes(content)
+        _, blob = write(copy(tmp_path / f"{size}.bin", "f"))
+        with tarfile.open(fileobj=io.BytesIO(blob)) as archive:
+            read = archive.extractfile("f")
+            assert read is not None
+            assert read.read() == content
+        assert len(blob) % 512 == 0
+
+
+@pytest.mark.parametrize(
+    ("compression", "media_type"), [(Compression.GZIP, OCI_LAYER_GZIP), (Compression.NONE, OCI_LAYER)]
+)
+def test_a_layer_is_described_as_it_was_written(
+    tree: Path, compression: Compression, media_type: str
+) -> None:
+    layer, blob = write(copy(tree, "m"), compression=compression)
+    tar = gzip.decompress(blob) if compression is Compression.GZIP else blob
+    assert layer == Layer(
+        digest=f"sha256:{hashlib.sha256(blob).hexdigest()}",  # type: ignore[arg-type]
+        diff_id=f"sha256:{hashlib.sha256(tar).hexdigest()}",  # type: ignore[arg-type]
+        size=len(blob),
+        media_type=media_type,
+    )
+
+
+def test_gzip_names_no_file_no_time_and_no_system(tree: Path) -> None:
+    _, blob = write(copy(tree, "m"), compression=Compression.GZIP)
+    assert blob[:10] == b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
+
+
+def test_progress_hears_of_every_byte_read(tree: Path) -> None:
+    heard: list[int] = []
+    plan = LayerPlan.of([copy(tree, "m")])
+    plan.write(io.BytesIO(), advance=heard.append)
+    assert sum(heard) == plan.source_bytes == 3
+
+
+def test_a_file_that_is_written_meanwhile_is_an_error(tree: Path) -> None:
+    for change in (b"", b"x", b"longer"):
+        (tree / "a").write_bytes(b"a")
+        plan = LayerPlan.of([copy(tree, "m")])
+        (tree / "a").write_bytes(change)
+        os.utime(tree / "a", (2, 2))
+        with pytest.raises(BuildError, match=r"/a changed while it was read; build again"):
+            plan.write(io.BytesIO())
+
+
+def test_a_file_that_goes_meanwhile_is_an_error(tree: Path) -> None:
+    plan = LayerPlan.of([copy(tree, "m")])
+    (tree / "a").unlink()
+    with pytest.raises(BuildError, match=r"cannot read .*/a: No such file .* in 'allotments\[0\]\.src'"):
+        plan.write(io.BytesIO())
+
+
+def test_two_copies_of_one_name_are_an_error(tree: Path) -> None:
+    with pytest.raises(BuildError, match="'/m/a' comes twice"):
+        LayerPlan.of([copy(tree, "m"), copy(tree / "a", "m/a")])
+
+
+def test_directories_merge(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "c").write_bytes(b"c")
+    assert "m/c" in names(copy(tree, "m"), copy(tmp_path / "more", "m"))
+
+
+def test_nothing_lies_below_a_file(tree: Path) -> None:
+    with pytest.raises(BuildError, match=r"'/x/y' .* lies below '/x', which is a file"):
+        LayerPlan.of([copy(tree / "a", "x"), copy(tree / "a", "x/y")])
+
+
+def test_a_file_cannot_be_the_root(tree: Path) -> None:
+    with pytest.raises(BuildError, match="is a file, so its destination needs a name"):
+        LayerPlan.of([copy(tree / "a", "")])
+
+
+def test_whiteouts_do_not_slip_in_with_a_directory(tree: Path) -> None:
+    (tree / ".wh.a").touch()
+    with pytest.raises(BuildError, match=r"names that begin with '\.wh\.' delete files"):
+        LayerPlan.of([copy(tree, "m")])
+
+
+def test_a_pipe_is_refused(tree: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    with pytest.raises(BuildError, match="neither a file, a directory nor a link"):
+        LayerPlan.of([copy(tree, "m")])
+
+
+def test_a_name_that_is_no_text_is_kept(tree: Path) -> None:
+    (tree / os.fsdecode(b"\xff")).write_bytes(b"x")
+    assert os.fsdecode(b"m/\xff") in names(copy(tree, "m"))

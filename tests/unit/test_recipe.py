@@ -1,0 +1,122 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twodfs.build.recipe import Cell, Copy, Recipe
+from twodfs.errors import FormatError, RecipeError
+
+HERE = Path("/work/model")
+
+
+def parse(*allotments: object, **more: object) -> Recipe:
+    return Recipe.parse(json.dumps({"allotments": allotments, **more}).encode(), HERE)
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    kept = {"src": "./a.bin", "dst": "/a.bin", "row": 0, "col": 0} | changes
+    return {key: value for key, value in kept.items() if value is not ...}
+
+
+def problem(*allotments: object, **more: object) -> str:
+    with pytest.raises(FormatError) as failed:
+        parse(*allotments, **more)
+    return str(failed.value)
+
+
+def test_one_source_or_several_make_an_allotment() -> None:
+    recipe = parse(entry(), entry(src=["b", "/abs/c"], dst=["/x/b", "c"], col=1))
+    assert recipe.cells == (
+        Cell(0, 0, (Copy(HERE / "a.bin", "a.bin", "allotments[0].src"),)),
+        Cell(
+            0,
+            1,
+            (
+                Copy(HERE / "b", "x/b", "allotments[1].src[0]"),
+                Copy(Path("/abs/c"), "c", "allotments[1].src[1]"),
+            ),
+        ),
+    )
+
+
+def test_the_originals_build_file_is_understood() -> None:
+    body = Path(__file__, "../../fixtures/original-2dfs/2dfs.json").resolve().read_bytes()
+    recipe = Recipe.parse(body, HERE)
+    assert [(cell.row, cell.col) for cell in recipe.cells] == [(r, c) for r in range(3) for c in range(3)]
+    assert [copy.target for copy in recipe.cells[8].copies] == ["pair/a.txt", "pair/b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"src": ...}, "expected an array, found nothing in 'allotments[0].src'"),
+        ({"src": []}, "expected at least one path, found none in 'allotments[0].src'"),
+        ({"src": ["a", 7], "dst": ["/a", "/b"]}, "expected a string, found int in 'allotments[0].src[1]'"),
+        ({"src": ""}, "expected a path, found none in 'allotments[0].src'"),
+        ({"src": "a\0b"}, "a path has no NUL in it in 'allotments[0].src'"),
+        (
+            {"src": ["a", "b"]},
+            "1 destinations for 2 sources; each src has one dst in 'allotments[0].dst'",
+        ),
+        (
+            {"dst": "/a/../b"},
+            "'/a/../b' climbs with '..'; write the path as it is in the image in 'allotments[0].dst'",
+        ),
+        ({"dst": "/a//b/"}, "'/a//b/' is not normalised; write '/a/b' in 'allotments[0].dst'"),
+        ({"dst": ["./a"]}, "'./a' is not normalised; write '/a' in 'allotments[0].dst[0]'"),
+        (
+            {"dst": "/a/.wh.b"},
+            "'/a/.wh.b': names that begin with '.wh.' delete files in a layer in 'allotments[0].dst'",
+        ),
+        ({"row": ...}, "expected an integer, found nothing in 'allotments[0].row'"),
+        ({"row": True}, "expected an integer, found bool in 'allotments[0].row'"),
+        ({"col": -1}, "-1 is outside 0..2147483647 in 'allotments[0].col'"),
+        ({"color": 1}, "unknown key 'color'; allowed: src, dst, row, col in 'allotments[0]'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(changes: dict[str, Any], sentence: str) -> None:
+    assert problem(entry(**changes)) == sentence
+
+
+def test_unknown_keys_beside_the_allotments_are_refused() -> None:
+    assert problem(entry(), base="x") == "unknown key 'base'; allowed: allotments"
+
+
+def test_an_empty_field_is_refused() -> None:
+    assert problem() == "a field needs at least one allotment in 'allotments'"
+
+
+def test_a_cell_is_taken_once() -> None:
+    sentence = "row 0, column 0 is already taken by 'allotments[0]' in 'allotments[1]'"
+    assert problem(entry(), entry(dst="/b")) == sentence
+
+
+def test_a_destination_in_two_allotments_names_both() -> None:
+    sentence = "'/a.bin' is also the destination in 'allotments[0].dst' in 'allotments[1].dst[1]'"
+    assert problem(entry(), entry(src=["b", "c"], dst=["/b", "a.bin"], col=1)) == sentence
+
+
+def test_a_destination_twice_in_one_allotment_is_refused() -> None:
+    sentence = "'/a' is also the destination in 'allotments[0].dst[0]' in 'allotments[0].dst[1]'"
+    assert problem(entry(src=["b", "c"], dst=["/a", "/a"])) == sentence
+
+
+def test_sources_are_beside_the_build_file(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a")
+    (tmp_path / "2dfs.json").write_text(json.dumps({"allotments": [entry()]}))
+    assert Recipe.load(tmp_path / "2dfs.json").cells[0].copies[0].source == tmp_path / "a.bin"
+
+
+def test_a_missing_source_is_found_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "2dfs.json").write_text(json.dumps({"allotments": [entry()]}))
+    with pytest.raises(RecipeError) as failed:
+        Recipe.load(tmp_path / "2dfs.json")
+    assert str(failed.value) == (
+        f"{tmp_path}/2dfs.json: there is no file '{tmp_path}/a.bin' in 'allotments[0].src'"
+    )
+
+
+def test_a_missing_build_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"cannot read the build file .*/none\.json: No such file"):
+        Recipe.load(tmp_path / "none.json")

@@ -1,0 +1,148 @@
+import json
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from twodfs.build.store import BASE_NAME, REF_NAME, Store, default_directory
+from twodfs.digest import Digest, digest_of
+from twodfs.errors import BuildError, DigestError
+from twodfs.oci import OCI_INDEX, Document
+
+ROOT = Document.of(OCI_INDEX, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def files(store: Store) -> list[str]:
+    found = (path for path in store.directory.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(store.directory)) for path in found)
+
+
+def ingest_half(store: Store) -> None:
+    with store.ingest() as blob:
+        blob.file.write(b"half")
+        raise ZeroDivisionError
+
+
+def tag_many(directory: Path, who: int) -> None:
+    store = Store(directory)
+    for number in range(20):
+        store.tag(f"lab/{who}:{number}", ROOT, {})
+
+
+def test_a_new_store_is_an_empty_oci_layout(store: Store) -> None:
+    assert json.loads((store.directory / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+    assert store.find("lab/a:v1") is None
+
+
+def test_content_is_found_by_its_digest(store: Store) -> None:
+    digest = store.put(b"content")
+    assert digest == digest_of(b"content")
+    assert store.read(digest, limit=7) == b"content"
+    assert (store.has(digest, 7), store.has(digest, 8)) == (True, False)
+    assert store.path(digest) == store.directory / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+
+def test_damaged_content_is_not_handed_out(store: Store) -> None:
+    digest = store.put(b"content")
+    store.path(digest).write_bytes(b"CONTENT")
+    with pytest.raises(DigestError, match="does not hash to"):
+        store.read(digest, limit=100)
+
+
+def test_missing_content_says_what_to_do(store: Store) -> None:
+    with pytest.raises(BuildError, match=r"lacks sha256:.*; build the image again"):
+        store.read(digest_of(b"never stored"), limit=100)
+
+
+def test_content_beyond_the_limit_is_not_read(store: Store) -> None:
+    digest = store.put(b"content")
+    with pytest.raises(BuildError, match="more than 6 bytes"):
+        store.read(digest, limit=6)
+
+
+def test_a_blob_that_is_not_committed_leaves_nothing(store: Store) -> None:
+    before = files(store)
+    with store.ingest() as blob:
+        blob.file.write(b"half")
+    with pytest.raises(ZeroDivisionError):
+        ingest_half(store)
+    assert files(store) == before
+
+
+def test_a_blob_shows_only_when_it_is_whole(store: Store) -> None:
+    digest = digest_of(b"whole")
+    with store.ingest() as blob:
+        blob.file.write(b"whole")
+        assert not store.path(digest).exists()
+        blob.commit(digest)
+        assert store.path(digest).read_bytes() == b"whole"
+    assert store.read(digest, limit=5) == b"whole"
+
+
+def test_sha512_has_a_folder_of_its_own(store: Store) -> None:
+    digest = Digest("sha512:" + "ab" * 64)
+    with store.ingest() as blob:
+        blob.commit(digest)
+    assert store.path(digest).parent.name == "sha512"
+
+
+def test_a_tag_names_the_last_image_it_was_given(store: Store) -> None:
+    other = Document.of(OCI_INDEX, {"schemaVersion": 2, "manifests": []})
+    store.tag("lab/a:v1", ROOT, {})
+    store.tag("lab/a:v2", ROOT, {})
+    store.tag("lab/a:v1", other, {BASE_NAME: "docker.io/library/busybox:latest"})
+    found = store.find("lab/a:v1")
+    assert found is not None
+    assert (found.digest, found.size, found.media_type) == (other.digest, len(other.body), OCI_INDEX)
+    index = json.loads((store.directory / "index.json").read_bytes())
+    assert [entry["annotations"] for entry in index["manifests"]] == [
+        {REF_NAME: "lab/a:v2"},
+        {BASE_NAME: "docker.io/library/busybox:latest", REF_NAME: "lab/a:v1"},
+    ]
+
+
+def test_several_processes_tag_at_the_same_time(store: Store) -> None:
+    processes = [get_context("spawn").Process(target=tag_many, args=(store.directory, who)) for who in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert all(store.find(f"lab/{who}:{number}") for who in (0, 1) for number in range(20))
+    assert not list((store.directory / "tmp").iterdir())
+
+
+def test_a_damaged_index_is_named(store: Store) -> None:
+    (store.directory / "index.json").write_text('{"manifests": [{}]}')
+    with pytest.raises(
+        BuildError, match=r"index\.json: expected an integer, found nothing in 'manifests\[0\]"
+    ):
+        store.find("lab/a:v1")
+
+
+def test_a_layout_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "oci-layout").write_text('{"imageLayoutVersion": "9"}')
+    with pytest.raises(BuildError, match="layout of version 9; TWODFS_STORE names another"):
+        Store(tmp_path)
+
+
+def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BuildError, match=r"cannot use .*/file as a store"):
+        Store(tmp_path / "file")
+
+
+def test_the_environment_says_where_the_store_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("TWODFS_STORE", raising=False)
+    assert default_directory() == Path("/home/ann/.cache/twodfs")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert default_directory() == Path("/cache/twodfs")
+    monkeypatch.setenv("TWODFS_STORE", "/models")
+    assert default_directory() == Path("/models")

@@ -1,0 +1,5 @@
+"""``python -m twodfs``."""
+
+from twodfs.cli import main
+
+main()

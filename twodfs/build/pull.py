@@ -1,0 +1,157 @@
+"""Bring a base image into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from twodfs.build.concurrency import concurrently
+from twodfs.build.documents import MAX_CONFIG_BYTES, Base, BaseImage, scratch_config, scratch_image
+from twodfs.build.platforms import Platform
+from twodfs.build.store import Store
+from twodfs.errors import BuildError, FormatError
+from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
+from twodfs.progress import Progress
+from twodfs.registry import Repository
+
+SCRATCH: Final = "scratch"
+TRANSFERS: Final = 4
+"""Blobs under way at a time."""
+
+DEFAULT_PLATFORM: Final = Platform("linux", "amd64")
+
+
+def scratch(platforms: Sequence[Platform], store: Store) -> Base:
+    """Return a base without files, its configs in ``store``."""
+    wanted = tuple(dict.fromkeys(platforms)) or (DEFAULT_PLATFORM,)
+    for platform in wanted:
+        store.put(scratch_config(platform).body)
+    return Base(tuple(scratch_image(platform) for platform in wanted))
+
+
+async def pull_base(
+    repository: Repository, name: str, platforms: Sequence[Platform], store: Store, progress: Progress
+) -> Base:
+    """Return the base that ``name``, a tag or digest, has in ``repository``; its blobs are in ``store`` then.
+
+    Index entries that are no images are left out: attestations speak of digests that the new image does not
+    have.
+
+    Args:
+        repository: where it lives.
+        name: an index or a single manifest, OCI or Docker.
+        platforms: which of its images; empty for all.
+        store: takes configs and layers.
+        progress: hears of the layers.
+
+    Raises:
+        BuildError: it is no image, has none for a platform, has a field already, or contradicts itself.
+        RegistryError: the registry does not give it.
+    """
+    reference = f"{repository}:{name}" if ":" not in name else f"{repository}@{name}"
+    try:
+        top = await repository.manifest(name)
+        parsed = parse_manifest(top.body, top.media_type)
+        if isinstance(parsed, Index):
+            base = await _index(repository, parsed, platforms, reference)
+            _tell_what_is_left_out(parsed, base, platforms, progress)
+        else:
+            base = Base((await _single(repository, parsed, store, reference),))
+        _check(base, platforms, reference)
+        await _fetch_blobs(repository, base, store, progress)
+    except FormatError as error:
+        raise BuildError(f"{reference}: {error}") from None
+    return base
+
+
+async def _single(repository: Repository, manifest: Manifest, store: Store, reference: str) -> BaseImage:
+    if not manifest.is_image:
+        raise BuildError(f"{reference} is an artifact, not an image")
+    config = await _fetch_config(repository, manifest, store)
+    return BaseImage(manifest, Platform.of(config.raw))
+
+
+async def _index(repository: Repository, index: Index, platforms: Sequence[Platform], reference: str) -> Base:
+    entries = [entry for _, entry in index.image_entries()]
+    wanted = [entry for entry in entries if _is_wanted(Platform.of(entry.platform), platforms)]
+    if not wanted:
+        offered = ", ".join(str(Platform.of(entry.platform)) for entry in entries) or "none"
+        asked = " or ".join(map(str, platforms)) or "any platform"
+        raise BuildError(f"{reference} has no image for {asked}; it has {offered}")
+    found = await concurrently(
+        (partial(repository.manifest, entry.digest) for entry in wanted), limit=TRANSFERS
+    )
+    images = (_image(entry, document) for entry, document in zip(wanted, found, strict=True))
+    return Base(tuple(image for image in images if image), index)
+
+
+def _image(entry: Descriptor, document: Document) -> BaseImage | None:
+    manifest = parse_manifest(document.body, entry.media_type)
+    if not isinstance(manifest, Manifest) or not manifest.is_image:
+        return None
+    return BaseImage(manifest, Platform.of(entry.platform), entry)
+
+
+def _is_wanted(platform: Platform, platforms: Sequence[Platform]) -> bool:
+    return not platforms or any(platform.matches(wanted) for wanted in platforms)
+
+
+def _tell_what_is_left_out(
+    index: Index, base: Base, platforms: Sequence[Platform], progress: Progress
+) -> None:
+    images = sum(1 for _ in index.image_entries())
+    others = len(index.manifests) - (images if platforms else len(base.images))
+    if others:
+        progress.note(f"left out {others} entries of the base that are no images, such as attestations")
+
+
+def _check(base: Base, platforms: Sequence[Platform], reference: str) -> None:
+    for wanted in platforms:
+        if not any(image.platform.matches(wanted) for image in base.images):
+            offered = ", ".join(str(image.platform) for image in base.images) or "none"
+            raise BuildError(f"{reference} has no image for {wanted}; it has {offered}")
+    if not base.images:
+        raise BuildError(f"{reference} holds no image")
+    if any(image.manifest.field_positions() for image in base.images):
+        raise BuildError(f"{reference} has a field already; build from the image it was made from")
+
+
+async def _fetch_blobs(repository: Repository, base: Base, store: Store, progress: Progress) -> None:
+    configs = {image.manifest.config.digest: image.manifest for image in base.images}
+    await concurrently(
+        (partial(_fetch_config, repository, manifest, store) for manifest in configs.values()),
+        limit=TRANSFERS,
+    )
+    layers = {layer.digest: layer for image in base.images for layer in image.manifest.layers}
+    await concurrently(
+        (
+            partial(_fetch_layer, repository, layer, store, progress)
+            for layer in layers.values()
+            if not store.has(layer.digest, layer.size)
+        ),
+        limit=TRANSFERS,
+    )
+
+
+async def _fetch_config(repository: Repository, manifest: Manifest, store: Store) -> ImageConfig:
+    found = manifest.config
+    if store.has(found.digest, found.size):
+        body = store.read(found.digest, limit=MAX_CONFIG_BYTES)
+    else:
+        body = await repository.blob(found.digest, limit=MAX_CONFIG_BYTES)
+        store.put(body, found.digest)
+    config = ImageConfig.parse(body)
+    layers = len(manifest.layers) - len(manifest.field_positions())
+    if len(config.diff_ids) != layers:
+        raise BuildError(
+            f"the base is damaged: its config {found.digest} lists {len(config.diff_ids)} diff ids "
+            f"for {layers} layers"
+        )
+    return config
+
+
+async def _fetch_layer(repository: Repository, layer: Descriptor, store: Store, progress: Progress) -> None:
+    with progress.step(f"base {layer.digest[:19]}", layer.size) as advance, store.ingest() as blob:
+        await repository.download(layer, blob.file, advance)
+        blob.commit(layer.digest)

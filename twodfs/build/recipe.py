@@ -1,0 +1,194 @@
+"""The build file, ``2dfs.json``: which files make up which allotment.
+
+::
+
+    {"allotments": [{"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0},
+                    {"src": ["./b.bin", "./tokenizer"], "dst": ["/b.bin", "/tokenizer"], "row": 0, "col": 1}]}
+
+``src`` is a file or a directory, relative to the build file; the n-th ``dst`` is where the n-th ``src`` goes.
+A directory's content goes below its ``dst``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from twodfs.errors import FormatError, RecipeError, within
+from twodfs.field import MAX_COORDINATE
+from twodfs.oci import Json, expect, parse_object
+
+DEFAULT_NAME: Final = "2dfs.json"
+MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
+
+WHITEOUT: Final = ".wh."
+"""How a layer says that a file is gone (image-spec, layer.md, "Whiteouts"); no file may have such a name."""
+
+_RECIPE_KEYS = ("allotments",)
+_ALLOTMENT_KEYS = ("src", "dst", "row", "col")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One file or directory to put into an allotment.
+
+    Attributes:
+        source: what to read.
+        target: where it goes in the image: without a leading slash, empty for the root directory.
+        path: where in the build file it is written, as ``allotments[3].src[1]``.
+    """
+
+    source: Path
+    target: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """An allotment to be built."""
+
+    row: int
+    col: int
+    copies: tuple[Copy, ...]
+
+    @property
+    def name(self) -> str:
+        """``ROW/COL``."""
+        return f"{self.row}/{self.col}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A build file."""
+
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def parse(cls, body: bytes, directory: Path) -> Recipe:
+        """Return the recipe in ``body``, whose sources are relative to ``directory``.
+
+        Raises:
+            FormatError: malformed, with a path like ``allotments[3].dst``.
+        """
+        raw = parse_object(body)
+        _only(raw, _RECIPE_KEYS)
+        entries = expect(raw.get("allotments"), list, "allotments")
+        if not entries:
+            raise FormatError("a field needs at least one allotment", "allotments")
+        cells = []
+        for at, entry in enumerate(entries):
+            with within(f"allotments[{at}]"):
+                cells.append(_cell(entry, directory, f"allotments[{at}]"))
+        _check_places(cells)
+        _check_targets(cells)
+        return cls(tuple(cells))
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Return the recipe in the file ``path``, whose sources all exist.
+
+        Raises:
+            RecipeError: it cannot be read, is malformed, or a source is missing; the message says where.
+        """
+        try:
+            with path.open("rb") as file:
+                body = file.read(MAX_RECIPE_BYTES + 1)
+        except OSError as error:
+            raise RecipeError(f"cannot read the build file {path}: {error.strerror}") from None
+        if len(body) > MAX_RECIPE_BYTES:
+            raise RecipeError(f"{path} has more than {MAX_RECIPE_BYTES} bytes; is it a build file?")
+        try:
+            recipe = cls.parse(body, path.parent)
+            _check_sources(recipe)
+        except FormatError as error:
+            raise RecipeError(f"{path}: {error}") from None
+        return recipe
+
+
+def _cell(entry: object, directory: Path, path: str) -> Cell:
+    raw = expect(entry, dict, "")
+    _only(raw, _ALLOTMENT_KEYS)
+    sources, targets = list(_texts(raw, "src")), list(_texts(raw, "dst"))
+    if len(sources) != len(targets):
+        raise FormatError(
+            f"{len(targets)} destinations for {len(sources)} sources; each src has one dst", "dst"
+        )
+    copies = tuple(
+        Copy(directory / source, _target(target, target_path), f"{path}.{source_path}")
+        for (source, source_path), (target, target_path) in zip(sources, targets, strict=True)
+    )
+    return Cell(_coordinate(raw, "row"), _coordinate(raw, "col"), copies)
+
+
+def _only(raw: Json, allowed: Sequence[str]) -> None:
+    for key in raw:
+        if key not in allowed:
+            raise FormatError(f"unknown key {key[:140]!r}; allowed: {', '.join(allowed)}")
+
+
+def _texts(raw: Json, key: str) -> Iterator[tuple[str, str]]:
+    """Yield each text under ``key``, one or an array of them, with its path."""
+    value: Any = raw.get(key)
+    one = isinstance(value, str)
+    entries = [value] if one else expect(value, list, key)
+    if not entries:
+        raise FormatError("expected at least one path, found none", key)
+    for at, entry in enumerate(entries):
+        path = key if one else f"{key}[{at}]"
+        text = expect(entry, str, path)
+        if not text or "\0" in text:
+            raise FormatError("expected a path, found none" if not text else "a path has no NUL in it", path)
+        yield text, path
+
+
+def _target(text: str, path: str) -> str:
+    """Return ``text`` without its leading slash; it has one spelling only, so that clashes are seen."""
+    target = text.removeprefix("/")
+    if not target and text == "/":
+        return ""
+    parts = target.split("/")
+    if ".." in parts:
+        raise FormatError(f"{text!r} climbs with '..'; write the path as it is in the image", path)
+    if "" in parts or "." in parts:
+        clean = "/".join(part for part in parts if part not in ("", "."))
+        raise FormatError(f"{text!r} is not normalised; write '/{clean}'", path)
+    if any(part.startswith(WHITEOUT) for part in parts):
+        raise FormatError(f"{text!r}: names that begin with {WHITEOUT!r} delete files in a layer", path)
+    return target
+
+
+def _coordinate(raw: Json, key: str) -> int:
+    value = expect(raw.get(key), int, key)
+    if not 0 <= value <= MAX_COORDINATE:
+        raise FormatError(f"{value} is outside 0..{MAX_COORDINATE}", key)
+    return value
+
+
+def _check_places(cells: Sequence[Cell]) -> None:
+    first: dict[tuple[int, int], int] = {}
+    for at, cell in enumerate(cells):
+        other = first.setdefault((cell.row, cell.col), at)
+        if other != at:
+            raise FormatError(
+                f"row {cell.row}, column {cell.col} is already taken by 'allotments[{other}]'",
+                f"allotments[{at}]",
+            )
+
+
+def _check_targets(cells: Sequence[Cell]) -> None:
+    first: dict[str, str] = {}
+    for cell in cells:
+        for copy in cell.copies:
+            path = copy.path.replace(".src", ".dst")
+            other = first.setdefault(copy.target, path)
+            if other != path:
+                raise FormatError(f"'/{copy.target}' is also the destination in '{other}'", path)
+
+
+def _check_sources(recipe: Recipe) -> None:
+    for cell in recipe.cells:
+        for copy in cell.copies:
+            if not copy.source.exists():
+                raise FormatError(f"there is no file {str(copy.source)!r}", copy.path)

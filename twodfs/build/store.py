@@ -1,0 +1,209 @@
+"""The content store: an OCI layout directory (image-spec, image-layout.md), so that other tools can read it.
+
+Images are found by their full reference, in the annotation ``org.opencontainers.image.ref.name``::
+
+    skopeo inspect oci:$HOME/.cache/twodfs:ghcr.io/you/model:v1
+
+A blob gets its name once it is complete and on the disk; the index is replaced in one step, under a lock.
+Several processes may use a store at the same time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import orjson
+
+from twodfs.digest import Digest, digest_of, verify
+from twodfs.errors import BuildError, FormatError
+from twodfs.oci import OCI_INDEX, Descriptor, Document, Index, parse_manifest, parse_object
+
+REF_NAME: Final = "org.opencontainers.image.ref.name"
+BASE_NAME: Final = "org.opencontainers.image.base.name"
+MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
+
+_LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+def default_directory() -> Path:
+    """Return ``$TWODFS_STORE``, else ``twodfs`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    chosen = os.environ.get("TWODFS_STORE")
+    if chosen:
+        return Path(chosen)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "twodfs"
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """A blob on its way in: write to ``file``, then ``commit``; otherwise nothing stays of it."""
+
+    file: BinaryIO
+    _path: Path
+    _store: Store
+
+    def commit(self, digest: Digest) -> None:
+        """Give the blob its name. Whoever wrote the bytes vouches that they hash to ``digest``."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        target = self._store.path(digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._path.replace(target)
+        _sync_directory(target.parent)
+
+
+class Store:
+    """A store in a directory, made when it is not there."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open the store.
+
+        Raises:
+            BuildError: the directory cannot be made or written, or is a layout of another version.
+        """
+        self.directory = directory
+        try:
+            self._temporary = directory / "tmp"
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+            marker = directory / "oci-layout"
+            if not marker.exists():
+                self._replace(marker, _LAYOUT)
+            self._check_version(marker)
+        except OSError as error:
+            raise BuildError(
+                f"cannot use {directory} as a store: {error.strerror}; TWODFS_STORE names another"
+            ) from None
+
+    def path(self, digest: Digest) -> Path:
+        """Return where the blob of ``digest`` lies, or would."""
+        algorithm, _, encoded = digest.partition(":")
+        return self.directory / "blobs" / algorithm / encoded
+
+    def has(self, digest: Digest, size: int) -> bool:
+        """Say whether the store has a blob, ``size`` bytes long."""
+        try:
+            return self.path(digest).stat().st_size == size
+        except FileNotFoundError:
+            return False
+
+    def read(self, digest: Digest, *, limit: int) -> bytes:
+        """Return a blob of at most ``limit`` bytes; verified.
+
+        Raises:
+            BuildError: the store does not have it, or it is bigger.
+            DigestError: it was damaged on the disk.
+        """
+        try:
+            with self.path(digest).open("rb") as file:
+                content = file.read(limit + 1)
+        except FileNotFoundError:
+            raise BuildError(f"the store {self.directory} lacks {digest}; build the image again") from None
+        if len(content) > limit:
+            raise BuildError(f"{digest} has more than {limit} bytes, which is all that is read here")
+        return verify(content, digest)
+
+    def put(self, content: bytes, digest: Digest | None = None) -> Digest:
+        """Store ``content`` and return its digest: SHA-256, unless the caller verified another."""
+        digest = digest or digest_of(content)
+        if not self.has(digest, len(content)):
+            with self.ingest() as blob:
+                blob.file.write(content)
+                blob.commit(digest)
+        return digest
+
+    @contextmanager
+    def ingest(self) -> Iterator[Ingest]:
+        """Yield a place for a new blob; what is not committed at the end of the block is gone."""
+        with self._temporary_file() as (file, path):
+            yield Ingest(file, path, self)
+
+    def tag(self, reference: str, document: Document, annotations: Mapping[str, str]) -> None:
+        """Let ``reference`` name ``document``, a manifest or index of the store, from now on."""
+        entry = {
+            "mediaType": document.media_type,
+            "digest": document.digest,
+            "size": len(document.body),
+            "annotations": {**annotations, REF_NAME: reference},
+        }
+        with self._locked():
+            index = self._index()
+            kept = [one.raw for one in index.manifests if _name(one) != reference]
+            content = {**index.raw, "manifests": [*kept, entry]}
+            self._replace(self.directory / "index.json", orjson.dumps(content))
+
+    def find(self, reference: str) -> Descriptor | None:
+        """Return the descriptor that ``reference`` names, None when the store has no such image.
+
+        Raises:
+            BuildError: the store's index is malformed.
+        """
+        return next((one for one in self._index().manifests if _name(one) == reference), None)
+
+    def _index(self) -> Index:
+        path = self.directory / "index.json"
+        try:
+            with path.open("rb") as file:
+                index = parse_manifest(file.read(MAX_INDEX_BYTES), OCI_INDEX)
+        except FileNotFoundError:
+            return Index(OCI_INDEX, (), {"schemaVersion": 2, "mediaType": OCI_INDEX})
+        except FormatError as error:
+            raise BuildError(f"{path}: {error}; mend or remove it") from None
+        if not isinstance(index, Index):
+            raise BuildError(f"{path} is no index; mend or remove it")
+        return index
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.directory / "index.lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield  # closing the file gives the lock back
+
+    def _replace(self, target: Path, content: bytes) -> None:
+        with self._temporary_file() as (file, path):
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            path.replace(target)
+        _sync_directory(target.parent)
+
+    @contextmanager
+    def _temporary_file(self) -> Iterator[tuple[BinaryIO, Path]]:
+        descriptor, name = tempfile.mkstemp(dir=self._temporary)
+        path = Path(name)
+        try:
+            with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
+                yield file, path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _check_version(self, marker: Path) -> None:
+        try:
+            version = parse_object(marker.read_bytes()).get("imageLayoutVersion")
+        except FormatError:
+            version = None
+        if version != "1.0.0":
+            raise BuildError(
+                f"{self.directory} holds a layout of version {version}; TWODFS_STORE names another store"
+            )
+
+
+def _name(entry: Descriptor) -> object:
+    annotations = entry.raw.get("annotations")
+    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+
+
+def _sync_directory(path: Path) -> None:
+    """Put a rename on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

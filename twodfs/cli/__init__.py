@@ -1,0 +1,204 @@
+"""The ``twodfs`` command: build, push and inspect 2DFS images.
+
+Results go to standard output, progress and errors to standard error. The exit status is 0 when it worked,
+1 when it failed, 2 when the command line or the build file is wrong, 130 when it was interrupted.
+
+    console     bars and lines on standard error
+    commands    what each command does
+    (this)      arguments and their help
+
+``commands`` is imported when one runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+import typer
+
+from twodfs import __version__
+from twodfs.build.documents import Anchor
+from twodfs.build.layer import Compression
+from twodfs.build.recipe import DEFAULT_NAME
+from twodfs.errors import InvalidReferenceError, RecipeError, TwodfsError
+
+T = TypeVar("T")
+
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+_HELP = """Put big files into a container image as a field: rows and columns of small, independent layers.
+
+A proxy in front of the registry cuts any rectangle out of it: pulling [bold]model:v1--0.0.1.2[/bold] \
+gives the base with rows 0 to 1, columns 0 to 2.
+
+[bold]Example[/bold]
+
+twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
+
+twodfs inspect registry.example.com/model:v1
+"""
+
+app = typer.Typer(
+    name="twodfs",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+_PlainHttp = Annotated[
+    bool,
+    typer.Option("--plain-http", help="Speak HTTP without TLS. A registry on this machine needs no asking."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - how typer calls it
+    if asked:
+        typer.echo(f"twodfs {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def build(
+    base: Annotated[
+        str, typer.Argument(metavar="BASE", help="The image to put the field on, or [bold]scratch[/bold].")
+    ],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="What the new image is called.")],
+    *,
+    file: Annotated[Path, typer.Option("--file", "-f", help="The build file.")] = Path(DEFAULT_NAME),
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which image of BASE, as linux/arm64; may be given again. All where it is left out; "
+            "linux/amd64 for scratch."
+        ),
+    ] = None,
+    push: Annotated[bool, typer.Option("--push", help="Push the image once it is built.")] = False,
+    plain_http: _PlainHttp = False,
+    anchor: Annotated[
+        Anchor,
+        typer.Option(
+            help="[bold]index[/bold]: an entry of the index keeps the allotments alive in the registry; "
+            "a BASE that is a single manifest becomes an index. [bold]none[/bold]: BASE's form stays."
+        ),
+    ] = Anchor.INDEX,
+    compression: Annotated[
+        Compression, typer.Option(help="Of the allotments; weights hardly shrink.")
+    ] = Compression.GZIP,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Allotments written at a time.")] = 4,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Build an image from BASE and a build file into the local store.
+
+    The build file says which files make up the allotment of each row and column:
+
+    {"allotments": [{"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0}]}
+
+    [bold]Example[/bold]
+
+    twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
+
+    The same files on the same BASE give the same bytes. The store is ~/.cache/twodfs or $TWODFS_STORE.
+    Attestations of BASE are left out: they vouch for other digests than the new image's.
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    asked = commands.Build(
+        base=base,
+        target=target,
+        file=file,
+        platforms=tuple(platform or ()),
+        push=push,
+        plain_http=plain_http,
+        anchor=anchor,
+        compression=compression,
+        jobs=jobs,
+    )
+    _run(commands.build(asked, as_json=as_json, quiet=quiet))
+
+
+@app.command()
+def push(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="An image that was built here.")],
+    *,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Push an image of the local store to its registry.
+
+    Only what the registry lacks travels. Credentials are those of 'docker login'.
+
+    [bold]Example[/bold]
+
+    twodfs push registry.example.com/model:v1
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    _run(commands.push(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+
+
+@app.command()
+def inspect(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="An image, built here or in a registry.")],
+    *,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+) -> None:
+    """Show the field of an image: rows, columns, and the size of each allotment.
+
+    The local store is looked into first, then the registry.
+
+    [bold]Example[/bold]
+
+    twodfs inspect registry.example.com/model:v1
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    _run(commands.inspect(reference, plain_http=plain_http, as_json=as_json))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a command to its end; what can be expected to go wrong becomes one line and an exit status."""
+    try:
+        asyncio.run(work)
+    except (RecipeError, InvalidReferenceError) as error:
+        _fail(str(error), USAGE)
+    except TwodfsError as error:
+        _fail(str(error), FAILED)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+
+
+def _fail(problem: str, status: int) -> NoReturn:
+    typer.echo(f"twodfs: {' '.join(problem.split())}", err=True)
+    raise typer.Exit(status)

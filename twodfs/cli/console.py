@@ -1,0 +1,85 @@
+"""What the commands say on standard error: bars on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+from rich.progress import Progress as RichProgress
+
+from twodfs.build.grid import size_text
+from twodfs.progress import Advance, Progress, Silent, silent
+
+
+@contextmanager
+def open_progress(*, quiet: bool) -> Iterator[Progress]:
+    """Yield a ``Progress`` that fits standard error."""
+    console = Console(stderr=True, highlight=False)
+    if quiet:
+        yield Silent()
+    elif console.is_terminal:
+        with _bars(console) as bars:
+            yield Bars(bars)
+    else:
+        yield Lines(console)
+
+
+class Bars:
+    """A bar for each step under way."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+
+    @contextmanager
+    def step(self, label: str, total: int | None = None) -> Iterator[Advance]:
+        """Show a bar as long as the block runs."""
+        task = self._bars.add_task(label, total=total)
+        try:
+            yield lambda size: self._bars.advance(task, size)
+        finally:
+            self._bars.remove_task(task)
+        self._bars.console.print(_done(label, total), markup=False)
+
+    def note(self, text: str) -> None:
+        """Print ``text`` above the bars."""
+        self._bars.console.print(text, markup=False)
+
+
+class Lines:
+    """A line for each step that is done: for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._printing = threading.Lock()
+
+    def step(self, label: str, total: int | None = None) -> AbstractContextManager[Advance]:
+        """Print a line once the block is through."""
+        return self._line_after(_done(label, total))
+
+    @contextmanager
+    def _line_after(self, text: str) -> Iterator[Advance]:
+        yield silent
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Print ``text``."""
+        with self._printing:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+
+def _bars(console: Console) -> RichProgress:
+    return RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _done(label: str, total: int | None) -> str:
+    return label if total is None else f"{label}  {size_text(total)}"

@@ -1,0 +1,67 @@
+"""The client side of the distribution API (OCI distribution-spec v1.1), over aiohttp.
+
+    message      requests and answers, failures put into words
+    transport    one registry: challenges, redirects, retries
+    repository   one repository of it: manifests and blobs, read and written
+
+::
+
+    async with open_registry("ghcr.io") as registry:
+        repository = registry.repository("library/model", push=True)
+        manifest = await repository.manifest("v1")
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from twodfs.credentials import find_credentials
+from twodfs.registry.repository import Repository, Resolved
+from twodfs.registry.transport import Keychain, Retries, Transport, open_session
+
+__all__ = ["Keychain", "Registry", "Repository", "Resolved", "Retries", "open_registry"]
+
+
+class Registry:
+    """A registry; its repositories share connections and tokens."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def repository(self, name: str, *, push: bool = False, mount_from: str | None = None) -> Repository:
+        """Return the repository ``name``.
+
+        Args:
+            name: without the registry.
+            push: whether tokens must allow writing to it.
+            mount_from: another repository that blobs may be mounted from; tokens then allow reading it.
+        """
+        scopes = [f"repository:{name}:{'pull,push' if push else 'pull'}"]
+        if mount_from is not None and mount_from != name:
+            scopes.append(f"repository:{mount_from}:pull")
+        return Repository(self._transport, name, tuple(scopes))
+
+
+@asynccontextmanager
+async def open_registry(
+    registry: str,
+    *,
+    plain_http: bool = False,
+    keychain: Keychain = find_credentials,
+    retries: Retries | None = None,
+) -> AsyncIterator[Registry]:
+    """Open connections to ``registry`` (``host[:port]``), close them at the end.
+
+    Args:
+        registry: ``docker.io`` means Docker Hub's own host.
+        plain_http: speak HTTP without TLS; a registry on a loopback address needs no asking.
+        keychain: finds the user's credentials, in a thread, once the registry asks for some.
+        retries: how often and how patiently; the default takes four attempts.
+    """
+    async with open_session() as session:
+        yield Registry(
+            Transport(
+                session, registry, plain_http=plain_http, keychain=keychain, retries=retries or Retries()
+            )
+        )
