@@ -6,7 +6,7 @@ set -euo pipefail
 # Debian's own folders first: what counts is Debian's docker, not another client of that name.
 export PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
 
-# program: Debian package
+# program: Debian package. Debian 12 has its docker client in docker.io, and no docker-cli.
 peers="
 docker-registry: docker-registry
 redis-server: redis-server
@@ -19,7 +19,7 @@ runc: runc
 containerd: containerd
 ctr: containerd
 dockerd: docker.io
-/usr/bin/docker: docker.io
+/usr/bin/docker: docker-cli
 iptables: iptables
 busybox: busybox-static
 wrk: wrk
@@ -77,12 +77,24 @@ if [ "$(id -u)" -ne 0 ]; then
     give_up "only root can install the peers"
 fi
 
+# What this release of Debian has of the missing packages.
+known_packages() {
+    printf '%s\n' "${missing_packages[@]}" | sort --unique | while read -r package; do
+        if apt-cache show "$package" >/dev/null 2>&1; then
+            echo "$package"
+        fi
+    done
+}
+
 forbid_services
 export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet --quiet
-apt-get install --quiet --quiet --yes --no-install-recommends "${missing_packages[@]}"
+mapfile -t packages < <(known_packages)
+echo "Installing the peers that are missing: ${packages[*]}"
+# Standard output has only dpkg's progress, a line for each package; errors are on the other.
+apt-get install --quiet --quiet --yes --no-install-recommends "${packages[@]}" >/dev/null
 
 find_missing
 if [ "${#missing_programs[@]}" -gt 0 ]; then
-    give_up "apt installed ${missing_packages[*]}, and still"
+    give_up "apt installed ${packages[*]}, and still"
 fi

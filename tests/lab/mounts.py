@@ -1,6 +1,8 @@
 """Directories of daemons: short enough for their sockets, and free of mounts when they are gone."""
 
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,16 +10,32 @@ from pathlib import Path
 from tests.lab import command
 from tests.lab.programs import environment, program
 
+_PATIENCE = 10.0
+
 
 @contextmanager
 def runtime_directory() -> Iterator[Path]:
     """Yield a short directory: a unix socket's path has at most 107 characters, pytest's may be longer."""
-    with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as name:
-        directory = Path(name)
+    directory = Path(tempfile.mkdtemp(prefix="lab-", dir="/tmp"))
+    try:
+        yield directory
+    finally:
+        _remove(directory)
+
+
+def _remove(directory: Path) -> None:
+    """Remove the directory; what a daemon left behind may still be on its way out, so try for a while."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        unmount_below(directory)
         try:
-            yield directory
-        finally:
-            unmount_below(directory)
+            shutil.rmtree(directory)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def holds_overlays(directory: Path) -> bool:

@@ -55,9 +55,9 @@ class Proxy(Server):
         proxy.launch()
         return proxy
 
-    def terminate(self) -> int:
+    def terminate(self, grace: float = 60.0) -> int:
         """Ask the proxy to end and wait for it; returns its exit code."""
-        return self.stop()
+        return self.stop(grace)
 
     def log_events(self) -> list[dict[str, Any]]:
         """Return the lines logged so far; those that are not JSON are the interpreter's own tracebacks."""

@@ -1,5 +1,8 @@
 """Podman with storage and configuration of its own; it has no daemon."""
 
+import contextlib
+import os
+import signal
 from pathlib import Path
 
 from tests.lab import command
@@ -46,6 +49,7 @@ class Podman(Lifetime):
         settings = _write_settings(directory, runtime)
         self._environment = environment(REGISTRY_AUTH_FILE=str(self._logins), **settings)
         self._cleanup.callback(unmount_below, directory)
+        self._cleanup.callback(_end_monitors, runtime)
         self._cleanup.callback(self._run, "rm", "--all", "--force", "--time", "0")
 
     def login(self, address: str, user: str, password: str) -> None:
@@ -72,6 +76,15 @@ class Podman(Lifetime):
 
     def _run(self, *arguments: str) -> str:
         return command.run((self._podman, *arguments), self._environment)
+
+
+def _end_monitors(runtime: Path) -> None:
+    """End the monitors of containers that an interrupted `podman run` had begun to start."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            argv = (process / "cmdline").read_bytes()
+            if b"conmon" in argv.split(b"\0")[0] and os.fsencode(runtime) in argv:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _write_settings(directory: Path, runtime: Path) -> dict[str, str]:
