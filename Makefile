@@ -1,0 +1,87 @@
+# Every target does its own set-up: virtual environment, locked packages, and the peers it runs against.
+# Needs Python 3.11 to 3.14 and, for the peers, Debian and root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+ENGINE ?= auto
+BENCH_FLAGS ?=
+LOCK_FLAGS ?=
+PYTEST_FLAGS ?=
+
+venv := .venv
+python := $(venv)/bin/python
+installed := $(venv)/.installed
+pip := $(python) -m pip --quiet --quiet --disable-pip-version-check
+uv_version := 0.13.9
+lock_format := --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+.PHONY: help
+help: ## Show this help.
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	echo
+	echo "  Variables: PYTHON=python3.13  ENGINE=docker|podman|skopeo (demo)  PYTEST_FLAGS='-k cli' (test)"
+	echo "             BENCH_FLAGS='--seconds 3' (bench)  LOCK_FLAGS=--upgrade (lock)"
+
+.PHONY: demo
+demo: $(installed) peers ## Build, push and pull partitions of a 2DFS image with real parts, in under a minute.
+	@$(python) deploy/demo/demo.py --engine $(ENGINE)
+
+.PHONY: test
+test: $(installed) peers ## Run all tests, against a real registry, Redis and container engines.
+	@$(python) -m pytest $(PYTEST_FLAGS)
+
+.PHONY: check
+check: $(installed) ## Lint, check the formatting, check the types.
+	@$(venv)/bin/ruff check --quiet
+	$(venv)/bin/ruff format --check --quiet
+	$(venv)/bin/mypy
+
+.PHONY: bench
+bench: $(installed) peers ## Measure manifest requests: partition, pass-through, registry alone.
+	@$(python) -m benchmarks.manifests $(BENCH_FLAGS)
+
+.PHONY: lock
+lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_FLAGS=--upgrade: none).
+	@$(pip) install uv==$(uv_version)
+	compile=($(venv)/bin/uv --no-config pip compile pyproject.toml --quiet $(LOCK_FLAGS) $(lock_format))
+	"$${compile[@]}" --output-file requirements.lock
+	"$${compile[@]}" --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment, caches and build results.
+	@rm -rf $(venv) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: peers
+peers:
+	@tests/lab/install-peers.sh
+
+$(python):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || {
+	    echo "make: $(PYTHON) is not Python 3.11 to 3.14; name one that is: make PYTHON=python3.13" >&2
+	    exit 1
+	}
+	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then
+	    if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+	        echo "make: $(PYTHON) cannot make virtual environments; install its venv (Debian: python3-venv)" >&2
+	        exit 1
+	    fi
+	    echo "Installing python3-venv"
+	    export DEBIAN_FRONTEND=noninteractive
+	    apt-get update --quiet --quiet
+	    apt-get install --quiet --quiet --yes --no-install-recommends python3-venv >/dev/null
+	fi
+	$(PYTHON) -m venv $(venv)
+
+$(installed): requirements-dev.lock pyproject.toml | $(python)
+	@echo "Installing the locked packages into $(venv)"
+	$(pip) install --require-hashes --requirement requirements-dev.lock
+	$(pip) install --no-deps --no-build-isolation --editable .
+	touch $@
