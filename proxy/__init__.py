@@ -12,7 +12,9 @@ A request travels down this list; a module imports only from those above it::
     store        memory in front of Redis
     upstream     the one door to the registry: streamed answers and bounded ones
     source       base tag -> digest: freshness and permission in one question
-    synthesis    source + selection -> partition, made once and stored before it is answered
+    content     the documents that partitions are cut from
+    synthesis   source + selection -> partition, made once and stored before it is answered
+    headers     what ends at a hop, and addresses that must come back to us
     relay        everything else, byte for byte
     handlers     typed request -> answer
     admin        health on a listener of its own

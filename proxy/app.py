@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import web
 
@@ -24,6 +25,9 @@ from proxy.store.redis import RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.synthesis import Partitions
 from proxy.upstream import Upstream
+
+# Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
+_LAST_WORDS: Final = 0.5
 
 
 class StartError(Exception):
@@ -60,22 +64,29 @@ async def running(config: Config) -> AsyncIterator[Running]:
             admin = await _serve(stack, admin_runner, config.admin, "admin")
         handlers = _handlers(config, upstream, TieredStore(MemoryStore(config.cache.memory), redis))
         listener = Listener(handlers, keepalive_timeout=config.client.keepalive_timeout)
-        runner = web.ServerRunner(listener, shutdown_timeout=config.shutdown_grace)
+        runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
         listen = await _serve(stack, runner, config.listen, "public")
         try:
             yield Running(listen, admin)
         finally:
             health.is_stopping = True
+            for site in runner.sites.copy():
+                await site.stop()
+            listener.pre_shutdown()  # idle connections close now, busy ones after their request
+            await handlers.finish(config.shutdown_grace)
 
 
 async def run(config: Config) -> None:
-    """Run a proxy until SIGTERM or SIGINT."""
+    """Run a proxy until SIGTERM or SIGINT; a second one ends it at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
         loop.add_signal_handler(number, stop.set)
     async with running(config):
         await stop.wait()
+        for number in signals:
+            loop.remove_signal_handler(number)
         get_logger().info("stopping", grace_seconds=config.shutdown_grace)
     get_logger().info("stopped")
 

@@ -27,11 +27,15 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
+from redis.asyncio.connection import parse_url
 
 ENVIRONMENT_PREFIX: Final = "TWODFS_PROXY_"
 # --upstream, TWODFS_PROXY_UPSTREAM and a plain `upstream = "http://..."` all mean the URL.
 _SHORT_FORMS: Final = {"upstream": "upstream.url"}
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_REDIS_OPTIONS: Final = {"host", "port", "db", "username", "password", "path", "connection_class"}
+# What Kubernetes sets in every container beside a Service that is called twodfs-proxy.
+_SERVICE_LINK: Final = re.compile(ENVIRONMENT_PREFIX + r"(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)")
 _USER_INFO: Final = re.compile(r"//[^/@]*@")
 _MAX_PORT: Final = 65535
 
@@ -91,7 +95,8 @@ def _origin(value: object) -> str:
         port_is_valid = False
     if "@" in parts.netloc:
         raise ValueError("expected no user or password in the URL; clients bring their own credentials")
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+    valid_host = parts.hostname and (_HOST.fullmatch(parts.hostname) or _is_ipv6(parts.hostname))
+    if parts.scheme not in ("http", "https") or not valid_host or not port_is_valid:
         raise ValueError("expected http://host[:port] or https://host[:port]")
     if parts.path or parts.query or parts.fragment:
         raise ValueError("expected an origin, without a path: the registry's API is at /v2/ of it")
@@ -100,8 +105,16 @@ def _origin(value: object) -> str:
 
 def _redis_url(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    if text and not text.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("expected redis://, rediss:// or unix://")
+    if not text:
+        return value
+    try:
+        options = parse_url(text)
+    except ValueError:
+        options = None
+    if options is None or not set(options) <= _REDIS_OPTIONS:
+        raise ValueError(
+            "expected redis://[user:password@]host[:port][/db], rediss://… or unix:///path[?db=1]"
+        )
     return value
 
 
@@ -295,7 +308,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     by_variable = {environment_variable(path): path for path in (*settings(), *_SHORT_FORMS)}
     found = {}
     for variable, value in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or _SERVICE_LINK.fullmatch(variable):
             continue
         if variable not in by_variable:
             raise ConfigError(
@@ -309,7 +322,9 @@ def _place(merged: dict[str, Any], path: str, value: Any) -> None:
     *sections, name = path.split(".")
     target = merged
     for section in sections:
-        target = target.setdefault(section, {})
+        if not isinstance(target.setdefault(section, {}), dict):
+            target[section] = {}  # a lower layer has a plain value here; what is known is what overrides it
+        target = target[section]
     target[name] = value
 
 

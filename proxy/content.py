@@ -46,9 +46,11 @@ class Contents:
         self._max_field = max_field
         self._fetching: SingleFlight[bytes] = SingleFlight()
         self._parsing: SingleFlight[Field] = SingleFlight()
-        self._fields: LRUCache[Digest, Field] = LRUCache(
+        self._fields: LRUCache[ContentKey, Field] = LRUCache(
             _FIELDS_KEPT * max_field, getsizeof=lambda field: _BYTES_A_CELL * (1 + field.count)
         )
+        # JSON of nothing but small objects takes thirty times its size while it is parsed: one at a time.
+        self._large_parse = asyncio.Semaphore(1)
         self._size_slots = asyncio.Semaphore(_CONCURRENT_SIZES)
 
     async def manifest(self, repository: str, digest: Digest, identity: Identity) -> bytes:
@@ -65,7 +67,7 @@ class Contents:
 
     async def field(self, repository: str, digest: Digest, identity: Identity) -> Field:
         """Return the parsed field that has ``digest``; raises like ``manifest``, and ``FormatError``."""
-        known = self._fields.get(digest)
+        known = self._fields.get(ContentKey(repository, digest))
         if known is not None:
             return known
         return await self._parsing.do(
@@ -79,7 +81,7 @@ class Contents:
         Raises:
             RefusedError, UpstreamError: the upstream does not tell.
         """
-        key = BlobSizeKey(digest)
+        key = BlobSizeKey(repository, digest)
         known = await self._store.get(key)
         if known is not None:
             return known.size
@@ -90,16 +92,19 @@ class Contents:
 
     async def _parse_field(self, repository: str, digest: Digest, identity: Identity) -> Field:
         body = await self._content(repository, "blobs", digest, identity, self._max_field)
-        on_loop = len(body) <= _PARSE_ON_LOOP
-        field = Field.parse(body) if on_loop else await asyncio.to_thread(Field.parse, body)
+        if len(body) <= _PARSE_ON_LOOP:
+            field = Field.parse(body)
+        else:
+            async with self._large_parse:
+                field = await asyncio.to_thread(Field.parse, body)
         if _BYTES_A_CELL * (1 + field.count) <= self._fields.maxsize:
-            self._fields[digest] = field
+            self._fields[ContentKey(repository, digest)] = field
         return field
 
     async def _content(
         self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int
     ) -> bytes:
-        known = await self._store.get(ContentKey(digest))
+        known = await self._store.get(ContentKey(repository, digest))
         if known is not None:
             return known.body
         return await self._fetching.do(
@@ -117,7 +122,7 @@ class Contents:
             body = verify(reply.body, digest)
         except DigestError as error:
             raise UpstreamError(f"the registry answered {path} with other content: {error}") from None
-        await self._store.put({ContentKey(digest): Content(body)})
+        await self._store.put({ContentKey(repository, digest): Content(body)})
         return body
 
     async def _ask_size(self, repository: str, digest: Digest, identity: Identity) -> int:

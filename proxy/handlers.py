@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import time
 from typing import Final
@@ -13,7 +15,7 @@ from proxy.headers import Origins
 from proxy.identity import Identity
 from proxy.logs import bind_request_id, get_logger
 from proxy.records import Recipe
-from proxy.relay import Relay
+from proxy.relay import BodyError, Relay
 from proxy.route import (
     ContentPull,
     ManifestWrite,
@@ -34,6 +36,8 @@ from twodfs.oci import Document
 _REQUEST_ID: Final = "X-Request-Id"
 _NOT_FOUND: Final = 404
 _OUR_FAULT: Final = 500
+# nginx's number for it; nobody receives it, it is for the log.
+_CLIENT_GONE: Final = 499
 _BLOB_TYPE: Final = "application/octet-stream"
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -46,29 +50,46 @@ class Handlers:
         self._sources = sources
         self._partitions = partitions
         self._origins = origins
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until no request is running, at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer ``request`` and log one line about it."""
+        """Answer ``request`` and log one line about it, also when the client leaves before its answer."""
         started = time.perf_counter()
         request_id = bind_request_id(request.headers.get(_REQUEST_ID))
-        kind = "Invalid"
+        kind, status = "Invalid", _CLIENT_GONE
+        self._running += 1
+        self._idle.clear()
         try:
             target = origin_form(request.raw_path)
             routed = route(request.method, target)
             kind = type(routed).__name__
             response = await self._answer(request, target, routed)
+            status = response.status
         except Exception as error:  # noqa: BLE001 - the last line of defence: an error document, never a traceback
             response = _explain(error, self._origins, request)
             response.headers[_REQUEST_ID] = request_id
-        get_logger().info(
-            "request",
-            kind=kind,
-            method=request.method,
-            path=request.path,
-            status=response.status,
-            milliseconds=round(1000 * (time.perf_counter() - started), 3),
-            remote=request.remote,
-        )
+            status = response.status
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+            get_logger().info(
+                "request",
+                kind=kind,
+                method=request.method,
+                path=request.path,
+                status=status,
+                milliseconds=round(1000 * (time.perf_counter() - started), 3),
+                remote=request.remote,
+            )
         return response
 
     async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
@@ -192,7 +213,10 @@ def _explain(error: Exception, origins: Origins, request: web.BaseRequest) -> we
     status, code, message = _verdict(error)
     if status == _OUR_FAULT:
         get_logger().error("request failed", exc_info=error, path=request.path)
-    return whole(status, oci_errors(code, message), JSON)
+    response = whole(status, oci_errors(code, message), JSON)
+    if isinstance(error, BodyError):
+        response.force_close()  # where its body ends, and the next request begins, nobody can tell
+    return response
 
 
 def _verdict(error: Exception) -> tuple[int, str, str]:
@@ -206,7 +230,7 @@ def _verdict(error: Exception) -> tuple[int, str, str]:
             verdict = 400, "MANIFEST_INVALID", str(error)
         case PartitionError():
             verdict = 400, "TAG_INVALID", str(error)
-        case TargetError():
+        case TargetError() | BodyError():
             verdict = 400, "UNSUPPORTED", str(error)
         case FormatError():
             verdict = 400, "MANIFEST_INVALID", f"the image in the registry is malformed: {error}"

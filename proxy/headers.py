@@ -38,8 +38,7 @@ def forwarded_request(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
 
 
 def _without(headers: CIMultiDictProxy[str] | CIMultiDict[str], dropped: frozenset[str]) -> CIMultiDict[str]:
-    nominated = headers.get(hdrs.CONNECTION)
-    if nominated:
+    for nominated in headers.getall(hdrs.CONNECTION, ()):
         dropped |= {name.strip().lower() for name in nominated.split(",")}
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
 
@@ -77,12 +76,12 @@ class Origins:
 
     def _own_path(self, target: str) -> str | None:
         """Return path and query of ``target`` as written when it is absolute and the upstream's own."""
-        scheme, separator, rest = target.partition("://")
-        if not separator or scheme.lower() not in ("http", "https"):
+        scheme, separator, rest = target.partition("//")
+        if not separator or scheme.lower() not in ("http:", "https:", ""):
             return None
         authority_end = next((at for at, char in enumerate(rest) if char in "/?#"), len(rest))
         try:
-            url = URL(f"{scheme}://{rest[:authority_end]}")
+            url = URL(f"{scheme or self._upstream.scheme + ':'}//{rest[:authority_end]}")
         except ValueError:
             return None
         return rest[authority_end:] or "/" if self._is_upstream(url) else None

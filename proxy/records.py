@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 
-from twodfs.digest import Digest, verify
+from twodfs.digest import Digest, parse_digest, verify
 from twodfs.errors import TwodfsError
 from twodfs.flatten import FLATTEN_VERSION
 from twodfs.oci import Document
@@ -97,12 +97,17 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class ContentKey:
-    """Source content by its digest."""
+    """Source content by its digest, within a repository.
 
+    A registry may take a manifest that names blobs of other repositories, so having read content in one says
+    nothing about who may read it through another.
+    """
+
+    repository: str
     digest: Digest
 
     def __str__(self) -> str:
-        return f"content:{self.digest}"
+        return f"content:{self.repository}:{self.digest}"
 
     def decode(self, encoded: bytes) -> Content:
         """Return the content, hashed again."""
@@ -123,12 +128,13 @@ class BlobSize:
 
 @dataclass(frozen=True, slots=True)
 class BlobSizeKey:
-    """A blob's size by its digest, for fields that do not record it."""
+    """A blob's size by its digest within a repository, for fields that do not record it."""
 
+    repository: str
     digest: Digest
 
     def __str__(self) -> str:
-        return f"size:{self.digest}"
+        return f"size:{self.repository}:{self.digest}"
 
     def decode(self, encoded: bytes) -> BlobSize:
         """Return the size."""
@@ -146,10 +152,9 @@ class Recipe:
     selection: Selection
     version: int = FLATTEN_VERSION
 
-    @property
-    def key(self) -> PartitionKey:
-        """Where the partition that it makes is kept."""
-        return PartitionKey(self.source, self.selection, self.version)
+    def key(self, repository: str) -> PartitionKey:
+        """Return where the partition that it makes of an image in ``repository`` is kept."""
+        return PartitionKey(repository, self.source, self.selection, self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +165,16 @@ class Recipes:
     elsewhere can have the same one, and a client may be allowed to read only some of them.
     """
 
-    ways: tuple[Recipe, ...]
+    ways: tuple[Recipe, ...] = ()
 
     @property
     def weight(self) -> int:
         """Bytes of memory, roughly."""
         return _OVERHEAD * (1 + len(self.ways))
 
-    def with_newest(self, recipe: Recipe) -> Recipes:
-        """Return these recipes with ``recipe`` in front."""
-        others = (one for one in self.ways if one != recipe)
-        return Recipes((recipe, *others)[:_MOST_WAYS])
+    def __or__(self, others: Recipes) -> Recipes:
+        """Return these recipes, and behind them those of ``others``: each once, and not too many."""
+        return Recipes(tuple(dict.fromkeys((*self.ways, *others.ways)))[:_MOST_WAYS])
 
     def encode(self) -> bytes:
         """Return the recipes as JSON."""
@@ -190,7 +194,7 @@ class RecipeKey:
         """Return the recipes."""
         try:
             ways = [
-                Recipe(Digest(source), Selection.parse(selection), int(version))
+                Recipe(parse_digest(source), Selection.parse(selection), int(version))
                 for version, source, selection in orjson.loads(encoded)
             ]
         except (ValueError, TypeError, TwodfsError):
@@ -229,14 +233,15 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKey:
-    """A partition by what it was cut from."""
+    """A partition by what it was cut from, and in which repository."""
 
+    repository: str
     source: Digest
     selection: Selection
     version: int = FLATTEN_VERSION
 
     def __str__(self) -> str:
-        return f"partition:{self.version}:{self.source}:{self.selection}"
+        return f"partition:{self.version}:{self.repository}:{self.source}:{self.selection}"
 
     def decode(self, encoded: bytes) -> Made:
         """Return the partition, every document hashed again."""
@@ -249,9 +254,10 @@ class PartitionKey:
                 documents.append(Document(media_type, digest, _verified(bodies[at : at + size], digest)))
                 at += size
             made = Made.of(Recipe(self.source, self.selection, self.version), root, documents)
-        except (ValueError, TypeError, KeyError):
+            is_whole = root in made.documents
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise RottenError(f"{self} is not a partition") from None
-        if root not in made.documents:
+        if not is_whole:
             raise RottenError(f"{self} lacks its root")
         return made
 

@@ -16,6 +16,10 @@ from proxy.server import Patience, RelayedResponse, RequestBody, expects_continu
 from proxy.upstream import Upstream, UpstreamError
 
 
+class BodyError(Exception):
+    """The client's request body is malformed; nothing was sent to the client yet."""
+
+
 class Relay:
     """Passes requests on to one upstream."""
 
@@ -67,15 +71,22 @@ class Relay:
                     if answer.status == unless:
                         return None
                     response = self._begin(answer, request)
+                    if body is not None and not body.is_begun:
+                        # The client waits for a 100 that never comes; what it sends next may be body still.
+                        response.force_close()
                     await _pass_on(answer, response, request, patience)
         except TimeoutError:
             if response is None:
                 raise _silence(patience.waiting_for, self._upstream.url) from None
             get_logger().warning("transfer stalled", path=request.path, waiting_for=patience.waiting_for)
             hang_up(request, at_once=True)
-        except (aiohttp.ClientError, OSError) as error:
+        except (UpstreamError, aiohttp.ClientError, OSError) as error:
             # The client hung up, or the registry broke off in the middle of a body. A short body must not
             # look whole, so the connection ends with it.
+            if response is None and request.content.exception() is not None:
+                raise BodyError("the request's body is not framed as RFC 9112 has it") from None
+            if response is None and isinstance(error, UpstreamError):
+                raise
             if response is None:
                 raise UpstreamError(f"the transfer broke off: {error or type(error).__name__}") from None
             reason = str(error) or type(error).__name__

@@ -26,7 +26,6 @@ class PartitionPull:
     """GET or HEAD of a tag that can be read as a partition."""
 
     repository: str
-    tag: str
     readings: tuple[PartitionTag, ...]
 
 
@@ -92,7 +91,7 @@ def route(method: str, target: str) -> Request:
     if method in _TAG_WRITES:
         return ManifestWrite(repository)
     ways = readings(reference) if method in _READS else ()
-    return PartitionPull(repository, reference, ways) if ways else _OTHER
+    return PartitionPull(repository, ways) if ways else _OTHER
 
 
 def _is_repository(name: str) -> bool:

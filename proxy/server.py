@@ -11,14 +11,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from aiohttp import hdrs, payload, web
+from aiohttp import ClientRequest, HttpVersion11, hdrs, payload, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.connector import Connection
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict, istr
 
 from proxy.logs import get_logger
 
 JSON = "application/json; charset=utf-8"
+CONTINUE_SECONDS = 1.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # A registry token is a JWT that can list many scopes; aiohttp's default of 8 KiB is too little for some.
@@ -40,6 +42,8 @@ class RelayedResponse(web.StreamResponse):
     """
 
     async def _prepare_headers(self) -> None:
+        if self._req is not None and self._req.version < HttpVersion11 and self.content_length is None:
+            self.force_close()  # HTTP/1.0 has no chunks: the body ends with the connection
         absent = [name for name in (hdrs.CONTENT_TYPE, hdrs.SERVER) if name not in self.headers]
         await super()._prepare_headers()
         for name in absent:
@@ -116,7 +120,7 @@ class RequestBody(payload.Payload):
         super().__init__(request.content)
         self._request = request
         self._patience = patience
-        self._begun = False
+        self.is_begun = False
         self._size = request.content_length
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
@@ -133,9 +137,9 @@ class RequestBody(payload.Payload):
         content_length: int | None,  # noqa: ARG002 - the parser already holds the client to its own length
     ) -> None:
         """Pass the whole body on to ``writer``."""
-        if self._begun:
+        if self.is_begun:
             raise ConnectionResetError("the registry closed the connection during the upload")
-        self._begun = True
+        self.is_begun = True
         await self._send_continue()
         content = self._request.content
         patience = self._patience
@@ -153,6 +157,22 @@ class RequestBody(payload.Payload):
             if transport is None or transport.is_closing():
                 raise ConnectionResetError("the client is gone")
             transport.write(CONTINUE)
+
+
+class ImpatientRequest(ClientRequest):
+    """A request upstream that waits for ``100 Continue`` for a second, not for ever (RFC 9110, 10.1.1)."""
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        """Send the body once the upstream is ready for it, or has said nothing for a second."""
+        if self._continue is not None:
+            writer.send_headers()
+            await writer.drain()
+            await asyncio.wait([self._continue], timeout=CONTINUE_SECONDS)
+            if not self._continue.done():
+                self._continue.set_result(False)
+        await super().write_bytes(writer, conn, content_length)
 
 
 def expects_continue(request: web.BaseRequest) -> bool:
@@ -174,6 +194,18 @@ class _Protocol(RequestHandler):
     """aiohttp's connection handler, with errors of the HTTP layer in the registry's words."""
 
     __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # aiohttp queues a parse error behind the request under way, whose handler would wait for its body.
+        if (
+            self._messages
+            and isinstance(self._messages[-1][0], _ErrInfo)
+            and self._current_request is not None
+        ):
+            body = self._current_request.content
+            if not body.is_eof() and body.exception() is None:
+                body.set_exception(web.RequestPayloadError("malformed request body"))
 
     def handle_error(
         self,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
 from proxy.content import Contents
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.logs import get_logger
-from proxy.records import Key, Made, Recipe, RecipeKey, Recipes, Record
+from proxy.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
 from proxy.source import ALL_TYPES, Source, Sources
 from proxy.store.tiered import TieredStore
 from proxy.upstream import RefusedError
@@ -41,11 +42,13 @@ class Partitions:
             FormatError: the source image is malformed.
             RefusedError, UpstreamError: a part of the source could not be had.
         """
-        made = self._store.peek(recipe.key) or await self._store.get(recipe.key)
+        key = recipe.key(source.repository)
+        made = self._store.peek(key) or await self._store.get(key)
         if made is not None:
+            await self._keep(key, made)
             return made
         # Errors name the image, so images that share a source do not share a flight.
-        flight = (source.image, recipe.key)
+        flight = (source.image, key)
         try:
             return await self._flight.do(flight, lambda: self._make(source, recipe, identity))
         except RefusedError:
@@ -61,9 +64,8 @@ class Partitions:
         Raises:
             RefusedError, UpstreamError: a part of the source could not be had.
         """
-        recipes = await self._store.get(RecipeKey(digest))
         refusal: RefusedError | None = None
-        for recipe in recipes.ways if recipes else ():
+        for recipe in (await self._recipes(digest)).ways:
             try:
                 source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
             except RefusedError as error:
@@ -84,7 +86,7 @@ class Partitions:
         if recipe.version == FLATTEN_VERSION:
             made = await self.get(source, recipe, identity)
         else:  # cut by another release: it can be served while it is kept, but not made again
-            made = await self._store.get(recipe.key)
+            made = await self._store.get(recipe.key(source.repository))
         return None if made is None else made.documents.get(digest)
 
     async def _make(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
@@ -92,8 +94,7 @@ class Partitions:
         if partition is None:
             return None
         made = Made.of(recipe, partition.root.digest, partition.documents)
-        # Rule 2: clients HEAD the tag and then GET the children by digest, from whichever replica.
-        await self._store.put({recipe.key: made, **await self._recipes(made)})
+        await self._publish(recipe.key(source.repository), made)
         get_logger().info(
             "partition cut",
             image=source.image,
@@ -106,14 +107,26 @@ class Partitions:
         )
         return made
 
-    async def _recipes(self, made: Made) -> dict[Key[Any], Record]:
-        """Return the recipes of each document of ``made``, with this one added."""
-        keys = [RecipeKey(digest) for digest in made.documents]
-        known = await asyncio.gather(*(self._store.get(key) for key in keys))
-        return {
-            key: (recipes or Recipes(())).with_newest(made.recipe)
-            for key, recipes in zip(keys, known, strict=True)
-        }
+    async def _keep(self, key: PartitionKey, made: Made) -> None:
+        """See to it that what answers the tag can also be found by digest, here and by the other replicas."""
+        is_known = all(self._store.peek(RecipeKey(digest)) for digest in made.documents)
+        if not (is_known and self._store.is_published(key)):
+            await self._publish(key, made)
+
+    async def _publish(self, key: PartitionKey, made: Made) -> None:
+        """Store ``made`` and the recipes of its documents.
+
+        Rule 2: clients HEAD the tag and then GET the children by digest, from whichever replica.
+        """
+        records: dict[Key[Any], Record] = {key: made}
+        for digest in made.documents:
+            records[RecipeKey(digest)] = Recipes((made.recipe,)) | await self._recipes(digest)
+        await self._store.publish(key, records)
+
+    async def _recipes(self, digest: Digest) -> Recipes:
+        """Return every recipe of a document that this replica or another knows."""
+        known = await self._store.get_all(RecipeKey(digest))
+        return functools.reduce(Recipes.__or__, known, Recipes())
 
     async def _cut(self, source: Source, recipe: Recipe, identity: Identity) -> Partition | None:
         """Drive ``twodfs.flatten.cut``, answering each batch of needs at once."""

@@ -15,7 +15,7 @@ from yarl import URL
 
 from proxy.config import UpstreamConfig
 from proxy.identity import Identity
-from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE
+from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest
 
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
@@ -68,6 +68,7 @@ class Upstream:
         )
         async with aiohttp.ClientSession(
             connector=connector,
+            request_class=ImpatientRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_NO_AUTO_HEADERS,
@@ -153,12 +154,12 @@ class Upstream:
                     raise UpstreamError(f"the registry redirects from https to {target.scheme}")
                 if target.origin() != url.origin():
                     # What proves the client to the registry is nobody else's business.
-                    headers = {name: value for name, value in headers.items() if name in _ANONYMOUS}
+                    headers = {name: value for name, value in headers.items() if name in _IMPERSONAL}
                 url = target
         raise UpstreamError(f"the registry redirects more than {_MAX_REDIRECTS} times for {path}")
 
 
-_ANONYMOUS: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.RANGE})
+_IMPERSONAL: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.RANGE})
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> Reply:

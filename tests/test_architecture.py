@@ -1,6 +1,7 @@
 """Data goes one way: who may import whom, read from the sources."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -12,27 +13,10 @@ PACKAGES = ("twodfs", "proxy")
 # The pure core: no event loop, no sockets, no files.
 PURE = ("errors", "digest", "reference", "partition", "oci", "field", "flatten", "validate", "auth")
 IMPURE_LIBRARIES = {"asyncio", "aiohttp", "socket", "threading", "subprocess", "requests", "redis"}
-# From below to above, as in the docstring of `proxy`.
-PROXY_ORDER = [
-    "config",
-    "logs",
-    "server",
-    "route",
-    "identity",
-    "flight",
-    "records",
-    "store",
-    "upstream",
-    "source",
-    "content",
-    "synthesis",
-    "headers",
-    "relay",
-    "handlers",
-    "admin",
-    "app",
-    "__main__",
-]
+# From below to above.
+PROXY_ORDER = re.findall(
+    r"^    (\w+)", (ROOT / "proxy" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE
+)
 
 
 def modules(package: str) -> dict[str, Path]:

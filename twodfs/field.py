@@ -19,7 +19,7 @@ from typing import Any
 
 from twodfs.digest import Digest, from_bare_hex
 from twodfs.errors import DigestError, FormatError, NothingSelectedError, TooManyLayersError
-from twodfs.oci import OCI_LAYER_GZIP, Json, expect, parse_object
+from twodfs.oci import OCI_LAYER_GZIP, Json, check_size, expect, parse_object
 from twodfs.partition import Rectangle, Selection
 
 MAX_COORDINATE = 2**31 - 1
@@ -44,11 +44,11 @@ class Allotment:
             FormatError: malformed; with the path inside the cell.
         """
         cell = expect(raw, dict, "")
-        if not cell.get("digest"):
+        if cell.get("digest") in ("", None):
             return None
         size = cell.get("size")
-        if size is not None and expect(size, int, "size") < 0:
-            raise FormatError(f"size {size} is negative", "size")
+        if size is not None:
+            check_size(expect(size, int, "size"), "size")
         return cls(
             row=_coordinate(cell, "row"),
             col=_coordinate(cell, "col"),

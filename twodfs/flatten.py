@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 from twodfs.digest import Digest
 from twodfs.errors import FormatError, NothingSelectedError, TooManyLayersError, UnsupportedTypeError, within
 from twodfs.field import Allotment, Field
-from twodfs.oci import Document, ImageConfig, Index, Json, Manifest, parse_manifest
+from twodfs.oci import Descriptor, Document, ImageConfig, Index, Json, Manifest, parse_manifest
 from twodfs.partition import Selection
 
 FLATTEN_VERSION: Final = 1
@@ -30,6 +30,9 @@ FLATTEN_VERSION: Final = 1
 
 DEFAULT_MAX_LAYERS: Final = 125
 """Docker Engine's classic store takes 125 layers and fails at 126 with "max depth exceeded"."""
+
+MAX_IMAGES: Final = 64
+"""The most images (platforms) of one index; the largest official ones have some fifteen."""
 
 SOURCE_ANNOTATION: Final = "2dfs.source.digest"
 SELECTION_ANNOTATION: Final = "2dfs.selection"
@@ -46,11 +49,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something ``cut`` cannot know by itself. ``size`` is what the descriptor promised, where one did."""
+    """Something ``cut`` cannot know by itself."""
 
     kind: Kind
     digest: Digest
-    size: int | None = None
 
 
 Answer: TypeAlias = "bytes | Field | int"
@@ -118,17 +120,17 @@ def cut(
     except UnsupportedTypeError:
         return None
     if isinstance(top, Index):
-        wanted = {at: Need(Kind.MANIFEST, one.digest, one.size) for at, one in top.image_entries()}
-        answers = (yield _batch(wanted.values())) if wanted else {}
-        manifests = _image_manifests(top, wanted, answers)
+        entries = _distinct_entries(top)
+        answers = (yield _batch(Need(Kind.MANIFEST, digest) for digest in entries)) if entries else {}
+        manifests = _image_manifests(entries, answers)
     else:
-        manifests = {0: top}
+        manifests = {source.digest: top}
 
-    fielded = {at: one for at, one in ((at, _fielded(m)) for at, m in manifests.items()) if one}
+    fielded = {by: one for by, one in ((by, _fielded(m)) for by, m in manifests.items()) if one}
     if not fielded:
         return None
     answers = yield _batch(need for one in fielded.values() for need in (one.field, one.config))
-    fields = {at: _field(answers, one.field) for at, one in fielded.items()}
+    fields = {by: _field(answers, one.field) for by, one in fielded.items()}
     chosen = _select(fielded, fields, selection, image=image, max_layers=max_layers)
 
     unsized = _batch(
@@ -142,14 +144,14 @@ def cut(
 
     provenance = {SOURCE_ANNOTATION: source.digest, SELECTION_ANNOTATION: str(selection)}
     flat = {
-        at: _flatten(fielded[at], _bytes(answers, fielded[at].config), allotments, sizes, provenance)
-        for at, allotments in chosen.items()
+        by: _flatten(fielded[by], _bytes(answers, fielded[by].config), allotments, sizes, provenance)
+        for by, allotments in chosen.items()
     }
-    root = _index(top, flat, provenance) if isinstance(top, Index) else flat[0].manifest
+    root = _index(top, flat, provenance) if isinstance(top, Index) else flat[source.digest].manifest
     documents = (root, *(document for one in flat.values() for document in (one.manifest, one.config)))
     selected = {one.digest for allotments in chosen.values() for one in allotments}
     selected_bytes = sum(sizes[digest] for digest in selected)
-    field_bytes = sum({need: fields[at].total_bytes for at, need in _field_needs(fielded)}.values())
+    field_bytes = sum({one.field: fields[by].total_bytes for by, one in fielded.items()}.values())
     return Partition(
         root=root,
         documents=tuple({document.digest: document for document in documents}.values()),
@@ -163,19 +165,29 @@ def _batch(needs: Iterable[Need]) -> tuple[Need, ...]:
     return tuple(dict.fromkeys(needs))
 
 
-def _field_needs(fielded: Mapping[int, _Fielded]) -> list[tuple[int, Need]]:
-    return [(at, one.field) for at, one in fielded.items()]
+def _distinct_entries(index: Index) -> dict[Digest, tuple[int, Descriptor]]:
+    """Return the entries that may be images, each manifest once, with its first place in the index.
+
+    Raises:
+        FormatError: there are more than ``MAX_IMAGES``: small to push, but costly to cut.
+    """
+    found: dict[Digest, tuple[int, Descriptor]] = {}
+    for at, entry in index.image_entries():
+        found.setdefault(entry.digest, (at, entry))
+        if len(found) > MAX_IMAGES:
+            raise FormatError(f"an index of more than {MAX_IMAGES} images is not cut", f"manifests[{at}]")
+    return found
 
 
 def _image_manifests(
-    index: Index, wanted: Mapping[int, Need], answers: Mapping[Need, Answer]
-) -> dict[int, Manifest]:
+    entries: Mapping[Digest, tuple[int, Descriptor]], answers: Mapping[Need, Answer]
+) -> dict[Digest, Manifest]:
     manifests = {}
-    for at, need in wanted.items():
+    for digest, (at, entry) in entries.items():
         with within(f"manifests[{at}]"):
-            manifest = parse_manifest(_bytes(answers, need), index.manifests[at].media_type)
+            manifest = parse_manifest(_bytes(answers, Need(Kind.MANIFEST, digest)), entry.media_type)
         if isinstance(manifest, Manifest) and manifest.is_image:
-            manifests[at] = manifest
+            manifests[digest] = manifest
     return manifests
 
 
@@ -189,26 +201,26 @@ def _fielded(manifest: Manifest) -> _Fielded | None:
     return _Fielded(
         manifest,
         positions[0],
-        Need(Kind.FIELD, field.digest, field.size),
-        Need(Kind.CONFIG, config.digest, config.size),
+        Need(Kind.FIELD, field.digest),
+        Need(Kind.CONFIG, config.digest),
     )
 
 
 def _select(
-    fielded: Mapping[int, _Fielded],
-    fields: Mapping[int, Field],
+    fielded: Mapping[Digest, _Fielded],
+    fields: Mapping[Digest, Field],
     selection: Selection,
     *,
     image: str,
     max_layers: int,
-) -> dict[int, list[Allotment]]:
+) -> dict[Digest, list[Allotment]]:
     """Return the selected allotments of each image in which something is selected."""
-    chosen: dict[int, list[Allotment]] = {}
+    chosen: dict[Digest, list[Allotment]] = {}
     nothing: NothingSelectedError | None = None
-    for at, one in fielded.items():
+    for by, one in fielded.items():
         base_layers = len(one.manifest.layers) - 1
         try:
-            chosen[at] = fields[at].select(selection, limit=max(0, max_layers - base_layers), image=image)
+            chosen[by] = fields[by].select(selection, limit=max(0, max_layers - base_layers), image=image)
         except TooManyLayersError:
             raise TooManyLayersError(
                 f"partition {selection} of {image} needs more than {max_layers} layers: {base_layers} of the "
@@ -274,6 +286,8 @@ def _complete_history(history: Sequence[Json], layers: int, created: Mapping[str
     Runtimes pair entries with layers in order, so entries for the allotments alone would be misread.
     """
     missing = layers - sum(not entry.get("empty_layer", False) for entry in history)
+    if missing < 0:
+        raise FormatError(f"{layers - missing} entries for {layers} layers beside the field", "history")
     return [*({**created, "created_by": "base layer"} for _ in range(missing)), *history]
 
 
@@ -283,8 +297,12 @@ def _history_position(history: Sequence[Json], layers_before: int) -> int:
     return filled[layers_before] if layers_before < len(filled) else len(history)
 
 
-def _index(top: Index, flat: Mapping[int, _Flattened], provenance: Mapping[str, str]) -> Document:
-    entries = [top.manifests[at].pointing_at(one.manifest) for at, one in flat.items()]
+def _index(top: Index, flat: Mapping[Digest, _Flattened], provenance: Mapping[str, str]) -> Document:
+    entries = [
+        entry.pointing_at(flat[entry.digest].manifest)
+        for _, entry in top.image_entries()
+        if entry.digest in flat
+    ]
     return Document.of(top.media_type, _annotated(top.raw, {"manifests": entries}, provenance))
 
 

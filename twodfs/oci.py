@@ -41,6 +41,8 @@ _OCI_TO_DOCKER_LAYER: Final = {
     OCI_LAYER_ZSTD: DOCKER_LAYER_ZSTD,
 }
 
+_LARGEST_SIZE: Final = 2**63 - 1
+
 Json = dict[str, Any]
 T = TypeVar("T")
 
@@ -55,8 +57,15 @@ class Document:
 
     @classmethod
     def of(cls, media_type: str, content: Json) -> Document:
-        """Write ``content`` as JSON (compact, keys in their order) and address it."""
-        body = orjson.dumps(content)
+        """Write ``content`` as JSON (compact, keys in their order) and address it.
+
+        Raises:
+            FormatError: it cannot be written, being nested too deep.
+        """
+        try:
+            body = orjson.dumps(content)
+        except orjson.JSONEncodeError as error:
+            raise FormatError(f"cannot be written as JSON: {error}") from None
         return cls(media_type, digest_of(body), body)
 
 
@@ -77,9 +86,7 @@ class Descriptor:
             FormatError: a required property is absent or of another type.
         """
         members = expect(raw, dict, "")
-        size = expect(members.get("size"), int, "size")
-        if size < 0:
-            raise FormatError(f"size {size} is negative", "size")
+        size = check_size(expect(members.get("size"), int, "size"), "size")
         media_type = expect(members.get("mediaType"), str, "mediaType")
         return cls(media_type, _digest(members.get("digest"), "digest"), size, members)
 
@@ -188,7 +195,7 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest | Index:
         FormatError: not JSON, of an unsupported type, of two types at once, or malformed; with the path.
     """
     raw = parse_object(body)
-    own_type = raw.get("mediaType", media_type)
+    own_type = expect(raw.get("mediaType", media_type), str, "mediaType")
     if own_type != media_type and media_type in INDEX_TYPES | MANIFEST_TYPES:
         raise FormatError(
             f"{own_type!r} contradicts the media type {media_type!r} it is served as", "mediaType"
@@ -203,9 +210,7 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest | Index:
         with within("config"):
             config = Descriptor.from_dict(raw.get("config"))
         return Manifest(own_type, config, _descriptors(_list(raw, "layers"), "layers"), raw)
-    raise UnsupportedTypeError(
-        f"media type {str(own_type)[:140]!r} is neither an image manifest nor an index"
-    )
+    raise UnsupportedTypeError(f"media type {own_type[:140]!r} is neither an image manifest nor an index")
 
 
 def parse_object(body: bytes) -> Json:
@@ -232,6 +237,17 @@ def expect(value: object, kind: type[T], path: str) -> T:
         found = "nothing" if value is None else type(value).__name__
         raise FormatError(f"expected {names[kind]}, found {found}", path)
     return value
+
+
+def check_size(size: int, path: str) -> int:
+    """Return ``size``, a number of bytes that fits into the 64 bits descriptors have.
+
+    Raises:
+        FormatError: it does not.
+    """
+    if not 0 <= size <= _LARGEST_SIZE:
+        raise FormatError(f"size {size} is outside 0..{_LARGEST_SIZE}", path)
+    return size
 
 
 def _list(raw: Mapping[str, Any], key: str) -> list[Any]:

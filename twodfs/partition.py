@@ -25,6 +25,9 @@ from twodfs.errors import PartitionError
 
 MAX_TAG_LENGTH = 128
 
+# Matching takes time that grows with the square of the length; longer text is no slip of the pen.
+_LONGEST_READ = 8 * MAX_TAG_LENGTH
+
 _NUMBERS = r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+"
 _LINK = rf"(?:--|\+){_NUMBERS}"
 _PARTITION_TAG = re.compile(rf"(?P<base>[A-Za-z0-9_][A-Za-z0-9._-]*?)(?P<chain>(?:{_LINK})+)")
@@ -119,7 +122,7 @@ def readings(tag: str) -> tuple[PartitionTag, ...]:
     Raises:
         PartitionError: the tag has the shape of a partition and more than 128 characters.
     """
-    match = _PARTITION_TAG.fullmatch(tag)
+    match = _PARTITION_TAG.fullmatch(tag) if len(tag) <= _LONGEST_READ else None
     if match is None:
         return ()
     if len(tag) > MAX_TAG_LENGTH:

@@ -46,7 +46,7 @@ class Reference:
         registry, repository = _split_registry(rest)
         repository, colon, tag_text = repository.partition(":")
         tag = tag_text if colon else (None if digest else "latest")
-        if tag is not None and not TAG.fullmatch(tag.replace("+", "--")[:MAX_REPOSITORY_LENGTH]):
+        if tag is not None and not TAG.fullmatch(tag.replace("+", ".")):
             raise InvalidReferenceError(
                 f"reference {text!r}: {tag!r} is no tag; "
                 f"expected up to 128 of A-Z a-z 0-9 _ . - that do not begin with . or -"

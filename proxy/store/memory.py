@@ -25,15 +25,20 @@ class MemoryStore:
         """Return the record under ``key`` or None, without a turn of the loop."""
         return cast("R_co | None", self._records.get(key))
 
+    def keep(self, records: Mapping[Key[Any], Record]) -> bool:
+        """Keep ``records``, without a turn of the loop; one that alone exceeds the bound is left out."""
+        fitting = {key: record for key, record in records.items() if record.weight <= self._records.maxsize}
+        for key, record in fitting.items():
+            self._records[key] = record
+        return len(fitting) == len(records)
+
     async def get(self, key: Key[R_co]) -> R_co | None:
         """Return the record under ``key`` or None."""
         return self.peek(key)
 
-    async def put(self, records: Mapping[Key[Any], Record]) -> None:
-        """Keep ``records``; one that alone exceeds the bound is left out."""
-        for key, record in records.items():
-            if record.weight <= self._records.maxsize:
-                self._records[key] = record
+    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+        """Keep ``records``; say whether all of them fit."""
+        return self.keep(records)
 
     @property
     def used_bytes(self) -> int:

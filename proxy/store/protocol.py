@@ -14,5 +14,13 @@ class Store(Protocol):
     async def get(self, key: Key[R_co]) -> R_co | None:
         """Return the record under ``key``, whole and verified, or None."""
 
-    async def put(self, records: Mapping[Key[Any], Record]) -> None:
-        """Keep ``records``; when it returns, other readers of the same store see them."""
+    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+        """Keep ``records``; say whether all are kept, so that other readers of the same store see them."""
+
+
+class SharedStore(Store, Protocol):
+    """A store that outlives this process and can lose everything while we look away."""
+
+    @property
+    def generation(self) -> int:
+        """A number that changes whenever what was put before may be gone."""

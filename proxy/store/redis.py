@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -22,8 +24,16 @@ from proxy.records import Key, R_co, Recipes, Record, RottenError, seal, unseal
 
 T = TypeVar("T")
 
-_FIRST_PROBE: Final = 0.5
+CANARY: Final = "canary"
+"""Before the name of the one key of each replica that tells it whether Redis was emptied."""
+_ALIVE: Final = b"alive"
+_CANARY_SECONDS: Final = 3600
+# Seconds: between looks at a healthy Redis; before the first probe of a failed one, and at most before the
+# next; of health after which a failure counts as a first one again.
+_HEARTBEAT: Final = 0.5
+_FIRST_PROBE: Final = 0.25
 _LAST_PROBE: Final = 15.0
+_STEADY: Final = 60.0
 _SECONDS_A_DAY: Final = 86_400
 
 
@@ -34,18 +44,20 @@ class RedisStore:
         self._config = config
         self._cache = cache
         self._pool = pool
+        self._slots = asyncio.Semaphore(config.redis_max_connections)
         self._failed = asyncio.Event()
-        self._is_closing = False
+        self._closing = asyncio.Event()
+        self._canary = f"{CANARY}:{uuid.uuid4().hex}"
+        self._generation = 0
 
     @classmethod
     @contextlib.asynccontextmanager
     async def connect(cls, config: CacheConfig) -> AsyncIterator[RedisStore]:
         """Use the Redis of ``config.redis_url`` for the time of the context; it need not be there yet."""
-        # aiocache takes host, port and password only; the pool takes the whole URL (TLS, users, sockets), and
-        # waits for a free connection where the default pool fails when all are in use.
+        # aiocache takes host, port and password only; the pool takes the whole URL (TLS, users, sockets).
         pool = BlockingConnectionPool.from_url(
             config.redis_url.get_secret_value(),
-            max_connections=config.redis_max_connections,
+            max_connections=config.redis_max_connections + 1,  # and one for the watch
             timeout=config.redis_timeout,
             socket_connect_timeout=config.redis_timeout,
             decode_responses=False,
@@ -58,25 +70,31 @@ class RedisStore:
         )
         store = cls(config, cache, pool)
         async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(store._watch())
+            tasks.create_task(store._watch())
             try:
                 yield store
             finally:
-                # redis-py can swallow a cancellation while it closes connections, so the watch is told twice.
-                store._is_closing = True
-                store._failed.set()
-                watch.cancel()
-                await _bounded(pool.disconnect(), config.redis_timeout)
+                # Not cancelled: redis-py leaves a connection open that is cancelled while it connects.
+                store._closing.set()
+        await _bounded(pool.disconnect(), config.redis_timeout)
 
     @property
     def is_available(self) -> bool:
-        """Whether Redis is asked at all; False from a failure until a probe is answered."""
+        """Whether Redis is asked at all; False from a failure until a probe succeeds."""
         return not self._failed.is_set()
+
+    @property
+    def generation(self) -> int:
+        """Changes when Redis came back, or was found empty."""
+        return self._generation
 
     async def get(self, key: Key[R_co]) -> R_co | None:
         """Return the record under ``key``; None when Redis has it not, or not whole, or does not answer."""
-        sealed = await self._call(lambda: self._cache.get(str(key)))
+        _, sealed = await self._call(lambda: self._cache.get(str(key)))
         if sealed is None:
+            return None
+        if not isinstance(sealed, bytes):
+            self._open_breaker(TypeError(f"GET is answered with {type(sealed).__name__}: is this Redis?"))
             return None
         try:
             return unseal(key, sealed)
@@ -84,15 +102,22 @@ class RedisStore:
             get_logger().warning("redis returned garbage", reason=str(error))
             return None
 
-    async def put(self, records: Mapping[Key[Any], Record]) -> None:
-        """Send ``records`` to Redis; those above ``redis_max_value`` stay out."""
-        if self.is_available:
-            await asyncio.gather(*(self._put(key, record) for key, record in records.items()))
+    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+        """Send ``records`` to Redis, and say whether all arrived; those above ``redis_max_value`` stay out.
 
-    async def _put(self, key: Key[Any], record: Record) -> None:
-        sealed = seal(key, record)
-        if len(sealed) <= self._config.redis_max_value:
-            await self._call(lambda: self._cache.set(str(key), sealed, ttl=self._time_to_live(record)))
+        What cannot be made again goes first: should Redis fail on a large value, its recipe is there.
+        """
+        groups: dict[int, list[tuple[str, bytes]]] = {}
+        for key, record in records.items():
+            sealed = seal(key, record)
+            if len(sealed) <= self._config.redis_max_value:
+                groups.setdefault(self._time_to_live(record), []).append((str(key), sealed))
+        arrived = [await self._put(ttl, groups[ttl]) for ttl in sorted(groups, reverse=True)]
+        return all(arrived)
+
+    async def _put(self, ttl: int, pairs: list[tuple[str, bytes]]) -> bool:
+        done, _ = await self._call(lambda: self._cache.multi_set(pairs, ttl=ttl))
+        return done
 
     def _time_to_live(self, record: Record) -> int:
         """Return whole seconds, at least one: Redis takes 0 for an error."""
@@ -100,17 +125,25 @@ class RedisStore:
         seconds = self._config.recipe_days * _SECONDS_A_DAY if is_recipe else self._config.ttl
         return max(1, int(seconds))
 
-    async def _call(self, command: Callable[[], Awaitable[T]]) -> T | None:
+    async def _call(self, command: Callable[[], Awaitable[T]]) -> tuple[bool, T | None]:
+        """Return whether ``command`` succeeded, and with what. Never raises."""
         if not self.is_available:
-            return None
+            return False, None
         try:
-            return await command()
+            async with asyncio.timeout(self._config.redis_timeout):
+                await self._slots.acquire()
+        except TimeoutError:  # we are busy, Redis is not to blame
+            return False, None
+        try:
+            return True, await command()
         except ResponseError as error:
-            # Redis is there and said no (out of memory, read-only, another type): only this call is lost.
-            get_logger().warning("redis refused a command", reason=str(error))
+            if not str(error).startswith("WRONGTYPE"):  # a stranger's value; only this key is lost
+                self._open_breaker(error)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, the pull goes on
             self._open_breaker(error)
-        return None
+        finally:
+            self._slots.release()
+        return False, None
 
     def _open_breaker(self, error: Exception) -> None:
         if self.is_available:
@@ -119,25 +152,53 @@ class RedisStore:
             self._failed.set()
 
     async def _watch(self) -> None:
-        """Wait for a failure, then ask until Redis answers, less and less often."""
-        while not self._is_closing:
-            await self._failed.wait()
+        """See whether Redis still has our canary; after a failure, ask less and less often until it works."""
+        pause = _FIRST_PROBE
+        steady_since = time.monotonic()
+        while not self._closing.is_set():
+            if await self._sing():
+                if not self.is_available:
+                    self._failed.clear()
+                    steady_since = time.monotonic()
+                    get_logger().info("redis answers again")
+                if time.monotonic() - steady_since > _STEADY:
+                    pause = _FIRST_PROBE
+                await self._until_failure()
+                continue
+            self._open_breaker(TimeoutError("the probe failed"))
             # The connections of before the failure are as dead as what they led to.
             await _bounded(self._pool.disconnect(inuse_connections=False), self._config.redis_timeout)
-            pause = _FIRST_PROBE
-            while not await self._answers() and not self._is_closing:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LAST_PROBE)
-            if not self._is_closing:
-                self._failed.clear()
-                get_logger().info("redis answers again")
+            await self._sleep(pause)
+            pause = min(2 * pause, _LAST_PROBE)
 
-    async def _answers(self) -> bool:
+    async def _until_failure(self) -> None:
+        """Wait for a heartbeat, or until a call fails; then drop the connections it was one of."""
+        await self._sleep(_HEARTBEAT, or_until=self._failed)
+        if not self.is_available:
+            await _bounded(self._pool.disconnect(inuse_connections=False), self._config.redis_timeout)
+            await self._sleep(_FIRST_PROBE)
+
+    async def _sleep(self, seconds: float, *, or_until: asyncio.Event | None = None) -> None:
+        """Wait, but no longer than until the store closes or ``or_until`` happens."""
+        events = [self._closing] if or_until is None else [self._closing, or_until]
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [tasks.create_task(event.wait()) for event in events]
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+
+    async def _sing(self) -> bool:
+        """Read and write as real calls do; say whether that works. A lost canary starts a new generation."""
         try:
-            async with asyncio.timeout(self._config.redis_timeout):
-                return bool(await self._cache.client.ping())
-        except Exception:  # noqa: BLE001 - any failure means: not yet
+            held = await self._cache.get(self._canary)
+            if held not in (None, _ALIVE):
+                return False
+            if held is None:
+                self._generation += 1
+            await self._cache.set(self._canary, _ALIVE, ttl=_CANARY_SECONDS)
+        except Exception:  # noqa: BLE001 - any failure means: not now
             return False
+        return True
 
 
 async def _bounded(closing: Awaitable[None], seconds: float) -> None:

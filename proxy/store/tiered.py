@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+from cachetools import LRUCache
 
 from proxy.records import Key, R_co, Record
 from proxy.store.memory import MemoryStore
-from proxy.store.protocol import Store
+from proxy.store.protocol import SharedStore
+
+_REPUBLISH: Final = 60.0
+"""Seconds after which shared records that are still asked for are put again: a full Redis evicts quietly."""
+_MOST_PUBLISHED: Final = 65_536
 
 
 class TieredStore:
     """Asks memory first, and lets memory learn what only the shared store knew."""
 
-    def __init__(self, memory: MemoryStore, shared: Store | None) -> None:
+    def __init__(self, memory: MemoryStore, shared: SharedStore | None) -> None:
         """``shared`` None: memory alone."""
         self._memory = memory
         self._shared = shared
+        self._published: LRUCache[Key[Any], tuple[int, float]] = LRUCache(_MOST_PUBLISHED)
 
     def peek(self, key: Key[R_co]) -> R_co | None:
         """Return what memory has under ``key``, without a turn of the loop."""
@@ -29,11 +37,28 @@ class TieredStore:
             return record
         record = await self._shared.get(key)
         if record is not None:
-            await self._memory.put({key: record})
+            self._memory.keep({key: record})
         return record
 
-    async def put(self, records: Mapping[Key[Any], Record]) -> None:
-        """Keep ``records`` in both."""
-        await self._memory.put(records)
-        if self._shared is not None:
-            await self._shared.put(records)
+    async def get_all(self, key: Key[R_co]) -> list[R_co]:
+        """Return what each tier has under ``key``: for records that other replicas add to."""
+        found = [self._memory.peek(key), await self._shared.get(key) if self._shared else None]
+        return [record for record in found if record is not None]
+
+    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+        """Keep ``records`` in both, the shared store first: what memory answers with, the replicas know."""
+        is_shared = self._shared is None or await self._shared.put(records)
+        return self._memory.keep(records) and is_shared
+
+    def is_published(self, key: Key[Any]) -> bool:
+        """Say whether what was published under ``key`` may be trusted to be in the shared store still."""
+        if self._shared is None:
+            return True
+        generation, since = self._published.get(key, (-1, 0.0))
+        return generation == self._shared.generation and time.monotonic() - since < _REPUBLISH
+
+    async def publish(self, key: Key[Any], records: Mapping[Key[Any], Record]) -> None:
+        """Keep ``records`` in both, and remember under ``key`` when the shared store took all of them."""
+        generation = self._shared.generation if self._shared else 0
+        if await self.put(records):
+            self._published[key] = (generation, time.monotonic())

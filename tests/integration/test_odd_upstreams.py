@@ -222,6 +222,38 @@ async def test_nothing_made_is_served_without_the_registrys_yes_for_this_client(
                 assert (await get(client, url + target, method))[0] == 403
 
 
+async def test_what_was_read_in_one_repository_is_not_served_through_another(
+    registry: FakeRegistry, client: aiohttp.ClientSession
+) -> None:
+    """A registry may take a manifest that names blobs which its repository does not have."""
+
+    async def careless(request: web.Request) -> web.StreamResponse | None:
+        is_foreign = request.path.startswith("/v2/mallory/") and "/blobs/" in request.path
+        return web.Response(status=404) if is_foreign else None
+
+    registry.interpose = careless
+    async with proxied(registry.url) as url:
+        assert (await get(client, url + TAG))[0] == 200
+        stolen = TAG.replace("/v2/team/", "/v2/mallory/")
+        for _ in range(2):
+            status, code, _said = await message(client, url + stolen)
+            assert (status, code) == (404, "MANIFEST_UNKNOWN")
+
+
+async def test_what_is_asked_for_stays_known_by_digest_when_memory_is_short(
+    registry: FakeRegistry, client: aiohttp.ClientSession
+) -> None:
+    async with proxied(registry.url, cache__memory="1MiB") as url:
+        for row in range(3):
+            for col in range(3):
+                for last in range(3):
+                    selection = f"{row}.{col}.{max(row, last)}.{max(col, last)}"
+                    await get(client, f"{url}/v2/team/model/manifests/v1--{selection}", "HEAD")
+                    _, _, index = await get(client, url + TAG)
+                    child = f"{url}/v2/team/model/manifests/{index['manifests'][0]['digest']}"
+                    assert (await get(client, child))[0] == 200
+
+
 async def test_content_that_does_not_hash_is_an_error(
     registry: FakeRegistry, client: aiohttp.ClientSession
 ) -> None:

@@ -5,12 +5,14 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from tests.lab.documents import OCI
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
@@ -111,6 +113,74 @@ def test_a_hanging_redis_costs_one_time_out_and_then_nothing(
         pull(proxy.url, image, "0.0.0.1")
 
 
+def test_replicas_that_share_a_flushed_redis_find_each_others_digests_again(
+    registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
+) -> None:
+    one, two = (tmp_path / name for name in ("one", "two"))
+    one.mkdir()
+    two.mkdir()
+    with (
+        proxy_on(one, registry, redis_server.url) as first,
+        proxy_on(two, registry, redis_server.url) as second,
+    ):
+        pull(first.url, image, "0.0.4.4")
+        redis_server.flush()
+        wait_until(lambda: canaries(redis_server) == 2)  # both have seen that Redis is empty
+        with RegistryClient(first.url) as client:
+            top = client.get_manifest(image.repository, "v1--0.0.4.4")
+        with RegistryClient(second.url) as client:
+            check_children(client, image, top.body, "0.0.4.4")
+
+
+def canaries(redis: Redis) -> int:
+    with redis.client() as client:
+        return len(list(client.scan_iter("twodfs:canary:*")))
+
+
+def test_what_was_cut_while_redis_was_away_is_there_when_it_is_back(
+    registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
+) -> None:
+    one, two = (tmp_path / name for name in ("one", "two"))
+    one.mkdir()
+    two.mkdir()
+    with (
+        proxy_on(one, registry, redis_server.url) as first,
+        proxy_on(two, registry, redis_server.url) as second,
+    ):
+        redis_server.pause()
+        pull(first.url, image, "1.0.4.4")
+        redis_server.resume()
+        wait_until(lambda: says_redis_is_ok(first) and says_redis_is_ok(second))
+        with RegistryClient(first.url) as client:
+            top = client.get_manifest(image.repository, "v1--1.0.4.4")
+        with RegistryClient(second.url) as client:
+            check_children(client, image, top.body, "1.0.4.4")
+
+
+def says_redis_is_ok(proxy: Proxy) -> bool:
+    with RegistryClient(proxy.admin_url) as admin:
+        return bool(orjson.loads(admin.request("GET", "/readyz").body)["redis"] == "ok")
+
+
+def test_very_many_partitions_at_once_all_reach_redis(
+    registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
+) -> None:
+    corners = [(row, col) for row in range(6) for col in range(6)]
+    every = [f"{a}.{b}.{c}.{d}" for a, b in corners for c, d in corners if a <= c and b <= d]
+    wanted = every[:300]
+
+    def head(selection: str) -> int:
+        with RegistryClient(proxy.url) as client:
+            target = f"/v2/{image.repository}/manifests/v1--{selection}"
+            return client.request("HEAD", target, headers={"Accept": OCI.index}).status
+
+    with proxy_on(tmp_path, registry, redis_server.url) as proxy, ThreadPoolExecutor(32) as pool:
+        for _ in range(2):  # what was skipped in the rush is put the second time
+            assert set(pool.map(head, wanted)) == {200}
+    with redis_server.client() as client:
+        assert len(list(client.scan_iter("twodfs:partition:*", count=1000))) == len(wanted)
+
+
 @pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x00" * 5000, b'[1,"sha256:00","0.0.0.0"]'])
 def test_garbage_in_redis_is_never_served(
     registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path, garbage: bytes
@@ -177,17 +247,20 @@ def test_a_full_redis_does_not_disturb(registry: Registry, image: PushedImage, t
 
 
 class Babbler(socketserver.BaseRequestHandler):
-    """Accepts every connection and answers everything with what is no Redis protocol."""
+    """Accepts every connection and answers everything with the same."""
+
+    answer = b""
 
     def handle(self) -> None:
         with contextlib.suppress(OSError):
             while self.request.recv(4096):
-                self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\xff\xfe\r\n")
+                self.request.sendall(self.answer)
 
 
 @contextlib.contextmanager
-def babbling() -> Iterator[str]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Babbler) as server:
+def babbling(said: bytes) -> Iterator[str]:
+    handler = type("Handler", (Babbler,), {"answer": said})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -196,8 +269,20 @@ def babbling() -> Iterator[str]:
         thread.join()
 
 
-def test_something_else_on_the_port_of_redis(registry: Registry, image: PushedImage, tmp_path: Path) -> None:
-    with babbling() as url, proxy_on(tmp_path, registry, url) as proxy:
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\xff\xfe\r\n",
+        b":1\r\n",
+        b"*1\r\n$1\r\na\r\n",
+        b"-ERR DB index is out of range\r\n",
+        b"$99999999\r\n",
+    ],
+)
+def test_something_else_on_the_port_of_redis(
+    registry: Registry, image: PushedImage, tmp_path: Path, said: bytes
+) -> None:
+    with babbling(said) as url, proxy_on(tmp_path, registry, url) as proxy:
         pull(proxy.url, image, "0.0.1.1")
         pull(proxy.url, image, "0.0.1.1")
 

@@ -250,6 +250,81 @@ async def test_a_client_that_expects_100_gets_it_when_the_registry_is_ready() ->
         assert b" 201 " in await head_of(reader)
 
 
+PUT_EXPECTING = b"PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n" % BLOB
+
+
+async def test_a_refused_client_that_expects_100_gets_a_closed_connection() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(PUT_EXPECTING)
+        assert b"Connection: close" in await head_of(reader)
+
+
+async def test_an_upstream_that_knows_no_expect_gets_the_body_all_the_same() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        assert await reader.readexactly(9) == b"some blob"
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(PUT_EXPECTING)
+        assert b" 100 " in await head_of(reader)
+        writer.write(b"some blob")
+        assert b" 201 " in await head_of(reader)
+
+
+async def test_a_malformed_chunk_in_the_middle_of_an_upload_is_answered_at_once() -> None:
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        await reader.read()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(b"PATCH %s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" % BLOB)
+        writer.write(b"3\r\nabc\r\n")
+        await asyncio.sleep(0.1)
+        writer.write(b"not a chunk\r\n")
+        head = await asyncio.wait_for(head_of(reader), 5)
+        assert b" 400 " in head
+        assert b"body is not framed" in await reader.readuntil(b"}]}")
+        assert await reader.read() == b""
+
+
+async def test_http_1_0_with_keep_alive_hears_where_a_chunked_answer_ends() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(b"GET /v2/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        await head_of(reader)
+        assert await asyncio.wait_for(reader.read(), 5) == b"abc"
+
+
+async def test_addresses_of_the_upstream_come_back_as_ours() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = (await head_of(reader)).split(b"\r\n")
+        own = next(line for line in lines if line.startswith(b"Host: "))[6:]
+        writer.write(
+            b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nLocation: //" + own + b"/v2/x?a=b%20c\r\n"
+            b"Link: <http://" + own + b'/v2/_catalog?n=1>; rel="next"\r\n'
+            b"Link: <http://other.example/>; rel=x\r\n\r\n"
+        )
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(b"GET /v2/ HTTP/1.1\r\nHost: public.example:8080\r\n\r\n")
+        head = await head_of(reader)
+    assert b"Location: http://public.example:8080/v2/x?a=b%20c\r\n" in head
+    assert b'Link: <http://public.example:8080/v2/_catalog?n=1>; rel="next"\r\n' in head
+    assert b"Link: <http://other.example/>; rel=x\r\n" in head
+
+
 async def test_a_silent_upstream_in_the_middle_of_a_body_is_given_up() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
@@ -423,3 +498,28 @@ async def test_sigterm_lets_running_downloads_finish_and_refuses_new_connections
         assert all(body == content for body in bodies)
     assert await exit_code == 0
     assert running.log_events()[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize("grace", ["0", "0.5"])
+async def test_a_client_that_takes_nothing_does_not_hold_up_the_end(
+    registry: Registry, tmp_path: Path, grace: str
+) -> None:
+    environment = {"TWODFS_PROXY_SHUTDOWN_GRACE": grace}
+    with Proxy.start(tmp_path, registry.url, environment=environment) as proxy:
+        host, _, port = proxy.address.rpartition(":")
+        target = await upload(host, int(port), os.urandom(16 * MIB))
+        async with connected(host, int(port)) as (reader, writer):
+            writer.write(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            await head_of(reader)
+            assert await asyncio.get_running_loop().run_in_executor(None, proxy.terminate, 10) == 0
+
+
+async def test_a_request_whose_client_left_is_logged(running: Proxy) -> None:
+    host, _, port = running.address.rpartition(":")
+    target = await upload(host, int(port), os.urandom(16 * MIB))
+    async with connected(host, int(port)) as (reader, writer):
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        await head_of(reader)
+    await until(lambda: any(one.get("path") == target for one in running.log_events()))
+    (line,) = [one for one in running.log_events() if one.get("path") == target]
+    assert line["status"] in (200, 499)

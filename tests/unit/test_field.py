@@ -93,7 +93,7 @@ def test_size_and_media_type_default_to_unknown_and_gzip() -> None:
         (cell(0, 2**31), "2147483648 is outside 0..2147483647 in {}.col"),
         (cell(0, 0) | {"row": "0"}, "expected an integer, found str in {}.row"),
         (cell(0, 0) | {"row": True}, "expected an integer, found bool in {}.row"),
-        (cell(0, 0, size=-1), "size -1 is negative in {}.size"),
+        (cell(0, 0, size=-1), "size -1 is outside 0..9223372036854775807 in {}.size"),
         (cell(0, 0, mediaType=5), "expected a string, found int in {}.mediaType"),
         ([], "expected an object, found list in {}"),
     ],

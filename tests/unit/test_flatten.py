@@ -328,6 +328,40 @@ def test_a_malformed_manifest_is_named_by_its_path(change: dict[str, Any], messa
         cut(image, image.manifest() | change)
 
 
+def test_an_index_of_very_many_images_is_not_cut() -> None:
+    image = Image()
+    entries = [image.descriptor(OCI_MANIFEST, image.manifest() | {"x": number}) for number in range(65)]
+    source = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+    with pytest.raises(FormatError, match=r"more than 64 images is not cut in 'manifests\[64\]'"):
+        cut(image, source)
+    assert len(loaded(cut(image, source | {"manifests": entries[:64]}))[0]["manifests"]) == 64
+
+
+def test_a_manifest_that_is_listed_many_times_is_flattened_once() -> None:
+    image = Image()
+    entry = image.descriptor(OCI_MANIFEST, image.manifest())
+    entries = [entry | {"size": size} for size in range(300)]
+    partition = cut(image, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    assert len(partition.documents) == 3
+    assert len(loaded(partition)[0]["manifests"]) == 300
+
+
+def test_a_config_that_cannot_be_written_again_is_an_error() -> None:
+    image = Image()
+    body = orjson.dumps(image.config())[:-1] + b',"x":' + b"[" * 300 + b"]" * 300 + b"}"
+    manifest = image.manifest()
+    manifest["config"] = image.descriptor(OCI_CONFIG, body)
+    with pytest.raises(FormatError, match="cannot be written as JSON"):
+        cut(image, manifest)
+
+
+def test_a_history_longer_than_the_layers_is_an_error() -> None:
+    image = Image()
+    history = [{"created_by": "a"}, {"created_by": "b"}]
+    with pytest.raises(FormatError, match=r"2 entries for 1 layers beside the field in .*history"):
+        cut(image, image.manifest(config=image.config(history=history)))
+
+
 def test_two_fields_in_one_image_are_an_error() -> None:
     image = Image()
     with pytest.raises(FormatError, match=r"has one field, this one has 2 in 'layers\[1\]'"):

@@ -60,6 +60,11 @@ def test_a_tag_of_128_characters_is_a_tag_and_one_of_129_is_not() -> None:
         readings("t" * (129 - len(suffix)) + suffix)
 
 
+def test_text_far_beyond_a_tag_is_not_even_matched() -> None:
+    assert readings("a" + "--1.1.1.1" * 5000 + "!") == ()
+    assert readings("a" + "--1.1.1.1" * 5000) == ()
+
+
 def test_the_canonical_form_forgets_order_repetition_and_swallowed_rectangles() -> None:
     chains = ["3.0.3.2--0.0.1.1", "0.0.1.1--3.0.3.2--0.0.1.1", "0.0.1.1--1.0.1.1--3.0.3.2"]
     assert {str(Selection.parse(chain)) for chain in chains} == {"0.0.1.1--3.0.3.2"}

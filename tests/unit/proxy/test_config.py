@@ -132,6 +132,42 @@ def test_passwords_are_never_shown() -> None:
     assert "hunter2" not in refusal({}, UPSTREAM="http://user:hunter2@registry.example")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:s3cret@h:notaport/0",
+        "redis://:s3cret@[::1/0",
+        "redis://:s3cret@h/0?foo=bar",
+        "http://:s3cret@h",
+        "redis://:s3cret@h?max_connections=abc",
+    ],
+)
+def test_a_redis_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
+    said = refusal(CACHE_REDIS_URL=url)
+    assert "cache.redis_url is not allowed" in said
+    assert "s3cret" not in said
+
+
+def test_what_kubernetes_sets_beside_a_service_of_our_name_is_ignored() -> None:
+    links = {
+        "SERVICE_PORT": "5000",
+        "SERVICE_PORT_HTTP": "5000",
+        "SERVICE_HOST": "10.0.0.1",
+        "PORT": "tcp://10.0.0.1:5000",
+        "PORT_5000_TCP_PORT": "5000",
+    }
+    environment = {f"TWODFS_PROXY_{name}": value for name, value in links.items()}
+    assert load(UPSTREAM, environment) == config_of()
+
+
+def test_a_value_where_a_section_belongs_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text("cache = 5\n")
+    with pytest.raises(ConfigError, match="cache 5 is not allowed"):
+        load(UPSTREAM, {}, file)
+    assert load(UPSTREAM, {"TWODFS_PROXY_CACHE_TTL": "5"}, file).cache.ttl == 5
+
+
 def test_health_is_not_on_the_public_port() -> None:
     assert "must not be on the public port" in refusal(
         UPSTREAM | {"listen": "127.0.0.1:1", "admin": "127.0.0.1:1"}
