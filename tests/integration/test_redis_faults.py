@@ -33,6 +33,17 @@ def proxy_on(directory: Path, registry: Registry, redis_url: str) -> Proxy:
     return Proxy.start(directory, registry.url, environment={"TWODFS_PROXY_CACHE_REDIS_URL": redis_url})
 
 
+@contextlib.contextmanager
+def two_proxies(directory: Path, registry: Registry, redis: Redis) -> Iterator[tuple[Proxy, Proxy]]:
+    for name in ("one", "two"):
+        (directory / name).mkdir()
+    with (
+        proxy_on(directory / "one", registry, redis.url) as one,
+        proxy_on(directory / "two", registry, redis.url) as two,
+    ):
+        yield one, two
+
+
 def pull(url: str, image: PushedImage, selection: str) -> str:
     """Pull a partition the way engines do and return its digest; every byte is checked."""
     with RegistryClient(url) as client:
@@ -116,13 +127,7 @@ def test_a_hanging_redis_costs_one_time_out_and_then_nothing(
 def test_replicas_that_share_a_flushed_redis_find_each_others_digests_again(
     registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
 ) -> None:
-    one, two = (tmp_path / name for name in ("one", "two"))
-    one.mkdir()
-    two.mkdir()
-    with (
-        proxy_on(one, registry, redis_server.url) as first,
-        proxy_on(two, registry, redis_server.url) as second,
-    ):
+    with two_proxies(tmp_path, registry, redis_server) as (first, second):
         pull(first.url, image, "0.0.4.4")
         redis_server.flush()
         wait_until(lambda: canaries(redis_server) == 2)  # both have seen that Redis is empty
@@ -140,13 +145,7 @@ def canaries(redis: Redis) -> int:
 def test_what_was_cut_while_redis_was_away_is_there_when_it_is_back(
     registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
 ) -> None:
-    one, two = (tmp_path / name for name in ("one", "two"))
-    one.mkdir()
-    two.mkdir()
-    with (
-        proxy_on(one, registry, redis_server.url) as first,
-        proxy_on(two, registry, redis_server.url) as second,
-    ):
+    with two_proxies(tmp_path, registry, redis_server) as (first, second):
         redis_server.pause()
         pull(first.url, image, "1.0.4.4")
         redis_server.resume()
@@ -185,13 +184,7 @@ def test_very_many_partitions_at_once_all_reach_redis(
 def test_garbage_in_redis_is_never_served(
     registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path, garbage: bytes
 ) -> None:
-    first, second = (tmp_path / name for name in ("first", "second"))
-    first.mkdir()
-    second.mkdir()
-    with (
-        proxy_on(first, registry, redis_server.url) as warm,
-        proxy_on(second, registry, redis_server.url) as cold,
-    ):
+    with two_proxies(tmp_path, registry, redis_server) as (warm, cold):
         digest = pull(warm.url, image, "1.1.3.3")
         assert redis_server.overwrite_all(garbage) > 5
         assert pull(warm.url, image, "1.1.3.3") == digest
@@ -202,13 +195,7 @@ def test_swapped_values_in_redis_are_never_served(
     registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
 ) -> None:
     """Whole and sealed, but of another key."""
-    first, second = (tmp_path / name for name in ("first", "second"))
-    first.mkdir()
-    second.mkdir()
-    with (
-        proxy_on(first, registry, redis_server.url) as warm,
-        proxy_on(second, registry, redis_server.url) as cold,
-    ):
+    with two_proxies(tmp_path, registry, redis_server) as (warm, cold):
         digests = [pull(warm.url, image, f"{row}.0.{row}.5") for row in range(3)]
         with redis_server.client() as client:
             keys = sorted(client.scan_iter("*"))
