@@ -10,7 +10,7 @@ deletes them and ``skopeo copy --all`` leaves them behind. Container engines pas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -31,6 +31,7 @@ from twodfs.oci import (
     Manifest,
     parse_manifest,
 )
+from twodfs.partition import Selection
 
 ANCHOR_ARTIFACT: Final = "application/vnd.2dfs.allotments.v1"
 EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
@@ -107,12 +108,18 @@ def scratch_image(platform: Platform) -> BaseImage:
     return BaseImage(manifest, platform)
 
 
-def compose(base: Base, allotments: Sequence[Allotment], anchor: Anchor) -> Composed:
+def compose(
+    base: Base,
+    allotments: Sequence[Allotment],
+    anchor: Anchor,
+    partitions: Mapping[str, Selection] | None = None,
+) -> Composed:
     """Return the documents of ``base`` with a field of ``allotments`` as the last layer of each image.
 
-    A base that is one image stays one, unless it gets an anchor: that takes an index, of the image's kind.
+    ``partitions`` name selections of the field. A base that is one image stays one, unless it gets an anchor:
+    that takes an index, of the image's kind.
     """
-    field = Document.of(FIELD_LAYER, write_field(allotments))
+    field = Document.of(FIELD_LAYER, write_field(allotments, partitions=partitions))
     images = [_with_field(image.manifest, field) for image in base.images]
     if base.index is None and len(images) == 1 and anchor is Anchor.NONE:
         return Composed(images[0], field, (field, images[0]))
