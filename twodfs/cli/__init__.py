@@ -84,7 +84,12 @@ def _options(
 @app.command()
 def build(
     base: Annotated[
-        str, typer.Argument(metavar="BASE", help="The image to put the field on, or [bold]scratch[/bold].")
+        str,
+        typer.Argument(
+            metavar="BASE",
+            help="The image to put the field on: in a registry, [bold]scratch[/bold], or on this machine as "
+            "oci:DIR, oci-archive:FILE or docker-archive:FILE, with :NAME where there are several.",
+        ),
     ],
     target: Annotated[str, typer.Argument(metavar="TARGET", help="What the new image is called.")],
     *,

@@ -15,13 +15,15 @@ import typer
 from twodfs.build.documents import Anchor, Base
 from twodfs.build.grid import draw, size_text
 from twodfs.build.image import Built, Plan, build_image
-from twodfs.build.inspection import Inspection, StoredImage, inspect_image
+from twodfs.build.inspection import Inspection, inspect_image
 from twodfs.build.layer import Compression
 from twodfs.build.platforms import Platform
 from twodfs.build.pull import SCRATCH, pull_base, scratch
 from twodfs.build.push import Pushed, push_image
 from twodfs.build.recipe import Recipe
+from twodfs.build.source import StoredImage
 from twodfs.build.store import Store, default_directory
+from twodfs.build.transport import LocalImage, parse_image_name
 from twodfs.cli.console import open_progress
 from twodfs.errors import InvalidReferenceError
 from twodfs.oci import Json
@@ -54,7 +56,7 @@ async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
         TwodfsError: see its subclasses.
     """
     target = _target(asked.target)
-    base = None if asked.base == SCRATCH else Reference.parse(asked.base)
+    base = None if asked.base == SCRATCH else parse_image_name(asked.base)
     platforms = tuple(Platform.parse(text) for text in asked.platforms)
     recipe = Recipe.load(asked.file)
     store = Store(default_directory())
@@ -64,7 +66,7 @@ async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
             plan = Plan(
                 recipe=recipe,
                 base=await _base(base, platforms, store, registries, progress),
-                base_name=str(base) if base else "",
+                base_name=str(base) if isinstance(base, Reference) else "",
                 target=str(target),
                 compression=asked.compression,
                 anchor=asked.anchor,
@@ -146,7 +148,7 @@ def _target(text: str) -> Reference:
 
 
 async def _base(
-    base: Reference | None,
+    base: Reference | LocalImage | None,
     platforms: tuple[Platform, ...],
     store: Store,
     registries: _Registries,
@@ -154,8 +156,12 @@ async def _base(
 ) -> Base:
     if base is None:
         return scratch(platforms, store)
+    if isinstance(base, LocalImage):
+        with base.open(store.temporary) as source:
+            return await pull_base(source, base.name, platforms, store, progress, reference=str(base))
     registry = await registries.open(base.registry)
-    return await pull_base(registry.repository(base.repository), base.name, platforms, store, progress)
+    repository = registry.repository(base.repository)
+    return await pull_base(repository, base.name, platforms, store, progress, reference=str(base))
 
 
 async def _inspect_stored(reference: Reference) -> Inspection | None:
