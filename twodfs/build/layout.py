@@ -10,6 +10,7 @@ from twodfs.build.archive import Files
 from twodfs.build.concurrency import in_thread
 from twodfs.build.source import copy_verified
 from twodfs.build.store import REF_NAME
+from twodfs.build.tarball import blob_path
 from twodfs.digest import Digest, is_digest, verify
 from twodfs.errors import BuildError, FormatError, InvalidReferenceError
 from twodfs.oci import OCI_INDEX, Descriptor, Document, Index, expect, parse_manifest, parse_object
@@ -55,20 +56,15 @@ class LayoutImage:
 
     async def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob of at most ``limit`` bytes; raises like ``manifest``."""
-        return verify(read_file(self._files, blob_name(digest), limit=limit), digest)
+        return verify(read_file(self._files, blob_path(digest), limit=limit), digest)
 
     async def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a blob into ``file``; raises like ``manifest``."""
-        with self._files.open(blob_name(blob.digest)) as content:
+        with self._files.open(blob_path(blob.digest)) as content:
             await in_thread(partial(copy_verified, content, blob, file, advance))
 
     def __str__(self) -> str:
         return str(self._files)
-
-
-def blob_name(digest: Digest) -> str:
-    """Return where in a layout the blob of ``digest`` lies."""
-    return f"blobs/{digest.replace(':', '/')}"
 
 
 def read_file(files: Files, name: str, *, limit: int) -> bytes:

@@ -33,6 +33,13 @@ class Source(Protocol):
         """Write a blob of any size into ``file``, from its start."""
 
 
+class SizedSource(Source, Protocol):
+    """A source that knows how big a blob is that it was not told of."""
+
+    async def size(self, digest: Digest) -> int:
+        """Return a blob's bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredImage:
     """An image of the store as a ``Source``: every name but a digest means the image itself."""
@@ -50,6 +57,19 @@ class StoredImage:
     async def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob."""
         return self.store.read(digest, limit=limit)
+
+    async def size(self, digest: Digest) -> int:
+        """Return a blob's bytes.
+
+        Raises:
+            BuildError: the store does not have it.
+        """
+        try:
+            return self.store.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise BuildError(
+                f"the store {self.store.directory} lacks {digest}; build the image again"
+            ) from None
 
     async def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Copy a blob.

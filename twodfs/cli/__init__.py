@@ -23,6 +23,7 @@ from twodfs import __version__
 from twodfs.build.documents import Anchor
 from twodfs.build.layer import Compression
 from twodfs.build.recipe import DEFAULT_NAME
+from twodfs.build.tarball import ArchiveFormat
 from twodfs.errors import InvalidReferenceError, RecipeError, TwodfsError
 
 T = TypeVar("T")
@@ -165,6 +166,53 @@ def push(
     from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
 
     _run(commands.push(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+
+
+@app.command()
+def export(
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="An image or a partition, built here or in a registry.")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to be written.")],
+    *,
+    archive_format: Annotated[
+        ArchiveFormat | None,
+        typer.Option(
+            "--format",
+            help="[bold]docker[/bold]: for 'docker load'; the default for a FILE that ends in .docker or "
+            ".docker.tar. [bold]oci[/bold]: for skopeo and podman; the default for any other.",
+        ),
+    ] = None,
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which of the images, as linux/arm64; may be given again. All where it is left out."
+        ),
+    ] = None,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Write an image or a partition of it into an archive, without a proxy.
+
+    The local store is looked into first, then the registry. The same image gives the same bytes.
+
+    [bold]Example[/bold]
+
+    twodfs export registry.example.com/model:v1--0.0.1.2 model.docker.tar
+
+    docker load --input model.docker.tar
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    asked = commands.ExportRequest(
+        reference=reference,
+        file=file,
+        format=archive_format,
+        platforms=tuple(platform or ()),
+        plain_http=plain_http,
+    )
+    _run(commands.export(asked, as_json=as_json, quiet=quiet))
 
 
 @app.command()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
 import orjson
 import typer
 
+from twodfs.build.cutting import Found, find_image, in_registry, in_store
 from twodfs.build.documents import Anchor, Base
+from twodfs.build.export import Export, export_image
 from twodfs.build.grid import draw, size_text
 from twodfs.build.image import Built, Plan, build_image
 from twodfs.build.inspection import Inspection, inspect_image
@@ -23,9 +25,10 @@ from twodfs.build.push import Pushed, push_image
 from twodfs.build.recipe import Recipe
 from twodfs.build.source import StoredImage
 from twodfs.build.store import Store, default_directory
+from twodfs.build.tarball import ArchiveFormat
 from twodfs.build.transport import LocalImage, parse_image_name
 from twodfs.cli.console import open_progress
-from twodfs.errors import InvalidReferenceError
+from twodfs.errors import BuildError, InvalidReferenceError
 from twodfs.oci import Json
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
@@ -100,6 +103,50 @@ async def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> No
         typer.echo(f"{target}@{pushed.root.digest}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """The arguments of ``twodfs export``."""
+
+    reference: str
+    file: Path
+    format: ArchiveFormat | None
+    platforms: tuple[str, ...]
+    plain_http: bool
+
+
+async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
+    """Write an image or a partition into an archive, and print its reference and digest.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    reference = Reference.parse(asked.reference)
+    platforms = tuple(Platform.parse(text) for text in asked.platforms)
+    archive_format = asked.format or ArchiveFormat.of(asked.file.name)
+    with open_progress(quiet=quiet) as progress:
+        async with _Registries(plain_http=asked.plain_http) as registries:
+            found = await _find(reference, registries)
+            name = None if reference.digest else _tagged(reference, found.tag)
+            plan = Export(found.source, found.root, name, archive_format, platforms, asked.file)
+            made = await export_image(plan, progress)
+        progress.note(
+            f"wrote {asked.file}, {size_text(made.size)}, for {', '.join(map(str, made.platforms))}"
+        )
+    if not as_json:
+        typer.echo(f"{name}@{made.root.digest}" if name else str(reference))
+        return
+    content: Json = {
+        "reference": name or str(reference),
+        "digest": made.root.digest,
+        "mediaType": made.root.media_type,
+        "file": str(asked.file),
+        "format": made.format,
+        "platforms": [str(platform) for platform in made.platforms],
+        "bytes": made.size,
+    }
+    _print_json(content)
+
+
 async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
     """Print what an image is made of.
 
@@ -164,13 +211,43 @@ async def _base(
     return await pull_base(repository, base.name, platforms, store, progress, reference=str(base))
 
 
-async def _inspect_stored(reference: Reference) -> Inspection | None:
+async def _find(reference: Reference, registries: _Registries) -> Found:
+    """Return the image or partition that ``reference`` names: the store goes first, then the registry.
+
+    Raises:
+        BuildError: neither has it.
+    """
+    repository = f"{reference.registry}/{reference.repository}"
+    if reference.digest is None and (store := _existing_store()):
+        found = await find_image(in_store(store, repository), reference.name, repository=repository)
+        if found is not None:
+            return found
+    registry = await registries.open(reference.registry)
+    look_up = in_registry(registry.repository(reference.repository))
+    found = await find_image(look_up, reference.name, repository=repository)
+    if found is None:
+        raise BuildError(
+            f"{reference} is neither here nor in the registry, nor a partition of an image that is; "
+            f"'twodfs inspect' shows what an image can be cut into"
+        )
+    return found
+
+
+def _tagged(reference: Reference, tag: str) -> str:
+    return str(replace(reference, tag=tag))
+
+
+def _existing_store() -> Store | None:
     directory = default_directory()
-    if not (directory / "index.json").exists():
+    return Store(directory) if (directory / "index.json").exists() else None
+
+
+async def _inspect_stored(reference: Reference) -> Inspection | None:
+    store = _existing_store()
+    image = store.find(str(reference)) if store else None
+    if store is None or image is None:
         return None
-    store = Store(directory)
-    image = store.find(str(reference))
-    return await inspect_image(StoredImage(store, image), reference.name) if image else None
+    return await inspect_image(StoredImage(store, image), reference.name)
 
 
 def _summary(built: Built) -> str:
