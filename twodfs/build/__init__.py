@@ -17,6 +17,8 @@ image         recipe + base -> image in the store
 push          an image of the store -> registry
 cutting       a partition of an image of the store or of a registry
 export        an image or a partition -> archive
+health        whether the registry has the allotments and keeps them
+anchoring     an index that makes it keep them
 inspection    what is in an image
 grid          a field drawn as text (pure)
 """

@@ -10,7 +10,7 @@ deletes them and ``skopeo copy --all`` leaves them behind. Container engines pas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -123,13 +123,20 @@ def compose(
     images = [_with_field(image.manifest, field) for image in base.images]
     if base.index is None and len(images) == 1 and anchor is Anchor.NONE:
         return Composed(images[0], field, (field, images[0]))
-    anchors = list(_anchors(allotments)) if anchor is Anchor.INDEX else []
     entries = [_entry(image, made) for image, made in zip(base.images, images, strict=True)]
-    entries += [
-        {**describe(one), "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors
-    ]
-    root = _index(base, entries)
+    root, anchors = with_anchors(base, entries, allotments if anchor is Anchor.INDEX else ())
     return Composed(root, field, (field, *images, *anchors, root))
+
+
+def with_anchors(
+    base: Base, entries: Iterable[Mapping[str, object]], allotments: Sequence[Allotment]
+) -> tuple[Document, tuple[Document, ...]]:
+    """Return an index of ``entries`` and the anchors of ``allotments``, of ``base``'s kind; and these."""
+    anchors = tuple(_anchors(allotments))
+    named = (
+        {**describe(one), "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors
+    )
+    return _index(base, [*map(dict, entries), *named]), anchors
 
 
 def describe(document: Document) -> Json:

@@ -235,10 +235,53 @@ def inspect(
     _run(commands.inspect(reference, plain_http=plain_http, as_json=as_json))
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+@app.command()
+def anchor(
+    target: Annotated[str, typer.Argument(metavar="REF", help="An image in a registry.")],
+    *,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Make the allotments of an image known to its registry, so that it keeps them.
+
+    For images of the original builder, and those built with --anchor none: the tag gets an index with one
+    more entry, whose layers are the allotments. An image that is well stays as it is.
+
+    [bold]Example[/bold]
+
+    twodfs anchor registry.example.com/model:v1
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    _run(commands.anchor(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+
+
+@app.command()
+def doctor(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="An image in a registry.")],
+    *,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+) -> None:
+    """Say which allotments of an image the registry lacks, or may lose.
+
+    The exit status is 0 when it has and keeps them all, else 1.
+
+    [bold]Example[/bold]
+
+    twodfs doctor registry.example.com/model:v1
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    if not _run(commands.doctor(reference, plain_http=plain_http, as_json=as_json)):
+        raise typer.Exit(FAILED)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command to its end; what can be expected to go wrong becomes one line and an exit status."""
     try:
-        asyncio.run(work)
+        return asyncio.run(work)
     except (RecipeError, InvalidReferenceError) as error:
         _fail(str(error), USAGE)
     except TwodfsError as error:

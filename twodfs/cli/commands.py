@@ -12,10 +12,12 @@ from typing import Final, Self
 import orjson
 import typer
 
+from twodfs.build.anchoring import Anchored, anchor_image
 from twodfs.build.cutting import Found, find_image, in_registry, in_store
 from twodfs.build.documents import Anchor, Base
 from twodfs.build.export import Export, export_image
 from twodfs.build.grid import draw, size_text
+from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.image import Built, Plan, build_image
 from twodfs.build.inspection import Inspection, inspect_image
 from twodfs.build.layer import Compression
@@ -165,6 +167,51 @@ async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
             typer.echo(line)
 
 
+async def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
+    """Let a registry know the allotments of an image, and say what was done.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    target = _target(text)
+    with open_progress(quiet=quiet) as progress:
+        async with open_registry(target.registry, plain_http=plain_http) as registry:
+            done = await anchor_image(registry.repository(target.repository, push=True), target.name)
+        progress.note(_anchor_summary(done))
+    if as_json:
+        content: Json = {
+            "reference": str(target),
+            "digest": done.root.digest,
+            "before": done.before,
+            "anchored": done.allotments,
+            "wrapped": done.wrapped,
+        }
+        _print_json(content)
+    else:
+        typer.echo(f"{target}@{done.root.digest}")
+
+
+async def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
+    """Print which allotments a registry lacks or may lose; return whether there are none.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    reference = Reference.parse(text)
+    async with open_registry(reference.registry, plain_http=plain_http) as registry:
+        found = await examine(registry.repository(reference.repository), reference.name)
+    if as_json:
+        fields = [field.to_dict() for field in found.fields]
+        healthy = found.is_healthy
+        _print_json(
+            {"reference": str(reference), "digest": found.root.digest, "healthy": healthy, "fields": fields}
+        )
+    else:
+        for line in _diagnosis(reference, found):
+            typer.echo(line)
+    return found.is_healthy
+
+
 class _Registries:
     """Registries opened as they are needed, each once, so that base and target share their connections."""
 
@@ -286,6 +333,30 @@ def _push_json(pushed: Pushed) -> Json:
         "uploadedBytes": pushed.uploaded_bytes,
         "sparedBlobs": pushed.spared,
     }
+
+
+def _anchor_summary(done: Anchored) -> str:
+    if not done.allotments:
+        return "all allotments are anchored; nothing was done"
+    wrapped = "; the image was put into an index for that" if done.wrapped else ""
+    return f"anchored {done.allotments} allotments, which nothing had protected{wrapped}"
+
+
+def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
+    yield f"{reference}  {found.root.digest}"
+    for field in found.fields:
+        yield f"field {field.digest[:19]}: {len(field.present)} allotments are in the registry"
+        if field.missing:
+            yield f"  missing: {cells_text(field.missing)}; push the image again"
+        if field.damaged:
+            yield f"  of another size than the field says: {cells_text(field.damaged)}; push the image again"
+        if field.unprotected:
+            yield (
+                f"  unprotected, garbage collection deletes them and copies leave them out: "
+                f"{cells_text(field.unprotected)}; 'twodfs anchor {reference}' protects them"
+            )
+    if found.is_healthy:
+        yield "all of them are anchored"
 
 
 def _print_json(content: Json) -> None:
