@@ -128,8 +128,11 @@ class Handlers:
         answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
         if answer is not None:
             return answer
-        # A client that takes no index hears of the partition what the registry says of the source image.
+        # A client that takes no index hears of the partition what the registry says of the source image, but
+        # where the registry gives it the image, that has no such partition.
         base = pull.readings[0].base
+        if await self._sources.resolve(pull.repository, base, identity, accept) is not None:
+            return await self._relay.forward(request, target)
         known = await self._sources.resolve(pull.repository, base, identity, ALL_TYPES)
         source_target = f"/v2/{pull.repository}/manifests/{base}"
         return await self._relay.forward(request, target if known is None else source_target)

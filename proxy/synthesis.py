@@ -30,7 +30,7 @@ class Partitions:
         self._flight: SingleFlight[Made | None] = SingleFlight()
 
     async def get(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
-        """Return the partition of ``recipe``; None when no image in the source has a field.
+        """Return the partition of ``recipe``; None when no image in the source has a field that defines it.
 
         Args:
             source: what the upstream just allowed this client to read.
@@ -93,13 +93,17 @@ class Partitions:
         partition = await self._cut(source, recipe, identity)
         if partition is None:
             return None
-        made = Made.of(recipe, partition.root.digest, partition.documents)
-        await self._publish(recipe.key(source.repository), made)
+        # Its documents are those of the rectangles, whatever they were called.
+        resolved = Recipe(recipe.source, partition.selection)
+        made = Made.of(resolved, partition.root.digest, partition.documents)
+        for key in {recipe.key(source.repository), resolved.key(source.repository)}:
+            await self._publish(key, made)
         get_logger().info(
             "partition cut",
             image=source.image,
             source=source.digest,
             selection=str(recipe.selection),
+            resolved=str(partition.selection),
             digest=made.root,
             allotments=partition.allotments,
             selected_bytes=partition.selected_bytes,

@@ -4,23 +4,32 @@ Its JSON ("Beyond Layers", section 4; checked against an image of the original b
 
     {"rows": [{"allotments": [{"row": 0, "col": 0, "digest": "<hex>", "diffid": "<hex>",
                                "size": 1, "mediaType": "..."}], "allotments_size": 1}],
-     "rows_size": 1, "owner": ""}
+     "rows_size": 1, "owner": "",
+     "partitions": {"edge": "0.0.1.1", "gpu": "0.0.3.0--2.1.2.4"}}
 
-``size`` (bytes) and ``mediaType`` are ours and optional. A cell stands where its own ``row`` and ``col`` say,
-wherever in the arrays it is written; a hole is absent, or a cell with an empty digest.
+``size`` (bytes), ``mediaType`` and ``partitions`` (selections by name) are ours and optional. A cell stands
+where its own ``row`` and ``col`` say, wherever in the arrays it is written; a hole is absent, or a cell with
+an empty digest.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from twodfs.digest import Digest, from_bare_hex
-from twodfs.errors import DigestError, FormatError, NothingSelectedError, TooManyLayersError
+from twodfs.errors import (
+    DigestError,
+    FormatError,
+    NothingSelectedError,
+    PartitionError,
+    TooManyLayersError,
+    within,
+)
 from twodfs.oci import OCI_LAYER_GZIP, Json, check_size, expect, parse_object
-from twodfs.partition import Rectangle, Selection
+from twodfs.partition import ALL, RESERVED, Rectangle, Selection, is_name
 
 MAX_COORDINATE = 2**31 - 1
 
@@ -94,10 +103,12 @@ class Extent:
 class Field:
     """An immutable field, indexed by row, so that a selection costs what it selects."""
 
-    __slots__ = ("_by_row", "_rows", "count", "extent", "total_bytes")
+    __slots__ = ("_by_row", "_rows", "count", "extent", "partitions", "total_bytes")
 
-    def __init__(self, allotments: Iterable[Allotment]) -> None:
-        """Index ``allotments``, in any order.
+    def __init__(
+        self, allotments: Iterable[Allotment], partitions: Mapping[str, Selection] | None = None
+    ) -> None:
+        """Index ``allotments``, in any order, and keep what ``partitions`` call parts of them.
 
         Raises:
             FormatError: two of them stand on the same cell.
@@ -114,6 +125,7 @@ class Field:
             row.allotments.append(allotment)
         self._by_row = by_row
         self._rows = list(by_row)
+        self.partitions = dict(partitions or {})
         self.count = len(ordered)
         self.total_bytes = sum(allotment.size or 0 for allotment in ordered)
         self.extent = (
@@ -127,20 +139,33 @@ class Field:
         Raises:
             FormatError: malformed; with a path like ``rows[3].allotments[0].digest``.
         """
-        return cls(_cells(parse_object(body)))
+        raw = parse_object(body)
+        return cls(_cells(raw), parse_partitions(raw.get("partitions")))
 
     def __iter__(self) -> Iterator[Allotment]:
         """Yield every allotment in row-major order."""
         for row in self._by_row.values():
             yield from row.allotments
 
+    def resolve(self, selection: Selection) -> Selection | None:
+        """Return ``selection`` with rectangles for its names; None when the field does not define one."""
+        rectangles = list(selection.rectangles)
+        for name in selection.names:
+            if name == ALL:
+                rectangles.append(self._whole())
+            elif name in self.partitions:
+                rectangles += self.partitions[name].rectangles
+            else:
+                return None
+        return Selection.of(*rectangles)
+
     def select(
         self, selection: Selection, *, limit: int | None = None, image: str = "this image"
     ) -> list[Allotment]:
-        """Return the selected allotments in row-major order, each once.
+        """Return the selected allotments in row-major order, each once; none of them for ``base``.
 
         Args:
-            selection: any union of rectangles; parts of one may reach beyond the field.
+            selection: any union of rectangles, as ``resolve`` returns it; parts may reach beyond the field.
             limit: the most allotments the caller can use.
             image: what errors call the image the field belongs to.
 
@@ -158,13 +183,17 @@ class Field:
                 chosen[allotment.row, allotment.col] = allotment
                 if limit is not None and len(chosen) > limit:
                     raise TooManyLayersError(f"partition {selection} selects more than {limit} allotments")
-        if not chosen:
+        if selection.rectangles and not chosen:
             raise self._selects_nothing(selection, image)
         return [chosen[cell] for cell in sorted(chosen)]
 
     def _selects_nothing(self, selected: Selection | Rectangle, image: str) -> NothingSelectedError:
         size = f"has {self.extent}" if self.extent else "is empty"
         return NothingSelectedError(f"partition {selected} selects no allotment: the field of {image} {size}")
+
+    def _whole(self) -> Rectangle:
+        extent = self.extent or Extent(MAX_COORDINATE, MAX_COORDINATE)
+        return Rectangle(0, 0, extent.last_row, extent.last_col)
 
     def _is_outside(self, rectangle: Rectangle) -> bool:
         extent = self.extent
@@ -176,15 +205,52 @@ class Field:
             yield from self._by_row[rows[at]].between(rectangle.y1, rectangle.y2)
 
 
-def write_field(allotments: Iterable[Allotment], *, owner: str = "") -> Json:
+def parse_partitions(raw: object) -> dict[str, Selection]:
+    """Return the named partitions in ``raw``: a field's, or those of a build file; None for none at all.
+
+    Raises:
+        FormatError: a name breaks the grammar or is reserved, or names no rectangles; with the path.
+    """
+    named = {} if raw is None else expect(raw, dict, "partitions")
+    with within("partitions"):
+        return {_free_name(name): _rectangles(text, name) for name, text in named.items()}
+
+
+def _free_name(name: str) -> str:
+    if name in RESERVED:
+        raise FormatError(f"{name!r} is reserved: 'all' is every allotment, 'base' is none", name)
+    if not is_name(name):
+        raise FormatError(
+            f"{name[:140]!r} is no name; expected a-z, then any of a-z 0-9 _ and single - between them"
+        )
+    return name
+
+
+def _rectangles(text: object, name: str) -> Selection:
+    try:
+        selection = Selection.parse(expect(text, str, name))
+        for rectangle in selection.rectangles:
+            rectangle.check()
+    except PartitionError as error:
+        raise FormatError(str(error), name) from None
+    if selection.names or not selection.rectangles:
+        raise FormatError(f"{text!r} is a name; expected rectangles x1.y1.x2.y2, chained with --", name)
+    return selection
+
+
+def write_field(
+    allotments: Iterable[Allotment], *, owner: str = "", partitions: Mapping[str, Selection] | None = None
+) -> Json:
     """Return the field's JSON: one entry for each row that has allotments, holes left out."""
     rows: dict[int, list[Json]] = {}
     for allotment in sorted(allotments, key=lambda one: (one.row, one.col)):
         rows.setdefault(allotment.row, []).append(allotment.to_dict())
+    named = {"partitions": {name: str(partitions[name]) for name in sorted(partitions)}} if partitions else {}
     return {
         "rows": [{"allotments": cells, "allotments_size": len(cells)} for cells in rows.values()],
         "rows_size": len(rows),
         "owner": owner,
+        **named,
     }
 
 

@@ -64,6 +64,8 @@ class Partition:
     """A flattened image.
 
     Attributes:
+        selection: what was cut, names replaced by their rectangles; as it was asked for where the fields of
+            the source do not agree on them. Cut from the same source, it gives the same bytes.
         root: the index, or the manifest where the source is a single one.
         documents: every document made, ``root`` first, each once.
         allotments: how many distinct allotments were selected, over all platforms.
@@ -71,6 +73,7 @@ class Partition:
         left_out_bytes: bytes of the allotments not selected, as far as the fields record sizes.
     """
 
+    selection: Selection
     root: Document
     documents: tuple[Document, ...]
     allotments: int
@@ -104,12 +107,12 @@ def cut(
 
     Args:
         source: the manifest or index that the base tag names.
-        selection: what to keep of the field.
+        selection: what to keep of the field; names mean to each image what its own field says.
         image: what errors call the source image.
         max_layers: the most layers, base and allotments together, that a runtime unpacks.
 
     Returns:
-        The partition; None when no image in the source has a field.
+        The partition; None when no image in the source has a field, or none defines the selection's names.
 
     Raises:
         PartitionError: a rectangle is inverted, nothing is selected, or too many layers.
@@ -131,7 +134,10 @@ def cut(
         return None
     answers = yield _batch(need for one in fielded.values() for need in (one.field, one.config))
     fields = {by: _field(answers, one.field) for by, one in fielded.items()}
-    chosen = _select(fielded, fields, selection, image=image, max_layers=max_layers)
+    resolved = {by: one for by, field in fields.items() if (one := field.resolve(selection)) is not None}
+    if not resolved:
+        return None
+    chosen = _select(fielded, fields, resolved, selection, image=image, max_layers=max_layers)
 
     unsized = _batch(
         Need(Kind.SIZE, one.digest)
@@ -142,23 +148,39 @@ def cut(
     sizes = {need.digest: _size(need, answer) for need, answer in (yield unsized).items()} if unsized else {}
     sizes |= {one.digest: one.size for some in chosen.values() for one in some if one.size is not None}
 
-    provenance = {SOURCE_ANNOTATION: source.digest, SELECTION_ANNOTATION: str(selection)}
     flat = {
-        by: _flatten(fielded[by], _bytes(answers, fielded[by].config), allotments, sizes, provenance)
+        by: _flatten(
+            fielded[by],
+            _bytes(answers, fielded[by].config),
+            allotments,
+            sizes,
+            _provenance(source, resolved[by]),
+        )
         for by, allotments in chosen.items()
     }
-    root = _index(top, flat, provenance) if isinstance(top, Index) else flat[source.digest].manifest
+    meanings = {resolved.get(by) for by in fielded}
+    common = next(iter(resolved.values())) if len(meanings) == 1 else selection
+    root = (
+        _index(top, flat, _provenance(source, common))
+        if isinstance(top, Index)
+        else flat[source.digest].manifest
+    )
     documents = (root, *(document for one in flat.values() for document in (one.manifest, one.config)))
     selected = {one.digest for allotments in chosen.values() for one in allotments}
     selected_bytes = sum(sizes[digest] for digest in selected)
     field_bytes = sum({one.field: fields[by].total_bytes for by, one in fielded.items()}.values())
     return Partition(
+        selection=common,
         root=root,
         documents=tuple({document.digest: document for document in documents}.values()),
         allotments=len(selected),
         selected_bytes=selected_bytes,
         left_out_bytes=max(0, field_bytes - selected_bytes),
     )
+
+
+def _provenance(source: Document, selection: Selection) -> dict[str, str]:
+    return {SOURCE_ANNOTATION: source.digest, SELECTION_ANNOTATION: str(selection)}
 
 
 def _batch(needs: Iterable[Need]) -> tuple[Need, ...]:
@@ -209,7 +231,8 @@ def _fielded(manifest: Manifest) -> _Fielded | None:
 def _select(
     fielded: Mapping[Digest, _Fielded],
     fields: Mapping[Digest, Field],
-    selection: Selection,
+    resolved: Mapping[Digest, Selection],
+    asked: Selection,
     *,
     image: str,
     max_layers: int,
@@ -217,13 +240,13 @@ def _select(
     """Return the selected allotments of each image in which something is selected."""
     chosen: dict[Digest, list[Allotment]] = {}
     nothing: NothingSelectedError | None = None
-    for by, one in fielded.items():
-        base_layers = len(one.manifest.layers) - 1
+    for by, selection in resolved.items():
+        base_layers = len(fielded[by].manifest.layers) - 1
         try:
             chosen[by] = fields[by].select(selection, limit=max(0, max_layers - base_layers), image=image)
         except TooManyLayersError:
             raise TooManyLayersError(
-                f"partition {selection} of {image} needs more than {max_layers} layers: {base_layers} of the "
+                f"partition {asked} of {image} needs more than {max_layers} layers: {base_layers} of the "
                 f"base and more than {max_layers - base_layers} allotments; container runtimes cannot "
                 f"unpack that many, select fewer"
             ) from None

@@ -2,37 +2,58 @@
 
 ::
 
-    partition-tag  = base-tag 1*( separator rectangle )      ; at most 128 characters in all
+    partition-tag  = base-tag 1*( separator link )           ; at most 128 characters in all
     base-tag       = [A-Za-z0-9_] *[A-Za-z0-9._-]            ; OCI distribution-spec, "Pulling manifests"
     separator      = "--" / "+"
+    link           = rectangle / name
     rectangle      = x1 "." y1 "." x2 "." y2                 ; decimal, leading zeros allowed
                                                              ; x = row, y = column, both ends inclusive
+    name           = "all" / "base" / own-name
+    own-name       = [a-z] *[a-z0-9_] *( "-" 1*[a-z0-9_] )   ; a key of the field's ``partitions``
 
 The paper writes ``+`` ("Beyond Layers", section 4.3), which lies outside the tag grammar, so Docker refuses
-it before it sends anything; ``--`` is canonical. A chain of rectangles is their union.
+it before it sends anything; ``--`` is canonical. A chain is the union of its links.
+
+A name begins with a letter and has no dot, a rectangle begins with a digit and has three: neither can be
+mistaken for the other. ``all`` is every allotment, ``base`` none of them; both are reserved. What any other
+name means is written in the field, so only whoever has the field can resolve it.
 
 A tag can be read in more than one way: ``v1--1.2.3.4--0.0.0.1`` is two rectangles of ``v1``, or one
 rectangle of the tag ``v1--1.2.3.4``. ``readings`` lists all, longest chain first; which one holds is decided
-by the tags that exist.
+by the tags that exist, and by the names that their fields define.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from twodfs.errors import PartitionError
 
 MAX_TAG_LENGTH = 128
 
-# Matching takes time that grows with the square of the length; longer text is no slip of the pen.
-_LONGEST_READ = 8 * MAX_TAG_LENGTH
+ALL: Final = "all"
+BASE: Final = "base"
+RESERVED: Final = frozenset({ALL, BASE})
 
 _NUMBERS = r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+"
-_LINK = rf"(?:--|\+){_NUMBERS}"
+_NAME = r"[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*"
+_LINK = rf"(?:--|\+)(?:{_NUMBERS}|{_NAME})"
 _PARTITION_TAG = re.compile(rf"(?P<base>[A-Za-z0-9_][A-Za-z0-9._-]*?)(?P<chain>(?:{_LINK})+)")
 _ONE_LINK = re.compile(_LINK)
-_SELECTION = re.compile(rf"{_NUMBERS}(?:--{_NUMBERS})*")
+_LAST_RECTANGLE = re.compile(rf".(?:--|\+){_NUMBERS}\Z")
+_RECTANGLE = re.compile(_NUMBERS)
+_ONE_NAME = re.compile(_NAME)
+
+# As many as rectangles alone can give, the shortest being nine characters; each may cost a look-up.
+_MOST_READINGS: Final = 14
+
+
+def is_name(text: str) -> bool:
+    """Say whether ``text`` can name a partition; the reserved names can, too."""
+    return _ONE_NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,36 +90,52 @@ class Rectangle:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A union of rectangles in canonical form: sorted, none within another.
+    """A union of rectangles, and of names not yet resolved, in canonical form: sorted, none within another.
 
     Two chains that differ in order, repetition or swallowed rectangles are one selection, so they name
-    the same bytes.
+    the same bytes. Without rectangles and names it is ``base``.
     """
 
     rectangles: tuple[Rectangle, ...]
+    names: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, *rectangles: Rectangle) -> Selection:
-        """Return the canonical union of ``rectangles`` (at least one)."""
-        if not rectangles:
-            raise PartitionError("a selection needs at least one rectangle")
+    def of(cls, *rectangles: Rectangle, names: Iterable[str] = ()) -> Selection:
+        """Return the canonical union of ``rectangles`` and what ``names`` mean."""
         unique = set(rectangles)
         kept = (one for one in unique if not any(o != one and o.covers(one) for o in unique))
-        return cls(tuple(sorted(kept)))
+        return cls(tuple(sorted(kept)), tuple(sorted(set(names) - {BASE})))
 
     @classmethod
     def parse(cls, text: str) -> Selection:
-        """Return the selection written ``x1.y1.x2.y2`` or chained with ``--``.
+        """Return the selection written ``x1.y1.x2.y2`` or by name, chained with ``--``.
 
         Raises:
             PartitionError: the text has another form.
         """
-        if not _SELECTION.fullmatch(text):
-            raise PartitionError(f"{text[:140]!r} is no selection; expected x1.y1.x2.y2, chained with --")
-        return cls.of(*(Rectangle.parse(part) for part in text.split("--")))
+        return cls.of_links(text.split("--"))
+
+    @classmethod
+    def of_links(cls, links: Iterable[str]) -> Selection:
+        """Return the union of ``links``, each a rectangle or a name. Inverted rectangles are kept.
+
+        Raises:
+            PartitionError: a link is neither.
+        """
+        rectangles, names = [], []
+        for link in links:
+            if _RECTANGLE.fullmatch(link):
+                rectangles.append(Rectangle.parse(link))
+            elif is_name(link):
+                names.append(link)
+            else:
+                raise PartitionError(
+                    f"{link[:140]!r} is no selection; expected x1.y1.x2.y2 or a name, chained with --"
+                )
+        return cls.of(*rectangles, names=names)
 
     def __str__(self) -> str:
-        return "--".join(str(rectangle) for rectangle in self.rectangles)
+        return "--".join((*self.names, *map(str, self.rectangles))) or BASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +147,31 @@ class PartitionTag:
 
     def selection(self) -> Selection:
         """Return what the chain selects. Inverted rectangles are kept: only a field makes them a mistake."""
-        return Selection.of(*(Rectangle.parse(link) for link in self.chain))
+        return Selection.of_links(self.chain)
 
     def __str__(self) -> str:
         return "--".join((self.base, *self.chain))
 
 
 def readings(tag: str) -> tuple[PartitionTag, ...]:
-    """Return every way to read ``tag`` as a partition, longest chain first; empty when there is none.
+    """Return the ways to read ``tag`` as a partition, longest chain first; empty when there is none.
 
     Raises:
-        PartitionError: the tag has the shape of a partition and more than 128 characters.
+        PartitionError: the tag ends in a rectangle and has more than 128 characters.
     """
-    match = _PARTITION_TAG.fullmatch(tag) if len(tag) <= _LONGEST_READ else None
+    if len(tag) > MAX_TAG_LENGTH:
+        if _LAST_RECTANGLE.search(tag):
+            raise PartitionError(
+                f"the partition tag has {len(tag)} characters; a tag has at most {MAX_TAG_LENGTH}: "
+                f"join rectangles, name them in the field, or give the image a shorter tag"
+            )
+        return ()
+    match = _PARTITION_TAG.fullmatch(tag)
     if match is None:
         return ()
-    if len(tag) > MAX_TAG_LENGTH:
-        raise PartitionError(
-            f"the partition tag has {len(tag)} characters; a tag has at most {MAX_TAG_LENGTH}: "
-            f"join rectangles, or give the image a shorter tag"
-        )
     base, links = match["base"], _ONE_LINK.findall(match["chain"])
     found = []
-    for taken in range(len(links)):
+    for taken in range(min(len(links), _MOST_READINGS)):
         longer_base = base + "".join(links[:taken])
         if "+" in longer_base:  # no registry can hold such a tag
             break

@@ -1,14 +1,16 @@
 """Partition requests as plain HTTP, in front of the stock registry."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from tests.lab.documents import DOCKER, OCI, FieldStyle
-from tests.lab.images import PushedImage, push, push_field_image
+from tests.lab.images import PushedImage, push, push_field_image, push_image
 from tests.lab.proxy import Proxy
+from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient
 from twodfs.digest import Digest, digest_of
@@ -211,3 +213,90 @@ def test_a_field_with_sizes_and_absent_holes_gives_the_same_layers(
     other = push_field_image(registry.url, "requests/sized", "v1", cells=CELLS, field_style=style)
     top, _ = read(client, other, "v1--1.1.2.3")
     assert layers_of(client, other, top) == expected_layers(image, (1, 1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def named(registry: Registry) -> PushedImage:
+    style = FieldStyle(more={"partitions": {"edge": "0.0.1.1", "gpu": "3.0.3.1--0.0.1.2"}})
+    return push_field_image(
+        registry.url,
+        "requests/named",
+        "v1",
+        cells=CELLS,
+        platforms=("linux/amd64", "linux/arm64"),
+        field_style=style,
+    )
+
+
+@pytest.mark.parametrize(
+    ("tag", "rectangles"),
+    [
+        ("v1--edge", "v1--0.0.1.1"),
+        ("v1+edge", "v1--0.0.1.1"),
+        ("v1--gpu", "v1--0.0.1.2--3.0.3.1"),
+        ("v1--edge--3.0.3.2", "v1--0.0.1.1--3.0.3.2"),
+        ("v1--3.0.3.2--gpu--edge", "v1--3.0.3.2--0.0.1.2"),
+        ("v1--all", "v1--0.0.3.4"),
+        ("v1--base--edge", "v1--0.0.1.1"),
+    ],
+)
+def test_a_named_partition_is_the_partition_of_its_rectangles(
+    client: RegistryClient, named: PushedImage, tag: str, rectangles: str
+) -> None:
+    top, _ = read(client, named, tag)
+    assert top.body == client.get_manifest(named.repository, rectangles).body
+    head = client.request("HEAD", f"/v2/{named.repository}/manifests/{tag}", headers={"Accept": OCI.index})
+    assert (head.status, head.headers["docker-content-digest"]) == (200, digest_of(top.body))
+    child = orjson.loads(top.body)["manifests"][1]["digest"]
+    assert client.get_manifest(named.repository, child).status == 200
+
+
+def test_base_is_an_image_without_allotments(client: RegistryClient, named: PushedImage) -> None:
+    top, _ = read(client, named, "v1--base")
+    assert layers_of(client, named, top) == expected_layers(named)
+    assert orjson.loads(top.body)["annotations"]["2dfs.selection"] == "base"
+
+
+def test_a_tag_with_a_name_that_the_field_does_not_define_is_a_tag(
+    client: RegistryClient, registry: Registry, named: PushedImage
+) -> None:
+    answer = client.get_manifest(named.repository, "v1--debug")
+    assert (answer.status, b"manifest unknown" in answer.body) == (404, True)
+    plain = push_field_image(registry.url, "requests/named", "v1--debug", cells={(0, 0): {"a": b"b"}})
+    answer = client.get_manifest(named.repository, "v1--debug")
+    assert (answer.status, answer.body) == (200, plain.top.content)
+    answer = client.get_manifest(named.repository, "v1--debug--all")
+    assert orjson.loads(answer.body)["annotations"]["2dfs.source.digest"] == plain.digest
+
+
+def test_a_tag_of_an_image_without_a_field_is_never_served_under_another_name(
+    client: RegistryClient, registry: Registry
+) -> None:
+    push_image(registry.url, "requests/unfielded", "v1", kind="oci-manifest")
+    target = "/v2/requests/unfielded/manifests/"
+    for tag in ("v1--debug", "v1--base", "v1--0.0.0.0"):
+        for accept in (OCI.manifest, OCI.index, "*/*"):
+            assert client.request("GET", target + tag, headers={"Accept": accept}).status == 404
+    push_image(registry.url, "requests/unfielded", "v1--debug", kind="oci-manifest")
+    answer = client.request("GET", target + "v1--debug", headers={"Accept": OCI.manifest})
+    assert answer.status == 200
+
+
+def test_a_named_partition_can_be_pinned_after_the_proxy_forgot_it(
+    registry: Registry, named: PushedImage, redis_server: Redis, tmp_path: Path
+) -> None:
+    environment = {"TWODFS_PROXY_CACHE_REDIS_URL": redis_server.url}
+    with (
+        Proxy.start(tmp_path, registry.url, environment=environment) as first,
+        RegistryClient(first.url) as client,
+    ):
+        top = client.get_manifest(named.repository, "v1--edge")
+    with redis_server.client() as store:
+        partitions = list(store.scan_iter("*partition:*"))
+        assert len(partitions) == store.delete(*partitions) == 2
+    with (
+        Proxy.start(tmp_path, registry.url, environment=environment) as second,
+        RegistryClient(second.url) as client,
+    ):
+        again = client.get_manifest(named.repository, digest_of(top.body))
+    assert (again.status, again.body) == (200, top.body)

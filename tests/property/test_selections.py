@@ -11,7 +11,7 @@ from tests.unit.test_flatten import Image
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError
 from twodfs.field import Field
 from twodfs.oci import OCI_INDEX, OCI_MANIFEST
-from twodfs.partition import Rectangle, Selection, readings
+from twodfs.partition import Rectangle, Selection, is_name, readings
 from twodfs.validate import validate
 
 NUMBERS = st.integers(0, 12) | st.integers(0, 10**25)
@@ -22,7 +22,12 @@ RECTANGLES = st.builds(
     NUMBERS,
     NUMBERS,
 )
-SELECTIONS = st.lists(RECTANGLES, min_size=1, max_size=4).map(lambda some: Selection.of(*some))
+NAMES = st.from_regex(r"\A[a-z][a-z0-9_]{0,9}(-[a-z0-9_]{1,5}){0,2}\Z")
+SELECTIONS = st.builds(
+    lambda some, names: Selection.of(*some, names=names),
+    st.lists(RECTANGLES, max_size=4),
+    st.sets(NAMES, max_size=3),
+)
 SMALL = st.integers(0, 6)
 INSIDE = st.builds(
     lambda a, b, c, d: Rectangle(min(a, b), min(c, d), max(a, b), max(c, d)), SMALL, SMALL, SMALL, SMALL
@@ -41,6 +46,37 @@ def test_a_tag_made_of_base_and_selection_reads_back(base: str, selection: Selec
     if len(tag) <= 128:
         first = readings(tag)[0]
         assert (first.base, first.selection()) == (base, selection)
+
+
+@given(NAMES, RECTANGLES)
+def test_a_name_is_never_a_rectangle_and_a_rectangle_never_a_name(name: str, rectangle: Rectangle) -> None:
+    assert is_name(name)
+    assert not is_name(str(rectangle))
+    assert Selection.parse(name).rectangles == ()
+    assert Selection.parse(str(rectangle)).names == ()
+
+
+@given(st.text(alphabet="ab0.-+_", max_size=12))
+def test_a_link_is_a_name_or_a_rectangle_or_neither_but_never_both(link: str) -> None:
+    try:
+        selection = Selection.parse(link)
+    except PartitionError:
+        return
+    links = link.split("--")
+    assert all(is_name(one) != one[:1].isdigit() for one in links)
+    assert set(selection.names) <= set(links)
+
+
+@given(CELLS, INSIDE)
+def test_a_name_gives_the_bytes_of_its_rectangle(cells: set[tuple[int, int]], rectangle: Rectangle) -> None:
+    image = Image()
+    source = image.document(image.manifest(sorted(cells), partitions={"edge": str(rectangle)}))
+    try:
+        expected = cut_from(image.blobs, source, Selection.of(rectangle))
+    except NothingSelectedError:
+        return
+    assert cut_from(image.blobs, source, "edge") == expected
+    assert cut_from(image.blobs, source, "all") == cut_from(image.blobs, source, "0.0.6.6")
 
 
 @given(st.lists(RECTANGLES, min_size=1, max_size=6), st.randoms(use_true_random=False))

@@ -134,3 +134,35 @@ def test_what_is_written_parses_to_the_same_cells() -> None:
     written = write_field(cells)
     assert list(Field.parse(json.dumps(written).encode())) == sorted(cells, key=lambda one: one.row)
     assert list(written) == ["rows", "rows_size", "owner"]
+
+
+@pytest.mark.parametrize(
+    ("partitions", "sentence"),
+    [
+        ({"edge": "0.0.1"}, "'0.0.1' is no selection"),
+        ({"all": "0.0.1.1"}, "'all' is reserved"),
+        ({"base": "0.0.1.1"}, "'base' is reserved"),
+        ({"Edge": "0.0.1.1"}, "'Edge' is no name"),
+        ({"a--b": "0.0.1.1"}, "'a--b' is no name"),
+        ({"edge": "gpu"}, "'gpu' is a name; expected rectangles"),
+        ({"edge": "base"}, "'base' is a name; expected rectangles"),
+        ({"edge": "1.0.0.0"}, "is inverted"),
+        ({"edge": 1}, "expected a string, found int in 'partitions.edge'"),
+        ([], "expected an object, found list in 'partitions'"),
+    ],
+)
+def test_a_table_of_names_that_breaks_the_grammar_is_refused(partitions: object, sentence: str) -> None:
+    with pytest.raises(FormatError) as failed:
+        Field.parse(json.dumps({"rows": [], "partitions": partitions}).encode())
+    assert sentence in str(failed.value)
+
+
+def test_names_are_written_sorted_and_read_back() -> None:
+    named = {"gpu": Selection.parse("1.0.2.0--0.0.0.0"), "edge": Selection.parse("0.0.1.1")}
+    written = write_field(GRID, partitions=named)
+    assert json.dumps(written["partitions"]) == '{"edge": "0.0.1.1", "gpu": "0.0.0.0--1.0.2.0"}'
+    assert Field.parse(json.dumps(written).encode()).partitions == named
+
+
+def test_a_field_without_names_has_no_table() -> None:
+    assert list(write_field(GRID)) == ["rows", "rows_size", "owner"]

@@ -54,13 +54,15 @@ class Image:
         digest, size = self.add(content)
         return {"mediaType": media_type, "digest": digest, "size": size} | more
 
-    def field(self, cells: Sequence[tuple[int, int]], **more: Any) -> dict[str, Any]:
+    def field(
+        self, cells: Sequence[tuple[int, int]], partitions: dict[str, str] | None = None, **more: Any
+    ) -> dict[str, Any]:
         rows = []
         for row, col in cells:
             digest, _ = self.add(cell_blob(row, col))
             hexes = {"digest": digest[7:], "diffid": diff_id(row, col)[7:]}
             rows.append({"allotments": [{"row": row, "col": col} | hexes | more]})
-        return self.descriptor(FIELD_LAYER, {"rows": rows})
+        return self.descriptor(FIELD_LAYER, {"rows": rows, "partitions": partitions})
 
     def config(self, **more: Any) -> dict[str, Any]:
         return {
@@ -78,6 +80,7 @@ class Image:
         docker: bool = False,
         config: dict[str, Any] | None = None,
         layers: list[dict[str, Any]] | None = None,
+        partitions: dict[str, str] | None = None,
         **more: Any,
     ) -> dict[str, Any]:
         base = self.descriptor(DOCKER_LAYER_GZIP if docker else OCI_LAYER_GZIP, BASE)
@@ -86,7 +89,7 @@ class Image:
             "schemaVersion": 2,
             "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
             "config": self.descriptor(config_type, self.config() if config is None else config),
-            "layers": [base, self.field(cells)] if layers is None else layers,
+            "layers": [base, self.field(cells, partitions)] if layers is None else layers,
         } | more
 
     def document(self, content: dict[str, Any]) -> Document:
@@ -375,3 +378,71 @@ def test_a_config_that_does_not_fit_its_layers_is_an_error() -> None:
         FormatError, match=r"0 diff ids for 1 layers beside the field in 'config .*rootfs\.diff_ids'"
     ):
         cut(image, image.manifest(config=config))
+
+
+def two_platforms(image: Image, *manifests: dict[str, Any]) -> Document:
+    entries = [
+        image.descriptor(OCI_MANIFEST, one, platform={"os": "linux", "architecture": name})
+        for one, name in zip(manifests, ("amd64", "arm64"), strict=True)
+    ]
+    return image.document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+
+
+def test_a_name_gives_exactly_the_bytes_of_its_rectangles() -> None:
+    image = Image()
+    source = image.document(image.manifest(partitions={"edge": "0.1.0.1--0.0.0.0"}))
+    for named, rectangles in [
+        ("edge", "0.0.0.0--0.1.0.1"),
+        ("edge--1.0.1.0", "0.0.0.0--0.1.0.1--1.0.1.0"),
+        ("all", "0.0.1.1"),
+        ("base--edge", "0.0.0.0--0.1.0.1"),
+    ]:
+        assert cut_from(image.blobs, source, named) == cut_from(image.blobs, source, rectangles)
+
+
+def test_base_is_the_base_without_the_field() -> None:
+    image = Image()
+    partition = cut(image, image.manifest(), "base")
+    manifest, config = loaded(partition)
+    assert [layer["digest"] for layer in manifest["layers"]] == [digest_of(BASE)]
+    assert config["rootfs"]["diff_ids"] == [DIFF_ID]
+    assert manifest["annotations"]["2dfs.selection"] == "base"
+    assert partition.allotments == 0
+    validate(partition.root, documents_of(partition))
+
+
+def test_a_name_that_no_field_defines_is_no_partition() -> None:
+    image = Image()
+    source = image.document(image.manifest(partitions={"edge": "0.0.0.0"}))
+    assert cut_from(image.blobs, source, "gpu") is None
+    assert cut_from(image.blobs, source, "edge--gpu--9.9.9.9") is None
+
+
+def test_all_of_more_than_a_runtime_unpacks_is_refused() -> None:
+    image = Image()
+    with pytest.raises(TooManyLayersError, match="partition all of this image needs more than 3 layers"):
+        cut(image, image.manifest(), "all", max_layers=3)
+
+
+def test_each_platform_resolves_a_name_with_its_own_field() -> None:
+    image = Image()
+    tables = ({"edge": "0.0.0.0"}, {"edge": "0.1.0.1--1.0.1.0"})
+    source = two_platforms(image, *(image.manifest(partitions=one) for one in tables))
+    partition = cut_from(image.blobs, source, "edge")
+    assert partition is not None
+    assert str(partition.selection) == "edge"
+    first, second = validate(partition.root, documents_of(partition))
+    assert [one.raw["annotations"]["2dfs.selection"] for one in (first, second)] == [
+        table["edge"] for table in tables
+    ]
+    assert (len(first.layers), len(second.layers)) == (2, 3)
+
+
+def test_a_platform_whose_field_does_not_define_a_name_is_left_out() -> None:
+    image = Image()
+    source = two_platforms(image, image.manifest(), image.manifest(partitions={"edge": "0.0.0.0"}))
+    partition = cut_from(image.blobs, source, "edge")
+    assert partition is not None
+    index = loaded(partition)[0]
+    assert [one["platform"]["architecture"] for one in index["manifests"]] == ["arm64"]
+    assert index["annotations"]["2dfs.selection"] == "edge"

@@ -1,7 +1,7 @@
 import pytest
 
 from twodfs.errors import PartitionError
-from twodfs.partition import Rectangle, Selection, readings
+from twodfs.partition import Rectangle, Selection, is_name, readings
 
 
 @pytest.mark.parametrize("tag", ["v1--0.0.1.2", "v1+0.0.1.2"])
@@ -62,7 +62,8 @@ def test_a_tag_of_128_characters_is_a_tag_and_one_of_129_is_not() -> None:
 
 def test_text_far_beyond_a_tag_is_not_even_matched() -> None:
     assert readings("a" + "--1.1.1.1" * 5000 + "!") == ()
-    assert readings("a" + "--1.1.1.1" * 5000) == ()
+    with pytest.raises(PartitionError, match="at most 128"):
+        readings("a" + "--1.1.1.1" * 5000)
 
 
 def test_the_canonical_form_forgets_order_repetition_and_swallowed_rectangles() -> None:
@@ -78,7 +79,43 @@ def test_an_inverted_rectangle_is_kept_and_refused_where_it_is_used(text: str, a
         inverted.check()
 
 
-@pytest.mark.parametrize("text", ["", "0.0.1", "0.0.1.2--", "0.0.1.2+0.0.1.2", "x"])
+@pytest.mark.parametrize("text", ["", "0.0.1", "0.0.1.2--", "0.0.1.2+0.0.1.2", "X", "a.b"])
 def test_text_of_another_form_is_no_selection(text: str) -> None:
     with pytest.raises(PartitionError, match="is no selection; expected"):
         Selection.parse(text)
+
+
+@pytest.mark.parametrize("name", ["edge", "a", "gpu-2", "x86_64", "e0", "all", "base"])
+def test_names_can_be_links(name: str) -> None:
+    (reading,) = readings(f"v1--{name}")
+    assert (reading.base, reading.chain) == ("v1", (name,))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Edge", "0edge", "_edge", "-edge", "edge-", "a--b", "a.b", "edge\n", "é"]
+)
+def test_other_texts_are_no_names(name: str) -> None:
+    assert not is_name(name)
+
+
+def test_a_chain_may_mix_names_and_rectangles() -> None:
+    found = [(one.base, str(one.selection())) for one in readings("v1--edge--3.0.3.2")]
+    assert found == [("v1", "edge--3.0.3.2"), ("v1--edge", "3.0.3.2")]
+
+
+def test_names_are_sorted_and_counted_once() -> None:
+    assert str(Selection.parse("1.0.1.0--gpu--edge--gpu--1.0.1.0")) == "edge--gpu--1.0.1.0"
+
+
+def test_base_adds_nothing() -> None:
+    assert str(Selection.parse("base--0.0.1.1")) == "0.0.1.1"
+    assert Selection.parse("base") == Selection.of()
+    assert str(Selection.of()) == "base"
+
+
+def test_a_tag_is_read_in_a_bounded_number_of_ways() -> None:
+    assert len(readings("v1" + "--a" * 42)) == 14
+
+
+def test_a_tag_that_is_too_long_and_names_no_rectangle_is_the_registrys_to_refuse() -> None:
+    assert readings("t" * 128 + "--edge") == ()

@@ -80,7 +80,7 @@ def test_what_is_wrong_is_said_with_its_place(changes: dict[str, Any], sentence:
 
 
 def test_unknown_keys_beside_the_allotments_are_refused() -> None:
-    assert problem(entry(), base="x") == "unknown key 'base'; allowed: allotments"
+    assert problem(entry(), base="x") == "unknown key 'base'; allowed: allotments, partitions"
 
 
 def test_an_empty_field_is_refused() -> None:
@@ -120,3 +120,25 @@ def test_a_missing_source_is_found_before_anything_is_built(tmp_path: Path) -> N
 def test_a_missing_build_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"cannot read the build file .*/none\.json: No such file"):
         Recipe.load(tmp_path / "none.json")
+
+
+def test_partitions_have_names() -> None:
+    recipe = parse(entry(), entry(dst="/b", col=1), partitions={"edge": "0.0.0.0", "both": "0.0.0.1"})
+    assert {name: str(one) for name, one in recipe.partitions.items()} == {
+        "edge": "0.0.0.0",
+        "both": "0.0.0.1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("partitions", "sentence"),
+    [
+        ({"edge": "0.0.0.0--3.0.3.2"}, "3.0.3.2 selects no allotment of this file in 'partitions.edge'"),
+        ({"all": "0.0.0.0"}, "'all' is reserved"),
+        ({"0.0.1.1": "0.0.0.0"}, "'0.0.1.1' is no name"),
+    ],
+)
+def test_a_named_partition_that_cannot_be_pulled_is_refused(
+    partitions: dict[str, str], sentence: str
+) -> None:
+    assert sentence in problem(entry(), partitions=partitions)

@@ -6,9 +6,19 @@ recipe        the build file ``2dfs.json``
 layer         files -> one deterministic layer
 store         a content store that is an OCI layout directory
 documents     base + field -> manifests and index (pure)
-pull          a base image from a registry
+source        where an image is read from
+tarball       an image as a tar archive, planned (pure)
+archive       the files of a directory or a tar archive
+layout        an image in an OCI layout
+saved         an image that ``docker save`` wrote
+transport     ``oci-archive:FILE:NAME`` and the like
+pull          a base image into the store
 image         recipe + base -> image in the store
 push          an image of the store -> registry
+cutting       a partition of an image of the store or of a registry
+export        an image or a partition -> archive
+health        whether the registry has the allotments and keeps them
+anchoring     an index that makes it keep them
 inspection    what is in an image
 grid          a field drawn as text (pure)
 """

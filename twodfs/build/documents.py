@@ -10,7 +10,7 @@ deletes them and ``skopeo copy --all`` leaves them behind. Container engines pas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -31,6 +31,7 @@ from twodfs.oci import (
     Manifest,
     parse_manifest,
 )
+from twodfs.partition import Selection
 
 ANCHOR_ARTIFACT: Final = "application/vnd.2dfs.allotments.v1"
 EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
@@ -107,22 +108,35 @@ def scratch_image(platform: Platform) -> BaseImage:
     return BaseImage(manifest, platform)
 
 
-def compose(base: Base, allotments: Sequence[Allotment], anchor: Anchor) -> Composed:
+def compose(
+    base: Base,
+    allotments: Sequence[Allotment],
+    anchor: Anchor,
+    partitions: Mapping[str, Selection] | None = None,
+) -> Composed:
     """Return the documents of ``base`` with a field of ``allotments`` as the last layer of each image.
 
-    A base that is one image stays one, unless it gets an anchor: that takes an index, of the image's kind.
+    ``partitions`` name selections of the field. A base that is one image stays one, unless it gets an anchor:
+    that takes an index, of the image's kind.
     """
-    field = Document.of(FIELD_LAYER, write_field(allotments))
+    field = Document.of(FIELD_LAYER, write_field(allotments, partitions=partitions))
     images = [_with_field(image.manifest, field) for image in base.images]
     if base.index is None and len(images) == 1 and anchor is Anchor.NONE:
         return Composed(images[0], field, (field, images[0]))
-    anchors = list(_anchors(allotments)) if anchor is Anchor.INDEX else []
     entries = [_entry(image, made) for image, made in zip(base.images, images, strict=True)]
-    entries += [
-        {**describe(one), "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors
-    ]
-    root = _index(base, entries)
+    root, anchors = with_anchors(base, entries, allotments if anchor is Anchor.INDEX else ())
     return Composed(root, field, (field, *images, *anchors, root))
+
+
+def with_anchors(
+    base: Base, entries: Iterable[Mapping[str, object]], allotments: Sequence[Allotment]
+) -> tuple[Document, tuple[Document, ...]]:
+    """Return an index of ``entries`` and the anchors of ``allotments``, of ``base``'s kind; and these."""
+    anchors = tuple(_anchors(allotments))
+    named = (
+        {**describe(one), "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors
+    )
+    return _index(base, [*map(dict, entries), *named]), anchors
 
 
 def describe(document: Document) -> Json:

@@ -66,7 +66,7 @@ async def build_image(plan: Plan, store: Store, progress: Progress) -> Built:
         for cell in plan.recipe.cells
     )
     allotments = tuple(await concurrently(jobs, limit=plan.jobs))
-    composed = compose(plan.base, allotments, plan.anchor)
+    composed = compose(plan.base, allotments, plan.anchor, plan.recipe.partitions)
     _store(composed, plan, store)
     platforms = tuple(image.platform for image in plan.base.images)
     return Built(composed.root, composed.field, allotments, platforms)

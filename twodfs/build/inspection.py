@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from twodfs.build.concurrency import concurrently
 from twodfs.build.documents import ANCHOR_ARTIFACT, MAX_CONFIG_BYTES, MAX_FIELD_BYTES
 from twodfs.build.platforms import Platform
-from twodfs.build.store import Store
-from twodfs.digest import Digest, is_digest
+from twodfs.build.source import Source
+from twodfs.digest import Digest
 from twodfs.errors import BuildError
 from twodfs.field import Allotment, Field
 from twodfs.oci import (
@@ -21,42 +20,10 @@ from twodfs.oci import (
     Index,
     Json,
     Manifest,
-    expect,
     parse_manifest,
-    parse_object,
 )
-from twodfs.registry.repository import MAX_MANIFEST_BYTES
 
 _AT_A_TIME = 4
-
-
-class Source(Protocol):
-    """Where an image is read from: a repository, or the store."""
-
-    async def manifest(self, reference: str) -> Document:
-        """Return the manifest or index of a tag or digest, verified."""
-
-    async def blob(self, digest: Digest, *, limit: int) -> bytes:
-        """Return a blob of at most ``limit`` bytes, verified."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredImage:
-    """An image of the store as a ``Source``: every name but a digest means the image itself."""
-
-    store: Store
-    image: Descriptor
-
-    async def manifest(self, reference: str) -> Document:
-        """Return the manifest of a digest, else the image's own."""
-        digest = Digest(reference) if is_digest(reference) else self.image.digest
-        body = self.store.read(digest, limit=MAX_MANIFEST_BYTES)
-        media_type = parse_object(body).get("mediaType", self.image.media_type)
-        return Document(expect(media_type, str, "mediaType"), digest, body)
-
-    async def blob(self, digest: Digest, *, limit: int) -> bytes:
-        """Return a blob."""
-        return self.store.read(digest, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Bring a base image into the store."""
+"""Bring a base image into the store, from wherever it is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 from twodfs.build.concurrency import concurrently
 from twodfs.build.documents import MAX_CONFIG_BYTES, Base, BaseImage, scratch_config, scratch_image
 from twodfs.build.platforms import Platform
+from twodfs.build.source import Source
 from twodfs.build.store import Store
 from twodfs.errors import BuildError, FormatError
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
 from twodfs.progress import Progress
-from twodfs.registry import Repository
 
 SCRATCH: Final = "scratch"
 TRANSFERS: Final = 4
@@ -31,57 +31,62 @@ def scratch(platforms: Sequence[Platform], store: Store) -> Base:
 
 
 async def pull_base(
-    repository: Repository, name: str, platforms: Sequence[Platform], store: Store, progress: Progress
+    source: Source,
+    name: str,
+    platforms: Sequence[Platform],
+    store: Store,
+    progress: Progress,
+    *,
+    reference: str,
 ) -> Base:
-    """Return the base that ``name``, a tag or digest, has in ``repository``; its blobs are in ``store`` then.
+    """Return the base that ``name`` has in ``source``; its blobs are in ``store`` then.
 
     Index entries that are no images are left out: attestations speak of digests that the new image does not
     have.
 
     Args:
-        repository: where it lives.
-        name: an index or a single manifest, OCI or Docker.
+        source: where it lives.
+        name: a tag or digest of an index or a single manifest, OCI or Docker.
         platforms: which of its images; empty for all.
         store: takes configs and layers.
         progress: hears of the layers.
+        reference: what errors call it.
 
     Raises:
         BuildError: it is no image, has none for a platform, has a field already, or contradicts itself.
+        DigestError: it is damaged.
         RegistryError: the registry does not give it.
     """
-    reference = f"{repository}:{name}" if ":" not in name else f"{repository}@{name}"
     try:
-        top = await repository.manifest(name)
+        top = await source.manifest(name)
         parsed = parse_manifest(top.body, top.media_type)
         if isinstance(parsed, Index):
-            base = await _index(repository, parsed, platforms, reference)
+            base = await _index(source, parsed, platforms, reference)
             _tell_what_is_left_out(parsed, base, platforms, progress)
         else:
-            base = Base((await _single(repository, parsed, store, reference),))
+            base = Base((await _single(source, parsed, store, reference),))
         _check(base, platforms, reference)
-        await _fetch_blobs(repository, base, store, progress)
+        await _fetch_blobs(source, base, store, progress)
     except FormatError as error:
         raise BuildError(f"{reference}: {error}") from None
     return base
 
 
-async def _single(repository: Repository, manifest: Manifest, store: Store, reference: str) -> BaseImage:
+async def _single(source: Source, manifest: Manifest, store: Store, reference: str) -> BaseImage:
     if not manifest.is_image:
         raise BuildError(f"{reference} is an artifact, not an image")
-    config = await _fetch_config(repository, manifest, store)
+    config = await _fetch_config(source, manifest, store)
     return BaseImage(manifest, Platform.of(config.raw))
 
 
-async def _index(repository: Repository, index: Index, platforms: Sequence[Platform], reference: str) -> Base:
+async def _index(source: Source, index: Index, platforms: Sequence[Platform], reference: str) -> Base:
     entries = [entry for _, entry in index.image_entries()]
     wanted = [entry for entry in entries if _is_wanted(Platform.of(entry.platform), platforms)]
     if not wanted:
         offered = ", ".join(str(Platform.of(entry.platform)) for entry in entries) or "none"
         asked = " or ".join(map(str, platforms)) or "any platform"
         raise BuildError(f"{reference} has no image for {asked}; it has {offered}")
-    found = await concurrently(
-        (partial(repository.manifest, entry.digest) for entry in wanted), limit=TRANSFERS
-    )
+    found = await concurrently((partial(source.manifest, entry.digest) for entry in wanted), limit=TRANSFERS)
     images = (_image(entry, document) for entry, document in zip(wanted, found, strict=True))
     return Base(tuple(image for image in images if image), index)
 
@@ -117,16 +122,16 @@ def _check(base: Base, platforms: Sequence[Platform], reference: str) -> None:
         raise BuildError(f"{reference} has a field already; build from the image it was made from")
 
 
-async def _fetch_blobs(repository: Repository, base: Base, store: Store, progress: Progress) -> None:
+async def _fetch_blobs(source: Source, base: Base, store: Store, progress: Progress) -> None:
     configs = {image.manifest.config.digest: image.manifest for image in base.images}
     await concurrently(
-        (partial(_fetch_config, repository, manifest, store) for manifest in configs.values()),
+        (partial(_fetch_config, source, manifest, store) for manifest in configs.values()),
         limit=TRANSFERS,
     )
     layers = {layer.digest: layer for image in base.images for layer in image.manifest.layers}
     await concurrently(
         (
-            partial(_fetch_layer, repository, layer, store, progress)
+            partial(_fetch_layer, source, layer, store, progress)
             for layer in layers.values()
             if not store.has(layer.digest, layer.size)
         ),
@@ -134,12 +139,12 @@ async def _fetch_blobs(repository: Repository, base: Base, store: Store, progres
     )
 
 
-async def _fetch_config(repository: Repository, manifest: Manifest, store: Store) -> ImageConfig:
+async def _fetch_config(source: Source, manifest: Manifest, store: Store) -> ImageConfig:
     found = manifest.config
     if store.has(found.digest, found.size):
         body = store.read(found.digest, limit=MAX_CONFIG_BYTES)
     else:
-        body = await repository.blob(found.digest, limit=MAX_CONFIG_BYTES)
+        body = await source.blob(found.digest, limit=MAX_CONFIG_BYTES)
         store.put(body, found.digest)
     config = ImageConfig.parse(body)
     layers = len(manifest.layers) - len(manifest.field_positions())
@@ -151,7 +156,7 @@ async def _fetch_config(repository: Repository, manifest: Manifest, store: Store
     return config
 
 
-async def _fetch_layer(repository: Repository, layer: Descriptor, store: Store, progress: Progress) -> None:
+async def _fetch_layer(source: Source, layer: Descriptor, store: Store, progress: Progress) -> None:
     with progress.step(f"base {layer.digest[:19]}", layer.size) as advance, store.ingest() as blob:
-        await repository.download(layer, blob.file, advance)
+        await source.download(layer, blob.file, advance)
         blob.commit(layer.digest)

@@ -5,20 +5,23 @@
     {"allotments": [{"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0},
                     {"src": ["./b.bin", "./tokenizer"], "dst": ["/b.bin", "/tokenizer"], "row": 0, "col": 1}]}
 
+``partitions`` may name selections of them: ``{"partitions": {"edge": "0.0.0.1"}, "allotments": [...]}``.
+
 ``src`` is a file or a directory, relative to the build file; the n-th ``dst`` is where the n-th ``src`` goes.
 A directory's content goes below its ``dst``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from twodfs.errors import FormatError, RecipeError, within
-from twodfs.field import MAX_COORDINATE
+from twodfs.field import MAX_COORDINATE, parse_partitions
 from twodfs.oci import Json, expect, parse_object
+from twodfs.partition import Rectangle, Selection
 
 DEFAULT_NAME: Final = "2dfs.json"
 MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
@@ -26,7 +29,7 @@ MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
 WHITEOUT: Final = ".wh."
 """How a layer says that a file is gone (image-spec, layer.md, "Whiteouts"); no file may have such a name."""
 
-_RECIPE_KEYS = ("allotments",)
+_RECIPE_KEYS = ("allotments", "partitions")
 _ALLOTMENT_KEYS = ("src", "dst", "row", "col")
 
 
@@ -61,9 +64,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A build file."""
+    """A build file. ``partitions`` are selections by name."""
 
     cells: tuple[Cell, ...]
+    partitions: Mapping[str, Selection] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, body: bytes, directory: Path) -> Recipe:
@@ -83,7 +87,9 @@ class Recipe:
                 cells.append(_cell(entry, directory, f"allotments[{at}]"))
         _check_places(cells)
         _check_targets(cells)
-        return cls(tuple(cells))
+        partitions = parse_partitions(raw.get("partitions"))
+        _check_partitions(partitions, cells)
+        return cls(tuple(cells), partitions)
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
@@ -185,6 +191,13 @@ def _check_targets(cells: Sequence[Cell]) -> None:
             other = first.setdefault(copy.target, path)
             if other != path:
                 raise FormatError(f"'/{copy.target}' is also the destination in '{other}'", path)
+
+
+def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]) -> None:
+    for name, selection in partitions.items():
+        for one in selection.rectangles:
+            if not any(one.covers(Rectangle(cell.row, cell.col, cell.row, cell.col)) for cell in cells):
+                raise FormatError(f"{one} selects no allotment of this file", f"partitions.{name}")
 
 
 def _check_sources(recipe: Recipe) -> None:

@@ -70,8 +70,8 @@ class Store:
         """
         self.directory = directory
         try:
-            self._temporary = directory / "tmp"
-            self._temporary.mkdir(parents=True, exist_ok=True)
+            self.temporary = directory / "tmp"
+            self.temporary.mkdir(parents=True, exist_ok=True)
             (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             marker = directory / "oci-layout"
             if not marker.exists():
@@ -176,7 +176,7 @@ class Store:
 
     @contextmanager
     def _temporary_file(self) -> Iterator[tuple[BinaryIO, Path]]:
-        descriptor, name = tempfile.mkstemp(dir=self._temporary)
+        descriptor, name = tempfile.mkstemp(dir=self.temporary)
         path = Path(name)
         try:
             with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path

@@ -23,6 +23,7 @@ from twodfs import __version__
 from twodfs.build.documents import Anchor
 from twodfs.build.layer import Compression
 from twodfs.build.recipe import DEFAULT_NAME
+from twodfs.build.tarball import ArchiveFormat
 from twodfs.errors import InvalidReferenceError, RecipeError, TwodfsError
 
 T = TypeVar("T")
@@ -84,7 +85,12 @@ def _options(
 @app.command()
 def build(
     base: Annotated[
-        str, typer.Argument(metavar="BASE", help="The image to put the field on, or [bold]scratch[/bold].")
+        str,
+        typer.Argument(
+            metavar="BASE",
+            help="The image to put the field on: in a registry, [bold]scratch[/bold], or on this machine as "
+            "oci:DIR, oci-archive:FILE or docker-archive:FILE, with :NAME where there are several.",
+        ),
     ],
     target: Annotated[str, typer.Argument(metavar="TARGET", help="What the new image is called.")],
     *,
@@ -163,6 +169,53 @@ def push(
 
 
 @app.command()
+def export(
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="An image or a partition, built here or in a registry.")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to be written.")],
+    *,
+    archive_format: Annotated[
+        ArchiveFormat | None,
+        typer.Option(
+            "--format",
+            help="[bold]docker[/bold]: for 'docker load'; the default for a FILE that ends in .docker or "
+            ".docker.tar. [bold]oci[/bold]: for skopeo and podman; the default for any other.",
+        ),
+    ] = None,
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which of the images, as linux/arm64; may be given again. All where it is left out."
+        ),
+    ] = None,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Write an image or a partition of it into an archive, without a proxy.
+
+    The local store is looked into first, then the registry. The same image gives the same bytes.
+
+    [bold]Example[/bold]
+
+    twodfs export registry.example.com/model:v1--0.0.1.2 model.docker.tar
+
+    docker load --input model.docker.tar
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    asked = commands.ExportRequest(
+        reference=reference,
+        file=file,
+        format=archive_format,
+        platforms=tuple(platform or ()),
+        plain_http=plain_http,
+    )
+    _run(commands.export(asked, as_json=as_json, quiet=quiet))
+
+
+@app.command()
 def inspect(
     reference: Annotated[str, typer.Argument(metavar="REF", help="An image, built here or in a registry.")],
     *,
@@ -182,10 +235,53 @@ def inspect(
     _run(commands.inspect(reference, plain_http=plain_http, as_json=as_json))
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+@app.command()
+def anchor(
+    target: Annotated[str, typer.Argument(metavar="REF", help="An image in a registry.")],
+    *,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Make the allotments of an image known to its registry, so that it keeps them.
+
+    For images of the original builder, and those built with --anchor none: the tag gets an index with one
+    more entry, whose layers are the allotments. An image that is well stays as it is.
+
+    [bold]Example[/bold]
+
+    twodfs anchor registry.example.com/model:v1
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    _run(commands.anchor(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+
+
+@app.command()
+def doctor(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="An image in a registry.")],
+    *,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+) -> None:
+    """Say which allotments of an image the registry lacks, or may lose.
+
+    The exit status is 0 when it has and keeps them all, else 1.
+
+    [bold]Example[/bold]
+
+    twodfs doctor registry.example.com/model:v1
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    if not _run(commands.doctor(reference, plain_http=plain_http, as_json=as_json)):
+        raise typer.Exit(FAILED)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command to its end; what can be expected to go wrong becomes one line and an exit status."""
     try:
-        asyncio.run(work)
+        return asyncio.run(work)
     except (RecipeError, InvalidReferenceError) as error:
         _fail(str(error), USAGE)
     except TwodfsError as error:

@@ -5,25 +5,32 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
 import orjson
 import typer
 
+from twodfs.build.anchoring import Anchored, anchor_image
+from twodfs.build.cutting import Found, find_image, in_registry, in_store
 from twodfs.build.documents import Anchor, Base
+from twodfs.build.export import Export, export_image
 from twodfs.build.grid import draw, size_text
+from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.image import Built, Plan, build_image
-from twodfs.build.inspection import Inspection, StoredImage, inspect_image
+from twodfs.build.inspection import Inspection, inspect_image
 from twodfs.build.layer import Compression
 from twodfs.build.platforms import Platform
 from twodfs.build.pull import SCRATCH, pull_base, scratch
 from twodfs.build.push import Pushed, push_image
 from twodfs.build.recipe import Recipe
+from twodfs.build.source import StoredImage
 from twodfs.build.store import Store, default_directory
+from twodfs.build.tarball import ArchiveFormat
+from twodfs.build.transport import LocalImage, parse_image_name
 from twodfs.cli.console import open_progress
-from twodfs.errors import InvalidReferenceError
+from twodfs.errors import BuildError, InvalidReferenceError
 from twodfs.oci import Json
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
@@ -54,7 +61,7 @@ async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
         TwodfsError: see its subclasses.
     """
     target = _target(asked.target)
-    base = None if asked.base == SCRATCH else Reference.parse(asked.base)
+    base = None if asked.base == SCRATCH else parse_image_name(asked.base)
     platforms = tuple(Platform.parse(text) for text in asked.platforms)
     recipe = Recipe.load(asked.file)
     store = Store(default_directory())
@@ -64,7 +71,7 @@ async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
             plan = Plan(
                 recipe=recipe,
                 base=await _base(base, platforms, store, registries, progress),
-                base_name=str(base) if base else "",
+                base_name=str(base) if isinstance(base, Reference) else "",
                 target=str(target),
                 compression=asked.compression,
                 anchor=asked.anchor,
@@ -98,6 +105,50 @@ async def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> No
         typer.echo(f"{target}@{pushed.root.digest}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """The arguments of ``twodfs export``."""
+
+    reference: str
+    file: Path
+    format: ArchiveFormat | None
+    platforms: tuple[str, ...]
+    plain_http: bool
+
+
+async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
+    """Write an image or a partition into an archive, and print its reference and digest.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    reference = Reference.parse(asked.reference)
+    platforms = tuple(Platform.parse(text) for text in asked.platforms)
+    archive_format = asked.format or ArchiveFormat.of(asked.file.name)
+    with open_progress(quiet=quiet) as progress:
+        async with _Registries(plain_http=asked.plain_http) as registries:
+            found = await _find(reference, registries)
+            name = None if reference.digest else _tagged(reference, found.tag)
+            plan = Export(found.source, found.root, name, archive_format, platforms, asked.file)
+            made = await export_image(plan, progress)
+        progress.note(
+            f"wrote {asked.file}, {size_text(made.size)}, for {', '.join(map(str, made.platforms))}"
+        )
+    if not as_json:
+        typer.echo(f"{name}@{made.root.digest}" if name else str(reference))
+        return
+    content: Json = {
+        "reference": name or str(reference),
+        "digest": made.root.digest,
+        "mediaType": made.root.media_type,
+        "file": str(asked.file),
+        "format": made.format,
+        "platforms": [str(platform) for platform in made.platforms],
+        "bytes": made.size,
+    }
+    _print_json(content)
+
+
 async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
     """Print what an image is made of.
 
@@ -114,6 +165,51 @@ async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
     else:
         for line in _describe(reference, found):
             typer.echo(line)
+
+
+async def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
+    """Let a registry know the allotments of an image, and say what was done.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    target = _target(text)
+    with open_progress(quiet=quiet) as progress:
+        async with open_registry(target.registry, plain_http=plain_http) as registry:
+            done = await anchor_image(registry.repository(target.repository, push=True), target.name)
+        progress.note(_anchor_summary(done))
+    if as_json:
+        content: Json = {
+            "reference": str(target),
+            "digest": done.root.digest,
+            "before": done.before,
+            "anchored": done.allotments,
+            "wrapped": done.wrapped,
+        }
+        _print_json(content)
+    else:
+        typer.echo(f"{target}@{done.root.digest}")
+
+
+async def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
+    """Print which allotments a registry lacks or may lose; return whether there are none.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    reference = Reference.parse(text)
+    async with open_registry(reference.registry, plain_http=plain_http) as registry:
+        found = await examine(registry.repository(reference.repository), reference.name)
+    if as_json:
+        fields = [field.to_dict() for field in found.fields]
+        healthy = found.is_healthy
+        _print_json(
+            {"reference": str(reference), "digest": found.root.digest, "healthy": healthy, "fields": fields}
+        )
+    else:
+        for line in _diagnosis(reference, found):
+            typer.echo(line)
+    return found.is_healthy
 
 
 class _Registries:
@@ -146,7 +242,7 @@ def _target(text: str) -> Reference:
 
 
 async def _base(
-    base: Reference | None,
+    base: Reference | LocalImage | None,
     platforms: tuple[Platform, ...],
     store: Store,
     registries: _Registries,
@@ -154,17 +250,51 @@ async def _base(
 ) -> Base:
     if base is None:
         return scratch(platforms, store)
+    if isinstance(base, LocalImage):
+        with base.open(store.temporary) as source:
+            return await pull_base(source, base.name, platforms, store, progress, reference=str(base))
     registry = await registries.open(base.registry)
-    return await pull_base(registry.repository(base.repository), base.name, platforms, store, progress)
+    repository = registry.repository(base.repository)
+    return await pull_base(repository, base.name, platforms, store, progress, reference=str(base))
+
+
+async def _find(reference: Reference, registries: _Registries) -> Found:
+    """Return the image or partition that ``reference`` names: the store goes first, then the registry.
+
+    Raises:
+        BuildError: neither has it.
+    """
+    repository = f"{reference.registry}/{reference.repository}"
+    if reference.digest is None and (store := _existing_store()):
+        found = await find_image(in_store(store, repository), reference.name, repository=repository)
+        if found is not None:
+            return found
+    registry = await registries.open(reference.registry)
+    look_up = in_registry(registry.repository(reference.repository))
+    found = await find_image(look_up, reference.name, repository=repository)
+    if found is None:
+        raise BuildError(
+            f"{reference} is neither here nor in the registry, nor a partition of an image that is; "
+            f"'twodfs inspect' shows what an image can be cut into"
+        )
+    return found
+
+
+def _tagged(reference: Reference, tag: str) -> str:
+    return str(replace(reference, tag=tag))
+
+
+def _existing_store() -> Store | None:
+    directory = default_directory()
+    return Store(directory) if (directory / "index.json").exists() else None
 
 
 async def _inspect_stored(reference: Reference) -> Inspection | None:
-    directory = default_directory()
-    if not (directory / "index.json").exists():
+    store = _existing_store()
+    image = store.find(str(reference)) if store else None
+    if store is None or image is None:
         return None
-    store = Store(directory)
-    image = store.find(str(reference))
-    return await inspect_image(StoredImage(store, image), reference.name) if image else None
+    return await inspect_image(StoredImage(store, image), reference.name)
 
 
 def _summary(built: Built) -> str:
@@ -203,6 +333,30 @@ def _push_json(pushed: Pushed) -> Json:
         "uploadedBytes": pushed.uploaded_bytes,
         "sparedBlobs": pushed.spared,
     }
+
+
+def _anchor_summary(done: Anchored) -> str:
+    if not done.allotments:
+        return "all allotments are anchored; nothing was done"
+    wrapped = "; the image was put into an index for that" if done.wrapped else ""
+    return f"anchored {done.allotments} allotments, which nothing had protected{wrapped}"
+
+
+def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
+    yield f"{reference}  {found.root.digest}"
+    for field in found.fields:
+        yield f"field {field.digest[:19]}: {len(field.present)} allotments are in the registry"
+        if field.missing:
+            yield f"  missing: {cells_text(field.missing)}; push the image again"
+        if field.damaged:
+            yield f"  of another size than the field says: {cells_text(field.damaged)}; push the image again"
+        if field.unprotected:
+            yield (
+                f"  unprotected, garbage collection deletes them and copies leave them out: "
+                f"{cells_text(field.unprotected)}; 'twodfs anchor {reference}' protects them"
+            )
+    if found.is_healthy:
+        yield "all of them are anchored"
 
 
 def _print_json(content: Json) -> None:

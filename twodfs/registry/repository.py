@@ -145,6 +145,19 @@ class Repository:
         answer = await self._transport.fetch(self._request("HEAD", f"blobs/{digest}"), 200, 404, limit=0)
         return answer.status == 200  # noqa: PLR2004
 
+    async def size(self, digest: Digest) -> int:
+        """Return a blob's bytes.
+
+        Raises:
+            RegistryError: it is not there (status 404), or the registry does not say.
+        """
+        request = self._request("HEAD", f"blobs/{digest}")
+        answer = await self._transport.fetch(request, 200, limit=0)
+        length = answer.headers.get(hdrs.CONTENT_LENGTH, "")
+        if not length.isdecimal():
+            raise request.failed("the registry does not tell the size of the blob", status=answer.status)
+        return int(length)
+
     async def upload(
         self,
         blob: Descriptor,

@@ -46,10 +46,18 @@ class DockerEngine(Lifetime):
         """
         saved = self._directory / "saved.tar"
         try:
-            self._run("save", "--output", str(saved), reference)
+            self.save(reference, saved)
             return apply_layers(_saved_layers(saved))
         finally:
             saved.unlink(missing_ok=True)
+
+    def save(self, reference: str, archive: Path, *more: str) -> None:
+        """Write images into an archive with `docker save`."""
+        self._run("save", "--output", str(archive), reference, *more)
+
+    def load(self, archive: Path) -> None:
+        """Read an archive with `docker load`."""
+        self._run("load", "--input", str(archive))
 
     def run(self, reference: str, *argv: str) -> str:
         return self._run("run", "--rm", "--network", "none", "--pull", "never", reference, *argv)

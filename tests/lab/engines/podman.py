@@ -60,6 +60,10 @@ class Podman(Lifetime):
         argv = (self._podman, "pull", "--tls-verify=false", *choice, reference)
         pull(self.name, reference, argv, self._environment)
 
+    def load(self, archive: Path) -> None:
+        """Read an archive with `podman load`."""
+        self._run("load", "--input", str(archive))
+
     def files(self, reference: str) -> dict[str, bytes]:
         """Mount the image as Podman unpacked it and read it."""
         place = Path(self._run("image", "mount", reference).strip())

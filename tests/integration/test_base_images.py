@@ -1,0 +1,214 @@
+"""Every kind of base gives the image that the same base in a registry gives; files are made by real tools."""
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.workshop import Workshop
+from tests.lab.engines import DockerEngine
+from tests.lab.images import PushedImage, push_image
+from tests.lab.layers import tar_layer
+from tests.lab.programs import program
+from tests.lab.registry import Registry
+
+PLATFORMS = ("linux/amd64", "linux/arm64")
+
+
+@pytest.fixture(scope="module")
+def base(registry: Registry) -> PushedImage:
+    return push_image(
+        registry.url,
+        "bases/several",
+        "v1",
+        base=[{"one": b"1" * 5000}, {"two": b"2"}],
+        platforms=PLATFORMS,
+        platform_files={platform: {"platform": platform.encode()} for platform in PLATFORMS},
+    )
+
+
+def copy(base: PushedImage, target: str, *options: str) -> None:
+    argv = [program("skopeo"), "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", *options]
+    subprocess.run([*argv, f"docker://{base.reference()}", target], check=True, capture_output=True)
+
+
+def build(workshop: Workshop, base: str, name: str, *options: str) -> Any:
+    return workshop.made("build", base, workshop.target(name), "--push", "--json", *options).json
+
+
+def image_layers(workshop: Workshop, name: str, at: int = 0) -> list[str]:
+    """Return the diff ids of a pushed image's base."""
+    manifest = list(workshop.images(name))[at]
+    diff_ids: list[str] = json.loads(workshop.blob(name, manifest["config"]["digest"]))["rootfs"]["diff_ids"]
+    for layer in manifest["layers"]:
+        workshop.blob(name, layer["digest"])
+    assert len(manifest["layers"]) == len(diff_ids) + 1
+    return diff_ids
+
+
+@pytest.mark.parametrize("transport", ["oci", "oci-archive"])
+def test_a_layout_gives_what_the_registry_gives(
+    workshop: Workshop, base: PushedImage, tmp_path: Path, transport: str
+) -> None:
+    copy(base, f"{transport}:{tmp_path}/base:v1", "--all")
+    expected = build(workshop, base.reference(), "bases/registry")["digest"]
+    for name in (f"{transport}:{tmp_path}/base", f"{transport}:{tmp_path}/base:v1"):
+        shutil.rmtree(workshop.store)
+        made = build(workshop, name, f"bases/{transport}")
+        assert (made["digest"], made["platforms"]) == (expected, list(PLATFORMS))
+
+
+def test_a_compressed_archive_is_read_too(workshop: Workshop, base: PushedImage, tmp_path: Path) -> None:
+    copy(base, f"oci-archive:{tmp_path}/base.tar", "--all")
+    subprocess.run(["gzip", str(tmp_path / "base.tar")], check=True)
+    expected = build(workshop, f"docker://{base.reference()}", "bases/plain")["digest"]
+    assert build(workshop, f"oci-archive:{tmp_path}/base.tar.gz", "bases/gz")["digest"] == expected
+    assert not list((workshop.store / "tmp").iterdir())
+
+
+def test_one_platform_of_an_archive_can_be_chosen(
+    workshop: Workshop, base: PushedImage, tmp_path: Path
+) -> None:
+    copy(base, f"oci-archive:{tmp_path}/base.tar", "--all")
+    name = f"oci-archive:{tmp_path}/base.tar"
+    made = build(workshop, name, "bases/one", "--platform", "linux/arm64")
+    assert made["platforms"] == ["linux/arm64"]
+    assert image_layers(workshop, "bases/one") == [one.diff_id for one in base.platform("linux/arm64").base]
+    refused = workshop.twodfs("build", name, "a/b", "--platform", "linux/s390x")
+    assert refused.err == (f"twodfs: {name} has no image for linux/s390x; it has linux/amd64, linux/arm64\n")
+
+
+def saved_by_skopeo(base: PushedImage, path: Path, docker: DockerEngine) -> None:
+    del docker
+    copy(base, f"docker-archive:{path}:lab/base:v1", "--override-arch=amd64")
+
+
+def saved_by_docker(base: PushedImage, path: Path, docker: DockerEngine) -> None:
+    docker.pull(base.reference(), "linux/amd64")
+    docker.save(base.reference(), path)
+    docker.remove(base.reference())
+
+
+@pytest.mark.parametrize("save", [saved_by_skopeo, saved_by_docker])
+def test_a_saved_image_has_the_layers_of_the_image(
+    workshop: Workshop,
+    base: PushedImage,
+    docker_engine: DockerEngine,
+    tmp_path: Path,
+    save: Callable[[PushedImage, Path, DockerEngine], None],
+) -> None:
+    save(base, tmp_path / "saved.tar", docker_engine)
+    made = build(workshop, f"docker-archive:{tmp_path}/saved.tar", f"bases/{save.__name__.lower()}")
+    assert made["platforms"] == ["linux/amd64"]
+    expected = [one.diff_id for one in base.platform("linux/amd64").base]
+    assert image_layers(workshop, f"bases/{save.__name__}") == expected
+
+
+def rewritten(path: Path, **changed: bytes | None) -> Path:
+    """Return a copy of an archive; members whose name begins like a key have other content, or are gone."""
+    target = path.with_name("rewritten.tar")
+    with tarfile.open(path) as old, tarfile.open(target, "w") as new:
+        for info in old:
+            key = next((key for key in changed if info.name.endswith(key.replace("_", "."))), None)
+            content = old.extractfile(info).read() if info.isreg() else b""  # type: ignore[union-attr]
+            if key is not None:
+                replaced = changed[key]
+                if replaced is None:
+                    continue
+                content = replaced
+            info.size = len(content)
+            new.addfile(info, io.BytesIO(content))
+    return target
+
+
+def failure(workshop: Workshop, name: str) -> str:
+    done = workshop.twodfs("build", name, "a/b")
+    assert (done.status, done.out) == (1, "")
+    assert "Traceback" not in done.err
+    return done.err
+
+
+def test_a_damaged_layer_is_noticed(workshop: Workshop, base: PushedImage, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.tar"
+    copy(base, f"docker-archive:{saved}", "--override-arch=amd64")
+    with tarfile.open(saved) as archive:
+        layers = [one for one in archive if one.isreg() and one.name.endswith(".tar")]
+    with saved.open("r+b") as file:
+        file.seek(layers[0].offset_data + 600)
+        file.write(b"other")
+    assert "does not hash to sha256:" in failure(workshop, f"docker-archive:{saved}")
+
+
+def test_a_damaged_config_is_noticed(workshop: Workshop, base: PushedImage, tmp_path: Path) -> None:
+    copy(base, f"docker-archive:{tmp_path}/saved.tar", "--override-arch=amd64")
+    with tarfile.open(tmp_path / "saved.tar") as archive:
+        (config,) = [one for one in archive.getnames() if one.endswith(".json") and len(one) == 69]
+    changed = rewritten(tmp_path / "saved.tar", **{config.replace(".", "_"): b"{}"})
+    assert "does not hash to sha256:" in failure(workshop, f"docker-archive:{changed}")
+
+
+@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
+def test_an_archive_of_another_kind_is_said_to_be_one(
+    workshop: Workshop, base: PushedImage, tmp_path: Path, transport: str
+) -> None:
+    other = {"oci-archive": "docker-archive", "docker-archive": "oci-archive"}[transport]
+    copy(base, f"{other}:{tmp_path}/base.tar", "--override-arch=amd64")
+    said = {"oci-archive": "is no OCI layout", "docker-archive": "it has no manifest.json"}[transport]
+    if transport == "docker-archive":  # a layout within is read
+        changed = rewritten(tmp_path / "base.tar", index_json=None)
+        assert said in failure(workshop, f"{transport}:{changed}")
+    else:
+        assert said in failure(workshop, f"{transport}:{tmp_path}/base.tar")
+
+
+def test_among_several_images_the_name_chooses(
+    workshop: Workshop, base: PushedImage, docker_engine: DockerEngine, tmp_path: Path, registry: Registry
+) -> None:
+    other = push_image(registry.url, "bases/other", "v7", base={"seven": b"7"})
+    for image in (base, other):
+        docker_engine.pull(image.reference(), "linux/amd64")
+    docker_engine.save(base.reference(), tmp_path / "saved.tar", other.reference())
+    for image in (base, other):
+        docker_engine.remove(image.reference())
+        copy(image, f"oci:{tmp_path}/layout:{image.repository}", "--override-arch=amd64")
+    said = failure(workshop, f"docker-archive:{tmp_path}/saved.tar")
+    assert "has several images; say which, behind a colon: " in said
+    assert all(image.reference() in said for image in (base, other))
+    build(workshop, f"docker-archive:{tmp_path}/saved.tar:{other.reference()}", "bases/chosen")
+    assert image_layers(workshop, "bases/chosen") == [one.diff_id for one in other.platform().base]
+    build(workshop, f"oci:{tmp_path}/layout:bases/other", "bases/chosen-layout")
+    assert image_layers(workshop, "bases/chosen-layout") == [one.diff_id for one in other.platform().base]
+    assert "has no image 'none'; it has " in failure(workshop, f"oci:{tmp_path}/layout:none")
+
+
+def test_a_saved_image_with_compressed_layers(workshop: Workshop, tmp_path: Path) -> None:
+    layer = tar_layer({"a": b"a" * 3000}, "gzip", "x")
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]}}
+    ).encode()
+    table = json.dumps([{"Config": "c.json", "RepoTags": None, "Layers": ["l/layer.tar.gz"]}]).encode()
+    with tarfile.open(tmp_path / "saved.tar", "w") as archive:
+        for name, content in (
+            ("c.json", config),
+            ("l/layer.tar.gz", layer.blob.content),
+            ("manifest.json", table),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    build(workshop, f"docker-archive:{tmp_path}/saved.tar", "bases/compressed")
+    (manifest,) = workshop.images("bases/compressed")
+    assert manifest["layers"][0]["digest"] == layer.blob.digest
+    assert manifest["layers"][0]["mediaType"].endswith("tar+gzip")
+
+
+@pytest.mark.parametrize("name", ["oci:", "docker-archive::x", "oci-archive:"])
+def test_a_transport_without_a_path_is_a_mistake(workshop: Workshop, name: str) -> None:
+    done = workshop.twodfs("build", name, "a/b")
+    assert (done.status, "names no path" in done.err) == (2, True)

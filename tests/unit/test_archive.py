@@ -1,0 +1,89 @@
+import gzip
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from twodfs.build.archive import Archive
+from twodfs.errors import BuildError
+
+
+def member(name: str, content: bytes = b"", **more: object) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for key, value in more.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
+    return member(name, type=kind, linkname=target)
+
+
+def write(path: Path, members: Iterable[tuple[tarfile.TarInfo, bytes]]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for info, content in members:
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def read(archive: Archive, name: str) -> bytes:
+    with archive.open(name) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_files_are_read_by_name_several_at_once(tmp_path: Path, *, compressed: bool) -> None:
+    path = write(tmp_path / "a.tar", [member("./a", b"one"), member("d/b", b"two" * 1000)])
+    if compressed:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    with Archive(path, tmp_path) as archive, archive.open("a") as first, archive.open("d/b") as second:
+        assert (first.read(1), second.read(3), first.read()) == (b"o", b"two", b"ne")
+        assert (archive.size("d/b"), archive.has("d"), archive.has("a")) == (3000, False, True)
+        with pytest.raises(BuildError, match=r"a\.tar has no file 'c'"):
+            archive.open("c")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.tar"]
+
+
+def test_links_within_the_archive_are_followed(tmp_path: Path) -> None:
+    members = [member("x/layer.tar", b"tar"), link("y/layer.tar", "../x/layer.tar"), link("z", "y/layer.tar")]
+    hard = link("h", "x/layer.tar", tarfile.LNKTYPE)
+    with Archive(write(tmp_path / "a.tar", [*members, hard]), tmp_path) as archive:
+        assert read(archive, "z") == read(archive, "y/layer.tar") == read(archive, "h") == b"tar"
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
+    with Archive(write(tmp_path / "a.tar", [link("a", "b"), link("b", "a")]), tmp_path) as archive:
+        assert not archive.has("a")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        member("../etc/passwd", b"x"),
+        member("/etc/passwd", b"x"),
+        member("a/../../b", b"x"),
+        link("a", "/etc/passwd"),
+        link("a/b", "../../etc/passwd"),
+        link("a", "../b", tarfile.LNKTYPE),
+    ],
+)
+def test_names_that_lead_out_are_refused(tmp_path: Path, bad: tuple[tarfile.TarInfo, bytes]) -> None:
+    with pytest.raises(BuildError, match=r"is refused: its member '.*' leads out of the archive"):
+        Archive(write(tmp_path / "a.tar", [member("a0", b"x"), bad]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"no tar", b"\x1f\x8bno gzip", b"\x1f\x8b", gzip.compress(b"x")[:10] + b"x" * 20]
+)
+def test_what_is_no_archive_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(BuildError, match=r"a\.tar"):
+        Archive(tmp_path / "a.tar", tmp_path)
+
+
+def test_a_missing_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"cannot read .*/none\.tar: No such file"):
+        Archive(tmp_path / "none.tar", tmp_path)

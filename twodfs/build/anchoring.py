@@ -1,0 +1,92 @@
+"""Repair an image whose allotments nothing but its field knows: its tag gets an index that anchors them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from twodfs.build.documents import (
+    ANCHOR_ARTIFACT,
+    EMPTY_BLOB,
+    EMPTY_TYPE,
+    MAX_CONFIG_BYTES,
+    Base,
+    BaseImage,
+    describe,
+    with_anchors,
+)
+from twodfs.build.health import Health, cells_text, examine
+from twodfs.build.platforms import Platform
+from twodfs.digest import Digest, digest_of
+from twodfs.errors import BuildError
+from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
+from twodfs.registry import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """What was done.
+
+    Attributes:
+        root: what the tag names now.
+        before: what it named.
+        allotments: how many were unprotected; with none, nothing was done.
+        wrapped: whether a single manifest was put into an index.
+    """
+
+    root: Document
+    before: Digest
+    allotments: int
+    wrapped: bool
+
+
+async def anchor_image(repository: Repository, tag: str) -> Anchored:
+    """Let ``tag`` name an index that lists every allotment, so that the registry keeps them.
+
+    An image without an index gets one of its own kind. Nothing is done where all are listed.
+
+    Raises:
+        BuildError: it has no field, allotments are gone, or the tag moved meanwhile.
+        FormatError: a document is malformed.
+        RegistryError: the registry refuses.
+    """
+    health = await examine(repository, tag)
+    _check(health, f"{repository}:{tag}")
+    before = health.root
+    unprotected = {one.digest for field in health.fields for one in field.unprotected}
+    if not unprotected:
+        return Anchored(before, before.digest, 0, wrapped=False)
+    top = parse_manifest(before.body, before.media_type)
+    base, entries = await _base(repository, before, top)
+    present = [one for field in health.fields for one in field.present]
+    root, anchors = with_anchors(base, entries, present)
+    empty = Descriptor(EMPTY_TYPE, digest_of(EMPTY_BLOB), len(EMPTY_BLOB), {})
+    if not await repository.has_blob(empty.digest):
+        await repository.upload(empty, EMPTY_BLOB)
+    for anchor in anchors:
+        await repository.put_manifest(anchor)
+    if (await repository.resolve(tag)).digest != before.digest:
+        raise BuildError(f"{repository}:{tag} was pushed by someone else meanwhile; try again")
+    await repository.put_manifest(root, tag)
+    return Anchored(root, before.digest, len(unprotected), wrapped=isinstance(top, Manifest))
+
+
+async def _base(
+    repository: Repository, root: Document, top: Manifest | Index
+) -> tuple[Base, list[Mapping[str, object]]]:
+    """Return what the new index is made from, and its entries without the anchors of before."""
+    if isinstance(top, Index):
+        kept = [one.raw for one in top.manifests if one.raw.get("artifactType") != ANCHOR_ARTIFACT]
+        return Base((), top), kept
+    config = ImageConfig.parse(await repository.blob(top.config.digest, limit=MAX_CONFIG_BYTES))
+    image = BaseImage(top, Platform.of(config.raw))
+    return Base((image,)), [{**describe(root), "platform": image.platform.to_dict()}]
+
+
+def _check(health: Health, reference: str) -> None:
+    gone = [one for field in health.fields for one in (*field.missing, *field.damaged)]
+    if gone:
+        raise BuildError(
+            f"{reference} lacks the allotments {cells_text(gone)}: the registry has lost them or has others; "
+            f"push the image again, an anchor brings nothing back"
+        )

@@ -1,0 +1,158 @@
+"""Whether the registry has every allotment of an image, and will keep it.
+
+A registry's garbage collection keeps the layers of manifests. An allotment that no manifest of the image's
+index lists is **unprotected**: only the field knows it, and registries do not read fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from twodfs.build.concurrency import concurrently
+from twodfs.build.documents import MAX_FIELD_BYTES
+from twodfs.digest import Digest
+from twodfs.errors import BuildError, RegistryError
+from twodfs.field import Allotment, Field
+from twodfs.oci import (
+    MANIFEST_TYPES,
+    Descriptor,
+    Document,
+    Json,
+    Manifest,
+    parse_manifest,
+)
+from twodfs.registry import Repository
+
+_AT_A_TIME: Final = 16
+_NOT_FOUND: Final = 404
+
+
+@dataclass(frozen=True, slots=True)
+class FieldHealth:
+    """One field, with the sizes that the registry tells.
+
+    Attributes:
+        digest: of the field.
+        present: allotments that the registry has.
+        missing: those it does not have.
+        damaged: those it has in another size than the field says.
+        unprotected: those that it has and no manifest of the index lists.
+    """
+
+    digest: Digest
+    present: tuple[Allotment, ...]
+    missing: tuple[Allotment, ...]
+    damaged: tuple[Allotment, ...]
+    unprotected: tuple[Allotment, ...]
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether all of it can be pulled, and will stay."""
+        return not (self.missing or self.damaged or self.unprotected)
+
+    def to_dict(self) -> Json:
+        """Return the finding as JSON."""
+        return {
+            "field": self.digest,
+            "allotments": len(self.present) + len(self.missing) + len(self.damaged),
+            "missing": [_cell(one) for one in self.missing],
+            "damaged": [_cell(one) for one in self.damaged],
+            "unprotected": [_cell(one) for one in self.unprotected],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """An image: ``root`` is what its reference names."""
+
+    root: Document
+    fields: tuple[FieldHealth, ...]
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether every allotment can be pulled, and will stay."""
+        return all(field.is_healthy for field in self.fields)
+
+
+async def examine(repository: Repository, name: str) -> Health:
+    """Return the health of the image that ``name``, a tag or digest, has in ``repository``.
+
+    Raises:
+        BuildError: no image of it has a field.
+        FormatError: a document is malformed.
+        RegistryError: the registry does not give it.
+    """
+    root = await repository.manifest(name)
+    manifests = await _manifests(repository, root)
+    listed = {layer.digest for one in manifests for layer in one.layers}
+    fields = {one.layers[at].digest: None for one in manifests for at in one.field_positions()}
+    if not fields:
+        raise BuildError(f"{repository}:{name} has no field, so there is nothing to look after")
+    found = [await _field(repository, digest, listed) for digest in fields]
+    return Health(root, tuple(found))
+
+
+async def _manifests(repository: Repository, root: Document) -> list[Manifest]:
+    """Return the manifests that a registry keeps along with ``root``; those that are gone protect nothing."""
+    top = parse_manifest(root.body, root.media_type)
+    if isinstance(top, Manifest):
+        return [top]
+    jobs = (
+        partial(_manifest, repository, entry) for entry in top.manifests if entry.media_type in MANIFEST_TYPES
+    )
+    return [one for one in await concurrently(jobs, limit=_AT_A_TIME) if one]
+
+
+async def _manifest(repository: Repository, entry: Descriptor) -> Manifest | None:
+    try:
+        document = await repository.manifest(entry.digest)
+    except RegistryError as error:
+        if error.status == _NOT_FOUND:
+            return None
+        raise
+    manifest = parse_manifest(document.body, entry.media_type)
+    return manifest if isinstance(manifest, Manifest) else None
+
+
+async def _field(repository: Repository, digest: Digest, listed: set[Digest]) -> FieldHealth:
+    field = Field.parse(await repository.blob(digest, limit=MAX_FIELD_BYTES))
+    digests = dict.fromkeys(one.digest for one in field)
+    answers = await concurrently((partial(_size, repository, one) for one in digests), limit=_AT_A_TIME)
+    sizes = dict(zip(digests, answers, strict=True))
+    return FieldHealth(digest, *_sorted_out(field, sizes, listed))
+
+
+def _sorted_out(
+    field: Iterable[Allotment], sizes: Mapping[Digest, int | None], listed: set[Digest]
+) -> Iterator[tuple[Allotment, ...]]:
+    """Yield the allotments that are present, missing, damaged and unprotected."""
+    known = [(one, sizes[one.digest]) for one in field]
+    present = tuple(
+        replace(one, size=size) for one, size in known if size is not None and one.size in (None, size)
+    )
+    yield present
+    yield tuple(one for one, size in known if size is None)
+    yield tuple(one for one, size in known if size is not None and one.size not in (None, size))
+    yield tuple(one for one in present if one.digest not in listed)
+
+
+async def _size(repository: Repository, digest: Digest) -> int | None:
+    try:
+        return await repository.size(digest)
+    except RegistryError as error:
+        if error.status == _NOT_FOUND:
+            return None
+        raise
+
+
+def cells_text(allotments: Sequence[Allotment], most: int = 8) -> str:
+    """Return the places of ``allotments`` as ``ROW/COL``, the first ``most`` of them."""
+    shown = ", ".join(f"{one.row}/{one.col}" for one in allotments[:most])
+    return f"{shown} and {len(allotments) - most} more" if len(allotments) > most else shown
+
+
+def _cell(one: Allotment) -> Json:
+    return {"row": one.row, "col": one.col, "digest": one.digest}

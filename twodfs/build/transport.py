@@ -1,0 +1,76 @@
+"""Names of base images, as skopeo writes them (containers-transports(5)).
+
+::
+
+    base          = "scratch" / [ "docker://" ] reference / transport ":" path [ ":" name ]
+    transport     = "oci"             ; an OCI layout directory
+                  / "oci-archive"     ; a tar archive of one
+                  / "docker-archive"  ; what ``docker save`` writes
+
+``path`` has no colon. ``name`` chooses among several images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from twodfs.build.archive import Archive, Directory
+from twodfs.build.layout import LayoutImage
+from twodfs.build.saved import saved_image
+from twodfs.build.source import Source
+from twodfs.errors import InvalidReferenceError
+from twodfs.reference import Reference
+
+OCI: Final = "oci"
+OCI_ARCHIVE: Final = "oci-archive"
+DOCKER_ARCHIVE: Final = "docker-archive"
+
+_REGISTRY = "docker://"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalImage:
+    """An image in a file or directory of this machine. ``name`` is empty where there is one image."""
+
+    transport: str
+    path: Path
+    name: str = ""
+
+    @contextmanager
+    def open(self, scratch: Path) -> Iterator[Source]:
+        """Yield the image; temporary files go into the directory ``scratch``.
+
+        Raises:
+            BuildError: it cannot be read, has no such image, or contradicts itself.
+            DigestError: it is damaged.
+        """
+        if self.transport == OCI:
+            yield LayoutImage(Directory(self.path), self.name)
+            return
+        with Archive(self.path, scratch) as archive:
+            is_saved = self.transport == DOCKER_ARCHIVE
+            yield saved_image(archive, self.name) if is_saved else LayoutImage(archive, self.name)
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{self.path}{':' if self.name else ''}{self.name}"
+
+
+def parse_image_name(text: str) -> LocalImage | Reference:
+    """Return the image that ``text`` names, on this machine or in a registry.
+
+    Raises:
+        InvalidReferenceError: it breaks the grammar.
+    """
+    transport, colon, rest = text.partition(":")
+    if not colon or transport not in {OCI, OCI_ARCHIVE, DOCKER_ARCHIVE}:
+        return Reference.parse(text.removeprefix(_REGISTRY))
+    path, _, name = rest.partition(":")
+    if not path:
+        raise InvalidReferenceError(
+            f"{text!r} names no path; expected {transport}:PATH or {transport}:PATH:NAME"
+        )
+    return LocalImage(transport, Path(path), name)
