@@ -13,6 +13,7 @@ Results go to standard output, progress and errors to standard error. The exit s
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -25,12 +26,15 @@ from twodfs.build.layer import Compression
 from twodfs.build.recipe import DEFAULT_NAME
 from twodfs.build.tarball import ArchiveFormat
 from twodfs.errors import InvalidReferenceError, RecipeError, TwodfsError
+from twodfs.reference import DOCKER_HUB
 
 T = TypeVar("T")
 
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
+
+_MAX_PASSWORD: Final = 64 * 1024
 
 _HELP = """Put big files into a container image as a field: rows and columns of small, independent layers.
 
@@ -157,7 +161,7 @@ def push(
 ) -> None:
     """Push an image of the local store to its registry.
 
-    Only what the registry lacks travels. Credentials are those of 'docker login'.
+    Only what the registry lacks travels. Credentials are those of 'twodfs login' and 'docker login'.
 
     [bold]Example[/bold]
 
@@ -276,6 +280,64 @@ def doctor(
 
     if not _run(commands.doctor(reference, plain_http=plain_http, as_json=as_json)):
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def login(
+    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="As host or host:port.")] = DOCKER_HUB,
+    *,
+    username: Annotated[str, typer.Option("--username", "-u", help="Asked for where left out.")] = "",
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+) -> None:
+    """Try a username and password at a registry and keep them where Docker keeps them.
+
+    That is Docker's config.json, or the credential helper that it names. 'docker login' is as good.
+
+    [bold]Example[/bold]
+
+    twodfs login registry.example.com --username ann
+
+    cat password | twodfs login registry.example.com --username ann --password-stdin
+    """
+    from twodfs.auth import Credentials  # noqa: PLC0415 - see the module's docstring
+    from twodfs.cli import commands  # noqa: PLC0415
+
+    if not password_stdin and not sys.stdin.isatty():
+        _fail(
+            "there is no terminal to ask on; --password-stdin reads the password from standard input", USAGE
+        )
+    if password_stdin and not username:
+        _fail("--password-stdin takes --username as well", USAGE)
+    username = username or typer.prompt("Username", err=True)
+    if password_stdin:
+        password = sys.stdin.read(_MAX_PASSWORD).rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, err=True)
+    if not username or not password or ":" in username:
+        _fail("expected a username without a colon, and a password", USAGE)
+    credentials = Credentials(username, password)
+    _run(commands.login(registry, credentials, plain_http=plain_http, as_json=as_json))
+
+
+@app.command()
+def logout(
+    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="As host or host:port.")] = DOCKER_HUB,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Forget the username and password for a registry.
+
+    [bold]Example[/bold]
+
+    twodfs logout registry.example.com
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    _run(commands.logout(registry, as_json=as_json))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

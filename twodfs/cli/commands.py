@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ from typing import Final, Self
 import orjson
 import typer
 
+from twodfs.auth import Credentials
 from twodfs.build.anchoring import Anchored, anchor_image
 from twodfs.build.cutting import Found, find_image, in_registry, in_store
 from twodfs.build.documents import Anchor, Base
@@ -30,7 +32,9 @@ from twodfs.build.store import Store, default_directory
 from twodfs.build.tarball import ArchiveFormat
 from twodfs.build.transport import LocalImage, parse_image_name
 from twodfs.cli.console import open_progress
+from twodfs.credentials import registry_host
 from twodfs.errors import BuildError, InvalidReferenceError
+from twodfs.login import erase_credentials, store_credentials
 from twodfs.oci import Json
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
@@ -210,6 +214,53 @@ async def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
         for line in _diagnosis(reference, found):
             typer.echo(line)
     return found.is_healthy
+
+
+async def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool) -> None:
+    """Try credentials at a registry, keep them where Docker keeps them, and say where.
+
+    Raises:
+        AuthError: the registry refuses them, or they cannot be kept.
+        TwodfsError: see its other subclasses.
+    """
+    name = _registry_name(registry)
+    async with open_registry(name, plain_http=plain_http, keychain=lambda _registry: credentials) as opened:
+        was_checked = await opened.check_login()
+    place = await asyncio.to_thread(store_credentials, name, credentials)
+    if as_json:
+        _print_json(
+            {"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place}
+        )
+    elif was_checked:
+        typer.echo(f"logged in to {name} as {credentials.username}; kept in {place}")
+    else:
+        typer.echo(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
+
+
+async def logout(registry: str, *, as_json: bool) -> None:
+    """Forget the credentials for a registry.
+
+    Raises:
+        AuthError: they cannot be removed.
+    """
+    name = _registry_name(registry)
+    was_known = await asyncio.to_thread(erase_credentials, name)
+    if as_json:
+        _print_json({"registry": name, "removed": was_known})
+    else:
+        typer.echo(f"logged out of {name}" if was_known else f"not logged in to {name}")
+
+
+def _registry_name(text: str) -> str:
+    """Return the registry that ``text`` writes, without scheme and path."""
+    host = registry_host(text)
+    try:
+        name = Reference.parse(f"{host}/any/image").registry
+    except InvalidReferenceError:
+        name = ""
+    if name != host:
+        raise InvalidReferenceError(f"{text!r} is no registry; expected host or host:port")
+    return name
 
 
 class _Registries:
