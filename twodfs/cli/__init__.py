@@ -1,7 +1,8 @@
-"""The ``twodfs`` command: build, push and inspect 2DFS images.
+"""The ``twodfs`` command: build, push, export, inspect and repair 2DFS images.
 
 Results go to standard output, progress and errors to standard error. The exit status is 0 when it worked,
-1 when it failed, 2 when the command line or the build file is wrong, 130 when it was interrupted.
+1 when it failed or found something wrong, 2 when the command line or the build file is wrong, 130 when it was
+interrupted.
 
     console     bars and lines on standard error
     commands    what each command does
@@ -46,6 +47,11 @@ gives the base with rows 0 to 1, columns 0 to 2.
 twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
 
 twodfs inspect registry.example.com/model:v1
+
+[bold]Exit status[/bold]
+
+0 it worked; 1 it failed, or 'doctor' found something; 2 the command line or the build file is wrong; \
+130 it was interrupted.
 """
 
 app = typer.Typer(
@@ -127,6 +133,10 @@ def build(
     The build file says which files make up the allotment of each row and column:
 
     {"allotments": [{"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0}]}
+
+    It may also name partitions, to be pulled as TARGET--edge:
+
+    {"partitions": {"edge": "0.0.1.1"}, "allotments": [...]}
 
     [bold]Example[/bold]
 
@@ -226,7 +236,7 @@ def inspect(
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
 ) -> None:
-    """Show the field of an image: rows, columns, and the size of each allotment.
+    """Show the field of an image: the size of each allotment, media types and named partitions.
 
     The local store is looked into first, then the registry.
 

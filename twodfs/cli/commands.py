@@ -21,7 +21,7 @@ from twodfs.build.export import Export, export_image
 from twodfs.build.grid import draw, size_text
 from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.image import Built, Plan, build_image
-from twodfs.build.inspection import Inspection, inspect_image
+from twodfs.build.inspection import Inspection, inspect_image, media_types, named_partitions
 from twodfs.build.layer import Compression
 from twodfs.build.platforms import Platform
 from twodfs.build.pull import SCRATCH, pull_base, scratch
@@ -34,6 +34,7 @@ from twodfs.build.transport import LocalImage, parse_image_name
 from twodfs.cli.console import open_progress
 from twodfs.credentials import registry_host
 from twodfs.errors import BuildError, InvalidReferenceError
+from twodfs.field import Field
 from twodfs.login import erase_credentials, store_credentials
 from twodfs.oci import Json
 from twodfs.progress import Progress
@@ -416,6 +417,7 @@ def _print_json(content: Json) -> None:
 
 def _describe(reference: Reference, found: Inspection) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
+    yield f"  {found.root.media_type}"
     for image in found.images:
         its_field = f"field {image.field[:19]}" if image.field else "no field"
         yield f"  {image.platform}  {image.digest[:19]}  {image.layers} layers, {its_field}"
@@ -426,3 +428,14 @@ def _describe(reference: Reference, found: Inspection) -> Iterator[str]:
         extent = f" in {field.extent}" if field.extent else ""
         yield f"field {digest[:19]}: {field.count} allotments{extent}, {size_text(field.total_bytes)}"
         yield from draw(field, width=width, height=_GRID_HEIGHT)
+        yield from _describe_parts(field)
+
+
+def _describe_parts(field: Field) -> Iterator[str]:
+    for media_type, count in media_types(field).items():
+        yield f"  {count} of {media_type}"
+    partitions = list(named_partitions(field))
+    width = max((len(one.name) for one in partitions), default=0)
+    for one in partitions:
+        size = size_text(one.size)
+        yield f"  --{one.name.ljust(width)}  {one.allotments} allotments, {size}  {one.selection}"
