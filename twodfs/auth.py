@@ -176,7 +176,7 @@ def answer(
             return (yield from _fetch_token(challenge, realm, credentials, registry, scopes))
     if any(challenge.scheme == "basic" for challenge in challenges):
         if credentials is None or not credentials.is_login:
-            raise AuthError(f"{registry} wants a login: run 'docker login {registry}' first")
+            raise AuthError(f"{registry} wants a login: run 'twodfs login {registry}' first")
         return Authorization(credentials.basic())
     offered = ", ".join(challenge.scheme for challenge in challenges) or "none"
     raise AuthError(
@@ -258,7 +258,7 @@ def _token(reply: TokenAnswer, registry: str, realm: SplitResult) -> Authorizati
     if reply.status in (400, 401, 403):
         raise AuthError(
             f"the token server {realm.hostname} refused access to {registry} ({reply.status}): "
-            f"check the repository's name, or log in again with 'docker login {registry}'"
+            f"check the repository's name, or log in again with 'twodfs login {registry}'"
         )
     if reply.status != 200:  # noqa: PLR2004 - the one status a token comes with
         raise AuthError(f"the token server {realm.hostname} of {registry} answered {reply.status}")

@@ -1,6 +1,6 @@
 """Where credentials come from: Docker's ``config.json`` and the credential helpers it names.
 
-``DockerConfig`` is pure; ``find_credentials`` alone reads the file and runs a helper.
+``DockerConfig`` is pure; ``read_config`` alone reads the file, ``run_helper`` alone runs a helper.
 The file (docker/cli, "Credential stores", "Credential helpers")::
 
     {"auths": {"ghcr.io": {"auth": base64("USER:PASSWORD")}},      ; or username + password, identitytoken
@@ -59,27 +59,36 @@ class DockerConfig:
         Raises:
             FormatError: malformed, with the path; never with a secret.
         """
-        raw = parse_object(body)
+        return cls.of(parse_object(body))
+
+    @classmethod
+    def of(cls, raw: Json) -> DockerConfig:
+        """Return the configuration in a JSON object; raises like ``parse``."""
         auths = {}
         for key, entry in _object(raw, "auths").items():
             with within(f"auths[{key}]"):
                 credentials = _credentials(expect(entry, dict, ""))
             if credentials:
-                auths[_host(key)] = credentials
+                auths[registry_host(key)] = credentials
         helpers = {
-            _host(key): _helper(name, f"credHelpers[{key}]")
+            registry_host(key): _helper(name, f"credHelpers[{key}]")
             for key, name in _object(raw, "credHelpers").items()
         }
         store = raw.get("credsStore")
         return cls(auths, helpers, _helper(store, "credsStore") if store else "")
+
+    def keeper(self, registry: str) -> str | None:
+        """Return the helper program that is to keep the credentials for ``registry``; None for the file."""
+        name = self.helpers.get(registry_host(registry), self.store)
+        return f"docker-credential-{name}" if name else None
 
     def lookup(self, registry: str) -> Credentials | HelperLookup | None:
         """Return the credentials for ``registry``, or the look-up that finds them; None when it has neither.
 
         A helper named for the registry goes first, then an entry in the file, then the common store.
         """
-        host = _host(registry)
-        server = _HUB_KEY if host == DOCKER_HUB else registry
+        host = registry_host(registry)
+        server = server_key(registry)
         if host in self.helpers:
             return HelperLookup(f"docker-credential-{self.helpers[host]}", server)
         if host in self.auths:
@@ -113,41 +122,57 @@ def find_credentials(registry: str) -> Credentials | None:
     Raises:
         AuthError: the configuration is malformed, or the helper fails; the message says which.
     """
+    content = read_config()
+    found = DockerConfig.of(content).lookup(registry) if content else None
+    return _ask(found) if isinstance(found, HelperLookup) else found
+
+
+def read_config() -> Json | None:
+    """Return what Docker's configuration says, its parts that matter here checked; None without one.
+
+    Raises:
+        AuthError: it cannot be read or is malformed; the message says which.
+    """
     path = config_path()
     try:
         with path.open("rb") as file:
-            body = file.read(MAX_CONFIG_BYTES)
+            content = parse_object(file.read(MAX_CONFIG_BYTES))
+        DockerConfig.of(content)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise AuthError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        found = DockerConfig.parse(body).lookup(registry)
     except FormatError as error:
         raise AuthError(f"{path}: {error}") from None
-    return _run(found) if isinstance(found, HelperLookup) else found
+    return content
 
 
-def _run(lookup: HelperLookup) -> Credentials | None:
+def run_helper(program: str, action: str, question: bytes, *, may_lack: bool = False) -> bytes | None:
+    """Return what a credential helper answers; None when it knows nothing and ``may_lack`` allows that.
+
+    Raises:
+        AuthError: it is not installed, or fails; never with a secret.
+    """
     try:
         done = subprocess.run(  # noqa: S603 - the program is the one the user configured, its name checked
-            [lookup.program, "get"],
-            input=lookup.server.encode(),
-            capture_output=True,
-            timeout=HELPER_TIMEOUT,
-            check=False,
+            [program, action], input=question, capture_output=True, timeout=HELPER_TIMEOUT, check=False
         )
     except FileNotFoundError:
-        raise AuthError(f"{config_path()} names {lookup.program}, which is not on the PATH") from None
+        raise AuthError(f"{config_path()} names {program}, which is not on the PATH") from None
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise AuthError(f"{lookup.program} failed: {type(error).__name__}") from None
-    if done.returncode != 0:
-        # docker-credential-helpers, "credentials not found in native keychain": not an error.
-        if b"credentials not found" in done.stdout + done.stderr:
-            return None
-        raise AuthError(f"{lookup.program} failed with status {done.returncode} for {lookup.server}")
+        raise AuthError(f"{program} failed: {type(error).__name__}") from None
+    if done.returncode == 0:
+        return done.stdout
+    # docker-credential-helpers, "credentials not found in native keychain": not an error.
+    if may_lack and b"credentials not found" in done.stdout + done.stderr:
+        return None
+    raise AuthError(f"{program} failed with status {done.returncode} at '{action}'")
+
+
+def _ask(lookup: HelperLookup) -> Credentials | None:
+    answer = run_helper(lookup.program, "get", lookup.server.encode(), may_lack=True)
     try:
-        return parse_helper_answer(done.stdout)
+        return None if answer is None else parse_helper_answer(answer)
     except FormatError as error:
         raise AuthError(f"{lookup.program} printed no credentials: {error}") from None
 
@@ -157,7 +182,12 @@ def _object(raw: Json, key: str) -> Json:
     return {} if value is None else expect(value, dict, key)
 
 
-def _host(key: str) -> str:
+def server_key(registry: str) -> str:
+    """Return what Docker's file and the helpers call ``registry``."""
+    return _HUB_KEY if registry_host(registry) == DOCKER_HUB else registry
+
+
+def registry_host(key: str) -> str:
     """Return the host that a key means; Docker wrote ``https://index.docker.io/v1/`` and still does."""
     match = _KEY.fullmatch(key)
     host = match[1].lower() if match else key

@@ -230,6 +230,9 @@ def test_children_are_pushed_before_the_index_that_names_them(workshop: Workshop
 
 def test_inspect_draws_the_field_of_a_built_and_of_a_pushed_image(workshop: Workshop, tmp_path: Path) -> None:
     target = workshop.target("made/inspected")
+    recipe = json.loads((workshop.directory / "2dfs.json").read_bytes())
+    recipe["partitions"] = {"gpu": "2.0.2.1--0.0.0.0", "edge": "0.0.0.2"}
+    (workshop.directory / "2dfs.json").write_text(json.dumps(recipe))
     workshop.made("build", "scratch", target, "--push", "--compression", "none")
     here = workshop.made("inspect", target)
     there = workshop.made("inspect", target, store=tmp_path / "empty")
@@ -241,7 +244,14 @@ def test_inspect_draws_the_field_of_a_built_and_of_a_pushed_image(workshop: Work
         "0  102 kB       ·  4.61 kB\n"
         "1       ·       ·        ·\n"
         "2       ·  102 kB        ·\n"
+        "  3 of application/vnd.oci.image.layer.v1.tar\n"
+        "  --all   3 allotments, 209 kB  0.0.2.2\n"
+        "  --edge  2 allotments, 107 kB  0.0.0.2\n"
+        "  --gpu   2 allotments, 205 kB  0.0.0.0--2.0.2.1\n"
     )
+    (field,) = workshop.made("inspect", target, "--json").json["fields"].values()
+    assert field["mediaTypes"] == {"application/vnd.oci.image.layer.v1.tar": 3}
+    assert field["partitions"]["edge"] == {"selection": "0.0.0.2", "allotments": 2, "bytes": 107008}
 
 
 def test_inspect_speaks_json(workshop: Workshop) -> None:
@@ -251,6 +261,7 @@ def test_inspect_speaks_json(workshop: Workshop) -> None:
     assert (found["reference"], found["digest"], found["anchored"]) == (target, built["digest"], True)
     (image,) = found["images"]
     assert (image["platform"], image["layers"], image["field"]) == ("linux/amd64", 0, built["field"])
+    assert image["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
     field = found["fields"][built["field"]]
     assert (field["rows"], field["columns"], field["bytes"]) == (3, 3, built["bytes"])
     assert [(one["row"], one["col"]) for one in field["allotments"]] == list(CONTENT)
@@ -319,10 +330,14 @@ def test_an_image_that_has_a_field_is_no_base(workshop: Workshop) -> None:
 
 
 def test_help_and_version_answer(workshop: Workshop) -> None:
-    for command in ((), ("build",), ("push",), ("inspect",)):
-        shown = workshop.made(*command, "--help").out
+    for command in ("build", "push", "export", "inspect", "anchor", "doctor", "login", "logout"):
+        shown = workshop.made(command, "--help").out
         assert "Example" in shown
-        assert "registry.example.com/model:v1" in shown
+        assert "registry.example.com" in shown
+        assert "--json" in shown
+    shown = workshop.made("--help").out
+    assert "registry.example.com/model:v1" in shown
+    assert "Exit status" in shown
     assert workshop.made("--version").out.startswith("twodfs ")
 
 

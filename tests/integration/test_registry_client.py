@@ -180,7 +180,7 @@ async def test_basic_takes_the_login(locked_registry: Registry) -> None:
 
 async def test_basic_without_a_login_says_how_to_log_in(locked_registry: Registry) -> None:
     async with opened(locked_registry.address, "lab/locked") as repository:
-        with pytest.raises(AuthError, match=f"run 'docker login {locked_registry.address}' first"):
+        with pytest.raises(AuthError, match=f"run 'twodfs login {locked_registry.address}' first"):
             await repository.manifest("v1")
 
 

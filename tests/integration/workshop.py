@@ -36,7 +36,7 @@ class Workshop:
     store: Path
     registry: Registry
 
-    def twodfs(self, *arguments: str, store: Path | None = None) -> Done:
+    def twodfs(self, *arguments: str, store: Path | None = None, typed: str = "") -> Done:
         environment = {
             **os.environ,
             "TWODFS_STORE": str(store or self.store),
@@ -48,6 +48,7 @@ class Workshop:
             [sys.executable, "-W", "error", "-m", "twodfs", *arguments],
             cwd=self.directory,
             env=environment,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=120,

@@ -169,7 +169,7 @@ def test_a_registry_token_is_sent_as_it_is() -> None:
 
 
 def test_basic_without_a_login_says_how_to_log_in() -> None:
-    with pytest.raises(AuthError, match=r"run 'docker login registry\.example\.com' first"):
+    with pytest.raises(AuthError, match=r"run 'twodfs login registry\.example\.com' first"):
         converse(BASIC)
 
 

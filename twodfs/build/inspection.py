@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +12,7 @@ from twodfs.build.documents import ANCHOR_ARTIFACT, MAX_CONFIG_BYTES, MAX_FIELD_
 from twodfs.build.platforms import Platform
 from twodfs.build.source import Source
 from twodfs.digest import Digest
-from twodfs.errors import BuildError
+from twodfs.errors import BuildError, NothingSelectedError
 from twodfs.field import Allotment, Field
 from twodfs.oci import (
     Descriptor,
@@ -22,6 +23,7 @@ from twodfs.oci import (
     Manifest,
     parse_manifest,
 )
+from twodfs.partition import ALL, Selection
 
 _AT_A_TIME = 4
 
@@ -32,6 +34,7 @@ class InspectedImage:
 
     platform: Platform
     digest: Digest
+    media_type: str
     layers: int
     field: Digest | None
 
@@ -62,6 +65,7 @@ class Inspection:
                 {
                     "platform": str(image.platform),
                     "digest": image.digest,
+                    "mediaType": image.media_type,
                     "layers": image.layers,
                     "field": image.field,
                 }
@@ -113,11 +117,46 @@ async def _image(
         platform = Platform.of(ImageConfig.parse(config).raw)
     positions = manifest.field_positions()
     field = manifest.layers[positions[0]].digest if positions else None
-    return InspectedImage(platform, digest, len(manifest.layers) - len(positions), field)
+    return InspectedImage(platform, digest, manifest.media_type, len(manifest.layers) - len(positions), field)
 
 
 def _is_anchored(index: Index) -> bool:
     return any(entry.raw.get("artifactType") == ANCHOR_ARTIFACT for entry in index.manifests)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPartition:
+    """A selection that the field has a name for; ``size`` is None where the field does not record sizes."""
+
+    name: str
+    selection: Selection
+    allotments: int
+    size: int | None
+
+
+def named_partitions(field: Field) -> Iterator[NamedPartition]:
+    """Yield the named partitions of ``field``, ``all`` first."""
+    if field.count:
+        yield _named(field, ALL, field.resolve(Selection.of(names=[ALL])))
+    for name, selection in field.partitions.items():
+        yield _named(field, name, selection)
+
+
+def media_types(field: Field) -> dict[str, int]:
+    """Return how many allotments there are of each media type."""
+    return dict(Counter(one.media_type for one in field))
+
+
+def _named(field: Field, name: str, selection: Selection | None) -> NamedPartition:
+    """Return the partition; one that selects nothing, as another builder may have named, has no allotment."""
+    selection = selection or Selection.of()
+    try:
+        chosen = field.select(selection)
+    except NothingSelectedError:
+        chosen = []
+    sizes = [one.size for one in chosen]
+    size = None if None in sizes else sum(size or 0 for size in sizes)
+    return NamedPartition(name, selection, len(chosen), size)
 
 
 def _field_json(field: Field) -> Json:
@@ -126,6 +165,11 @@ def _field_json(field: Field) -> Json:
         "rows": 0 if extent is None else extent.last_row + 1,
         "columns": 0 if extent is None else extent.last_col + 1,
         "bytes": field.total_bytes,
+        "mediaTypes": media_types(field),
+        "partitions": {
+            one.name: {"selection": str(one.selection), "allotments": one.allotments, "bytes": one.size}
+            for one in named_partitions(field)
+        },
         "allotments": [_allotment_json(one) for one in field],
     }
 

@@ -1,7 +1,8 @@
-"""The ``twodfs`` command: build, push and inspect 2DFS images.
+"""The ``twodfs`` command: build, push, export, inspect and repair 2DFS images.
 
 Results go to standard output, progress and errors to standard error. The exit status is 0 when it worked,
-1 when it failed, 2 when the command line or the build file is wrong, 130 when it was interrupted.
+1 when it failed or found something wrong, 2 when the command line or the build file is wrong, 130 when it was
+interrupted.
 
     console     bars and lines on standard error
     commands    what each command does
@@ -13,6 +14,7 @@ Results go to standard output, progress and errors to standard error. The exit s
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -25,12 +27,15 @@ from twodfs.build.layer import Compression
 from twodfs.build.recipe import DEFAULT_NAME
 from twodfs.build.tarball import ArchiveFormat
 from twodfs.errors import InvalidReferenceError, RecipeError, TwodfsError
+from twodfs.reference import DOCKER_HUB
 
 T = TypeVar("T")
 
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
+
+_MAX_PASSWORD: Final = 64 * 1024
 
 _HELP = """Put big files into a container image as a field: rows and columns of small, independent layers.
 
@@ -42,6 +47,11 @@ gives the base with rows 0 to 1, columns 0 to 2.
 twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
 
 twodfs inspect registry.example.com/model:v1
+
+[bold]Exit status[/bold]
+
+0 it worked; 1 it failed, or 'doctor' found something; 2 the command line or the build file is wrong; \
+130 it was interrupted.
 """
 
 app = typer.Typer(
@@ -124,6 +134,10 @@ def build(
 
     {"allotments": [{"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0}]}
 
+    It may also name partitions, to be pulled as TARGET--edge:
+
+    {"partitions": {"edge": "0.0.1.1"}, "allotments": [...]}
+
     [bold]Example[/bold]
 
     twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
@@ -157,7 +171,7 @@ def push(
 ) -> None:
     """Push an image of the local store to its registry.
 
-    Only what the registry lacks travels. Credentials are those of 'docker login'.
+    Only what the registry lacks travels. Credentials are those of 'twodfs login' and 'docker login'.
 
     [bold]Example[/bold]
 
@@ -222,7 +236,7 @@ def inspect(
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
 ) -> None:
-    """Show the field of an image: rows, columns, and the size of each allotment.
+    """Show the field of an image: the size of each allotment, media types and named partitions.
 
     The local store is looked into first, then the registry.
 
@@ -276,6 +290,64 @@ def doctor(
 
     if not _run(commands.doctor(reference, plain_http=plain_http, as_json=as_json)):
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def login(
+    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="As host or host:port.")] = DOCKER_HUB,
+    *,
+    username: Annotated[str, typer.Option("--username", "-u", help="Asked for where left out.")] = "",
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+) -> None:
+    """Try a username and password at a registry and keep them where Docker keeps them.
+
+    That is Docker's config.json, or the credential helper that it names. 'docker login' is as good.
+
+    [bold]Example[/bold]
+
+    twodfs login registry.example.com --username ann
+
+    cat password | twodfs login registry.example.com --username ann --password-stdin
+    """
+    from twodfs.auth import Credentials  # noqa: PLC0415 - see the module's docstring
+    from twodfs.cli import commands  # noqa: PLC0415
+
+    if not password_stdin and not sys.stdin.isatty():
+        _fail(
+            "there is no terminal to ask on; --password-stdin reads the password from standard input", USAGE
+        )
+    if password_stdin and not username:
+        _fail("--password-stdin takes --username as well", USAGE)
+    username = username or typer.prompt("Username", err=True)
+    if password_stdin:
+        password = sys.stdin.read(_MAX_PASSWORD).rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, err=True)
+    if not username or not password or ":" in username:
+        _fail("expected a username without a colon, and a password", USAGE)
+    credentials = Credentials(username, password)
+    _run(commands.login(registry, credentials, plain_http=plain_http, as_json=as_json))
+
+
+@app.command()
+def logout(
+    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="As host or host:port.")] = DOCKER_HUB,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Forget the username and password for a registry.
+
+    [bold]Example[/bold]
+
+    twodfs logout registry.example.com
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    _run(commands.logout(registry, as_json=as_json))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

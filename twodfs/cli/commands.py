@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ from typing import Final, Self
 import orjson
 import typer
 
+from twodfs.auth import Credentials
 from twodfs.build.anchoring import Anchored, anchor_image
 from twodfs.build.cutting import Found, find_image, in_registry, in_store
 from twodfs.build.documents import Anchor, Base
@@ -19,7 +21,7 @@ from twodfs.build.export import Export, export_image
 from twodfs.build.grid import draw, size_text
 from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.image import Built, Plan, build_image
-from twodfs.build.inspection import Inspection, inspect_image
+from twodfs.build.inspection import Inspection, inspect_image, media_types, named_partitions
 from twodfs.build.layer import Compression
 from twodfs.build.platforms import Platform
 from twodfs.build.pull import SCRATCH, pull_base, scratch
@@ -30,7 +32,10 @@ from twodfs.build.store import Store, default_directory
 from twodfs.build.tarball import ArchiveFormat
 from twodfs.build.transport import LocalImage, parse_image_name
 from twodfs.cli.console import open_progress
+from twodfs.credentials import registry_host
 from twodfs.errors import BuildError, InvalidReferenceError
+from twodfs.field import Field
+from twodfs.login import erase_credentials, store_credentials
 from twodfs.oci import Json
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
@@ -212,6 +217,53 @@ async def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
     return found.is_healthy
 
 
+async def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool) -> None:
+    """Try credentials at a registry, keep them where Docker keeps them, and say where.
+
+    Raises:
+        AuthError: the registry refuses them, or they cannot be kept.
+        TwodfsError: see its other subclasses.
+    """
+    name = _registry_name(registry)
+    async with open_registry(name, plain_http=plain_http, keychain=lambda _registry: credentials) as opened:
+        was_checked = await opened.check_login()
+    place = await asyncio.to_thread(store_credentials, name, credentials)
+    if as_json:
+        _print_json(
+            {"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place}
+        )
+    elif was_checked:
+        typer.echo(f"logged in to {name} as {credentials.username}; kept in {place}")
+    else:
+        typer.echo(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
+
+
+async def logout(registry: str, *, as_json: bool) -> None:
+    """Forget the credentials for a registry.
+
+    Raises:
+        AuthError: they cannot be removed.
+    """
+    name = _registry_name(registry)
+    was_known = await asyncio.to_thread(erase_credentials, name)
+    if as_json:
+        _print_json({"registry": name, "removed": was_known})
+    else:
+        typer.echo(f"logged out of {name}" if was_known else f"not logged in to {name}")
+
+
+def _registry_name(text: str) -> str:
+    """Return the registry that ``text`` writes, without scheme and path."""
+    host = registry_host(text)
+    try:
+        name = Reference.parse(f"{host}/any/image").registry
+    except InvalidReferenceError:
+        name = ""
+    if name != host:
+        raise InvalidReferenceError(f"{text!r} is no registry; expected host or host:port")
+    return name
+
+
 class _Registries:
     """Registries opened as they are needed, each once, so that base and target share their connections."""
 
@@ -365,6 +417,7 @@ def _print_json(content: Json) -> None:
 
 def _describe(reference: Reference, found: Inspection) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
+    yield f"  {found.root.media_type}"
     for image in found.images:
         its_field = f"field {image.field[:19]}" if image.field else "no field"
         yield f"  {image.platform}  {image.digest[:19]}  {image.layers} layers, {its_field}"
@@ -375,3 +428,14 @@ def _describe(reference: Reference, found: Inspection) -> Iterator[str]:
         extent = f" in {field.extent}" if field.extent else ""
         yield f"field {digest[:19]}: {field.count} allotments{extent}, {size_text(field.total_bytes)}"
         yield from draw(field, width=width, height=_GRID_HEIGHT)
+        yield from _describe_parts(field)
+
+
+def _describe_parts(field: Field) -> Iterator[str]:
+    for media_type, count in media_types(field).items():
+        yield f"  {count} of {media_type}"
+    partitions = list(named_partitions(field))
+    width = max((len(one.name) for one in partitions), default=0)
+    for one in partitions:
+        size = size_text(one.size)
+        yield f"  --{one.name.ljust(width)}  {one.allotments} allotments, {size}  {one.selection}"

@@ -17,7 +17,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from twodfs.credentials import find_credentials
-from twodfs.registry.repository import Repository, Resolved
+from twodfs.errors import AuthError, RegistryError
+from twodfs.registry.message import Request
+from twodfs.registry.repository import MAX_ANSWER_BYTES, Repository, Resolved
 from twodfs.registry.transport import Keychain, Retries, Transport, open_session
 
 __all__ = ["Keychain", "Registry", "Repository", "Resolved", "Retries", "open_registry"]
@@ -28,6 +30,22 @@ class Registry:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    async def check_login(self) -> bool:
+        """Ask the registry whether it knows the user; return whether it wanted to know at all.
+
+        Raises:
+            AuthError: it refuses the credentials, or there are none.
+            RegistryError: it does not answer, or is no registry.
+        """
+        request = Request("GET", self._transport.origin / "v2" / "")
+        try:
+            await self._transport.fetch(request, 200, limit=MAX_ANSWER_BYTES)
+        except RegistryError as error:
+            if error.status in (401, 403):
+                raise AuthError(f"{self._transport.registry} refuses this username and password") from None
+            raise
+        return self._transport.was_challenged
 
     def repository(self, name: str, *, push: bool = False, mount_from: str | None = None) -> Repository:
         """Return the repository ``name``.

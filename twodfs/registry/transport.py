@@ -87,6 +87,11 @@ class Transport:
         self._authorised: dict[tuple[str, ...], tuple[str, float]] = {}
         self._asking = asyncio.Lock()
 
+    @property
+    def was_challenged(self) -> bool:
+        """Whether the registry has asked who the user is."""
+        return bool(self._authorised)
+
     async def retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what ``attempt`` returns, making it again as long as it fails for the moment only.
 
