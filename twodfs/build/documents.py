@@ -17,7 +17,7 @@ from typing import Final
 
 from twodfs.build.platforms import Platform
 from twodfs.digest import digest_of
-from twodfs.field import Allotment, write_field
+from twodfs.field import Allotment, write_field, write_original_field
 from twodfs.oci import (
     DOCKER_LIST,
     FIELD_LAYER,
@@ -44,6 +44,9 @@ EPOCH: Final = "1970-01-01T00:00:00Z"
 
 MAX_ANCHORED: Final = 16_000
 """Allotments under one anchor, so that its manifest stays below the 4 MiB that registries take."""
+
+ORIGINAL_NAME: Final = "2dfs.image.name"
+"""The annotation by which the original builder knows its images."""
 
 _UNKNOWN: Final = {"architecture": "unknown", "os": "unknown"}
 
@@ -107,12 +110,14 @@ def scratch_image(platform: Platform) -> BaseImage:
     return BaseImage(manifest, platform)
 
 
-def compose(base: Base, allotments: Sequence[Allotment], anchor: Anchor) -> Composed:
+def compose(base: Base, allotments: Sequence[Allotment], anchor: Anchor, original_name: str = "") -> Composed:
     """Return the documents of ``base`` with a field of ``allotments`` as the last layer of each image.
 
     A base that is one image stays one, unless it gets an anchor: that takes an index, of the image's kind.
+    With an ``original_name``, documents are those of the original builder, for an image of that name.
     """
-    field = Document.of(FIELD_LAYER, write_field(allotments))
+    written = write_original_field(allotments) if original_name else write_field(allotments)
+    field = Document.of(FIELD_LAYER, written)
     images = [_with_field(image.manifest, field) for image in base.images]
     if base.index is None and len(images) == 1 and anchor is Anchor.NONE:
         return Composed(images[0], field, (field, images[0]))
@@ -121,7 +126,7 @@ def compose(base: Base, allotments: Sequence[Allotment], anchor: Anchor) -> Comp
     entries += [
         {**describe(one), "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors
     ]
-    root = _index(base, entries)
+    root = _index(base, entries, original_name)
     return Composed(root, field, (field, *images, *anchors, root))
 
 
@@ -141,12 +146,16 @@ def _entry(image: BaseImage, made: Document) -> Json:
     return {**describe(made), "platform": image.platform.to_dict()}
 
 
-def _index(base: Base, entries: list[Json]) -> Document:
-    if base.index is not None:
-        return Document.of(base.index.media_type, {**base.index.raw, "manifests": entries})
+def _index(base: Base, entries: list[Json], original_name: str) -> Document:
     # A client that knows Docker's types alone can read a Docker image in a Docker list, not in an OCI index.
     media_type = DOCKER_LIST if base.images[0].manifest.is_docker else OCI_INDEX
-    return Document.of(media_type, {"schemaVersion": 2, "mediaType": media_type, "manifests": entries})
+    content: Json = {"schemaVersion": 2, "mediaType": media_type}
+    if base.index is not None:
+        media_type, content = base.index.media_type, dict(base.index.raw)
+    content["manifests"] = entries
+    if original_name:
+        content["annotations"] = {**content.get("annotations", {}), ORIGINAL_NAME: original_name}
+    return Document.of(media_type, content)
 
 
 def _anchors(allotments: Sequence[Allotment]) -> Iterator[Document]:

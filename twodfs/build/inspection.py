@@ -15,6 +15,7 @@ from twodfs.digest import Digest, is_digest
 from twodfs.errors import BuildError
 from twodfs.field import Allotment, Field
 from twodfs.oci import (
+    MAX_MANIFEST_BYTES,
     Descriptor,
     Document,
     ImageConfig,
@@ -25,7 +26,6 @@ from twodfs.oci import (
     parse_manifest,
     parse_object,
 )
-from twodfs.registry.repository import MAX_MANIFEST_BYTES
 
 _AT_A_TIME = 4
 

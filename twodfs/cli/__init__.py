@@ -7,21 +7,21 @@ Results go to standard output, progress and errors to standard error. The exit s
     commands    what each command does
     (this)      arguments and their help
 
-``commands`` is imported when one runs, so that ``--help`` answers at once.
+``commands`` and asyncio are imported when one runs, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
+import os
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 
 from twodfs import __version__
+from twodfs.build.compression import Compression, Packing
 from twodfs.build.documents import Anchor
-from twodfs.build.layer import Compression
 from twodfs.build.recipe import DEFAULT_NAME
 from twodfs.errors import InvalidReferenceError, RecipeError, TwodfsError
 
@@ -106,9 +106,29 @@ def build(
         ),
     ] = Anchor.INDEX,
     compression: Annotated[
-        Compression, typer.Option(help="Of the allotments; weights hardly shrink.")
-    ] = Compression.GZIP,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Allotments written at a time.")] = 4,
+        Compression,
+        typer.Option(
+            help="Of the allotments. [bold]auto[/bold] takes a sample of each: gzip where it saves a fifth, "
+            "else none, as for weights."
+        ),
+    ] = Compression.AUTO,
+    level: Annotated[
+        int | None, typer.Option(help="Of gzip, 1 to 9 (default 1), or of zstd, 1 to 22 (default 3).")
+    ] = None,
+    compat: Annotated[
+        bool,
+        typer.Option("--compat", help="Write gzip and the field as the original registry wants them."),
+    ] = False,
+    checksum: Annotated[
+        bool,
+        typer.Option(
+            "--checksum", help="Go by what files hold, not by their times; hash what the store has."
+        ),
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Allotments written at a time; as many as processors by default."),
+    ] = None,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -135,8 +155,9 @@ def build(
         push=push,
         plain_http=plain_http,
         anchor=anchor,
-        compression=compression,
-        jobs=jobs,
+        packing=Packing(compression, level, gzip_only=compat),
+        checksum=checksum,
+        jobs=jobs or min(os.cpu_count() or 1, 64),
     )
     _run(commands.build(asked, as_json=as_json, quiet=quiet))
 
@@ -182,10 +203,72 @@ def inspect(
     _run(commands.inspect(reference, plain_http=plain_http, as_json=as_json))
 
 
+@app.command()
+def images(*, as_json: _Json = False) -> None:
+    """List the images of the local store.
+
+    [bold]Example[/bold]
+
+    twodfs images --json
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    _call(lambda: commands.images(as_json=as_json))
+
+
+@app.command()
+def rm(
+    references: Annotated[list[str], typer.Argument(metavar="REF...", help="Images that were built here.")],
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Forget images of the local store.
+
+    Their allotments stay for the next build, until 'twodfs prune' needs the room.
+
+    [bold]Example[/bold]
+
+    twodfs rm registry.example.com/model:v1
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    _call(lambda: commands.remove(references, as_json=as_json))
+
+
+@app.command()
+def prune(
+    *,
+    max_size: Annotated[
+        str, typer.Option("--max-size", metavar="SIZE", help="What may stay, as 10GB or 512MiB.")
+    ],
+    and_images: Annotated[
+        bool, typer.Option("--images", help="Forget images, too, where the rest is not enough.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Remove from the local store what no image needs, longest unused first.
+
+    What an image needs stays, even if that is more than SIZE. Waits for builds and pushes to end.
+
+    [bold]Example[/bold]
+
+    twodfs prune --max-size 20GB
+    """
+    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+
+    _call(lambda: commands.prune_store(max_size, images=and_images, as_json=as_json))
+
+
 def _run(work: Coroutine[Any, Any, None]) -> None:
+    import asyncio  # noqa: PLC0415 - see the module's docstring
+
+    _call(lambda: asyncio.run(work))
+
+
+def _call(work: Callable[[], None]) -> None:
     """Run a command to its end; what can be expected to go wrong becomes one line and an exit status."""
     try:
-        asyncio.run(work)
+        work()
     except (RecipeError, InvalidReferenceError) as error:
         _fail(str(error), USAGE)
     except TwodfsError as error:

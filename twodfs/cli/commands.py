@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +13,21 @@ from typing import Final, Self
 import orjson
 import typer
 
+from twodfs.build.allotments import Made, Method
+from twodfs.build.compression import Packing
+from twodfs.build.concurrency import both
 from twodfs.build.documents import Anchor, Base
 from twodfs.build.grid import draw, size_text
+from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
 from twodfs.build.image import Built, Plan, build_image
 from twodfs.build.inspection import Inspection, StoredImage, inspect_image
-from twodfs.build.layer import Compression
 from twodfs.build.platforms import Platform
 from twodfs.build.pull import SCRATCH, pull_base, scratch
-from twodfs.build.push import Pushed, push_image
+from twodfs.build.push import Courier, Pushed, base_name_of, find_image, push_image
 from twodfs.build.recipe import Recipe
 from twodfs.build.store import Store, default_directory
 from twodfs.cli.console import open_progress
-from twodfs.errors import InvalidReferenceError
+from twodfs.errors import DamagedError, InvalidReferenceError
 from twodfs.oci import Json
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
@@ -43,7 +47,8 @@ class Build:
     push: bool
     plain_http: bool
     anchor: Anchor
-    compression: Compression
+    packing: Packing
+    checksum: bool
     jobs: int
 
 
@@ -54,26 +59,18 @@ async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
         TwodfsError: see its subclasses.
     """
     target = _target(asked.target)
-    base = None if asked.base == SCRATCH else Reference.parse(asked.base)
-    platforms = tuple(Platform.parse(text) for text in asked.platforms)
+    asked.packing.check()
     recipe = Recipe.load(asked.file)
     store = Store(default_directory())
-    pushed = None
-    with open_progress(quiet=quiet) as progress:
+    with open_progress(quiet=quiet) as progress, store.in_use():
         async with _Registries(plain_http=asked.plain_http) as registries:
-            plan = Plan(
-                recipe=recipe,
-                base=await _base(base, platforms, store, registries, progress),
-                base_name=str(base) if base else "",
-                target=str(target),
-                compression=asked.compression,
-                anchor=asked.anchor,
-                jobs=asked.jobs,
-            )
-            built = await build_image(plan, store, progress)
-            if asked.push:
-                registry = await registries.open(target.registry)
-                pushed = await push_image(store, target, registry, progress)
+            workshop = _Workshop(asked, target, recipe, store, registries, progress)
+            try:
+                built, pushed = await workshop.build(checksum=asked.checksum)
+            except DamagedError as damaged:
+                # The push has met one blob that is not what was built, so no other is taken on trust.
+                progress.note(str(damaged))
+                built, pushed = await workshop.build(checksum=True)
         progress.note(_summary(built))
         if pushed:
             progress.note(_push_summary(pushed))
@@ -88,9 +85,11 @@ async def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> No
     """
     target = _target(text)
     store = Store(default_directory())
-    with open_progress(quiet=quiet) as progress:
+    with open_progress(quiet=quiet) as progress, store.in_use():
+        base_name = base_name_of(find_image(store, target))
         async with open_registry(target.registry, plain_http=plain_http) as registry:
-            pushed = await push_image(store, target, registry, progress)
+            courier = Courier(store, registry, target, base_name, progress)
+            pushed = await push_image(store, target, courier)
         progress.note(_push_summary(pushed))
     if as_json:
         _print_json({"reference": str(target), "digest": pushed.root.digest, **_push_json(pushed)})
@@ -114,6 +113,99 @@ async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
     else:
         for line in _describe(reference, found):
             typer.echo(line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Workshop:
+    """Where one image is built."""
+
+    asked: Build
+    target: Reference
+    recipe: Recipe
+    store: Store
+    registries: _Registries
+    progress: Progress
+
+    async def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
+        """Return what was built, and what was pushed where that is asked for."""
+        asked = self.asked
+        base = None if asked.base == SCRATCH else Reference.parse(asked.base)
+        platforms = tuple(Platform.parse(text) for text in asked.platforms)
+        plan = Plan(
+            recipe=self.recipe,
+            base=await _base(base, platforms, self.store, self.registries, self.progress),
+            base_name=str(base) if base else "",
+            target=str(self.target),
+            method=Method(asked.packing, asked.jobs, checksum),
+            anchor=asked.anchor,
+        )
+        if asked.push:
+            return await self._build_and_push(plan)
+        return await build_image(plan, self.store, self.progress, lambda _: None), None
+
+    async def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
+        """Build ``plan``, and upload each allotment as soon as it is in the store."""
+        ready: asyncio.Queue[Made | None] = asyncio.Queue()
+
+        async def build() -> Built:
+            built = await build_image(plan, self.store, self.progress, ready.put_nowait)
+            ready.put_nowait(None)
+            return built
+
+        async def upload() -> Courier:
+            registry = await self.registries.open(self.target.registry)
+            courier = Courier(self.store, registry, self.target, plan.base_name, self.progress)
+            await courier.carry_as_they_come(ready)
+            return courier
+
+        built, courier = await both(build, upload)
+        return built, await push_image(self.store, self.target, courier)
+
+
+def images(*, as_json: bool) -> None:
+    """Print the images of the store.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    found = list_images(Store(default_directory()))
+    if as_json:
+        _print_json({"images": [one.to_dict() for one in found]})
+        return
+    for one in found:
+        typer.echo(f"{one.reference}  {one.digest[:19]}  {one.allotments} allotments, {size_text(one.size)}")
+
+
+def remove(texts: Sequence[str], *, as_json: bool) -> None:
+    """Forget images, and print which.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    store = Store(default_directory())
+    references = [str(Reference.parse(text)) for text in texts]
+    for reference in references:
+        remove_image(store, reference)
+    if as_json:
+        _print_json({"removed": references})
+        return
+    for reference in references:
+        typer.echo(reference)
+
+
+def prune_store(size: str, *, images: bool, as_json: bool) -> None:
+    """Make the store smaller, and print by how much.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    pruned = prune(Store(default_directory()), parse_size(size), images=images)
+    if as_json:
+        _print_json(pruned.to_dict())
+        return
+    for reference in pruned.images:
+        typer.echo(f"forgot {reference}")
+    typer.echo(f"removed {pruned.blobs} blobs, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")
 
 
 class _Registries:
