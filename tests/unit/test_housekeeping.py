@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.documents import Anchor, Base, compose, scratch_config, scratch_image
+from twodfs.build.choices import Anchor
+from twodfs.build.documents import Base, compose, scratch_config, scratch_image
 from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
 from twodfs.build.platforms import Platform
 from twodfs.build.store import Store

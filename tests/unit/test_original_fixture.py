@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from tests.cutting import cut_from, documents_of
-from twodfs.build.documents import Anchor, Base, BaseImage, compose
+from twodfs.build.choices import Anchor
+from twodfs.build.documents import Base, BaseImage, compose
 from twodfs.build.platforms import Platform
 from twodfs.digest import Digest
 from twodfs.errors import NothingSelectedError

@@ -134,10 +134,7 @@ class _Works:
         # Before anything is read: what changes from now on has another key.
         key = key_of_stamps(plan.members, self._method.packing)
         found = self._find(key, plan, check)
-        layer = found or self._build(cell, plan, check)
-        if found is None or self._method.checksum:
-            content = key_of_content(layer.diff_id, self._method.packing)
-            self._keys.record([content] if key is None else [content, key], layer)
+        layer = found or self._build(cell, plan, key, check)
         return Made(_allotment(cell, layer), hashed=found is None or self._method.checksum)
 
     def _find(self, key: bytes | None, plan: LayerPlan, check: Callable[[], None]) -> Layer | None:
@@ -145,16 +142,25 @@ class _Works:
         if self._method.checksum:
             diff_id = plan.diff_id(lambda _: check())
             layer = self._keys.find(key_of_content(diff_id, self._method.packing))
-            return layer if layer and self._store.is_sound(layer.digest, layer.size) else None
+            if layer is None or not self._store.is_sound(layer.digest, layer.size):
+                return None
+            self._record(key, layer)
+            return layer
         layer = self._keys.find(key) if key else None
         return layer if layer and self._store.has(layer.digest, layer.size) else None
 
-    def _build(self, cell: Cell, plan: LayerPlan, check: Callable[[], None]) -> Layer:
+    def _build(self, cell: Cell, plan: LayerPlan, key: bytes | None, check: Callable[[], None]) -> Layer:
         step = self._progress.step(f"allotment {cell.name}", plan.source_bytes)
         with step as advance, self._store.ingest() as blob:
             layer = plan.write(blob.file, self._method.packing, _checked(advance, check))
+            # First its keys: killed between the two, a run leaves keys without a blob, which do no harm.
+            self._record(key, layer)
             blob.commit(layer.digest)
         return layer
+
+    def _record(self, key: bytes | None, layer: Layer) -> None:
+        content = key_of_content(layer.diff_id, self._method.packing)
+        self._keys.record([content] if key is None else [content, key], layer)
 
 
 def _checked(advance: Advance, check: Callable[[], None]) -> Advance:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
+from twodfs.build.choices import Anchor
 from twodfs.build.platforms import Platform
 from twodfs.digest import digest_of
 from twodfs.field import Allotment, write_field, write_original_field
@@ -49,13 +49,6 @@ ORIGINAL_NAME: Final = "2dfs.image.name"
 """The annotation by which the original builder knows its images."""
 
 _UNKNOWN: Final = {"architecture": "unknown", "os": "unknown"}
-
-
-class Anchor(StrEnum):
-    """Where the allotments are made known to the registry."""
-
-    INDEX = "index"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

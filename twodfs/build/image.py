@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twodfs.build.allotments import Listener, Method, make_allotments
-from twodfs.build.documents import EMPTY_BLOB, Anchor, Base, Composed, compose
+from twodfs.build.choices import Anchor
+from twodfs.build.documents import EMPTY_BLOB, Base, Composed, compose
 from twodfs.build.platforms import Platform
 from twodfs.build.recipe import Recipe
 from twodfs.build.store import BASE_NAME, Store

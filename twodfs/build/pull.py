@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twodfs.build.concurrency import concurrently
 from twodfs.build.documents import MAX_CONFIG_BYTES, Base, BaseImage, scratch_config, scratch_image
@@ -13,7 +13,9 @@ from twodfs.build.store import Store
 from twodfs.errors import BuildError, FormatError
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
 from twodfs.progress import Progress
-from twodfs.registry import Repository
+
+if TYPE_CHECKING:
+    from twodfs.registry import Repository
 
 SCRATCH: Final = "scratch"
 TRANSFERS: Final = 4

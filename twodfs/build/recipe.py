@@ -27,7 +27,6 @@ from twodfs.errors import FormatError, RecipeError, within
 from twodfs.field import MAX_COORDINATE
 from twodfs.oci import Json, expect, parse_object
 
-DEFAULT_NAME: Final = "2dfs.json"
 MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
 
 WHITEOUT: Final = ".wh."

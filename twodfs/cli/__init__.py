@@ -20,9 +20,8 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 import typer
 
 from twodfs import __version__
+from twodfs.build.choices import DEFAULT_NAME, Anchor
 from twodfs.build.compression import Compression, Packing
-from twodfs.build.documents import Anchor
-from twodfs.build.recipe import DEFAULT_NAME
 from twodfs.errors import InvalidReferenceError, RecipeError, TwodfsError
 
 T = TypeVar("T")

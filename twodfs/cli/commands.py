@@ -1,4 +1,8 @@
-"""What each command does."""
+"""What each command does.
+
+The client of registries takes longer to load than an unchanged image to build, so it is imported where a
+registry is spoken to; for ``build --push`` that is while threads hash.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,24 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import orjson
 import typer
 
 from twodfs.build.allotments import Made, Method
+from twodfs.build.choices import Anchor
 from twodfs.build.compression import Packing
 from twodfs.build.concurrency import both
-from twodfs.build.documents import Anchor, Base
+from twodfs.build.documents import Base
 from twodfs.build.grid import draw, size_text
 from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
 from twodfs.build.image import Built, Plan, build_image
 from twodfs.build.inspection import Inspection, StoredImage, inspect_image
 from twodfs.build.platforms import Platform
 from twodfs.build.pull import SCRATCH, pull_base, scratch
-from twodfs.build.push import Courier, Pushed, base_name_of, find_image, push_image
 from twodfs.build.recipe import Recipe
 from twodfs.build.store import Store, default_directory
 from twodfs.cli.console import open_progress
@@ -31,7 +36,10 @@ from twodfs.errors import DamagedError, InvalidReferenceError
 from twodfs.oci import Json
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
-from twodfs.registry import Registry, open_registry
+
+if TYPE_CHECKING:
+    from twodfs.build.push import Courier, Pushed
+    from twodfs.registry import Registry
 
 _GRID_HEIGHT: Final = 40
 
@@ -83,6 +91,14 @@ async def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> No
     Raises:
         TwodfsError: see its subclasses.
     """
+    from twodfs.build.push import (  # noqa: PLC0415 - see the module's docstring
+        Courier,
+        base_name_of,
+        find_image,
+        push_image,
+    )
+    from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
+
     target = _target(text)
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
@@ -103,6 +119,8 @@ async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
     Raises:
         TwodfsError: see its subclasses.
     """
+    from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
+
     reference = Reference.parse(text)
     found = await _inspect_stored(reference)
     if found is None:
@@ -153,12 +171,16 @@ class _Workshop:
             return built
 
         async def upload() -> Courier:
+            # In a thread, so that those that build are started meanwhile.
+            push = await asyncio.to_thread(import_module, "twodfs.build.push")
             registry = await self.registries.open(self.target.registry)
-            courier = Courier(self.store, registry, self.target, plan.base_name, self.progress)
+            courier: Courier = push.Courier(self.store, registry, self.target, plan.base_name, self.progress)
             await courier.carry_as_they_come(ready)
             return courier
 
         built, courier = await both(build, upload)
+        from twodfs.build.push import push_image  # noqa: PLC0415 - see the module's docstring
+
         return built, await push_image(self.store, self.target, courier)
 
 
@@ -223,6 +245,8 @@ class _Registries:
         await self._stack.aclose()
 
     async def open(self, name: str) -> Registry:
+        from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
+
         if name not in self._opened:
             opening = open_registry(name, plain_http=self._plain_http)
             self._opened[name] = await self._stack.enter_async_context(opening)
