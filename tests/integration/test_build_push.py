@@ -440,10 +440,8 @@ def test_an_image_that_has_a_field_is_no_base(workshop: Workshop) -> None:
 
 
 def test_help_and_version_answer(workshop: Workshop) -> None:
-    for command in ((), ("build",), ("push",), ("inspect",)):
-        shown = workshop.made(*command, "--help").out
-        assert "Example" in shown
-        assert "registry.example.com/model:v1" in shown
+    for command in ((), ("build",), ("push",), ("inspect",), ("images",), ("rm",), ("prune",)):
+        assert "Example" in workshop.made(*command, "--help").out
     assert workshop.made("--version").out.startswith("twodfs ")
 
 
@@ -456,8 +454,42 @@ def test_help_does_not_load_the_client(workshop: Workshop) -> None:
         check=True,
     ).stderr
     assert "twodfs.cli" in loaded
-    assert "aiohttp" not in loaded
+    assert not [one for one in ("aiohttp", "asyncio", "twodfs.field", "sqlite3") if one in loaded]
     assert workshop
+
+
+def test_a_build_without_a_registry_does_not_load_the_client(workshop: Workshop) -> None:
+    arguments = ("-X", "importtime", "-m", "twodfs", "build", "scratch", "lab/a:v1", "--quiet")
+    loaded = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=workshop.directory,
+        env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    assert "twodfs.build.allotments" in loaded
+    assert not [one for one in ("aiohttp", "twodfs.registry", "rich") if f" {one}" in loaded]
+
+
+def test_memory_does_not_grow_with_the_file(workshop: Workshop) -> None:
+    with (workshop.directory / "b.bin").open("wb") as big:
+        big.truncate(600_000_000)
+    program = (
+        "import resource, twodfs.cli\n"
+        "try:\n    twodfs.cli.main()\n"
+        "finally:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    arguments = ("build", "scratch", workshop.target("made/big"), "--push", "--quiet")
+    shown = subprocess.run(
+        [sys.executable, "-c", program, *arguments, "--compression", "none"],
+        cwd=workshop.directory,
+        env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert int(shown.splitlines()[-1]) < 200 * 1024
 
 
 def test_the_originals_form_on_request(workshop: Workshop, proxy: Proxy) -> None:
