@@ -47,6 +47,10 @@ check: $(installed) ## Lint, check the formatting, check the types.
 bench: $(installed) peers ## Measure manifest requests: partition, pass-through, registry alone.
 	@$(python) -m benchmarks.manifests $(BENCH_FLAGS)
 
+.PHONY: bench-build
+bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
+	@$(python) -m benchmarks.build $(BENCH_FLAGS)
+
 .PHONY: lock
 lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_FLAGS=--upgrade: none).
 	@$(pip) install uv==$(uv_version)

@@ -22,9 +22,4 @@ Everything above is pure: no sockets, no event loop, no clock. Below it live the
     cli         the ``twodfs`` command
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("twodfs-proxy")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+__version__ = "0.1.0"

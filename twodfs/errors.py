@@ -116,3 +116,7 @@ class RecipeError(TwodfsError):
 
 class BuildError(TwodfsError):
     """An image cannot be built, stored or pushed as asked."""
+
+
+class DamagedError(BuildError):
+    """A blob of the store is not what it was when it was written; it is dropped, so that it is made again."""

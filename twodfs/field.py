@@ -32,6 +32,8 @@ from twodfs.oci import OCI_LAYER_GZIP, Json, check_size, expect, parse_object
 from twodfs.partition import ALL, RESERVED, Rectangle, Selection, is_name
 
 MAX_COORDINATE = 2**31 - 1
+MAX_ORIGINAL_CELLS = 2_000_000
+"""Cells, holes included, in a field that is written like the original's: 400 MB of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,34 @@ def write_field(
         "rows_size": len(rows),
         "owner": owner,
         **named,
+    }
+
+
+def write_original_field(allotments: Iterable[Allotment]) -> Json:
+    """Return the field's JSON as the original builder writes it for a build file in row-major order.
+
+    It has no sizes and no media types, every row up to the last, and in each every column up to its last
+    allotment: a hole has no digest, and says the column of the allotment that follows it.
+
+    Raises:
+        FormatError: there are too many holes to write each of them.
+    """
+    widths: dict[int, int] = {}
+    ordered = sorted(allotments, key=lambda one: (one.row, one.col))
+    for one in ordered:
+        widths[one.row] = one.col + 1
+    if max(widths, default=0) + sum(widths.values()) > MAX_ORIGINAL_CELLS:
+        raise FormatError(f"the original format writes each hole, and these are over {MAX_ORIGINAL_CELLS}")
+    rows: list[list[Json]] = [[] for _ in range(max(widths, default=-1) + 1)]
+    for one in ordered:
+        cells = rows[one.row]
+        hole = {"row": one.row, "col": one.col, "digest": "", "diffid": ""}
+        cells += [hole] * (one.col - len(cells))
+        cells.append(hole | {"digest": one.digest.partition(":")[2], "diffid": one.diff_id.partition(":")[2]})
+    return {
+        "rows": [{"allotments": cells, "allotments_size": len(cells)} for cells in rows],
+        "rows_size": len(rows),
+        "owner": "",
     }
 
 

@@ -31,6 +31,9 @@ DOCKER_LAYER_ZSTD: Final = DOCKER_LAYER + ".zstd"
 
 FIELD_LAYER: Final = "application/vnd.oci.image.layer.v1.2dfs.field"
 
+MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
+"""What a registry must take, and most take no more (distribution-spec, "Pushing Manifests")."""
+
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})

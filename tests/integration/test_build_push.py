@@ -25,7 +25,9 @@ INDEXES["docker"] = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 def test_an_image_from_scratch_holds_what_the_build_file_says(workshop: Workshop) -> None:
     name = "made/scratch"
-    done = workshop.made("build", "scratch", workshop.target(name), "--push", "--json")
+    done = workshop.made(
+        "build", "scratch", workshop.target(name), "--push", "--json", "--compression", "gzip"
+    )
     (manifest,) = workshop.images(name)
     config = json.loads(workshop.blob(name, manifest["config"]["digest"]))
     assert config == {
@@ -144,7 +146,8 @@ def test_the_anchors_layers_are_the_allotments(workshop: Workshop) -> None:
     (manifest,) = workshop.images(name)
     cells = workshop.field(name, manifest)
     assert anchor["layers"] == [
-        {"mediaType": GZIP_TYPE, "digest": f"sha256:{cell['digest']}", "size": cell["size"]} for cell in cells
+        {"mediaType": cell["mediaType"], "digest": f"sha256:{cell['digest']}", "size": cell["size"]}
+        for cell in cells
     ]
 
 
@@ -317,7 +320,8 @@ def test_a_mistake_in_the_build_file_is_shown_with_its_place(workshop: Workshop)
     done = workshop.twodfs("build", "scratch", "a/b")
     assert done.status == 2
     assert done.err == (
-        "twodfs: 2dfs.json: unknown key 'colour'; allowed: src, dst, row, col in 'allotments[2]'\n"
+        "twodfs: 2dfs.json: unknown key 'colour'; allowed: src, dst, row, col, mode, uid, gid "
+        "in 'allotments[2]'\n"
     )
 
 
@@ -330,6 +334,8 @@ def test_an_image_that_has_a_field_is_no_base(workshop: Workshop) -> None:
 
 
 def test_help_and_version_answer(workshop: Workshop) -> None:
+    for command in ("images", "rm", "prune"):
+        assert "Example" in workshop.made(command, "--help").out
     for command in ("build", "push", "export", "inspect", "anchor", "doctor", "login", "logout"):
         shown = workshop.made(command, "--help").out
         assert "Example" in shown
@@ -350,5 +356,125 @@ def test_help_does_not_load_the_client(workshop: Workshop) -> None:
         check=True,
     ).stderr
     assert "twodfs.cli" in loaded
-    assert "aiohttp" not in loaded
+    assert not [one for one in ("aiohttp", "asyncio", "twodfs.field", "sqlite3") if one in loaded]
     assert workshop
+
+
+def test_a_build_without_a_registry_does_not_load_the_client(workshop: Workshop) -> None:
+    arguments = ("-X", "importtime", "-m", "twodfs", "build", "scratch", "lab/a:v1", "--quiet")
+    loaded = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=workshop.directory,
+        env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    assert "twodfs.build.allotments" in loaded
+    assert not [one for one in ("aiohttp", "twodfs.registry", "rich") if f" {one}" in loaded]
+
+
+def test_memory_does_not_grow_with_the_file(workshop: Workshop) -> None:
+    with (workshop.directory / "b.bin").open("wb") as big:
+        big.truncate(600_000_000)
+    program = (
+        "import resource, twodfs.cli\n"
+        "try:\n    twodfs.cli.main()\n"
+        "finally:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    arguments = ("build", "scratch", workshop.target("made/big"), "--push", "--quiet")
+    shown = subprocess.run(
+        [sys.executable, "-c", program, *arguments, "--compression", "none"],
+        cwd=workshop.directory,
+        env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert int(shown.splitlines()[-1]) < 200 * 1024
+
+
+def test_the_originals_form_on_request(workshop: Workshop, proxy: Proxy) -> None:
+    name = "made/compat"
+    platforms = ("--platform", "linux/amd64", "--platform", "linux/arm64")
+    workshop.made(
+        *("build", "scratch", workshop.target(name), "--push", *platforms), "--compat", "--anchor", "none"
+    )
+    root = workshop.document(name, "v1")
+    assert list(root) == ["schemaVersion", "mediaType", "manifests", "annotations"]
+    assert root["annotations"] == {"2dfs.image.name": workshop.target(name)}
+    assert len(root["manifests"]) == 2
+    manifest = next(workshop.images(name))
+    cells = workshop.field(name, manifest)
+    assert {tuple(cell) for cell in cells} == {("row", "col", "digest", "diffid")}
+    assert [(cell["row"], cell["col"], bool(cell["digest"])) for cell in cells] == [
+        (0, 0, True),
+        (0, 2, False),
+        (0, 2, True),
+        (2, 1, False),
+        (2, 1, True),
+    ]
+    for cell in cells:
+        if cell["digest"]:
+            tar = gzip.decompress(workshop.blob(name, f"sha256:{cell['digest']}"))
+            assert apply_layers([tar]) == CONTENT[cell["row"], cell["col"]]
+    cut = next(workshop.images(name, "v1--0.0.0.2", proxy.url))
+    assert [one["mediaType"] for one in cut["layers"]] == [GZIP_TYPE] * 2
+
+
+def test_an_unchanged_allotment_is_not_built_again(workshop: Workshop) -> None:
+    target = workshop.target("made/unchanged")
+    first = workshop.made("build", "scratch", target)
+    assert first.err.count("allotment ") == 3
+    again = workshop.made("build", "scratch", target)
+    assert (again.out, again.err.count("allotment ")) == (first.out, 0)
+    (workshop.directory / "b.bin").write_bytes(b"b")
+    changed = workshop.made("build", "scratch", target)
+    assert (changed.err.count("allotment "), "allotment 0/2" in changed.err) == (1, True)
+
+
+def test_images_are_listed_removed_and_pruned(workshop: Workshop) -> None:
+    targets = [workshop.target("made/kept"), workshop.target("made/removed")]
+    for target in targets:
+        workshop.made("build", "scratch", target, "--quiet")
+        (workshop.directory / "a.bin").write_bytes(os.urandom(200_000))
+    found = workshop.made("images", "--json").json["images"]
+    assert [(one["reference"], one["allotments"]) for one in found] == [(target, 3) for target in targets]
+    assert all(target in workshop.made("images").out for target in targets)
+    assert workshop.made("rm", targets[1], "--json").json == {"removed": [targets[1]]}
+    pruned = workshop.made("prune", "--max-size", "0", "--json").json
+    assert (pruned["images"], 200_000 < pruned["freedBytes"] < 250_000) == ([], True)
+    assert workshop.made("build", "scratch", targets[0], "--quiet").status == 0
+    assert "forgot" in workshop.made("prune", "--max-size", "0", "--images").out
+    assert workshop.made("images", "--json").json == {"images": []}
+    assert workshop.twodfs("rm", targets[0]).status == 1
+    assert workshop.twodfs("prune", "--max-size", "lots").status == 2
+
+
+def test_a_blob_that_rots_on_the_disk_is_built_again_and_never_pushed(workshop: Workshop) -> None:
+    target = workshop.target("made/rotten")
+    built = workshop.made("build", "scratch", target, "--compression", "none", "--json").json
+    (rotten,) = [one for one in workshop.store.glob("blobs/sha256/*") if one.stat().st_size == 102_400][:1]
+    content = rotten.read_bytes()
+    rotten.write_bytes(content[:-1] + b"?")
+    os.utime(rotten, ns=(0, 0))
+    refused = workshop.twodfs("push", target)
+    assert refused.status == 1
+    assert f"lacks sha256:{rotten.name}, or had it damaged; build the image again" in refused.err
+    assert not rotten.exists()
+    rotten.write_bytes(content[:-1] + b"?")
+    os.utime(rotten, ns=(0, 0))
+    pushed = workshop.made("build", "scratch", target, "--compression", "none", "--json", "--push").json
+    assert pushed["digest"] == built["digest"]
+    assert workshop.blob("made/rotten", f"sha256:{rotten.name}") == content == rotten.read_bytes()
+
+
+def test_an_upload_does_not_wait_for_the_last_allotment(workshop: Workshop) -> None:
+    recipe = json.loads((workshop.directory / "2dfs.json").read_bytes())
+    with (workshop.directory / "big").open("wb") as big:
+        big.truncate(200_000_000)
+    recipe["allotments"].append({"src": "big", "dst": "/big", "row": 3, "col": 0})
+    (workshop.directory / "2dfs.json").write_text(json.dumps(recipe))
+    arguments = ("--push", "--jobs", "1", "--compression", "gzip", "--level", "9")
+    done = workshop.made("build", "scratch", workshop.target("made/early"), *arguments)
+    assert done.err.index("push sha256:") < done.err.index("allotment 3/0")

@@ -19,10 +19,18 @@ from tests.lab.registry import Registry
 from twodfs.auth import Credentials
 from twodfs.digest import digest_of
 from twodfs.errors import AuthError, DigestError, RegistryError
-from twodfs.oci import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, Document, Json
+from twodfs.oci import (
+    MAX_MANIFEST_BYTES,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Descriptor,
+    Document,
+    Json,
+)
 from twodfs.registry import Repository, Retries, open_registry
 from twodfs.registry.message import Request
-from twodfs.registry.repository import MAX_MANIFEST_BYTES
 from twodfs.registry.transport import Transport, open_session
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from twodfs.digest import Digest
+from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
-from twodfs.field import Allotment, Field, write_field
+from twodfs.field import Allotment, Field, write_field, write_original_field
 from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
 from twodfs.partition import Selection
 
@@ -166,3 +166,25 @@ def test_names_are_written_sorted_and_read_back() -> None:
 
 def test_a_field_without_names_has_no_table() -> None:
     assert list(write_field(GRID)) == ["rows", "rows_size", "owner"]
+
+
+def test_holes_are_written_as_the_original_writes_them() -> None:
+    digest = digest_of(b"")
+    written = write_original_field([Allotment(2, 2, digest, digest, 1), Allotment(0, 0, digest, digest)])
+    bare = digest.removeprefix("sha256:")
+    hole = {"row": 2, "col": 2, "digest": "", "diffid": ""}
+    assert written == {
+        "rows": [
+            {"allotments": [{"row": 0, "col": 0, "digest": bare, "diffid": bare}], "allotments_size": 1},
+            {"allotments": [], "allotments_size": 0},
+            {"allotments": [hole, hole, hole | {"digest": bare, "diffid": bare}], "allotments_size": 3},
+        ],
+        "rows_size": 3,
+        "owner": "",
+    }
+    assert [(one.row, one.col) for one in Field.parse(json.dumps(written).encode())] == [(0, 0), (2, 2)]
+
+
+def test_a_field_with_too_many_holes_is_not_for_the_original() -> None:
+    with pytest.raises(FormatError, match="the original format writes each hole"):
+        write_original_field([Allotment(0, 2_000_000, digest_of(b""), digest_of(b""))])

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.layer import CHUNK, Compression, Layer, LayerPlan
+from twodfs.build.compression import Compression, Packing
+from twodfs.build.layer import CHUNK, Layer, LayerPlan
 from twodfs.build.recipe import Copy
 from twodfs.errors import BuildError
 from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
+
+PLAIN = Packing(Compression.NONE)
 
 
 def copy(source: Path, target: str) -> Copy:
@@ -19,7 +22,7 @@ def copy(source: Path, target: str) -> Copy:
 
 def write(*copies: Copy, compression: Compression = Compression.NONE) -> tuple[Layer, bytes]:
     sink = io.BytesIO()
-    layer = LayerPlan.of(copies).write(sink, compression=compression)
+    layer = LayerPlan.of(copies).write(sink, Packing(compression))
     return layer, sink.getvalue()
 
 
@@ -122,7 +125,7 @@ def test_gzip_names_no_file_no_time_and_no_system(tree: Path) -> None:
 def test_progress_hears_of_every_byte_read(tree: Path) -> None:
     heard: list[int] = []
     plan = LayerPlan.of([copy(tree, "m")])
-    plan.write(io.BytesIO(), advance=heard.append)
+    plan.write(io.BytesIO(), PLAIN, heard.append)
     assert sum(heard) == plan.source_bytes == 3
 
 
@@ -133,19 +136,19 @@ def test_a_file_that_is_written_meanwhile_is_an_error(tree: Path) -> None:
         (tree / "a").write_bytes(change)
         os.utime(tree / "a", (2, 2))
         with pytest.raises(BuildError, match=r"/a changed while it was read; build again"):
-            plan.write(io.BytesIO())
+            plan.write(io.BytesIO(), PLAIN)
 
 
 def test_a_file_that_goes_meanwhile_is_an_error(tree: Path) -> None:
     plan = LayerPlan.of([copy(tree, "m")])
     (tree / "a").unlink()
     with pytest.raises(BuildError, match=r"cannot read .*/a: No such file .* in 'allotments\[0\]\.src'"):
-        plan.write(io.BytesIO())
+        plan.write(io.BytesIO(), PLAIN)
 
 
 def test_two_copies_of_one_name_are_an_error(tree: Path) -> None:
     with pytest.raises(BuildError, match="'/m/a' comes twice"):
-        LayerPlan.of([copy(tree, "m"), copy(tree / "a", "m/a")])
+        LayerPlan.of([copy(tree, "m"), Copy(tree / "a", "m/a", "allotments[0].src[1]")])
 
 
 def test_directories_merge(tree: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The image of the original builder: the original registry's selections, without its flaws."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,14 @@ import orjson
 import pytest
 
 from tests.cutting import cut_from, documents_of
+from twodfs.build.choices import Anchor
+from twodfs.build.documents import Base, BaseImage, compose
+from twodfs.build.platforms import Platform
 from twodfs.digest import Digest
 from twodfs.errors import NothingSelectedError
+from twodfs.field import Field
 from twodfs.flatten import Partition
-from twodfs.oci import OCI_INDEX, Document
+from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document, Index, Manifest, parse_manifest
 from twodfs.partition import readings
 from twodfs.validate import validate
 
@@ -68,3 +73,26 @@ def test_a_selection_outside_the_field_names_its_extent() -> None:
     assert str(caught.value) == (
         "partition 7.7.8.8 selects no allotment: the field of fix/tiny:v1 has rows 0..2, columns 0..2"
     )
+
+
+def test_the_originals_documents_are_written_as_it_writes_them() -> None:
+    index = parse_manifest(SOURCE.body, OCI_INDEX)
+    assert isinstance(index, Index)
+    images = []
+    for entry in index.manifests:
+        raw = orjson.loads(BLOBS[entry.digest])
+        raw["layers"].pop()
+        manifest = parse_manifest(orjson.dumps(raw), OCI_MANIFEST)
+        assert isinstance(manifest, Manifest)
+        images.append(BaseImage(manifest, Platform.of(entry.platform), entry))
+    original = next(blob for blob in BLOBS.values() if blob.startswith(b'{"rows"'))
+    bare = {key: value for key, value in index.raw.items() if key != "annotations"}
+    composed = compose(
+        Base(tuple(images), Index(OCI_INDEX, (), bare)),
+        [replace(one, size=7) for one in Field.parse(original)],
+        Anchor.NONE,
+        original_name="127.0.0.1:5002/fix/tiny:v1",
+    )
+    assert composed.field.body == original
+    assert composed.root.body == SOURCE.body
+    assert {one.digest for one in composed.documents} <= set(BLOBS)

@@ -72,7 +72,7 @@ def test_the_originals_build_file_is_understood() -> None:
         ({"row": ...}, "expected an integer, found nothing in 'allotments[0].row'"),
         ({"row": True}, "expected an integer, found bool in 'allotments[0].row'"),
         ({"col": -1}, "-1 is outside 0..2147483647 in 'allotments[0].col'"),
-        ({"color": 1}, "unknown key 'color'; allowed: src, dst, row, col in 'allotments[0]'"),
+        ({"color": 1}, "unknown key 'color'; allowed: src, dst, row, col, mode, uid, gid in 'allotments[0]'"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(changes: dict[str, Any], sentence: str) -> None:

@@ -146,3 +146,35 @@ def test_the_environment_says_where_the_store_is(monkeypatch: pytest.MonkeyPatch
     assert default_directory() == Path("/cache/twodfs")
     monkeypatch.setenv("TWODFS_STORE", "/models")
     assert default_directory() == Path("/models")
+
+
+def test_what_a_killed_run_left_is_swept_when_nobody_uses_the_store(store: Store) -> None:
+    left = store.directory / "tmp" / "left"
+    left.write_bytes(b"half a blob")
+    with store.in_use():
+        assert not left.exists()
+        left.write_bytes(b"another run's")
+        with Store(store.directory).in_use():
+            assert left.exists()
+
+
+def test_a_blob_that_was_written_to_counts_as_absent(store: Store) -> None:
+    digest = store.put(b"content")
+    store.path(digest).write_bytes(b"CONTENT")
+    assert not store.has(digest, 7)
+    assert store.put(b"content") == digest
+    assert store.is_sound(digest, 7)
+
+
+def test_a_reference_can_be_taken_back(store: Store) -> None:
+    store.tag("lab/a:v1", ROOT, {})
+    assert [name for name, _ in store.images()] == ["lab/a:v1"]
+    assert (store.untag("lab/a:v1"), store.untag("lab/a:v1")) == (True, False)
+    assert store.find("lab/a:v1") is None
+
+
+def test_the_same_tag_again_writes_nothing(store: Store) -> None:
+    store.tag("lab/a:v1", ROOT, {})
+    before = (store.directory / "index.json").stat()
+    store.tag("lab/a:v1", ROOT, {})
+    assert (store.directory / "index.json").stat() == before

@@ -2,9 +2,14 @@
 
 concurrency   many jobs, a bounded number at a time
 platforms     ``linux/arm64/v8``
+choices       what can be chosen on the command line
 recipe        the build file ``2dfs.json``
+members       what goes into a layer, looked at and not read
+compression   how a layer's tar becomes its blob
 layer         files -> one deterministic layer
 store         a content store that is an OCI layout directory
+keys          which layer was made of what, so that what has not changed is not read
+allotments    recipe -> allotments in the store, in threads
 documents     base + field -> manifests and index (pure)
 source        where an image is read from
 tarball       an image as a tar archive, planned (pure)
@@ -19,6 +24,7 @@ cutting       a partition of an image of the store or of a registry
 export        an image or a partition -> archive
 health        whether the registry has the allotments and keeps them
 anchoring     an index that makes it keep them
+housekeeping  the images of the store, removed and pruned
 inspection    what is in an image
 grid          a field drawn as text (pure)
 """

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
+from twodfs.build.choices import Anchor
 from twodfs.build.platforms import Platform
 from twodfs.digest import digest_of
-from twodfs.field import Allotment, write_field
+from twodfs.field import Allotment, write_field, write_original_field
 from twodfs.oci import (
     DOCKER_LIST,
     FIELD_LAYER,
@@ -46,14 +46,10 @@ EPOCH: Final = "1970-01-01T00:00:00Z"
 MAX_ANCHORED: Final = 16_000
 """Allotments under one anchor, so that its manifest stays below the 4 MiB that registries take."""
 
+ORIGINAL_NAME: Final = "2dfs.image.name"
+"""The annotation by which the original builder knows its images."""
+
 _UNKNOWN: Final = {"architecture": "unknown", "os": "unknown"}
-
-
-class Anchor(StrEnum):
-    """Where the allotments are made known to the registry."""
-
-    INDEX = "index"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,31 +108,41 @@ def compose(
     base: Base,
     allotments: Sequence[Allotment],
     anchor: Anchor,
+    *,
     partitions: Mapping[str, Selection] | None = None,
+    original_name: str = "",
 ) -> Composed:
     """Return the documents of ``base`` with a field of ``allotments`` as the last layer of each image.
 
     ``partitions`` name selections of the field. A base that is one image stays one, unless it gets an anchor:
-    that takes an index, of the image's kind.
+    that takes an index, of the image's kind. With an ``original_name``, documents are those of the original
+    builder, for an image of that name; it knows no named partitions.
     """
-    field = Document.of(FIELD_LAYER, write_field(allotments, partitions=partitions))
+    named = write_field(allotments, partitions=partitions)
+    written = write_original_field(allotments) if original_name else named
+    field = Document.of(FIELD_LAYER, written)
     images = [_with_field(image.manifest, field) for image in base.images]
     if base.index is None and len(images) == 1 and anchor is Anchor.NONE:
         return Composed(images[0], field, (field, images[0]))
     entries = [_entry(image, made) for image, made in zip(base.images, images, strict=True)]
-    root, anchors = with_anchors(base, entries, allotments if anchor is Anchor.INDEX else ())
+    anchored = allotments if anchor is Anchor.INDEX else ()
+    root, anchors = with_anchors(base, entries, anchored, original_name=original_name)
     return Composed(root, field, (field, *images, *anchors, root))
 
 
 def with_anchors(
-    base: Base, entries: Iterable[Mapping[str, object]], allotments: Sequence[Allotment]
+    base: Base,
+    entries: Iterable[Mapping[str, object]],
+    allotments: Sequence[Allotment],
+    *,
+    original_name: str = "",
 ) -> tuple[Document, tuple[Document, ...]]:
     """Return an index of ``entries`` and the anchors of ``allotments``, of ``base``'s kind; and these."""
     anchors = tuple(_anchors(allotments))
     named = (
         {**describe(one), "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors
     )
-    return _index(base, [*map(dict, entries), *named]), anchors
+    return _index(base, [*map(dict, entries), *named], original_name), anchors
 
 
 def describe(document: Document) -> Json:
@@ -155,12 +161,17 @@ def _entry(image: BaseImage, made: Document) -> Json:
     return {**describe(made), "platform": image.platform.to_dict()}
 
 
-def _index(base: Base, entries: list[Json]) -> Document:
+def _index(base: Base, entries: list[Json], original_name: str) -> Document:
     if base.index is not None:
-        return Document.of(base.index.media_type, {**base.index.raw, "manifests": entries})
-    # A client that knows Docker's types alone can read a Docker image in a Docker list, not in an OCI index.
-    media_type = DOCKER_LIST if base.images[0].manifest.is_docker else OCI_INDEX
-    return Document.of(media_type, {"schemaVersion": 2, "mediaType": media_type, "manifests": entries})
+        media_type, content = base.index.media_type, dict(base.index.raw)
+    else:
+        # A client that knows Docker's types alone can read a Docker image in a Docker list, not in an OCI index.
+        media_type = DOCKER_LIST if base.images[0].manifest.is_docker else OCI_INDEX
+        content = {"schemaVersion": 2, "mediaType": media_type}
+    content["manifests"] = entries
+    if original_name:
+        content["annotations"] = {**content.get("annotations", {}), ORIGINAL_NAME: original_name}
+    return Document.of(media_type, content)
 
 
 def _anchors(allotments: Sequence[Allotment]) -> Iterator[Document]:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
 
-from twodfs.build.concurrency import concurrently, in_thread
-from twodfs.build.documents import EMPTY_BLOB, Anchor, Base, Composed, compose
-from twodfs.build.layer import Compression, LayerPlan
+from twodfs.build.allotments import Listener, Method, make_allotments
+from twodfs.build.choices import Anchor
+from twodfs.build.documents import EMPTY_BLOB, Base, Composed, compose
 from twodfs.build.platforms import Platform
-from twodfs.build.recipe import Cell, Recipe
+from twodfs.build.recipe import Recipe
 from twodfs.build.store import BASE_NAME, Store
 from twodfs.field import Allotment
 from twodfs.oci import Document, Index, parse_manifest
 from twodfs.progress import Progress
-
-DEFAULT_JOBS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,56 +34,39 @@ class Plan:
         base: what they are put on; its blobs are in the store.
         base_name: the base's reference; empty for scratch.
         target: the reference that the image gets.
-        compression: of the allotments.
+        method: how the allotments are made.
         anchor: whether the index names the allotments.
-        jobs: how many allotments are written at a time.
     """
 
     recipe: Recipe
     base: Base
     base_name: str
     target: str
-    compression: Compression = Compression.GZIP
+    method: Method
     anchor: Anchor = Anchor.INDEX
-    jobs: int = DEFAULT_JOBS
 
 
-async def build_image(plan: Plan, store: Store, progress: Progress) -> Built:
+async def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener) -> Built:
     """Build ``plan`` into ``store`` and return what was built.
 
-    The same sources on the same base give the same bytes.
+    The same sources on the same base give the same bytes. ``listener`` hears of each allotment as soon as it
+    is in the store.
 
     Raises:
         BuildError: a source cannot be read, or changes meanwhile.
     """
-    jobs = (
-        partial(in_thread, partial(_write_allotment, cell, plan.compression, store, progress))
-        for cell in plan.recipe.cells
+    allotments = await make_allotments(plan.recipe.cells, plan.method, store, progress, listener)
+    original_name = plan.target if plan.method.packing.gzip_only else ""
+    composed = compose(
+        plan.base,
+        allotments,
+        plan.anchor,
+        partitions=plan.recipe.partitions,
+        original_name=original_name,
     )
-    allotments = tuple(await concurrently(jobs, limit=plan.jobs))
-    composed = compose(plan.base, allotments, plan.anchor, plan.recipe.partitions)
     _store(composed, plan, store)
     platforms = tuple(image.platform for image in plan.base.images)
     return Built(composed.root, composed.field, allotments, platforms)
-
-
-def _write_allotment(
-    cell: Cell,
-    compression: Compression,
-    store: Store,
-    progress: Progress,
-    check: Callable[[], None],
-) -> Allotment:
-    plan = LayerPlan.of(cell.copies)
-    with progress.step(f"allotment {cell.name}", plan.source_bytes) as advance, store.ingest() as blob:
-
-        def passed(size: int) -> None:
-            check()
-            advance(size)
-
-        layer = plan.write(blob.file, compression=compression, advance=passed)
-        blob.commit(layer.digest)
-    return Allotment(cell.row, cell.col, layer.digest, layer.diff_id, layer.size, layer.media_type)
 
 
 def _store(composed: Composed, plan: Plan, store: Store) -> None:

@@ -13,10 +13,18 @@ from twodfs.build.store import REF_NAME
 from twodfs.build.tarball import blob_path
 from twodfs.digest import Digest, is_digest, verify
 from twodfs.errors import BuildError, FormatError, InvalidReferenceError
-from twodfs.oci import OCI_INDEX, Descriptor, Document, Index, expect, parse_manifest, parse_object
+from twodfs.oci import (
+    MAX_MANIFEST_BYTES,
+    OCI_INDEX,
+    Descriptor,
+    Document,
+    Index,
+    expect,
+    parse_manifest,
+    parse_object,
+)
 from twodfs.progress import Advance, silent
 from twodfs.reference import Reference
-from twodfs.registry.repository import MAX_MANIFEST_BYTES
 
 INDEX: Final = "index.json"
 MARKER: Final = "oci-layout"

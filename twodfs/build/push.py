@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from twodfs.build.allotments import Made
 from twodfs.build.concurrency import concurrently
 from twodfs.build.documents import MAX_FIELD_BYTES
 from twodfs.build.store import BASE_NAME, Store
-from twodfs.errors import BuildError, InvalidReferenceError
-from twodfs.field import Field
-from twodfs.oci import Descriptor, Document, Index, Manifest, parse_manifest
+from twodfs.digest import Digest
+from twodfs.errors import BuildError, DamagedError, DigestError, InvalidReferenceError
+from twodfs.field import Allotment, Field
+from twodfs.oci import MAX_MANIFEST_BYTES, Descriptor, Document, Index, Manifest, parse_manifest
 from twodfs.progress import Progress
 from twodfs.reference import Reference
-from twodfs.registry import Registry, Repository
-from twodfs.registry.repository import MAX_MANIFEST_BYTES
+from twodfs.registry import Registry
 
 TRANSFERS: Final = 4
 """Blobs under way at a time."""
@@ -41,44 +43,114 @@ class _Content:
     blobs: tuple[Descriptor, ...]
 
 
-async def push_image(store: Store, target: Reference, registry: Registry, progress: Progress) -> Pushed:
-    """Push the image that ``target`` names in ``store`` to ``target``, in ``registry``.
+class Courier:
+    """Carries blobs of a store to a repository, each once, and only those that the repository lacks.
 
-    Only what the repository lacks travels; layers of a base in the same registry are mounted from there.
+    What this process has not hashed itself is hashed on its way out, and its end held back if it is damaged.
+    """
+
+    def __init__(
+        self, store: Store, registry: Registry, target: Reference, base_name: str, progress: Progress
+    ) -> None:
+        """Prepare for ``target``; layers of a base in the same registry are mounted from there."""
+        self._mount_from = _mount_source(base_name, target)
+        self.repository = registry.repository(target.repository, push=True, mount_from=self._mount_from)
+        self._store = store
+        self._progress = progress
+        self._begun: set[Digest] = set()
+        self._sent: list[int] = []
+
+    @property
+    def sent(self) -> tuple[int, int]:
+        """How many blobs travelled, and how many bytes."""
+        return len(self._sent), sum(self._sent)
+
+    async def carry(self, blob: Descriptor, *, hashed: bool = False) -> None:
+        """Bring ``blob`` to the repository, unless that is done or under way.
+
+        Args:
+            blob: of the store.
+            hashed: whether this process has just written it, so that it need not be hashed again.
+
+        Raises:
+            DamagedError: the store does not have it, or has it damaged.
+            RegistryError: the registry refuses.
+        """
+        if blob.digest in self._begun:
+            return
+        self._begun.add(blob.digest)
+        if await self.repository.has_blob(blob.digest):
+            return
+        if not self._store.has(blob.digest, blob.size):
+            raise self._dropped(blob.digest)
+        with self._progress.step(f"push {blob.digest[:19]}", blob.size) as advance:
+            try:
+                travelled = await self.repository.upload(
+                    blob,
+                    self._store.path(blob.digest),
+                    mount_from=self._mount_from,
+                    verify=not hashed,
+                    advance=advance,
+                )
+            except DigestError:
+                raise self._dropped(blob.digest) from None
+        if travelled:
+            self._sent.append(blob.size)
+
+    async def carry_as_they_come(self, ready: asyncio.Queue[Made | None]) -> None:
+        """Bring allotments to the repository as they become ready, until None comes.
+
+        Raises:
+            TwodfsError: as ``carry`` does.
+        """
+
+        async def work() -> None:
+            while (made := await ready.get()) is not None:
+                await self.carry(_descriptor(self._store, made.allotment), hashed=made.hashed)
+            ready.put_nowait(None)  # for the others
+
+        await concurrently([work] * TRANSFERS, limit=TRANSFERS)
+
+    def _dropped(self, digest: Digest) -> DamagedError:
+        self._store.discard(digest)
+        return DamagedError(
+            f"the store {self._store.directory} lacks {digest}, or had it damaged; build the image again"
+        )
+
+
+async def push_image(store: Store, target: Reference, courier: Courier) -> Pushed:
+    """Push the image that ``target`` names in ``store``; ``courier`` may have carried some of it already.
 
     Raises:
         BuildError: the store has no such image, or lacks a part of it.
         RegistryError: the registry refuses.
     """
+    content = _content(store, find_image(store, target))
+    await concurrently((partial(courier.carry, blob) for blob in content.blobs), limit=TRANSFERS)
+    repository = courier.repository
+    await concurrently((partial(repository.put_manifest, one) for one in content.below), limit=TRANSFERS)
+    await repository.put_manifest(content.root, target.tag)
+    uploaded, uploaded_bytes = courier.sent
+    return Pushed(content.root, uploaded, uploaded_bytes, len(content.blobs) - uploaded)
+
+
+def find_image(store: Store, target: Reference) -> Descriptor:
+    """Return what ``target`` names in ``store``.
+
+    Raises:
+        BuildError: nothing.
+    """
     found = store.find(str(target))
     if found is None:
         raise BuildError(f"the store {store.directory} has no image {target}; 'twodfs build' makes one")
-    content = _content(store, found)
-    mount_from = _mount_source(found, target)
-    repository = registry.repository(target.repository, push=True, mount_from=mount_from)
-    sent = await concurrently(
-        (partial(_push_blob, store, blob, repository, mount_from, progress) for blob in content.blobs),
-        limit=TRANSFERS,
-    )
-    await concurrently((partial(repository.put_manifest, one) for one in content.below), limit=TRANSFERS)
-    await repository.put_manifest(content.root, target.tag)
-    uploaded = [size for size in sent if size is not None]
-    return Pushed(content.root, len(uploaded), sum(uploaded), len(sent) - len(uploaded))
+    return found
 
 
-async def _push_blob(
-    store: Store, blob: Descriptor, repository: Repository, mount_from: str | None, progress: Progress
-) -> int | None:
-    """Return how many bytes travelled, None when none had to."""
-    if await repository.has_blob(blob.digest):
-        return None
-    if not store.has(blob.digest, blob.size):
-        raise BuildError(f"the store {store.directory} lacks {blob.digest}; build the image again")
-    with progress.step(f"push {blob.digest[:19]}", blob.size) as advance:
-        travelled = await repository.upload(
-            blob, store.path(blob.digest), mount_from=mount_from, advance=advance
-        )
-    return blob.size if travelled else None
+def base_name_of(image: Descriptor) -> str:
+    """Return the reference of the base that an image of the store was built on; empty where there is none."""
+    annotations = image.raw.get("annotations")
+    name = annotations.get(BASE_NAME) if isinstance(annotations, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _content(store: Store, found: Descriptor) -> _Content:
@@ -104,18 +176,21 @@ def _blobs(store: Store, manifest: Manifest) -> Iterator[Descriptor]:
     yield from (manifest.config, *manifest.layers)
     for position in manifest.field_positions():
         field = Field.parse(store.read(manifest.layers[position].digest, limit=MAX_FIELD_BYTES))
-        for one in field:
-            if one.size is None:
-                raise BuildError("the field does not say how big its allotments are; build the image again")
-            yield Descriptor(one.media_type, one.digest, one.size, {})
+        yield from (_descriptor(store, one) for one in field)
 
 
-def _mount_source(found: Descriptor, target: Reference) -> str | None:
+def _descriptor(store: Store, one: Allotment) -> Descriptor:
+    # A field in the original's form says no sizes.
+    size = store.size(one.digest) if one.size is None else one.size
+    if size is None:
+        raise BuildError(f"the store {store.directory} lacks {one.digest}; build the image again")
+    return Descriptor(one.media_type, one.digest, size, {})
+
+
+def _mount_source(base_name: str, target: Reference) -> str | None:
     """Return the repository of the base, where it is another one of the same registry."""
-    annotations = found.raw.get("annotations")
-    name = annotations.get(BASE_NAME) if isinstance(annotations, dict) else None
     try:
-        base = Reference.parse(name) if isinstance(name, str) else None
+        base = Reference.parse(base_name) if base_name else None
     except InvalidReferenceError:
         base = None
     if base is None or base.registry != target.registry or base.repository == target.repository:

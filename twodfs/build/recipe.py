@@ -7,14 +7,21 @@
 
 ``partitions`` may name selections of them: ``{"partitions": {"edge": "0.0.0.1"}, "allotments": [...]}``.
 
-``src`` is a file or a directory, relative to the build file; the n-th ``dst`` is where the n-th ``src`` goes.
-A directory's content goes below its ``dst``.
+``src`` is a file, a directory or a pattern, relative to the build file; the n-th ``dst`` is where the n-th
+``src`` goes. A directory's content goes below its ``dst``, and so does what a pattern matches, under its path
+below the pattern's last directory without wildcards: ``"weights/**/*.bin"`` to ``"/m"`` makes ``/m/a/1.bin``
+of ``weights/a/1.bin``. ``*``, ``?``, ``[...]`` and ``**`` are wildcards, unless a file has that very name.
+
+``"mode": "0640"``, ``"uid": 10`` and ``"gid": 10`` are those of all files of an allotment. Without, files
+belong to root and all may read them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import has_magic
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,29 +30,38 @@ from twodfs.field import MAX_COORDINATE, parse_partitions
 from twodfs.oci import Json, expect, parse_object
 from twodfs.partition import Rectangle, Selection
 
-DEFAULT_NAME: Final = "2dfs.json"
 MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
 
 WHITEOUT: Final = ".wh."
 """How a layer says that a file is gone (image-spec, layer.md, "Whiteouts"); no file may have such a name."""
 
 _RECIPE_KEYS = ("allotments", "partitions")
-_ALLOTMENT_KEYS = ("src", "dst", "row", "col")
+_ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid")
+_MODE = re.compile(r"0?[0-7]{3}")
+_MAX_ID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One file or directory to put into an allotment.
+    """A file or directory to put into an allotment, or all that match a pattern.
 
     Attributes:
-        source: what to read.
+        source: what to read, or the directory that ``pattern`` starts from.
         target: where it goes in the image: without a leading slash, empty for the root directory.
         path: where in the build file it is written, as ``allotments[3].src[1]``.
+        pattern: what matches below ``source``; empty where the build file has no wildcards.
+        mode: permission bits of the files; None for those of any layer, see ``members``.
+        uid: the owner of what is copied.
+        gid: the owner's group.
     """
 
     source: Path
     target: str
     path: str
+    pattern: str = ""
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +137,13 @@ def _cell(entry: object, directory: Path, path: str) -> Cell:
         raise FormatError(
             f"{len(targets)} destinations for {len(sources)} sources; each src has one dst", "dst"
         )
+    mode, uid, gid = _mode(raw), _id(raw, "uid"), _id(raw, "gid")
     copies = tuple(
-        Copy(directory / source, _target(target, target_path), f"{path}.{source_path}")
+        Copy(
+            directory / fixed, _target(target, target_path), f"{path}.{source_path}", pattern, mode, uid, gid
+        )
         for (source, source_path), (target, target_path) in zip(sources, targets, strict=True)
+        for fixed, pattern in [_split(source)]
     )
     return Cell(_coordinate(raw, "row"), _coordinate(raw, "col"), copies)
 
@@ -165,6 +185,31 @@ def _target(text: str, path: str) -> str:
     return target
 
 
+def _split(source: str) -> tuple[str, str]:
+    """Return ``source`` up to its first part with a wildcard, and the rest; empty without wildcards."""
+    if not has_magic(source):
+        return source, ""
+    parts = source.split("/")
+    first = next(at for at, part in enumerate(parts) if has_magic(part))
+    return "/".join(parts[:first]) or ("/" if first else ""), "/".join(parts[first:])
+
+
+def _mode(raw: Json) -> int | None:
+    value = raw.get("mode")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _MODE.fullmatch(value):
+        raise FormatError(f"{value!r} is no mode; expected octal digits in a string, as '0644'", "mode")
+    return int(value, 8)
+
+
+def _id(raw: Json, key: str) -> int:
+    value = expect(raw.get(key, 0), int, key)
+    if not 0 <= value <= _MAX_ID:
+        raise FormatError(f"{value} is outside 0..{_MAX_ID}", key)
+    return value
+
+
 def _coordinate(raw: Json, key: str) -> int:
     value = expect(raw.get(key), int, key)
     if not 0 <= value <= MAX_COORDINATE:
@@ -186,7 +231,7 @@ def _check_places(cells: Sequence[Cell]) -> None:
 def _check_targets(cells: Sequence[Cell]) -> None:
     first: dict[str, str] = {}
     for cell in cells:
-        for copy in cell.copies:
+        for copy in (one for one in cell.copies if not one.pattern):
             path = copy.path.replace(".src", ".dst")
             other = first.setdefault(copy.target, path)
             if other != path:
@@ -203,5 +248,5 @@ def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]
 def _check_sources(recipe: Recipe) -> None:
     for cell in recipe.cells:
         for copy in cell.copies:
-            if not copy.source.exists():
+            if not (copy.pattern or copy.source.exists()):
                 raise FormatError(f"there is no file {str(copy.source)!r}", copy.path)

@@ -28,6 +28,7 @@ from twodfs.build.source import CHUNK, Source, copy_verified
 from twodfs.digest import Digest, digest_of, from_bare_hex, verify
 from twodfs.errors import BuildError, DigestError, FormatError
 from twodfs.oci import (
+    MAX_MANIFEST_BYTES,
     OCI_CONFIG,
     OCI_LAYER,
     OCI_LAYER_GZIP,
@@ -39,7 +40,6 @@ from twodfs.oci import (
     expect,
 )
 from twodfs.progress import Advance, silent
-from twodfs.registry.repository import MAX_MANIFEST_BYTES
 
 TABLE: Final = "manifest.json"
 

@@ -12,9 +12,8 @@ from twodfs.build.concurrency import in_thread
 from twodfs.build.store import Store
 from twodfs.digest import Digest, is_digest
 from twodfs.errors import BuildError, DigestError
-from twodfs.oci import Descriptor, Document, expect, parse_object
+from twodfs.oci import MAX_MANIFEST_BYTES, Descriptor, Document, expect, parse_object
 from twodfs.progress import Advance, silent
-from twodfs.registry.repository import MAX_MANIFEST_BYTES
 
 CHUNK: Final = 1024 * 1024
 """Bytes of a blob in memory at a time."""

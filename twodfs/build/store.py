@@ -4,16 +4,24 @@ Images are found by their full reference, in the annotation ``org.opencontainers
 
     skopeo inspect oci:$HOME/.cache/twodfs:ghcr.io/you/model:v1
 
-A blob gets its name once it is complete and on the disk; the index is replaced in one step, under a lock.
-Several processes may use a store at the same time.
+A blob gets its name once it is complete; the index is replaced in one step, under a lock. Several processes
+may use a store at the same time.
+
+Is a blob still what was written? Its name comes with a modification time of 0, so a blob that was written to
+since, or cut short by a power failure, is one of another size or time, and counts as absent. A bit that flips
+on the disk shows when the blob is read for a push, or with ``--checksum``: then it is hashed again. That is
+why blobs are not forced to the disk, which takes as long as hashing them: all of them can be made again, and
+no damaged one leaves the store. A blob's access time is when it was last asked for; ``prune`` goes by it.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +31,14 @@ import orjson
 
 from twodfs.digest import Digest, digest_of, verify
 from twodfs.errors import BuildError, FormatError
-from twodfs.oci import OCI_INDEX, Descriptor, Document, Index, parse_manifest, parse_object
+from twodfs.oci import OCI_INDEX, Descriptor, Document, Index, Json, parse_manifest, parse_object
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 BASE_NAME: Final = "org.opencontainers.image.base.name"
 MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
 
+_SEALED = 0
+"""When every blob was last modified, in nanoseconds."""
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -52,11 +62,10 @@ class Ingest:
     def commit(self, digest: Digest) -> None:
         """Give the blob its name. Whoever wrote the bytes vouches that they hash to ``digest``."""
         self.file.flush()
-        os.fsync(self.file.fileno())
+        os.utime(self.file.fileno(), ns=(time.time_ns(), _SEALED))
         target = self._store.path(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         self._path.replace(target)
-        _sync_directory(target.parent)
 
 
 class Store:
@@ -88,11 +97,34 @@ class Store:
         return self.directory / "blobs" / algorithm / encoded
 
     def has(self, digest: Digest, size: int) -> bool:
-        """Say whether the store has a blob, ``size`` bytes long."""
+        """Say whether the store has a blob of ``size`` bytes, not written to since; note that it is used."""
+        path = self.path(digest)
         try:
-            return self.path(digest).stat().st_size == size
+            status = path.stat()
+            if (status.st_size, status.st_mtime_ns) != (size, _SEALED):
+                return False
+            os.utime(path, ns=(time.time_ns(), _SEALED))
         except FileNotFoundError:
             return False
+        return True
+
+    def size(self, digest: Digest) -> int | None:
+        """Return the bytes of a blob, None where the store has none."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def is_sound(self, digest: Digest, size: int) -> bool:
+        """Say whether the store has a blob whose bytes still hash to its digest."""
+        if not self.has(digest, size):
+            return False
+        with self.path(digest).open("rb") as file:
+            return hashlib.file_digest(file, digest.partition(":")[0]).hexdigest() == digest.partition(":")[2]
+
+    def discard(self, digest: Digest) -> None:
+        """Forget a blob."""
+        self.path(digest).unlink(missing_ok=True)
 
     def read(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob of at most ``limit`` bytes; verified.
@@ -135,9 +167,55 @@ class Store:
         }
         with self._locked():
             index = self._index()
-            kept = [one.raw for one in index.manifests if _name(one) != reference]
-            content = {**index.raw, "manifests": [*kept, entry]}
-            self._replace(self.directory / "index.json", orjson.dumps(content))
+            if any(one.raw == entry for one in index.manifests):
+                return
+            self._write_index(index, [one for one in index.manifests if _name(one) != reference], entry)
+
+    def untag(self, reference: str) -> bool:
+        """Let ``reference`` name nothing; say whether it named something. Its blobs stay."""
+        with self._locked():
+            index = self._index()
+            kept = [one for one in index.manifests if _name(one) != reference]
+            if len(kept) == len(index.manifests):
+                return False
+            self._write_index(index, kept)
+            return True
+
+    def images(self) -> list[tuple[str, Descriptor]]:
+        """Return every reference and what it names, in the order in which they were given.
+
+        Raises:
+            BuildError: the store's index is malformed.
+        """
+        return [(name, one) for one in self._index().manifests if isinstance(name := _name(one), str)]
+
+    def blobs(self) -> Iterator[tuple[Digest, os.stat_result]]:
+        """Yield every blob, whatever its state."""
+        for algorithm in (self.directory / "blobs").iterdir():
+            with os.scandir(algorithm) as found:
+                for one in found:
+                    yield Digest(f"{algorithm.name}:{one.name}"), one.stat()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep blobs that no image needs yet from being pruned; sweep what killed runs have left first."""
+        with (self.directory / "use.lock").open("ab") as file:
+            if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                for left in self.temporary.iterdir():
+                    left.unlink(missing_ok=True)
+            _lock(file, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until nobody uses the store, and keep it to oneself."""
+        with (self.directory / "use.lock").open("ab") as file:
+            _lock(file, fcntl.LOCK_EX)
+            yield
+
+    def _write_index(self, index: Index, kept: Iterable[Descriptor], *more: Json) -> None:
+        content = {**index.raw, "manifests": [*(one.raw for one in kept), *more]}
+        self._replace(self.directory / "index.json", orjson.dumps(content))
 
     def find(self, reference: str) -> Descriptor | None:
         """Return the descriptor that ``reference`` names, None when the store has no such image.
@@ -198,6 +276,14 @@ class Store:
 def _name(entry: Descriptor) -> object:
     annotations = entry.raw.get("annotations")
     return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+
+
+def _lock(file: BinaryIO, how: int) -> bool:
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync_directory(path: Path) -> None:

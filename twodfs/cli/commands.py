@@ -1,45 +1,44 @@
-"""What each command does."""
+"""What each command does.
+
+The client of registries takes longer to load than an unchanged image to build, so it is imported where a
+registry is spoken to; for ``build --push`` that is while threads hash.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import orjson
 import typer
 
-from twodfs.auth import Credentials
-from twodfs.build.anchoring import Anchored, anchor_image
-from twodfs.build.cutting import Found, find_image, in_registry, in_store
-from twodfs.build.documents import Anchor, Base
-from twodfs.build.export import Export, export_image
-from twodfs.build.grid import draw, size_text
-from twodfs.build.health import Health, cells_text, examine
+from twodfs.build.allotments import Made, Method
+from twodfs.build.choices import Anchor
+from twodfs.build.compression import Packing
+from twodfs.build.concurrency import both
+from twodfs.build.documents import Base
+from twodfs.build.grid import size_text
+from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
 from twodfs.build.image import Built, Plan, build_image
-from twodfs.build.inspection import Inspection, inspect_image, media_types, named_partitions
-from twodfs.build.layer import Compression
 from twodfs.build.platforms import Platform
 from twodfs.build.pull import SCRATCH, pull_base, scratch
-from twodfs.build.push import Pushed, push_image
 from twodfs.build.recipe import Recipe
-from twodfs.build.source import StoredImage
 from twodfs.build.store import Store, default_directory
-from twodfs.build.tarball import ArchiveFormat
 from twodfs.build.transport import LocalImage, parse_image_name
 from twodfs.cli.console import open_progress
-from twodfs.credentials import registry_host
-from twodfs.errors import BuildError, InvalidReferenceError
-from twodfs.field import Field
-from twodfs.login import erase_credentials, store_credentials
+from twodfs.errors import DamagedError, InvalidReferenceError
 from twodfs.oci import Json
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
-from twodfs.registry import Registry, open_registry
+
+if TYPE_CHECKING:
+    from twodfs.build.push import Courier, Pushed
+    from twodfs.registry import Registry
 
 _GRID_HEIGHT: Final = 40
 
@@ -55,7 +54,8 @@ class Build:
     push: bool
     plain_http: bool
     anchor: Anchor
-    compression: Compression
+    packing: Packing
+    checksum: bool
     jobs: int
 
 
@@ -65,27 +65,19 @@ async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
     Raises:
         TwodfsError: see its subclasses.
     """
-    target = _target(asked.target)
-    base = None if asked.base == SCRATCH else parse_image_name(asked.base)
-    platforms = tuple(Platform.parse(text) for text in asked.platforms)
+    target = parse_target(asked.target)
+    asked.packing.check()
     recipe = Recipe.load(asked.file)
     store = Store(default_directory())
-    pushed = None
-    with open_progress(quiet=quiet) as progress:
-        async with _Registries(plain_http=asked.plain_http) as registries:
-            plan = Plan(
-                recipe=recipe,
-                base=await _base(base, platforms, store, registries, progress),
-                base_name=str(base) if isinstance(base, Reference) else "",
-                target=str(target),
-                compression=asked.compression,
-                anchor=asked.anchor,
-                jobs=asked.jobs,
-            )
-            built = await build_image(plan, store, progress)
-            if asked.push:
-                registry = await registries.open(target.registry)
-                pushed = await push_image(store, target, registry, progress)
+    with open_progress(quiet=quiet) as progress, store.in_use():
+        async with Registries(plain_http=asked.plain_http) as registries:
+            workshop = _Workshop(asked, target, recipe, store, registries, progress)
+            try:
+                built, pushed = await workshop.build(checksum=asked.checksum)
+            except DamagedError as damaged:
+                # The push has met one blob that is not what was built, so no other is taken on trust.
+                progress.note(str(damaged))
+                built, pushed = await workshop.build(checksum=True)
         progress.note(_summary(built))
         if pushed:
             progress.note(_push_summary(pushed))
@@ -98,173 +90,126 @@ async def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> No
     Raises:
         TwodfsError: see its subclasses.
     """
-    target = _target(text)
+    from twodfs.build.push import (  # noqa: PLC0415 - see the module's docstring
+        Courier,
+        base_name_of,
+        find_image,
+        push_image,
+    )
+    from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
+
+    target = parse_target(text)
     store = Store(default_directory())
-    with open_progress(quiet=quiet) as progress:
+    with open_progress(quiet=quiet) as progress, store.in_use():
+        base_name = base_name_of(find_image(store, target))
         async with open_registry(target.registry, plain_http=plain_http) as registry:
-            pushed = await push_image(store, target, registry, progress)
+            courier = Courier(store, registry, target, base_name, progress)
+            pushed = await push_image(store, target, courier)
         progress.note(_push_summary(pushed))
     if as_json:
-        _print_json({"reference": str(target), "digest": pushed.root.digest, **_push_json(pushed)})
+        print_json({"reference": str(target), "digest": pushed.root.digest, **_push_json(pushed)})
     else:
         typer.echo(f"{target}@{pushed.root.digest}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportRequest:
-    """The arguments of ``twodfs export``."""
+@dataclass(frozen=True, slots=True)
+class _Workshop:
+    """Where one image is built."""
 
-    reference: str
-    file: Path
-    format: ArchiveFormat | None
-    platforms: tuple[str, ...]
-    plain_http: bool
+    asked: Build
+    target: Reference
+    recipe: Recipe
+    store: Store
+    registries: Registries
+    progress: Progress
+
+    async def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
+        """Return what was built, and what was pushed where that is asked for."""
+        asked = self.asked
+        base = None if asked.base == SCRATCH else parse_image_name(asked.base)
+        platforms = tuple(Platform.parse(text) for text in asked.platforms)
+        plan = Plan(
+            recipe=self.recipe,
+            base=await _base(base, platforms, self.store, self.registries, self.progress),
+            base_name=str(base) if isinstance(base, Reference) else "",
+            target=str(self.target),
+            method=Method(asked.packing, asked.jobs, checksum),
+            anchor=asked.anchor,
+        )
+        if asked.push:
+            return await self._build_and_push(plan)
+        return await build_image(plan, self.store, self.progress, lambda _: None), None
+
+    async def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
+        """Build ``plan``, and upload each allotment as soon as it is in the store."""
+        ready: asyncio.Queue[Made | None] = asyncio.Queue()
+
+        async def build() -> Built:
+            built = await build_image(plan, self.store, self.progress, ready.put_nowait)
+            ready.put_nowait(None)
+            return built
+
+        async def upload() -> Courier:
+            # In a thread, so that those that build are started meanwhile.
+            push = await asyncio.to_thread(import_module, "twodfs.build.push")
+            registry = await self.registries.open(self.target.registry)
+            courier: Courier = push.Courier(self.store, registry, self.target, plan.base_name, self.progress)
+            await courier.carry_as_they_come(ready)
+            return courier
+
+        built, courier = await both(build, upload)
+        from twodfs.build.push import push_image  # noqa: PLC0415 - see the module's docstring
+
+        return built, await push_image(self.store, self.target, courier)
 
 
-async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
-    """Write an image or a partition into an archive, and print its reference and digest.
+def images(*, as_json: bool) -> None:
+    """Print the images of the store.
 
     Raises:
         TwodfsError: see its subclasses.
     """
-    reference = Reference.parse(asked.reference)
-    platforms = tuple(Platform.parse(text) for text in asked.platforms)
-    archive_format = asked.format or ArchiveFormat.of(asked.file.name)
-    with open_progress(quiet=quiet) as progress:
-        async with _Registries(plain_http=asked.plain_http) as registries:
-            found = await _find(reference, registries)
-            name = None if reference.digest else _tagged(reference, found.tag)
-            plan = Export(found.source, found.root, name, archive_format, platforms, asked.file)
-            made = await export_image(plan, progress)
-        progress.note(
-            f"wrote {asked.file}, {size_text(made.size)}, for {', '.join(map(str, made.platforms))}"
-        )
-    if not as_json:
-        typer.echo(f"{name}@{made.root.digest}" if name else str(reference))
+    found = list_images(Store(default_directory()))
+    if as_json:
+        print_json({"images": [one.to_dict() for one in found]})
         return
-    content: Json = {
-        "reference": name or str(reference),
-        "digest": made.root.digest,
-        "mediaType": made.root.media_type,
-        "file": str(asked.file),
-        "format": made.format,
-        "platforms": [str(platform) for platform in made.platforms],
-        "bytes": made.size,
-    }
-    _print_json(content)
+    for one in found:
+        typer.echo(f"{one.reference}  {one.digest[:19]}  {one.allotments} allotments, {size_text(one.size)}")
 
 
-async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
-    """Print what an image is made of.
+def remove(texts: Sequence[str], *, as_json: bool) -> None:
+    """Forget images, and print which.
 
     Raises:
         TwodfsError: see its subclasses.
     """
-    reference = Reference.parse(text)
-    found = await _inspect_stored(reference)
-    if found is None:
-        async with open_registry(reference.registry, plain_http=plain_http) as registry:
-            found = await inspect_image(registry.repository(reference.repository), reference.name)
+    store = Store(default_directory())
+    references = [str(Reference.parse(text)) for text in texts]
+    for reference in references:
+        remove_image(store, reference)
     if as_json:
-        _print_json({"reference": str(reference), **found.to_dict()})
-    else:
-        for line in _describe(reference, found):
-            typer.echo(line)
+        print_json({"removed": references})
+        return
+    for reference in references:
+        typer.echo(reference)
 
 
-async def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
-    """Let a registry know the allotments of an image, and say what was done.
+def prune_store(size: str, *, images: bool, as_json: bool) -> None:
+    """Make the store smaller, and print by how much.
 
     Raises:
         TwodfsError: see its subclasses.
     """
-    target = _target(text)
-    with open_progress(quiet=quiet) as progress:
-        async with open_registry(target.registry, plain_http=plain_http) as registry:
-            done = await anchor_image(registry.repository(target.repository, push=True), target.name)
-        progress.note(_anchor_summary(done))
+    pruned = prune(Store(default_directory()), parse_size(size), images=images)
     if as_json:
-        content: Json = {
-            "reference": str(target),
-            "digest": done.root.digest,
-            "before": done.before,
-            "anchored": done.allotments,
-            "wrapped": done.wrapped,
-        }
-        _print_json(content)
-    else:
-        typer.echo(f"{target}@{done.root.digest}")
+        print_json(pruned.to_dict())
+        return
+    for reference in pruned.images:
+        typer.echo(f"forgot {reference}")
+    typer.echo(f"removed {pruned.blobs} blobs, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")
 
 
-async def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
-    """Print which allotments a registry lacks or may lose; return whether there are none.
-
-    Raises:
-        TwodfsError: see its subclasses.
-    """
-    reference = Reference.parse(text)
-    async with open_registry(reference.registry, plain_http=plain_http) as registry:
-        found = await examine(registry.repository(reference.repository), reference.name)
-    if as_json:
-        fields = [field.to_dict() for field in found.fields]
-        healthy = found.is_healthy
-        _print_json(
-            {"reference": str(reference), "digest": found.root.digest, "healthy": healthy, "fields": fields}
-        )
-    else:
-        for line in _diagnosis(reference, found):
-            typer.echo(line)
-    return found.is_healthy
-
-
-async def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool) -> None:
-    """Try credentials at a registry, keep them where Docker keeps them, and say where.
-
-    Raises:
-        AuthError: the registry refuses them, or they cannot be kept.
-        TwodfsError: see its other subclasses.
-    """
-    name = _registry_name(registry)
-    async with open_registry(name, plain_http=plain_http, keychain=lambda _registry: credentials) as opened:
-        was_checked = await opened.check_login()
-    place = await asyncio.to_thread(store_credentials, name, credentials)
-    if as_json:
-        _print_json(
-            {"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place}
-        )
-    elif was_checked:
-        typer.echo(f"logged in to {name} as {credentials.username}; kept in {place}")
-    else:
-        typer.echo(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
-
-
-async def logout(registry: str, *, as_json: bool) -> None:
-    """Forget the credentials for a registry.
-
-    Raises:
-        AuthError: they cannot be removed.
-    """
-    name = _registry_name(registry)
-    was_known = await asyncio.to_thread(erase_credentials, name)
-    if as_json:
-        _print_json({"registry": name, "removed": was_known})
-    else:
-        typer.echo(f"logged out of {name}" if was_known else f"not logged in to {name}")
-
-
-def _registry_name(text: str) -> str:
-    """Return the registry that ``text`` writes, without scheme and path."""
-    host = registry_host(text)
-    try:
-        name = Reference.parse(f"{host}/any/image").registry
-    except InvalidReferenceError:
-        name = ""
-    if name != host:
-        raise InvalidReferenceError(f"{text!r} is no registry; expected host or host:port")
-    return name
-
-
-class _Registries:
+class Registries:
     """Registries opened as they are needed, each once, so that base and target share their connections."""
 
     def __init__(self, *, plain_http: bool) -> None:
@@ -279,13 +224,16 @@ class _Registries:
         await self._stack.aclose()
 
     async def open(self, name: str) -> Registry:
+        """Return the registry at ``name``, opened when it is first asked for."""
+        from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
+
         if name not in self._opened:
             opening = open_registry(name, plain_http=self._plain_http)
             self._opened[name] = await self._stack.enter_async_context(opening)
         return self._opened[name]
 
 
-def _target(text: str) -> Reference:
+def parse_target(text: str) -> Reference:
     """Return the reference that an image is to be stored under."""
     target = Reference.parse(text)
     if target.digest is not None or target.tag is None or not TAG.fullmatch(target.tag):
@@ -297,7 +245,7 @@ async def _base(
     base: Reference | LocalImage | None,
     platforms: tuple[Platform, ...],
     store: Store,
-    registries: _Registries,
+    registries: Registries,
     progress: Progress,
 ) -> Base:
     if base is None:
@@ -308,45 +256,6 @@ async def _base(
     registry = await registries.open(base.registry)
     repository = registry.repository(base.repository)
     return await pull_base(repository, base.name, platforms, store, progress, reference=str(base))
-
-
-async def _find(reference: Reference, registries: _Registries) -> Found:
-    """Return the image or partition that ``reference`` names: the store goes first, then the registry.
-
-    Raises:
-        BuildError: neither has it.
-    """
-    repository = f"{reference.registry}/{reference.repository}"
-    if reference.digest is None and (store := _existing_store()):
-        found = await find_image(in_store(store, repository), reference.name, repository=repository)
-        if found is not None:
-            return found
-    registry = await registries.open(reference.registry)
-    look_up = in_registry(registry.repository(reference.repository))
-    found = await find_image(look_up, reference.name, repository=repository)
-    if found is None:
-        raise BuildError(
-            f"{reference} is neither here nor in the registry, nor a partition of an image that is; "
-            f"'twodfs inspect' shows what an image can be cut into"
-        )
-    return found
-
-
-def _tagged(reference: Reference, tag: str) -> str:
-    return str(replace(reference, tag=tag))
-
-
-def _existing_store() -> Store | None:
-    directory = default_directory()
-    return Store(directory) if (directory / "index.json").exists() else None
-
-
-async def _inspect_stored(reference: Reference) -> Inspection | None:
-    store = _existing_store()
-    image = store.find(str(reference)) if store else None
-    if store is None or image is None:
-        return None
-    return await inspect_image(StoredImage(store, image), reference.name)
 
 
 def _summary(built: Built) -> str:
@@ -376,7 +285,7 @@ def _print_build(target: Reference, built: Built, pushed: Pushed | None, *, as_j
         "bytes": sum(one.size or 0 for one in built.allotments),
         "pushed": _push_json(pushed) if pushed else None,
     }
-    _print_json(content)
+    print_json(content)
 
 
 def _push_json(pushed: Pushed) -> Json:
@@ -387,55 +296,6 @@ def _push_json(pushed: Pushed) -> Json:
     }
 
 
-def _anchor_summary(done: Anchored) -> str:
-    if not done.allotments:
-        return "all allotments are anchored; nothing was done"
-    wrapped = "; the image was put into an index for that" if done.wrapped else ""
-    return f"anchored {done.allotments} allotments, which nothing had protected{wrapped}"
-
-
-def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
-    yield f"{reference}  {found.root.digest}"
-    for field in found.fields:
-        yield f"field {field.digest[:19]}: {len(field.present)} allotments are in the registry"
-        if field.missing:
-            yield f"  missing: {cells_text(field.missing)}; push the image again"
-        if field.damaged:
-            yield f"  of another size than the field says: {cells_text(field.damaged)}; push the image again"
-        if field.unprotected:
-            yield (
-                f"  unprotected, garbage collection deletes them and copies leave them out: "
-                f"{cells_text(field.unprotected)}; 'twodfs anchor {reference}' protects them"
-            )
-    if found.is_healthy:
-        yield "all of them are anchored"
-
-
-def _print_json(content: Json) -> None:
+def print_json(content: Json) -> None:
+    """Print ``content`` for programs."""
     typer.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-
-
-def _describe(reference: Reference, found: Inspection) -> Iterator[str]:
-    yield f"{reference}  {found.root.digest}"
-    yield f"  {found.root.media_type}"
-    for image in found.images:
-        its_field = f"field {image.field[:19]}" if image.field else "no field"
-        yield f"  {image.platform}  {image.digest[:19]}  {image.layers} layers, {its_field}"
-    yield "  the index keeps the allotments alive" if found.anchored else "  no anchor for the allotments"
-    width = shutil.get_terminal_size((100, _GRID_HEIGHT)).columns
-    for digest, field in found.fields.items():
-        yield ""
-        extent = f" in {field.extent}" if field.extent else ""
-        yield f"field {digest[:19]}: {field.count} allotments{extent}, {size_text(field.total_bytes)}"
-        yield from draw(field, width=width, height=_GRID_HEIGHT)
-        yield from _describe_parts(field)
-
-
-def _describe_parts(field: Field) -> Iterator[str]:
-    for media_type, count in media_types(field).items():
-        yield f"  {count} of {media_type}"
-    partitions = list(named_partitions(field))
-    width = max((len(one.name) for one in partitions), default=0)
-    for one in partitions:
-        size = size_text(one.size)
-        yield f"  --{one.name.ljust(width)}  {one.allotments} allotments, {size}  {one.selection}"

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-from rich.progress import Progress as RichProgress
+from typing import TYPE_CHECKING, TextIO
 
 from twodfs.build.grid import size_text
 from twodfs.progress import Advance, Progress, Silent, silent
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
 
 
 @contextmanager
 def open_progress(*, quiet: bool) -> Iterator[Progress]:
     """Yield a ``Progress`` that fits standard error."""
-    console = Console(stderr=True, highlight=False)
     if quiet:
         yield Silent()
-    elif console.is_terminal:
-        with _bars(console) as bars:
+    elif sys.stderr.isatty():
+        with _bars() as bars:
             yield Bars(bars)
     else:
-        yield Lines(console)
+        yield Lines(sys.stderr)
 
 
 class Bars:
@@ -51,8 +51,8 @@ class Bars:
 class Lines:
     """A line for each step that is done: for logs."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._printing = threading.Lock()
 
     def step(self, label: str, total: int | None = None) -> AbstractContextManager[Advance]:
@@ -67,16 +67,28 @@ class Lines:
     def note(self, text: str) -> None:
         """Print ``text``."""
         with self._printing:
-            self._console.print(text, markup=False, soft_wrap=True)
+            print(text, file=self._stream, flush=True)
 
 
-def _bars(console: Console) -> RichProgress:
-    return RichProgress(
+def _bars() -> RichProgress:
+    # Only a terminal waits for them to load.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
-        console=console,
+        TimeRemainingColumn(),
+        console=Console(stderr=True, highlight=False),
         transient=True,
     )
 

@@ -17,13 +17,18 @@ from yarl import URL
 
 from twodfs.digest import Digest, digest_of, is_digest, parse_digest, verify
 from twodfs.errors import DigestError, FormatError, RegistryError
-from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Document, expect, parse_object
+from twodfs.oci import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAX_MANIFEST_BYTES,
+    Descriptor,
+    Document,
+    expect,
+    parse_object,
+)
 from twodfs.progress import Advance, silent
 from twodfs.registry.message import Request
 from twodfs.registry.transport import Transport
-
-MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
-"""What a registry must take, and most take no more (distribution-spec, "Pushing Manifests")."""
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 CHUNK: Final = 1024 * 1024
@@ -164,6 +169,7 @@ class Repository:
         content: Path | bytes,
         *,
         mount_from: str | None = None,
+        verify: bool = False,
         advance: Advance = silent,
     ) -> bool:
         """Give the repository a blob, as one stream (distribution-spec, "POST then PUT").
@@ -172,6 +178,7 @@ class Repository:
             blob: its digest and size.
             content: a file, read piece by piece, or the bytes.
             mount_from: another repository of the registry that may have it; then no byte need travel.
+            verify: hash the content on its way, and hold the last of it back when it is not the blob's.
             advance: hears of bytes as they go out.
 
         Returns:
@@ -179,18 +186,24 @@ class Repository:
 
         Raises:
             RegistryError: the registry refuses, or finds another digest than the blob's.
+            DigestError: the content is not the blob's.
         """
-        once = partial(self._upload_once, blob, content, mount_from, advance)
+        once = partial(self._upload_once, blob, content, mount_from, blob if verify else None, advance)
         return await self._transport.retry(once)
 
     async def _upload_once(
-        self, blob: Descriptor, content: Path | bytes, mount_from: str | None, advance: Advance
+        self,
+        blob: Descriptor,
+        content: Path | bytes,
+        mount_from: str | None,
+        expected: Descriptor | None,
+        advance: Advance,
     ) -> bool:
         location = await self._begin_upload(blob.digest, mount_from)
         if location is None:
             return False
         with _opened(content) as file:
-            outgoing = _Outgoing(file, advance)
+            outgoing = _Outgoing(file, advance, expected)
             request = Request(
                 "PUT",
                 _with_digest(location, blob.digest),
@@ -203,6 +216,8 @@ class Repository:
                 async with self._transport.exchange(request, 201, 204):
                     return True
             except RegistryError:
+                if outgoing.is_damaged:
+                    raise DigestError(f"what should be {blob.digest} has other content") from None
                 outgoing.rewind()
                 raise
 
@@ -256,15 +271,22 @@ class _Outgoing:
     The file is the caller's to close: a request that is given up leaves its body where it stands.
     """
 
-    def __init__(self, file: BinaryIO, advance: Advance) -> None:
+    def __init__(self, file: BinaryIO, advance: Advance, expected: Descriptor | None = None) -> None:
+        self.is_damaged = False
         self._file = file
         self._advance = advance
+        self._expected = expected
         self._sent = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the content from its start."""
+        """Yield the content from its start; of what is not as expected, all but the end.
+
+        Raises:
+            DigestError: it is not as expected.
+        """
         self.rewind()
-        while chunk := await asyncio.to_thread(self._file.read, CHUNK):
+        check = _Check(self._expected) if self._expected else None
+        while chunk := await asyncio.to_thread(self._read, check):
             yield chunk
             self._sent += len(chunk)
             self._advance(len(chunk))
@@ -274,6 +296,30 @@ class _Outgoing:
         self._file.seek(0)
         self._advance(-self._sent)
         self._sent = 0
+
+    def _read(self, check: _Check | None) -> bytes:
+        chunk = self._file.read(CHUNK)
+        if check and not check.allows(chunk):
+            self.is_damaged = True
+            raise DigestError("damaged on its way out")
+        return chunk
+
+
+class _Check:
+    """Hashes content that should be a blob."""
+
+    def __init__(self, blob: Descriptor) -> None:
+        algorithm, _, self._expected = blob.digest.partition(":")
+        self._hasher = hashlib.new(algorithm)
+        self._left = blob.size
+
+    def allows(self, chunk: bytes) -> bool:
+        """Say whether ``chunk`` may go out: not the last one, nor an end before it, of other content."""
+        self._hasher.update(chunk)
+        self._left -= len(chunk)
+        if self._left > 0:
+            return bool(chunk)
+        return self._hasher.hexdigest() == self._expected
 
 
 def _own_type(body: bytes, served_as: str) -> str:

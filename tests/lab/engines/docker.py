@@ -12,6 +12,8 @@ from tests.lab.process import Launch, Server, answers_http
 from tests.lab.programs import environment, program
 from tests.lab.rootfs import apply_layers
 
+_PACKAGED = "/usr/bin/docker"
+
 
 class DockerEngine(Lifetime):
     """`with DockerEngine.start(directory) as docker: ...`; dockerd brings its own containerd."""
@@ -61,6 +63,29 @@ class DockerEngine(Lifetime):
 
     def run(self, reference: str, *argv: str) -> str:
         return self._run("run", "--rm", "--network", "none", "--pull", "never", reference, *argv)
+
+    def build(self, context: Path, dockerfile: str, reference: str) -> None:
+        """Build an image with BuildKit, from a Dockerfile in the context."""
+        # Debian's own client has BuildKit built in; newer ones need a plugin for it.
+        client = (_PACKAGED if Path(_PACKAGED).exists() else self._client[0], *self._client[1:])
+        arguments = (
+            "build",
+            "--quiet",
+            "--file",
+            str(context / dockerfile),
+            "--tag",
+            reference,
+            str(context),
+        )
+        command.run((*client, *arguments), {**self._environment, "DOCKER_BUILDKIT": "1"}, seconds=600)
+
+    def push(self, reference: str) -> None:
+        command.run((*self._client, "push", "--quiet", reference), self._environment, seconds=600)
+
+    def forget(self) -> None:
+        """Remove all images and what was built."""
+        self._run("system", "prune", "--all", "--force")
+        self._run("builder", "prune", "--all", "--force")
 
     def remove(self, reference: str) -> None:
         self._run("rmi", reference)

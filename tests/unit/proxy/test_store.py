@@ -50,7 +50,8 @@ RECORDS: dict[Key[Any], Record] = {
 
 @contextlib.asynccontextmanager
 async def redis_store(redis: Redis, **settings: str) -> AsyncIterator[RedisStore]:
-    flags = {"upstream": "http://127.0.0.1:1", "cache.redis_url": redis.url}
+    # Patient: what is tested is what Redis keeps, not how soon a busy machine gets to it.
+    flags = {"upstream": "http://127.0.0.1:1", "cache.redis_url": redis.url, "cache.redis_timeout": "5"}
     flags |= {f"cache.{name}": value for name, value in settings.items()}
     async with RedisStore.connect(load(flags, {}).cache) as store:
         yield store

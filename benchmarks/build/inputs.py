@@ -1,0 +1,87 @@
+"""Files as big as the layers of real models, in splits; their content is that of float32 weights."""
+
+from __future__ import annotations
+
+import json
+import random
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = {"MobileNetV2": 10, "ResNet50": 10, "EfficientNetV2L": 41}
+_SIZES = Path(__file__).with_name("model_layers.json")
+_DRAWN = 2**18
+
+
+class Noise:
+    """Float32 values of a normal distribution (mean 0, deviation 0.05), the same for the same seed.
+
+    The upper half of each value, with sign, exponent and the first bits of the mantissa, is one of 2^18 that
+    were drawn; the lower half is random. So its entropy is that of real noise, made at 200 MB a second.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        drawn = array("f", (self._random.gauss(0, 0.05) for _ in range(_DRAWN))).tobytes()
+        self._upper = drawn[2::4], drawn[3::4]
+
+    def bytes(self, size: int) -> bytes:
+        """Return ``size`` bytes that were not returned before."""
+        values = -(-size // 4)
+        noise = bytearray(self._random.randbytes(values * 4))
+        shift = self._random.randrange(_DRAWN)
+        for at, half in enumerate(self._upper, start=2):
+            turned = half[shift:] + half[:shift]
+            noise[at::4] = (turned * (values // _DRAWN + 1))[:values]
+        return bytes(noise[:size])
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as files in ``directory``, one for each split, with a build file and Dockerfiles."""
+
+    name: str
+    directory: Path
+    files: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum((self.directory / name).stat().st_size for name in self.files)
+
+    def change(self, count: int, noise: Noise, *, top_down: bool) -> None:
+        """Write new content into the first ``count`` splits, or into the last."""
+        for name in self.files[:count] if top_down else self.files[len(self.files) - count :]:
+            path = self.directory / name
+            path.write_bytes(noise.bytes(path.stat().st_size))
+
+
+def make_model(name: str, directory: Path, noise: Noise) -> Model:
+    """Write the files of the model ``name``."""
+    directory.mkdir(parents=True)
+    files = []
+    for at, size in enumerate(_grouped(name)):
+        files.append(f"split-{at:02}.bin")
+        (directory / files[-1]).write_bytes(noise.bytes(size))
+    allotments = [
+        {"src": file, "dst": f"/model/{file}", "row": 0, "col": at} for at, file in enumerate(files)
+    ]
+    (directory / "2dfs.json").write_text(json.dumps({"allotments": allotments}))
+    copies = [f"COPY {file} /model/{file}\n" for file in files]
+    (directory / "Dockerfile").write_text("FROM scratch\n" + "".join(copies))
+    for file, copy in zip(files, copies, strict=True):
+        (directory / f"{file}.Dockerfile").write_text("FROM scratch\n" + copy)
+    return Model(name, directory, tuple(files))
+
+
+def _grouped(name: str) -> list[int]:
+    """Return the bytes of each split: consecutive layers, at least one, as even as that allows."""
+    sizes = [size for _, size in json.loads(_SIZES.read_text())[name]]
+    grouped = []
+    for splits_left in range(SPLITS[name], 0, -1):
+        share = sum(sizes) / splits_left
+        taken = sizes.pop(0)
+        while len(sizes) >= splits_left and taken + sizes[0] / 2 <= share:
+            taken += sizes.pop(0)
+        grouped.append(taken if splits_left > 1 else taken + sum(sizes))
+    return grouped

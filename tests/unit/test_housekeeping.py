@@ -1,0 +1,111 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from twodfs.build.choices import Anchor
+from twodfs.build.documents import Base, compose, scratch_config, scratch_image
+from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
+from twodfs.build.platforms import Platform
+from twodfs.build.store import Store
+from twodfs.digest import Digest
+from twodfs.errors import BuildError, RecipeError
+from twodfs.field import Allotment
+
+LINUX = Platform("linux", "amd64")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def blob(store: Store, content: bytes, used: int) -> Digest:
+    digest = store.put(content)
+    os.utime(store.path(digest), ns=(used, 0))
+    return digest
+
+
+def image(store: Store, name: str, *allotments: Digest, used: int = 10**9) -> None:
+    store.put(scratch_config(LINUX).body)
+    cells = [
+        Allotment(0, col, digest, digest, store.path(digest).stat().st_size)
+        for col, digest in enumerate(allotments)
+    ]
+    composed = compose(Base((scratch_image(LINUX),)), cells, Anchor.NONE)
+    for document in composed.documents:
+        blob(store, document.body, used)
+    store.tag(name, composed.root, {})
+
+
+def size(store: Store) -> int:
+    return sum(one.st_size for _, one in store.blobs())
+
+
+def test_images_are_listed_with_what_they_take(store: Store) -> None:
+    image(store, "lab/b:v1", blob(store, b"b" * 1000, 1), blob(store, b"c" * 500, 1))
+    image(store, "lab/a:v1", blob(store, b"b" * 1000, 1))
+    first, second = list_images(store)
+    assert (first.reference, first.allotments) == ("lab/a:v1", 1)
+    assert (second.reference, second.allotments) == ("lab/b:v1", 2)
+    assert 1500 < second.size < size(store)
+
+
+def test_a_removed_image_leaves_its_allotments(store: Store) -> None:
+    digest = blob(store, b"b" * 1000, 1)
+    image(store, "lab/a:v1", digest)
+    remove_image(store, "lab/a:v1")
+    assert list_images(store) == []
+    assert store.has(digest, 1000)
+    with pytest.raises(BuildError, match=r"has no image lab/a:v1; 'twodfs images' lists them"):
+        remove_image(store, "lab/a:v1")
+
+
+def test_what_was_used_longest_ago_goes_first(store: Store) -> None:
+    for number in range(5):
+        blob(store, bytes([number]) * 100, used=number)
+    used = blob(store, bytes([0]) * 100, used=99)
+    pruned = prune(store, 250, images=False)
+    assert (pruned.blobs, pruned.freed, pruned.left) == (3, 300, 200)
+    assert {digest for digest, _ in store.blobs()} == {used, store.put(bytes([4]) * 100)}
+
+
+def test_being_found_by_a_build_counts_as_use(store: Store) -> None:
+    first, second = blob(store, b"1" * 100, used=1), blob(store, b"2" * 100, used=2)
+    assert store.has(first, 100)
+    prune(store, 100, images=False)
+    assert (store.has(first, 100), store.has(second, 100)) == (True, False)
+
+
+def test_what_an_image_needs_stays(store: Store) -> None:
+    needed, spare = blob(store, b"n" * 1000, 1), blob(store, b"s" * 1000, 2)
+    image(store, "lab/a:v1", needed)
+    pruned = prune(store, 0, images=False)
+    assert (pruned.blobs, pruned.freed) == (1, 1000)
+    assert (store.has(needed, 1000), store.has(spare, 1000)) == (True, False)
+    assert pruned.left == size(store) > 1000
+
+
+def test_images_go_where_that_is_asked_for(store: Store) -> None:
+    shared = blob(store, b"s" * 1000, 1)
+    image(store, "lab/old:v1", shared, blob(store, b"o" * 1000, 1), used=1)
+    image(store, "lab/new:v1", shared, blob(store, b"n" * 1000, 1), used=2)
+    pruned = prune(store, 3500, images=True)
+    assert pruned.images == ("lab/old:v1",)
+    assert [one.reference for one in list_images(store)] == ["lab/new:v1"]
+    assert store.has(shared, 1000)
+    assert prune(store, 0, images=True).left == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("1500", 1500), ("10GB", 10**10), ("1.5 GiB", 3 * 2**29), ("2k", 2000), ("7MiB", 7 * 2**20)],
+)
+def test_sizes_have_units(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "1e9", "10 bytes"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match="is no size"):
+        parse_size(text)

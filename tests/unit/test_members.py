@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from twodfs.build.members import Member, Territory, find_members
+from twodfs.build.recipe import Copy
+from twodfs.errors import BuildError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("a.bin", "b.bin", "c.txt", ".hidden.bin", "deep/d.bin", "deep/er/e.bin", "deep/er/f.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+def matched(tree: Path, pattern: str, target: str = "m") -> list[str]:
+    return [one.name for one in find_members([copy(tree, pattern, target)]) if not one.is_directory]
+
+
+def copy(tree: Path, pattern: str = "", target: str = "m") -> Copy:
+    return Copy(tree, target, "allotments[0].src", pattern)
+
+
+def test_a_pattern_brings_what_it_matches(tree: Path) -> None:
+    assert matched(tree, "*.bin") == ["m/a.bin", "m/b.bin"]
+    assert matched(tree, "[bc].*") == ["m/b.bin", "m/c.txt"]
+    assert matched(tree, "*.bin", "") == ["a.bin", "b.bin"]
+
+
+def test_a_pattern_keeps_the_directories_below_it(tree: Path) -> None:
+    assert matched(tree, "**/*.bin") == ["m/a.bin", "m/b.bin", "m/deep/d.bin", "m/deep/er/e.bin"]
+    assert matched(tree, "*/er") == ["m/deep/er/e.bin", "m/deep/er/f.txt"]
+
+
+def test_a_directory_and_what_is_in_it_may_both_match(tree: Path) -> None:
+    assert matched(tree, "deep/**") == ["m/deep/d.bin", "m/deep/er/e.bin", "m/deep/er/f.txt"]
+
+
+def test_a_file_of_that_very_name_goes_before_the_pattern(tree: Path) -> None:
+    (tree / "[b].bin").write_bytes(b"x")
+    (member,) = [one for one in find_members([copy(tree, "[b].bin", "x")]) if not one.is_directory]
+    assert (member.name, member.size) == ("x", 1)
+
+
+def test_a_pattern_without_a_match_is_an_error(tree: Path) -> None:
+    with pytest.raises(BuildError, match=r"no file matches '.*/\*\.none', in 'allotments\[0\]\.src'"):
+        matched(tree, "*.none")
+
+
+def test_mode_and_owner_of_the_build_file_count(tree: Path) -> None:
+    members = find_members([Copy(tree / "deep", "m/deep", "allotments[0].src", "", 0o640, 10, 20)])
+    found = {one.name: (one.mode, one.uid, one.gid) for one in members}
+    assert found["m/deep/d.bin"] == (0o640, 10, 20)
+    assert found["m/deep/er"] == (0o750, 10, 20)
+    assert found["m"] == (0o755, 0, 0)
+
+
+def test_allotments_that_bring_the_same_file_are_named() -> None:
+    territory = Territory()
+    territory.claim("0/0", [Member("m"), Member("m/a", b"0")])
+    territory.claim("0/1", [Member("m"), Member("m/b", b"0")])
+    with pytest.raises(BuildError) as failed:
+        territory.claim("7/1", [Member("m"), Member("m/a", b"0")])
+    assert str(failed.value) == (
+        "'/m/a' is in allotment 0/0 and in allotment 7/1; allotments must not overlap"
+    )
+
+
+def test_a_directory_in_the_place_of_anothers_file_is_named() -> None:
+    territory = Territory()
+    territory.claim("0/0", [Member("m/a", b"0")])
+    with pytest.raises(BuildError, match="'/m/a' is in allotment 0/0 and in allotment 0/1"):
+        territory.claim("0/1", [Member("m/a"), Member("m/a/b", b"0")])

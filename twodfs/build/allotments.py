@@ -1,0 +1,175 @@
+"""The allotments of a recipe: the unchanged ones come from the store, the others are built in threads.
+
+Each thread looks at the next allotment's files, finds its layer by what they are (see ``keys``), or reads,
+packs and hashes them into the store in one pass. So memory holds one piece of a file for each thread, and of
+the allotments that are done only their digests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from twodfs.build.compression import Packing
+from twodfs.build.concurrency import concurrently, in_thread
+from twodfs.build.keys import KeyCache, key_of_content, key_of_stamps
+from twodfs.build.layer import Layer, LayerPlan
+from twodfs.build.members import Territory
+from twodfs.build.recipe import Cell
+from twodfs.build.store import Store
+from twodfs.field import Allotment
+from twodfs.progress import Advance, Progress
+
+KEYS_NAME = "keys.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An allotment in the store. ``hashed`` says whether this process has seen every byte of its blob."""
+
+    allotment: Allotment
+    hashed: bool
+
+
+Listener: TypeAlias = Callable[[Made], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How allotments are made.
+
+    Attributes:
+        packing: how they are compressed.
+        jobs: how many are written at a time.
+        checksum: whether to go by what files hold, not by their times, and to hash what the store has.
+    """
+
+    packing: Packing
+    jobs: int
+    checksum: bool = False
+
+
+async def make_allotments(
+    cells: Sequence[Cell], method: Method, store: Store, progress: Progress, listener: Listener
+) -> tuple[Allotment, ...]:
+    """Return the allotments that ``cells`` ask for, once they are in ``store``.
+
+    Args:
+        cells: of one field.
+        method: how.
+        store: takes the blobs; must be in use.
+        progress: hears of those that are built.
+        listener: hears of each allotment as soon as it is in the store, in the event loop's thread.
+
+    Raises:
+        BuildError: a file cannot be read or changes meanwhile, or two allotments bring the same name.
+    """
+    loop = asyncio.get_running_loop()
+    with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
+        works = _Works(cells, method, store, keys, progress)
+        run = partial(works.run, _Messenger(loop, listener).tell)
+        with ThreadPoolExecutor(method.jobs) as pool:
+            await concurrently([partial(in_thread, run, pool)] * method.jobs, limit=method.jobs)
+    # What the threads have told is heard by now: calls into the loop keep their order.
+    return works.allotments()
+
+
+@dataclass(frozen=True, slots=True)
+class _Messenger:
+    """Carries news from the threads to the event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    listener: Listener
+
+    def tell(self, made: Made) -> None:
+        self.loop.call_soon_threadsafe(self.listener, made)
+
+
+class _Works:
+    """Cells on their way to being allotments, handed out to threads in order."""
+
+    def __init__(
+        self, cells: Sequence[Cell], method: Method, store: Store, keys: KeyCache, progress: Progress
+    ) -> None:
+        self._cells = cells
+        self._method = method
+        self._store = store
+        self._keys = keys
+        self._progress = progress
+        self._territory = Territory()
+        self._waiting = iter(range(len(cells)))
+        self._taking = threading.Lock()
+        self._made: list[Allotment | None] = [None] * len(cells)
+
+    def run(self, tell: Listener, check: Callable[[], None]) -> None:
+        """Make allotments until none is left."""
+        while (taken := self._take(check)) is not None:
+            at, plan = taken
+            made = self._make(self._cells[at], plan, check)
+            self._made[at] = made.allotment
+            tell(made)
+
+    def allotments(self) -> tuple[Allotment, ...]:
+        """Return what was made."""
+        return tuple(one for one in self._made if one is not None)
+
+    def _take(self, check: Callable[[], None]) -> tuple[int, LayerPlan] | None:
+        with self._taking:  # in order, so that of several mistakes the same one is told every time
+            check()
+            at = next(self._waiting, None)
+            if at is None:
+                return None
+            cell = self._cells[at]
+            plan = LayerPlan.of(cell.copies)
+            self._territory.claim(cell.name, plan.members)
+            return at, plan
+
+    def _make(self, cell: Cell, plan: LayerPlan, check: Callable[[], None]) -> Made:
+        # Before anything is read: what changes from now on has another key.
+        key = key_of_stamps(plan.members, self._method.packing)
+        found = self._find(key, plan, check)
+        layer = found or self._build(cell, plan, key, check)
+        return Made(_allotment(cell, layer), hashed=found is None or self._method.checksum)
+
+    def _find(self, key: bytes | None, plan: LayerPlan, check: Callable[[], None]) -> Layer | None:
+        """Return the layer that the store has for ``plan``."""
+        if self._method.checksum:
+            diff_id = plan.diff_id(lambda _: check())
+            layer = self._keys.find(key_of_content(diff_id, self._method.packing))
+            if layer is None or not self._store.is_sound(layer.digest, layer.size):
+                return None
+            self._record(key, layer)
+            return layer
+        layer = self._keys.find(key) if key else None
+        return layer if layer and self._store.has(layer.digest, layer.size) else None
+
+    def _build(self, cell: Cell, plan: LayerPlan, key: bytes | None, check: Callable[[], None]) -> Layer:
+        step = self._progress.step(f"allotment {cell.name}", plan.source_bytes)
+        with step as advance, self._store.ingest() as blob:
+            layer = plan.write(blob.file, self._method.packing, _checked(advance, check))
+            # First its keys: killed between the two, a run leaves keys without a blob, which do no harm.
+            self._record(key, layer)
+            blob.commit(layer.digest)
+        return layer
+
+    def _record(self, key: bytes | None, layer: Layer) -> None:
+        content = key_of_content(layer.diff_id, self._method.packing)
+        self._keys.record([content] if key is None else [content, key], layer)
+
+
+def _checked(advance: Advance, check: Callable[[], None]) -> Advance:
+    def passed(size: int) -> None:
+        check()
+        advance(size)
+
+    return passed
+
+
+def _allotment(cell: Cell, layer: Layer) -> Allotment:
+    return Allotment(cell.row, cell.col, layer.digest, layer.diff_id, layer.size, layer.media_type)

@@ -1,0 +1,16 @@
+"""What can be chosen on the command line, apart from what it takes to do it: ``--help`` loads this alone."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+DEFAULT_NAME: Final = "2dfs.json"
+"""The build file."""
+
+
+class Anchor(StrEnum):
+    """Where the allotments are made known to the registry."""
+
+    INDEX = "index"
+    NONE = "none"

@@ -1,0 +1,196 @@
+"""What goes into a layer: each file, directory and link that copies bring; looked at, not read.
+
+Members are sorted, owned by root, dated 1970-01-01 and readable by all, unless the build file says otherwise;
+only the content, the names and whether a file is executable come from the disk (image-spec, layer.md).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import Final
+
+from twodfs.build.recipe import WHITEOUT, Copy
+from twodfs.errors import BuildError
+
+Stamp = tuple[int, int, int, int]
+"""Inode, size, mtime_ns and ctime_ns: unless one of them changes, nobody wrote to the file."""
+
+_KINDS: Final = {stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE}
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a layer's tar.
+
+    Attributes:
+        name: without slashes at either end.
+        kind: of tarfile's types: a regular file, a directory or a symbolic link.
+        size: bytes of a regular file's content, otherwise 0.
+        mode: permission bits.
+        uid: the owner.
+        gid: the owner's group.
+        stamp: of a file or link, as it was looked at; None for a directory, which is its members.
+        source: what is read; None for a parent directory that no copy brings itself.
+        path: where the build file asks for it.
+    """
+
+    name: str
+    kind: bytes = tarfile.DIRTYPE
+    size: int = 0
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    stamp: Stamp | None = None
+    source: Path | None = None
+    path: str = ""
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether others may bring it as well."""
+        return self.kind == tarfile.DIRTYPE
+
+
+def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
+    """Return what ``copies`` bring, sorted, parents before what is in them.
+
+    Raises:
+        BuildError: two copies want one name, a pattern matches nothing, or a file cannot be looked at or is
+            of a kind that no layer holds.
+    """
+    members: dict[str, Member] = {}
+    for copy in copies:
+        for member in _brought(copy):
+            other = members.setdefault(member.name, member)
+            if other is not member and not _agree(other, member):
+                raise BuildError(
+                    f"'/{member.name}' comes twice: from '{other.path}' and from '{member.path}'"
+                )
+    for member in list(members.values()):
+        for parent in _parents(member.name):
+            if not members.setdefault(parent, Member(parent)).is_directory:
+                raise BuildError(
+                    f"'/{member.name}' in '{member.path}' lies below '/{parent}', which is a file"
+                )
+    return tuple(sorted(members.values(), key=lambda one: one.name.encode("utf-8", "surrogateescape")))
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return what tells a file from a changed one."""
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+class Territory:
+    """Which allotment brings which name: the format wants them apart, so that any of them fit together."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, tuple[str, bool]] = {}
+
+    def claim(self, cell: str, members: Iterable[Member]) -> None:
+        """Give ``members`` to the allotment ``cell``; directories are everybody's.
+
+        Raises:
+            BuildError: another has one of them; both are named.
+        """
+        for member in members:
+            owner, is_directory = self._owners.setdefault(member.name, (cell, member.is_directory))
+            if owner != cell and not (is_directory and member.is_directory):
+                raise BuildError(
+                    f"'/{member.name}' is in allotment {owner} and in allotment {cell}; "
+                    "allotments must not overlap"
+                )
+
+
+def _agree(one: Member, other: Member) -> bool:
+    """Say whether both are directories, or one file: a pattern matches a directory and what is in it."""
+    if one.is_directory and other.is_directory:
+        return True
+    return (one.path, one.source) == (other.path, other.source)
+
+
+def _parents(name: str) -> Iterator[str]:
+    at = name.find("/")
+    while at != -1:
+        yield name[:at]
+        at = name.find("/", at + 1)
+
+
+def _brought(copy: Copy) -> Iterator[Member]:
+    if not copy.pattern or (copy.source / copy.pattern).exists():
+        yield from _walk(copy, copy.source / copy.pattern, copy.target)
+        return
+    # Path.glob goes into hidden directories, and did not follow links before Python 3.13.
+    found = sorted(glob(copy.pattern, root_dir=copy.source, recursive=True))  # noqa: PTH207
+    if not found:
+        raise BuildError(f"no file matches {str(copy.source / copy.pattern)!r}, in '{copy.path}'")
+    for name in found:
+        below = name.rstrip("/")
+        target = f"{copy.target}/{below}" if copy.target else below
+        yield from _walk(copy, copy.source / below, target)
+
+
+def _walk(copy: Copy, source: Path, target: str) -> Iterator[Member]:
+    # The source itself may be a link, as model hubs' caches have them; links below it are kept.
+    member = _member(copy, source, target, follow=True)
+    if member.is_directory:
+        yield from _walk_directory(copy, source, member)
+    elif not target:
+        raise BuildError(f"{source} is a file, so its destination needs a name, in '{copy.path}'")
+    else:
+        yield member
+
+
+def _walk_directory(copy: Copy, source: Path, directory: Member) -> Iterator[Member]:
+    if directory.name:
+        yield directory
+    try:
+        children = list(source.iterdir())
+    except OSError as error:
+        raise BuildError(f"cannot read {source}: {error.strerror}") from None
+    for child in children:
+        target = f"{directory.name}/{child.name}" if directory.name else child.name
+        member = _member(copy, child, target, follow=False)
+        if member.is_directory:
+            yield from _walk_directory(copy, child, member)
+        else:
+            yield member
+
+
+def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
+    if target.rpartition("/")[2].startswith(WHITEOUT):
+        raise BuildError(f"{source}: names that begin with {WHITEOUT!r} delete files in a layer")
+    try:
+        status = source.stat(follow_symlinks=follow)
+    except OSError as error:
+        raise BuildError(f"cannot read {source}: {error.strerror}, in '{copy.path}'") from None
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        raise BuildError(f"{source} is neither a file, a directory nor a link, in '{copy.path}'")
+    return Member(
+        name=target,
+        kind=kind,
+        size=status.st_size if kind == tarfile.REGTYPE else 0,
+        mode=_mode(copy, kind, status.st_mode),
+        uid=copy.uid,
+        gid=copy.gid,
+        stamp=None if kind == tarfile.DIRTYPE else stamp_of(status),
+        source=source,
+        path=copy.path,
+    )
+
+
+def _mode(copy: Copy, kind: bytes, on_disk: int) -> int:
+    if kind == tarfile.SYMTYPE:
+        return 0o777
+    if kind == tarfile.DIRTYPE:
+        # Whoever may read a file's content may look into its directory.
+        return 0o755 if copy.mode is None else copy.mode | (copy.mode & 0o444) >> 2
+    if copy.mode is not None:
+        return copy.mode
+    return 0o755 if on_disk & _EXECUTABLE else 0o644
