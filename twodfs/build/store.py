@@ -19,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,8 +80,8 @@ class Store:
         """
         self.directory = directory
         try:
-            self._temporary = directory / "tmp"
-            self._temporary.mkdir(parents=True, exist_ok=True)
+            self.temporary = directory / "tmp"
+            self.temporary.mkdir(parents=True, exist_ok=True)
             (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             marker = directory / "oci-layout"
             if not marker.exists():
@@ -201,8 +202,11 @@ class Store:
         """Keep blobs that no image needs yet from being pruned; sweep what killed runs have left first."""
         with (self.directory / "use.lock").open("ab") as file:
             if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                for left in self._temporary.iterdir():
-                    left.unlink(missing_ok=True)
+                for left in self.temporary.iterdir():
+                    if left.is_dir():
+                        shutil.rmtree(left)
+                    else:
+                        left.unlink(missing_ok=True)
             _lock(file, fcntl.LOCK_SH)
             yield
 
@@ -254,7 +258,7 @@ class Store:
 
     @contextmanager
     def _temporary_file(self) -> Iterator[tuple[BinaryIO, Path]]:
-        descriptor, name = tempfile.mkstemp(dir=self._temporary)
+        descriptor, name = tempfile.mkstemp(dir=self.temporary)
         path = Path(name)
         try:
             with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
