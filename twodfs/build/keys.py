@@ -95,7 +95,8 @@ class KeyCache:
     def record(self, keys: Iterable[bytes], layer: Layer) -> None:
         """Remember that each of ``keys`` stands for ``layer``, from this moment on, whatever happens next."""
         row = (layer.digest, layer.diff_id, layer.size, layer.media_type)
-        with self._lock, self._in_words():
+        with self._lock, self._in_words(), self._database:  # which commits at the end of the block
+            self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany(
                 "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)", [(key, *row) for key in keys]
             )

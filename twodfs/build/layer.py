@@ -115,7 +115,7 @@ class LayerPlan:
         """
         total = self.source_bytes
         yield bytes(min(len(self.members) * _BLOCK, _SAMPLE))  # headers and padding are mostly zeros
-        wanted = [total * at // _SAMPLES for at in range(_SAMPLES)]
+        wanted = range(0, total, max(_SAMPLE, -(-total // _SAMPLES)))
         begin = 0
         for member in self.members:
             offsets = [at - begin for at in wanted if begin <= at < begin + member.size]

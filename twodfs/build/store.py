@@ -19,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -202,7 +203,10 @@ class Store:
         with (self.directory / "use.lock").open("ab") as file:
             if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for left in self.temporary.iterdir():
-                    left.unlink(missing_ok=True)
+                    if left.is_dir():
+                        shutil.rmtree(left)
+                    else:
+                        left.unlink(missing_ok=True)
             _lock(file, fcntl.LOCK_SH)
             yield
 
