@@ -23,7 +23,7 @@ Example:  twodfs-proxy --upstream http://127.0.0.1:5001 --listen 127.0.0.1:5000
 Then:     docker pull 127.0.0.1:5000/library/model:v1--0.0.1.2
 
 Every setting is also an environment variable (TWODFS_PROXY_CACHE_REDIS_URL) and a key of the TOML file
-([cache] redis_url); config.example.toml lists them all. Flags win over environment over file.
+(redis_url below \\[cache]); config.example.toml lists them all. Flags win over environment over file.
 """
 
 

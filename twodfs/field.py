@@ -57,9 +57,10 @@ class Allotment:
         cell = expect(raw, dict, "")
         if cell.get("digest") in ("", None):
             return None
+        # No layer is empty; 0 is how Go writes a number that nobody set.
         size = cell.get("size")
         if size is not None:
-            check_size(expect(size, int, "size"), "size")
+            size = check_size(expect(size, int, "size"), "size") or None
         return cls(
             row=_coordinate(cell, "row"),
             col=_coordinate(cell, "col"),

@@ -137,7 +137,7 @@ class RedisStore:
         try:
             return True, await command()
         except ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):  # a stranger's value; only this key is lost
+            if not _is_wrong_type(error):
                 self._open_breaker(error)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, the pull goes on
             self._open_breaker(error)
@@ -190,15 +190,27 @@ class RedisStore:
     async def _sing(self) -> bool:
         """Read and write as real calls do; say whether that works. A lost canary starts a new generation."""
         try:
-            held = await self._cache.get(self._canary)
-            if held not in (None, _ALIVE):
-                return False
-            if held is None:
+            if await self._canary_of_before() != _ALIVE:
                 self._generation += 1
+                await self._cache.delete(self._canary)
             await self._cache.set(self._canary, _ALIVE, ttl=_CANARY_SECONDS)
+            return bool(await self._cache.get(self._canary) == _ALIVE)
         except Exception:  # noqa: BLE001 - any failure means: not now
             return False
-        return True
+
+    async def _canary_of_before(self) -> object:
+        """Return what Redis holds where our canary was; a stranger's value of another type is no canary."""
+        try:
+            return await self._cache.get(self._canary)
+        except ResponseError as error:
+            if _is_wrong_type(error):
+                return None
+            raise
+
+
+def _is_wrong_type(error: ResponseError) -> bool:
+    """Say whether a key holds a stranger's value: only that key is lost, Redis is well."""
+    return str(error).startswith("WRONGTYPE")
 
 
 async def _bounded(closing: Awaitable[None], seconds: float) -> None:

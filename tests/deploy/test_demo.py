@@ -52,7 +52,9 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path, how: signal.S
         finally:
             demo.kill()
     assert demo.returncode == 130, printed
-    assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+    _wait_for(
+        lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the end of its servers"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -47,7 +47,11 @@ def holds_overlays(directory: Path) -> bool:
 def unmount_below(directory: Path) -> None:
     """Unmount everything at and below the directory, the innermost first."""
     for place in reversed(mounts_below(directory)):
-        command.run((program("umount"), "--lazy", place), environment())
+        try:
+            command.run((program("umount"), "--lazy", place), environment())
+        except command.CommandError:
+            if place in mounts_below(directory):  # else its owner was faster
+                raise
 
 
 def mounts_below(directory: Path) -> list[str]:

@@ -165,7 +165,7 @@ def _index(base: Base, entries: list[Json], original_name: str) -> Document:
     if base.index is not None:
         media_type, content = base.index.media_type, dict(base.index.raw)
     else:
-        # A client that knows Docker's types alone can read a Docker image in a Docker list, not in an OCI index.
+        # A client that knows Docker's types alone reads a Docker image in a Docker list, not in an OCI index.
         media_type = DOCKER_LIST if base.images[0].manifest.is_docker else OCI_INDEX
         content = {"schemaVersion": 2, "mediaType": media_type}
     content["manifests"] = entries

@@ -31,7 +31,7 @@ from twodfs.build.recipe import Recipe
 from twodfs.build.store import Store, default_directory
 from twodfs.build.transport import LocalImage, parse_image_name
 from twodfs.cli.console import open_progress
-from twodfs.errors import DamagedError, InvalidReferenceError
+from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError
 from twodfs.oci import Json
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
@@ -68,6 +68,8 @@ async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
     target = parse_target(asked.target)
     asked.packing.check()
     recipe = Recipe.load(asked.file)
+    if asked.packing.gzip_only and recipe.partitions:
+        raise RecipeError("--compat knows no named partitions; leave out 'partitions', or --compat")
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         async with Registries(plain_http=asked.plain_http) as registries:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -55,7 +56,8 @@ async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     reference = Reference.parse(asked.reference)
     platforms = tuple(Platform.parse(text) for text in asked.platforms)
     archive_format = asked.format or ArchiveFormat.of(asked.file.name)
-    with open_progress(quiet=quiet) as progress:
+    store = _existing_store()
+    with open_progress(quiet=quiet) as progress, store.in_use() if store else nullcontext():
         async with Registries(plain_http=asked.plain_http) as registries:
             found = await _find(reference, registries)
             name = None if reference.digest else _tagged(reference, found.tag)
