@@ -123,6 +123,11 @@ def test_a_malformed_field_is_an_error_with_a_path(body: bytes, message: str) ->
         Field.parse(body)
 
 
+def test_a_size_of_zero_is_no_size() -> None:
+    """No layer is empty; it is how Go writes a number that nobody set."""
+    assert [one.size for one in field_of([cell(0, 0, size=0)])] == [None]
+
+
 def test_two_allotments_on_one_cell_are_an_error() -> None:
     with pytest.raises(FormatError, match="two allotments stand on row 1, column 2"):
         field_of([cell(1, 2)], [cell(1, 2)])
