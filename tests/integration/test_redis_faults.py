@@ -143,19 +143,22 @@ def test_replicas_that_share_a_flushed_redis_find_each_others_digests_again(
             check_children(client, image, top.body, "0.0.4.4")
 
 
+@pytest.mark.parametrize("is_list", [False, True])
 def test_a_strangers_value_in_place_of_the_canary_does_not_turn_redis_off(
-    registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
+    registry: Registry, redis_server: Redis, tmp_path: Path, *, is_list: bool
 ) -> None:
     with two_proxies(tmp_path, registry, redis_server) as (first, second), redis_server.client() as client:
-        for spoil in (lambda key: client.set(key, b"garbage"), lambda key: client.lpush(key, b"a list")):
-            wait_until(lambda: canaries(redis_server) == 2)
-            keys = list(client.scan_iter("twodfs:canary:*"))
-            for key in keys:
-                client.delete(key)
-                spoil(key)
-            wait_until(lambda: {client.type(key) for key in keys} == {b"string"})
-            wait_until(lambda: {client.get(key) for key in keys} == {b"alive"})
-            wait_until(lambda: says_redis_is_ok(first) and says_redis_is_ok(second))
+        wait_until(lambda: canaries(redis_server) == 2)
+        keys = list(client.scan_iter("twodfs:canary:*"))
+        for key in keys:
+            client.delete(key)
+            if is_list:
+                client.lpush(key, b"a list")
+            else:
+                client.set(key, b"garbage")
+        wait_until(lambda: {client.type(key) for key in keys} == {b"string"})
+        wait_until(lambda: {client.get(key) for key in keys} == {b"alive"})
+        wait_until(lambda: says_redis_is_ok(first) and says_redis_is_ok(second))
 
 
 def canaries(redis: Redis) -> int:
