@@ -276,7 +276,9 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str], file: 
     for layer, origin in layers:
         for given, value in layer.items():
             path = _SHORT_FORMS.get(given, given)
-            origins[path] = f"environment {environment_variable(path)}" if origin == "environment" else origin
+            origins[path] = (
+                f"environment {environment_variable(given)}" if origin == "environment" else origin
+            )
             _place(merged, path, value)
     try:
         return Config.model_validate(merged)
@@ -331,9 +333,8 @@ def _place(merged: dict[str, Any], path: str, value: Any) -> None:
 def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
-        path = "upstream.url" if path == "upstream" else path
-        variable = environment_variable(path)
-        return f"{path} is missing: give --upstream, {variable} or the key in the TOML file"
+        variable = environment_variable("upstream")
+        return f"upstream.url is missing: give --upstream, {variable} or the key in the TOML file"
     if error["type"] == "extra_forbidden":
         return f"{path} is not known ({origins.get(path, 'file')}); known are {', '.join(settings())}"
     value = _value_at(merged, path)

@@ -111,7 +111,7 @@ def test_unknown_keys_are_errors_that_list_the_known(tmp_path: Path) -> None:
 
 def test_a_missing_upstream_says_how_to_give_it() -> None:
     assert refusal({}) == (
-        "upstream.url is missing: give --upstream, TWODFS_PROXY_UPSTREAM_URL or the key in the TOML file"
+        "upstream.url is missing: give --upstream, TWODFS_PROXY_UPSTREAM or the key in the TOML file"
     )
 
 
