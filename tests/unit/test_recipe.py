@@ -7,7 +7,7 @@ import pytest
 from twodfs.build.recipe import Cell, Copy, Recipe
 from twodfs.errors import FormatError, RecipeError
 
-HERE = Path("/work/model")
+HERE = Path("/srv/model")
 
 
 def parse(*allotments: object, **more: object) -> Recipe:
