@@ -81,14 +81,10 @@ class Relay:
             get_logger().warning("transfer stalled", path=request.path, waiting_for=patience.waiting_for)
             hang_up(request, at_once=True)
         except (UpstreamError, aiohttp.ClientError, OSError) as error:
+            if response is None:
+                raise _reason(error, request) from None
             # The client hung up, or the registry broke off in the middle of a body. A short body must not
             # look whole, so the connection ends with it.
-            if response is None and request.content.exception() is not None:
-                raise BodyError("the request's body is not framed as RFC 9112 has it") from None
-            if response is None and isinstance(error, UpstreamError):
-                raise
-            if response is None:
-                raise UpstreamError(f"the transfer broke off: {error or type(error).__name__}") from None
             reason = str(error) or type(error).__name__
             get_logger().warning("transfer broke off", path=request.path, reason=reason)
             hang_up(request, at_once=False)
@@ -115,6 +111,15 @@ async def _pass_on(
         patience.for_upstream()
     patience.for_client()
     await response.write_eof()
+
+
+def _reason(error: Exception, request: web.BaseRequest) -> Exception:
+    """Return why there is no answer: a malformed request body fails the request upstream as well."""
+    if request.content.exception() is not None:
+        return BodyError("the request's body is not framed as RFC 9112 has it")
+    if isinstance(error, UpstreamError):
+        return error
+    return UpstreamError(f"the transfer broke off: {error or type(error).__name__}")
 
 
 def _silence(waiting_for: str, upstream: str) -> UpstreamError:

@@ -123,8 +123,9 @@ class Partitions:
         Rule 2: clients HEAD the tag and then GET the children by digest, from whichever replica.
         """
         records: dict[Key[Any], Record] = {key: made}
-        for digest in made.documents:
-            records[RecipeKey(digest)] = Recipes((made.recipe,)) | await self._recipes(digest)
+        known = await asyncio.gather(*(self._recipes(digest) for digest in made.documents))
+        for digest, recipes in zip(made.documents, known, strict=True):
+            records[RecipeKey(digest)] = Recipes((made.recipe,)) | recipes
         await self._store.publish(key, records)
 
     async def _recipes(self, digest: Digest) -> Recipes:

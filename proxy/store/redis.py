@@ -85,7 +85,7 @@ class RedisStore:
 
     @property
     def generation(self) -> int:
-        """Changes when Redis came back, or was found empty."""
+        """Changes when our canary was gone: Redis was emptied, or came back without what it held."""
         return self._generation
 
     async def get(self, key: Key[R_co]) -> R_co | None:

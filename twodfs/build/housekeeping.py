@@ -22,7 +22,7 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
 @dataclass(frozen=True, slots=True)
-class StoredImage:
+class ListedImage:
     """An image of the store.
 
     Attributes:
@@ -89,7 +89,7 @@ def parse_size(text: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.lower()])
 
 
-def list_images(store: Store) -> list[StoredImage]:
+def list_images(store: Store) -> list[ListedImage]:
     """Return the images of ``store``, by name.
 
     Raises:
@@ -158,13 +158,13 @@ def _needed(store: Store) -> set[Digest]:
     return {blob.digest for _, image in store.images() for blob in _parts(store, image)}
 
 
-def _image(store: Store, reference: str, image: Descriptor) -> StoredImage:
+def _image(store: Store, reference: str, image: Descriptor) -> ListedImage:
     annotations = image.raw.get("annotations") or {}
     parts = {one.digest: one for one in _parts(store, image)}
     fields = {one.digest for manifest in _manifests(store, image) for one in _fields(manifest)}
     cells = sum(Field.parse(store.read(one, limit=MAX_FIELD_BYTES)).count for one in fields)
     size = sum(one.size for one in parts.values())
-    return StoredImage(reference, image.digest, annotations.get(BASE_NAME, ""), cells, size)
+    return ListedImage(reference, image.digest, annotations.get(BASE_NAME, ""), cells, size)
 
 
 def _parts(store: Store, image: Descriptor) -> Iterator[Descriptor]:
