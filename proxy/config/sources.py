@@ -1,0 +1,143 @@
+"""Flags, environment and file, merged; mistakes put into words that name the source."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from proxy.config.schema import Config, Section
+
+ENVIRONMENT_PREFIX: Final = "TWODFS_PROXY_"
+# --upstream, TWODFS_PROXY_UPSTREAM and a plain `upstream = "http://..."` all mean the URL.
+_SHORT_FORMS: Final = {"upstream": "upstream.url"}
+# What Kubernetes sets in every container beside a Service that is called twodfs-proxy.
+_SERVICE_LINK: Final = re.compile(ENVIRONMENT_PREFIX + r"(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)")
+_USER_INFO: Final = re.compile(r"//[^/@]*@")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message has a line for each mistake."""
+
+
+def settings() -> dict[str, type[BaseModel]]:
+    """Return every setting's dotted path with the section that declares it, in their order."""
+    return dict(_settings(Config, ""))
+
+
+def _settings(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, info in section.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from _settings(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", section
+
+
+def environment_variable(path: str) -> str:
+    """Return the environment variable of the setting at ``path``."""
+    return ENVIRONMENT_PREFIX + path.replace(".", "_").upper()
+
+
+def load(flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None = None) -> Config:
+    """Return the configuration that the sources give together.
+
+    Args:
+        flags: dotted path to value; None where the flag was not given.
+        environment: the process environment.
+        file: a TOML file.
+
+    Raises:
+        ConfigError: a source cannot be read, a key is unknown or a value is not allowed. Values of secrets
+            are not in the message.
+    """
+    origins: dict[str, str] = {}
+    merged: dict[str, Any] = {}
+    layers = (
+        (_from_file(file) if file else {}, f"file {file}"),
+        (_from_environment(environment), "environment"),
+        ({path: value for path, value in flags.items() if value is not None}, "flag"),
+    )
+    for layer, origin in layers:
+        for given, value in layer.items():
+            path = _SHORT_FORMS.get(given, given)
+            origins[path] = (
+                f"environment {environment_variable(given)}" if origin == "environment" else origin
+            )
+            _place(merged, path, value)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(one, merged, origins) for one in error.errors())) from None
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    return dict(_flat(content, ""))
+
+
+def _flat(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    sections = {path.rpartition(".")[0] for path in settings()}
+    for key, value in content.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and path in sections:
+            yield from _flat(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    by_variable = {environment_variable(path): path for path in (*settings(), *_SHORT_FORMS)}
+    found = {}
+    for variable, value in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or _SERVICE_LINK.fullmatch(variable):
+            continue
+        if variable not in by_variable:
+            raise ConfigError(
+                f"environment variable {variable} is not known; known are {', '.join(sorted(by_variable))}"
+            )
+        found[by_variable[variable]] = value
+    return found
+
+
+def _place(merged: dict[str, Any], path: str, value: Any) -> None:
+    *sections, name = path.split(".")
+    target = merged
+    for section in sections:
+        if not isinstance(target.setdefault(section, {}), dict):
+            target[section] = {}  # a lower layer has a plain value here; what is known is what overrides it
+        target = target[section]
+    target[name] = value
+
+
+def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        variable = environment_variable("upstream")
+        return f"upstream.url is missing: give --upstream, {variable} or the key in the TOML file"
+    if error["type"] == "extra_forbidden":
+        return f"{path} is not known ({origins.get(path, 'file')}); known are {', '.join(settings())}"
+    value = _value_at(merged, path)
+    allowed = error["msg"].removeprefix("Value error, ")
+    allowed = allowed[:1].lower() + allowed[1:]
+    if not path:
+        return allowed
+    shown = "" if path == "cache.redis_url" else f" {_USER_INFO.sub('//***@', repr(value))}"
+    return f"{path}{shown} is not allowed ({origins.get(path, 'configuration')}): {allowed}"
+
+
+def _value_at(merged: Mapping[str, Any], path: str) -> Any:
+    value: Any = merged
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
