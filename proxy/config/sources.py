@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.config.schema import Config, Section
@@ -103,9 +104,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if not variable.startswith(ENVIRONMENT_PREFIX) or _SERVICE_LINK.fullmatch(variable):
             continue
         if variable not in by_variable:
-            raise ConfigError(
-                f"environment variable {variable} is not known; known are {', '.join(sorted(by_variable))}"
-            )
+            raise ConfigError(f"environment variable {variable} is not known{_meant(variable, by_variable)}")
         found[by_variable[variable]] = value
     return found
 
@@ -126,14 +125,27 @@ def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[st
         variable = environment_variable("upstream")
         return f"upstream.url is missing: give --upstream, {variable} or the key in the TOML file"
     if error["type"] == "extra_forbidden":
-        return f"{path} is not known ({origins.get(path, 'file')}); known are {', '.join(settings())}"
+        return f"{path} is not known ({origins.get(path, 'file')}){_meant(path, settings())}"
     value = _value_at(merged, path)
     allowed = error["msg"].removeprefix("Value error, ")
     allowed = allowed[:1].lower() + allowed[1:]
     if not path:
         return allowed
-    shown = "" if path == "cache.redis_url" else f" {_USER_INFO.sub('//***@', repr(value))}"
+    shown = "" if _is_secret(path) else f" {_USER_INFO.sub('//***@', repr(value))}"
     return f"{path}{shown} is not allowed ({origins.get(path, 'configuration')}): {allowed}"
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence about a name that is not known: the nearest one, or where all are listed."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else "; config.example.toml lists every setting"
+
+
+def _is_secret(path: str) -> bool:
+    """Say whether the value at ``path`` must not be shown."""
+    section, name = settings().get(path), path.rpartition(".")[2]
+    kinds = get_type_hints(section).get(name) if section else None
+    return kinds is SecretStr or SecretStr in get_args(kinds)
 
 
 def _value_at(merged: Mapping[str, Any], path: str) -> Any:
