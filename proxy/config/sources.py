@@ -136,7 +136,7 @@ def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[st
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence about a name that is not known: the nearest one, or where all are listed."""
+    """Return how a sentence about an unknown name ends: with the nearest one, or where all are listed."""
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {nearest[0]}?" if nearest else "; config.example.toml lists every setting"
 
