@@ -10,6 +10,7 @@ from proxy.content import Contents
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.logs import get_logger
+from proxy.policy import SourcePolicy, UnsignedError
 from proxy.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
 from proxy.source import ALL_TYPES, Source, Sources
 from proxy.store.tiered import TieredStore
@@ -22,7 +23,17 @@ from twodfs.oci import Document
 class Partitions:
     """Every partition the proxy answers with comes from here."""
 
-    def __init__(self, contents: Contents, sources: Sources, store: TieredStore, *, max_layers: int) -> None:
+    def __init__(
+        self,
+        contents: Contents,
+        sources: Sources,
+        store: TieredStore,
+        *,
+        max_layers: int,
+        policy: SourcePolicy | None = None,
+    ) -> None:
+        """``policy`` says which images may be cut; None: all."""
+        self._policy = policy
         self._contents = contents
         self._sources = sources
         self._store = store
@@ -40,11 +51,13 @@ class Partitions:
         Raises:
             PartitionError: nothing is selected, or too many layers.
             FormatError: the source image is malformed.
+            UnsignedError: the source must be signed, and is not.
             RefusedError, UpstreamError: a part of the source could not be had.
         """
         key = recipe.key(source.repository)
         made = self._store.peek(key) or await self._store.get(key)
         if made is not None:
+            await self._permit(source, identity)
             await self._keep(key, made)
             return made
         # Errors name the image, so images that share a source do not share a flight.
@@ -62,30 +75,40 @@ class Partitions:
         To be asked only after the upstream said that it does not know the digest.
 
         Raises:
+            UnsignedError: the source must be signed, and is not.
             RefusedError, UpstreamError: a part of the source could not be had.
         """
-        refusal: RefusedError | None = None
+        refusal: RefusedError | UnsignedError | None = None
         for recipe in (await self._recipes(digest)).ways:
             try:
-                source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
-            except RefusedError as error:
+                document = await self._by_recipe(repository, recipe, digest, identity)
+            except (RefusedError, UnsignedError) as error:
                 refusal = error
                 continue
-            if source is None or source.digest != recipe.source:
-                continue
-            document = await self._remake(source, recipe, digest, identity)
             if document is not None:
                 return document
         if refusal is not None:
             raise refusal
         return None
 
-    async def _remake(
-        self, source: Source, recipe: Recipe, digest: Digest, identity: Identity
+    async def knows(self, digest: Digest) -> bool:
+        """Say whether ``digest`` was made here or by another replica; it says nothing of who may read it."""
+        return bool((await self._recipes(digest)).ways)
+
+    async def _permit(self, source: Source, identity: Identity) -> None:
+        if self._policy is not None:
+            await self._policy.check(source, identity)
+
+    async def _by_recipe(
+        self, repository: str, recipe: Recipe, digest: Digest, identity: Identity
     ) -> Document | None:
+        source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
+        if source is None or source.digest != recipe.source:
+            return None
         if recipe.version == FLATTEN_VERSION:
             made = await self.get(source, recipe, identity)
         else:  # cut by another release: it can be served while it is kept, but not made again
+            await self._permit(source, identity)
             made = await self._store.get(recipe.key(source.repository))
         return None if made is None else made.documents.get(digest)
 
@@ -141,6 +164,9 @@ class Partitions:
         try:
             needs = next(steps)
             while True:
+                if any(need.kind is Kind.FIELD for need in needs):
+                    # Now it is known to be a 2DFS image; any other with such a tag is none of the policy's.
+                    await self._permit(source, identity)
                 async with asyncio.TaskGroup() as tasks:
                     answers = {
                         need: tasks.create_task(self._answer(source.repository, need, identity))
