@@ -124,7 +124,8 @@ def _read(kind: str, repository: str, reference: str, query: str) -> Request:
 
 def _referrers(repository: str, reference: str, query: str) -> Request:
     """Return the typed request; further pages, and filters that we do not know, are passed on."""
-    asked = parse_qsl(query, keep_blank_values=True)
+    # A media type has no spaces, so "+" means itself, whether the client escaped it or not.
+    asked = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
     if not is_digest(reference) or [name for name, _ in asked] not in ([], ["artifactType"]):
         return _OTHER
     return ReferrersPull(repository, Digest(reference), asked[0][1] if asked else None)
