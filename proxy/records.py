@@ -257,7 +257,9 @@ class SignatureKey:
         return f"signature:{self.signer}:{self.payload}"
 
     def decode(self, encoded: bytes) -> Signature:
-        """Return the signature."""
+        """Return the signature, which is an ASN.1 sequence of fewer than 128 bytes."""
+        if encoded[:2] != bytes([0x30, (len(encoded) - 2) % 128]):
+            raise RottenError(f"{self} is no signature")
         return Signature(encoded)
 
 

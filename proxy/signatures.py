@@ -124,7 +124,7 @@ class Signatures:
 
     async def _sign(self, key: SignatureKey, payload: bytes) -> bytes:
         known = await self._store.get(key)
-        if known is not None:
+        if known is not None and self._signer.public_key.verifies(payload, known.body):
             return known.body
         return await self._signer.sign(hashlib.sha256(payload).digest())
 

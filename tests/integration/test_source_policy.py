@@ -60,8 +60,7 @@ def direct(registry: Registry) -> Iterator[RegistryClient]:
 
 def an_image(registry: Registry, name: str) -> PushedImage:
     # Each test has an image of its own: a verdict is about content.
-    more = {"config_more": {"x-test": name}}
-    return push_field_image(registry.url, f"policy/{name}", "v1", cells=CELLS, **more)  # type: ignore[arg-type]
+    return push_field_image(registry.url, f"policy/{name}", "v1", cells=CELLS, config_more={"x-test": name})
 
 
 def pull(client: RegistryClient, image: PushedImage) -> Answer:
