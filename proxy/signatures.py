@@ -1,20 +1,22 @@
 """What the proxy vouches for: a signature for each index and manifest that it makes.
 
-A signature is made when somebody first asks for it, from the signed document alone, and needs nothing stored
-to be made again: its payload is written deterministically and signed deterministically. Only the way back,
-from the digest of a signature's document to what it vouches for, has to be remembered.
+A signature is made when somebody first asks for it, and needs nothing stored to be made again: its payload is
+written from the signed document alone, and signed deterministically. Only the way back, from the digest of a
+signature's document to what it vouches for, has to be remembered. What is signed was cut by this process.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
+from proxy.logs import get_logger
 from proxy.records import Key, Record, Signature, SignatureKey, Subject, SubjectKey
 from proxy.signer import Signer
 from proxy.source import MAX_MANIFEST
@@ -58,7 +60,7 @@ class Signatures:
         self._store = store
         self._signer = signer
         self._registry = registry
-        self._flight: SingleFlight[bytes] = SingleFlight()
+        self._flight: SingleFlight[bytes | None] = SingleFlight()
 
     async def of(self, repository: str, digest: Digest, identity: Identity) -> Attachment | None:
         """Return the signature of our index or manifest ``digest``, if this client may read its source.
@@ -72,7 +74,13 @@ class Signatures:
             return None
         payload = Payload.of(subject, f"{self._registry}/{repository}").encode()
         key = SignatureKey(digest_of(payload), self._signer.public_key.fingerprint)
-        signature = await self._flight.do(key, lambda: self._sign(key, payload))
+        signature = await self._known(key, payload)
+        if signature is None:
+            flight = (key, identity.fingerprint)
+            work = partial(self._sign, repository, digest, identity, payload)
+            signature = await self._flight.do(flight, work)
+        if signature is None:
+            return None
         attachment = Attachment.of(subject, payload, signature)
         await self._keep(key, signature, attachment, digest)
         return attachment
@@ -122,10 +130,19 @@ class Signatures:
             raise RefusedError(reply) from None
         return Referrers(merged, reply.headers)
 
-    async def _sign(self, key: SignatureKey, payload: bytes) -> bytes:
+    async def _known(self, key: SignatureKey, payload: bytes) -> bytes | None:
+        """Return the signature that the store has. It need not be believed: it is checked."""
         known = await self._store.get(key)
-        if known is not None and self._signer.public_key.verifies(payload, known.body):
-            return known.body
+        is_good = known is not None and self._signer.public_key.verifies(payload, known.body)
+        return known.body if known is not None and is_good else None
+
+    async def _sign(
+        self, repository: str, digest: Digest, identity: Identity, payload: bytes
+    ) -> bytes | None:
+        """Sign what this process cut itself: who can write to the shared store must not get a signature."""
+        if await self._partitions.find(repository, digest, identity, by_us=True) is None:
+            get_logger().warning("not signed: it does not come out of its recipe", digest=digest)
+            return None
         return await self._signer.sign(hashlib.sha256(payload).digest())
 
     async def _keep(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any
+from typing import Any, Final
+
+from cachetools import LRUCache
 
 from proxy.content import Contents
 from proxy.flight import SingleFlight
@@ -18,6 +20,8 @@ from proxy.upstream import RefusedError
 from twodfs.digest import Digest
 from twodfs.flatten import FLATTEN_VERSION, Answer, Kind, Need, Partition, cut
 from twodfs.oci import Document
+
+_MOST_CUT_HERE: Final = 65_536
 
 
 class Partitions:
@@ -39,6 +43,7 @@ class Partitions:
         self._store = store
         self._max_layers = max_layers
         self._flight: SingleFlight[Made | None] = SingleFlight()
+        self._cut_here: LRUCache[Digest, bool] = LRUCache(_MOST_CUT_HERE)
 
     async def get(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
         """Return the partition of ``recipe``; None when no image in the source has a field that defines it.
@@ -69,10 +74,18 @@ class Partitions:
             own_flight = (*flight, identity.fingerprint)
             return await self._flight.do(own_flight, lambda: self._make(source, recipe, identity))
 
-    async def find(self, repository: str, digest: Digest, identity: Identity) -> Document | None:
+    async def find(
+        self, repository: str, digest: Digest, identity: Identity, *, by_us: bool = False
+    ) -> Document | None:
         """Return the document of ours that has ``digest``, if this client may read what it was cut from.
 
         To be asked only after the upstream said that it does not know the digest.
+
+        Args:
+            repository: as in the request.
+            digest: of an index, manifest or config.
+            identity: the client's own credentials.
+            by_us: take nobody's word for it. What only the shared store says was cut is cut again.
 
         Raises:
             UnsignedError: the source must be signed, and is not.
@@ -81,7 +94,7 @@ class Partitions:
         refusal: RefusedError | UnsignedError | None = None
         for recipe in (await self._recipes(digest)).ways:
             try:
-                document = await self._by_recipe(repository, recipe, digest, identity)
+                document = await self._by_recipe(repository, recipe, digest, identity, by_us=by_us)
             except (RefusedError, UnsignedError) as error:
                 refusal = error
                 continue
@@ -100,13 +113,16 @@ class Partitions:
             await self._policy.check(source, identity)
 
     async def _by_recipe(
-        self, repository: str, recipe: Recipe, digest: Digest, identity: Identity
+        self, repository: str, recipe: Recipe, digest: Digest, identity: Identity, *, by_us: bool
     ) -> Document | None:
         source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
         if source is None or source.digest != recipe.source:
             return None
         if recipe.version == FLATTEN_VERSION:
-            made = await self.get(source, recipe, identity)
+            is_known = not by_us or digest in self._cut_here
+            made = await (self.get if is_known else self._make)(source, recipe, identity)
+        elif by_us:
+            return None
         else:  # cut by another release: it can be served while it is kept, but not made again
             await self._permit(source, identity)
             made = await self._store.get(recipe.key(source.repository))
@@ -118,6 +134,7 @@ class Partitions:
             return None
         # Its documents are those of the rectangles, whatever they were called.
         resolved = Recipe(recipe.source, partition.selection)
+        self._cut_here.update((document.digest, True) for document in partition.documents)
         made = Made.of(resolved, partition.root.digest, partition.documents)
         for key in {recipe.key(source.repository), resolved.key(source.repository)}:
             await self._publish(key, made)

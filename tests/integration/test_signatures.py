@@ -5,9 +5,11 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from proxy.records import Key, Made, Recipe, RecipeKey, Recipes, Record, seal
 from tests.lab import command
 from tests.lab.documents import OCI
 from tests.lab.images import PushedImage, push_field_image
@@ -28,7 +30,9 @@ from tests.lab.signing import (
     push_signatures,
     signature_tag,
 )
-from twodfs.digest import digest_of
+from twodfs.digest import Digest, digest_of
+from twodfs.oci import Document
+from twodfs.partition import Selection
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d of %d" % (row, col)} for row in range(3) for col in range(3)}
 PLATFORMS = ("linux/amd64", "linux/arm64")
@@ -173,6 +177,45 @@ def test_any_replica_finds_a_signature_by_digest(
             blob = client.request("GET", f"/v2/{image.repository}/blobs/{digest}")
             assert (blob.status, blob.body) == (200, body)
         assert fetch_signature(client, image.repository, index) == found
+
+
+def test_who_can_write_to_redis_gets_no_signature_for_it(
+    image: PushedImage, registry: Registry, keys: KeyPair, redis_server: Redis, tmp_path: Path
+) -> None:
+    """Redis is trusted with what a tag gives. It is not trusted with what the proxy puts its name to."""
+    recipe = Recipe(Digest(image.top.digest), Selection.parse("0.0.2.1"))
+    told = {"2dfs.selection": "0.0.2.1", "2dfs.source.digest": image.top.digest}
+    forged = Document.of(OCI.index, {"schemaVersion": 2, "manifests": [], "annotations": told})
+    records: dict[Key[Any], Record] = {
+        recipe.key(image.repository): Made.of(recipe, forged.digest, [forged]),
+        RecipeKey(forged.digest): Recipes((recipe,)),
+    }
+    with redis_server.client() as writer:
+        for key, record in records.items():
+            writer.set(f"twodfs:{key}", seal(key, record))
+    shared = {"CACHE_REDIS_URL": redis_server.url, "CACHE_REDIS_TIMEOUT": "2"}
+    with (
+        start(tmp_path / "proxy", registry.url, keys, **shared) as proxy,
+        RegistryClient(proxy.url) as client,
+    ):
+        assert client.get_manifest(image.repository, "v1--0.0.2.1").body == forged.body
+        assert client.get_manifest(image.repository, signature_tag(forged.digest)).status == 404
+        assert client.request("GET", f"/v2/{image.repository}/referrers/{forged.digest}").status == 404
+        # Looking closer has put the real one in its place.
+        index, _ = pull(client, image, "0.0.2.1")
+        assert index != forged.digest
+        assert fetch_signature(client, image.repository, index).vouches_for == index
+
+
+def test_what_another_replica_cut_is_cut_again_before_it_is_signed(
+    image: PushedImage, registry: Registry, keys: KeyPair, redis_server: Redis, tmp_path: Path
+) -> None:
+    shared = {"CACHE_REDIS_URL": redis_server.url, "CACHE_REDIS_TIMEOUT": "2"}
+    with start(tmp_path / "one", registry.url, keys, **shared) as one, RegistryClient(one.url) as client:
+        index, manifests = pull(client, image, "1.0.2.2")
+    with start(tmp_path / "two", registry.url, keys, **shared) as two, RegistryClient(two.url) as client:
+        for digest in (index, *manifests):
+            assert fetch_signature(client, image.repository, digest).vouches_for == digest
 
 
 def test_a_signature_upstream_comes_first(
