@@ -6,19 +6,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import pytest
 
 from proxy.records import Key, Made, Recipe, RecipeKey, Recipes, Record, seal
+from tests.integration.token_server import LOGIN, SERVICE, TokenServer, token_server
 from tests.lab import command
 from tests.lab.documents import OCI
-from tests.lab.images import PushedImage, push_field_image
+from tests.lab.images import Image, PushedImage, build_image, push, push_field_image
 from tests.lab.peers import require
 from tests.lab.programs import environment, program
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
-from tests.lab.registry_client import RegistryClient
+from tests.lab.registry_client import Answer, RegistryClient, basic
 from tests.lab.signing import (
     ANNOTATION,
     PAYLOAD_TYPE,
@@ -287,6 +290,59 @@ def test_who_may_not_read_the_source_gets_no_part_of_a_signature(
                             assert found.payload not in answer.body
             with RegistryClient(proxy.url, ("bob", "also")) as bob:
                 assert fetch_signature(bob, image.repository, index) == found
+
+
+def test_a_token_for_another_repository_opens_no_signature(keys: KeyPair, tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    with (
+        token_server(tmp_path) as tokens,
+        Registry.start(tmp_path / "registry", extra_config=tokens.registry_config()) as private,
+        start(tmp_path / "proxy", private.url, keys) as proxy,
+        RegistryClient(proxy.url) as client,
+    ):
+        built = build_image(CELLS, platforms=PLATFORMS)
+        image = push_with_token(built, private, "secret/model", token_of(tokens, "secret/model", LOGIN))
+
+        def ask(target: str, token: str | None, method: str = "GET") -> Answer:
+            headers = {"Accept": f"{OCI.index}, {OCI.manifest}"}
+            headers |= {"Authorization": f"Bearer {token}"} if token else {}
+            return client.request(method, f"/v2/{image.repository}/{target}", headers=headers)
+
+        ann = token_of(tokens, image.repository, LOGIN)
+        index = digest_of(ask("manifests/v1--0.0.1.1", ann).body)
+        signature = ask(f"manifests/{signature_tag(index)}", ann)
+        assert signature.status == 200
+        named = json.loads(signature.body)
+        everything = (
+            f"manifests/{signature_tag(index)}",
+            f"manifests/{digest_of(signature.body)}",
+            f"blobs/{named['config']['digest']}",
+            f"blobs/{named['layers'][0]['digest']}",
+            f"referrers/{index}",
+        )
+        elsewhere = token_of(tokens, "other/model", LOGIN)
+        nobodys = token_of(tokens, image.repository, None)
+        for target in everything:
+            assert ask(target, ann).status == 200
+            for token in (None, elsewhere, nobodys, ann[:-4] + "AAAA"):
+                for method in ("GET", "HEAD"):
+                    refused = ask(target, token, method)
+                    assert refused.status == 401, (target, method)
+                    assert refused.headers["www-authenticate"].startswith(f'Bearer realm="{tokens.url}"')
+
+
+def token_of(tokens: TokenServer, repository: str, login: tuple[str, str] | None) -> str:
+    headers = {} if login is None else {"Authorization": basic(*login)}
+    query = urlencode({"service": SERVICE, "scope": f"repository:{repository}:pull,push"})
+    with urlopen(Request(f"{tokens.url}?{query}", headers=headers), timeout=30) as answer:
+        token: str = json.load(answer)["token"]
+    return token
+
+
+def push_with_token(image: Image, registry: Registry, repository: str, token: str) -> PushedImage:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.lab.registry_client.basic", lambda *_: f"Bearer {token}")
+        return push(image, registry.url, repository, "v1", ("token", "bearer"))
 
 
 def targets(index: str, found: Fetched) -> tuple[str, ...]:

@@ -166,6 +166,26 @@ def test_what_another_replica_cut_is_held_to_the_policy_as_well(
         refusal(strict.request("GET", f"/v2/{image.repository}/blobs/{config}"))
 
 
+def test_the_signature_is_asked_for_with_the_clients_own_credentials(
+    keys: tuple[KeyPair, ...], tmp_path: Path
+) -> None:
+    ann = ("ann", "right")
+    for name in ("registry", "proxy"):
+        (tmp_path / name).mkdir()
+    with (
+        Registry.start(tmp_path / "registry", htpasswd=dict([ann])) as private,
+        start(tmp_path / "proxy", private.url, keys) as proxy,
+    ):
+        image = push_field_image(private.url, "policy/private", "v1", cells=CELLS, credentials=ann)
+        payload = payload_of(image.top.digest)
+        with RegistryClient(private.url, ann) as direct:
+            push_signatures(direct, image.repository, image.top.digest, {payload: keys[0].sign(payload)})
+        with RegistryClient(proxy.url, ann) as client:
+            assert pull(client, image).status == 200
+        with RegistryClient(proxy.url) as stranger:
+            assert pull(stranger, image).status == 401
+
+
 def test_a_missing_key_is_said_at_start(registry: Registry, tmp_path: Path) -> None:
     missing = KeyPair(tmp_path / "no.pem", tmp_path / "no.pub")
     with pytest.raises(Exception, match=r"signing\.source_keys .*no\.pub: cannot be read"):
