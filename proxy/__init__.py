@@ -13,7 +13,10 @@ A request travels down this list; a module imports only from those above it::
     upstream     the one door to the registry: streamed answers and bounded ones
     source       base tag -> digest: freshness and permission in one question
     content     the documents that partitions are cut from
+    policy      which images may be cut: those with a signature by a trusted key
     synthesis   source + selection -> partition, made once and stored before it is answered
+    signer      who signs: a key in a file, or whatever has the same two members
+    signatures  what the proxy vouches for: signatures of its documents, by tag, as referrers and by digest
     headers     what ends at a hop, and addresses that must come back to us
     relay        everything else, byte for byte
     handlers     typed request -> answer

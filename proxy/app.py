@@ -8,17 +8,21 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from proxy.admin import Health
-from proxy.config import Address, Config
+from proxy.config import Address, Config, SigningConfig
 from proxy.content import Contents
 from proxy.handlers import Handlers
 from proxy.headers import Origins
 from proxy.logs import get_logger
+from proxy.policy import SourcePolicy
 from proxy.relay import Relay
 from proxy.server import Listener
+from proxy.signatures import Signatures
+from proxy.signer import FileSigner, KeyFileError, load_public_key
 from proxy.source import Sources
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
@@ -50,7 +54,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
     then closes the registry's and Redis' connections.
 
     Raises:
-        StartError: a listener cannot be bound.
+        StartError: a listener cannot be bound, or a key cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
         redis = None
@@ -101,8 +105,36 @@ def _handlers(config: Config, upstream: Upstream, store: TieredStore) -> Handler
     )
     sources = Sources(upstream, tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstream, store, max_field=config.partition.max_field)
-    partitions = Partitions(contents, sources, store, max_layers=config.partition.max_layers)
-    return Handlers(relay, sources, partitions, origins)
+    try:
+        partitions = Partitions(
+            contents,
+            sources,
+            store,
+            max_layers=config.partition.max_layers,
+            policy=_policy(config.signing, upstream),
+        )
+        signatures = _signatures(config, upstream, partitions, store)
+    except KeyFileError as error:
+        raise StartError(str(error)) from None
+    return Handlers(relay, sources, partitions, origins, signatures)
+
+
+def _policy(config: SigningConfig, upstream: Upstream) -> SourcePolicy | None:
+    if not config.require_source_signature:
+        return None
+    keys = [load_public_key(file) for file in config.source_keys]
+    return SourcePolicy(upstream, keys, ttl=config.source_ttl)
+
+
+def _signatures(
+    config: Config, upstream: Upstream, partitions: Partitions, store: TieredStore
+) -> Signatures | None:
+    if config.signing.key is None:
+        return None
+    signer = FileSigner.load(config.signing.key)
+    registry = config.signing.registry or urlsplit(config.public_url or config.upstream.url).netloc
+    get_logger().info("partitions are signed", key=signer.public_key.fingerprint, registry=registry)
+    return Signatures(upstream, partitions, store, signer, registry=registry)
 
 
 async def _serve(

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from proxy.headers import Origins
 from proxy.identity import Identity
 from proxy.logs import bind_request_id, get_logger
+from proxy.policy import UnsignedError
 from proxy.records import Recipe
 from proxy.relay import BodyError, Relay
 from proxy.route import (
@@ -21,12 +22,15 @@ from proxy.route import (
     ManifestWrite,
     Other,
     PartitionPull,
+    ReferrersPull,
     Request,
+    SignaturePull,
     TargetError,
     origin_form,
     route,
 )
 from proxy.server import JSON, WholeResponse, oci_errors, whole
+from proxy.signatures import Signatures
 from proxy.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.synthesis import Partitions
 from proxy.upstream import RefusedError, Reply, UpstreamError
@@ -38,6 +42,7 @@ _NOT_FOUND: Final = 404
 _OUR_FAULT: Final = 500
 # nginx's number for it; nobody receives it, it is for the log.
 _CLIENT_GONE: Final = 499
+_FILTERS_APPLIED: Final = "OCI-Filters-Applied"
 _BLOB_TYPE: Final = "application/octet-stream"
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -45,7 +50,16 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 class Handlers:
     """Answers every request that reaches the public listener."""
 
-    def __init__(self, relay: Relay, sources: Sources, partitions: Partitions, origins: Origins) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        sources: Sources,
+        partitions: Partitions,
+        origins: Origins,
+        signatures: Signatures | None = None,
+    ) -> None:
+        """``signatures`` None: partitions are not signed."""
+        self._signatures = signatures
         self._relay = relay
         self._sources = sources
         self._partitions = partitions
@@ -93,7 +107,7 @@ class Handlers:
         return response
 
     async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
-        if request.body_exists and isinstance(routed, PartitionPull | ContentPull):
+        if request.body_exists and not isinstance(routed, ManifestWrite | Other):
             # A body can be passed on once, and these may ask the registry twice. No client sends one.
             return await self._relay.forward(request, target)
         match routed:
@@ -101,6 +115,8 @@ class Handlers:
                 return await self._pull_partition(request, target, routed)
             case ContentPull():
                 return await self._pull_content(request, target, routed)
+            case SignaturePull() | ReferrersPull():
+                return await self._pull_attached(request, target, routed)
             case ManifestWrite(repository):
                 self._sources.forget(repository)
                 try:
@@ -145,9 +161,48 @@ class Handlers:
             return answer
         identity = Identity.of(request.headers)
         document = await self._partitions.find(pull.repository, pull.digest, identity)
+        if document is None and self._signatures is not None:
+            document = await self._signatures.find(pull.repository, pull.digest, identity)
         if document is None:
             return await self._relay.forward(request, target)
         return _manifest(document, request) if pull.is_manifest else _blob(document, request)
+
+    async def _pull_attached(
+        self, request: web.BaseRequest, target: str, pull: SignaturePull | ReferrersPull
+    ) -> web.StreamResponse:
+        answer = None
+        if self._signatures is not None:
+            if isinstance(pull, SignaturePull):
+                answer = await self._pull_signature(self._signatures, request, target, pull)
+            else:
+                answer = await self._list_referrers(self._signatures, request, target, pull)
+        return await self._relay.forward(request, target) if answer is None else answer
+
+    async def _pull_signature(
+        self, signatures: Signatures, request: web.BaseRequest, target: str, pull: SignaturePull
+    ) -> web.StreamResponse | None:
+        answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
+        if answer is not None:
+            return answer
+        ours = await signatures.of(pull.repository, pull.subject, Identity.of(request.headers))
+        return None if ours is None else _manifest(ours.manifest, request)
+
+    async def _list_referrers(
+        self, signatures: Signatures, request: web.BaseRequest, target: str, pull: ReferrersPull
+    ) -> web.StreamResponse | None:
+        identity = Identity.of(request.headers)
+        found = await signatures.referrers(
+            pull.repository, pull.subject, identity, target, pull.artifact_type
+        )
+        if found is None:
+            return None
+        headers = CIMultiDict({hdrs.CONTENT_TYPE: found.document.media_type})
+        headers[hdrs.CONTENT_LENGTH] = str(len(found.document.body))
+        upstream = self._origins.forwarded_response(found.headers, request)
+        headers.extend((hdrs.LINK, link) for link in upstream.getall(hdrs.LINK, []))
+        if pull.artifact_type is not None:
+            headers[_FILTERS_APPLIED] = "artifactType"
+        return WholeResponse(status=200, headers=headers, body=found.document.body)
 
 
 def _manifest(document: Document, request: web.BaseRequest) -> web.StreamResponse:
@@ -227,6 +282,8 @@ def _verdict(error: Exception) -> tuple[int, str, str]:
     match error:
         case UpstreamError(status=status):
             verdict = status, "MANIFEST_UNKNOWN" if status == _NOT_FOUND else "UNAVAILABLE", str(error)
+        case UnsignedError():
+            verdict = 403, "DENIED", str(error)
         case NothingSelectedError():
             verdict = _NOT_FOUND, "MANIFEST_UNKNOWN", str(error)
         case TooManyLayersError():

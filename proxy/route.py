@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from twodfs.digest import Digest, is_digest
 from twodfs.partition import PartitionTag, readings
 from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
+from twodfs.signature import signed_by_tag
 
-_CONTENT: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
+_CONTENT: Final = re.compile(
+    r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|referrers)/(?P<reference>[^/]+)"
+)
 _ABSOLUTE_FORM: Final = re.compile(r"https?://[^/?#]*(?P<path>.*)", re.IGNORECASE | re.DOTALL)
 _READS: Final = frozenset({"GET", "HEAD"})
 _TAG_WRITES: Final = frozenset({"PUT", "DELETE", "PATCH", "POST"})
@@ -36,6 +39,23 @@ class ContentPull:
     repository: str
     digest: Digest
     is_manifest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignaturePull:
+    """GET or HEAD of the tag under which cosign keeps the signatures of ``subject``."""
+
+    repository: str
+    subject: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrersPull:
+    """GET or HEAD of what refers to ``subject``, its first page; ``artifact_type`` None: of all kinds."""
+
+    repository: str
+    subject: Digest
+    artifact_type: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +89,7 @@ def origin_form(target: str) -> str:
     return path if path.startswith("/") else f"/{path}"
 
 
-Request = PartitionPull | ContentPull | ManifestWrite | Other
+Request = PartitionPull | ContentPull | SignaturePull | ReferrersPull | ManifestWrite | Other
 _OTHER: Final = Other()
 
 
@@ -79,19 +99,36 @@ def route(method: str, target: str) -> Request:
     Raises:
         PartitionError: the tag has the shape of a partition but is longer than a tag may be.
     """
-    match = _CONTENT.fullmatch(target.partition("?")[0])
+    path, _, query = target.partition("?")
+    match = _CONTENT.fullmatch(path)
     if match is None or not _is_repository(match["repository"]):
         return _OTHER
     repository, reference = match["repository"], unquote(match["reference"])
-    is_manifest = match["kind"] == "manifests"
-    if method in _READS and is_digest(reference):
-        return ContentPull(repository, Digest(reference), is_manifest)
-    if not is_manifest:
-        return _OTHER
-    if method in _TAG_WRITES:
+    if match["kind"] == "manifests" and method in _TAG_WRITES:
         return ManifestWrite(repository)
-    ways = readings(reference) if method in _READS else ()
+    return _read(match["kind"], repository, reference, query) if method in _READS else _OTHER
+
+
+def _read(kind: str, repository: str, reference: str, query: str) -> Request:
+    if kind == "referrers":
+        return _referrers(repository, reference, query)
+    if is_digest(reference):
+        return ContentPull(repository, Digest(reference), kind == "manifests")
+    if kind != "manifests":
+        return _OTHER
+    if (subject := signed_by_tag(reference)) is not None:
+        return SignaturePull(repository, subject)
+    ways = readings(reference)
     return PartitionPull(repository, ways) if ways else _OTHER
+
+
+def _referrers(repository: str, reference: str, query: str) -> Request:
+    """Return the typed request; further pages, and filters that we do not know, are passed on."""
+    # A media type has no spaces, so "+" means itself, whether the client escaped it or not.
+    asked = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+    if not is_digest(reference) or [name for name, _ in asked] not in ([], ["artifactType"]):
+        return _OTHER
+    return ReferrersPull(repository, Digest(reference), asked[0][1] if asked else None)
 
 
 def _is_repository(name: str) -> bool:

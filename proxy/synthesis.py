@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any
+from typing import Any, Final
+
+from cachetools import LRUCache
 
 from proxy.content import Contents
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.logs import get_logger
+from proxy.policy import SourcePolicy, UnsignedError
 from proxy.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
 from proxy.source import ALL_TYPES, Source, Sources
 from proxy.store.tiered import TieredStore
@@ -18,16 +21,29 @@ from twodfs.digest import Digest
 from twodfs.flatten import FLATTEN_VERSION, Answer, Kind, Need, Partition, cut
 from twodfs.oci import Document
 
+_MOST_CUT_HERE: Final = 65_536
+
 
 class Partitions:
     """Every partition the proxy answers with comes from here."""
 
-    def __init__(self, contents: Contents, sources: Sources, store: TieredStore, *, max_layers: int) -> None:
+    def __init__(
+        self,
+        contents: Contents,
+        sources: Sources,
+        store: TieredStore,
+        *,
+        max_layers: int,
+        policy: SourcePolicy | None = None,
+    ) -> None:
+        """``policy`` says which images may be cut; None: all."""
+        self._policy = policy
         self._contents = contents
         self._sources = sources
         self._store = store
         self._max_layers = max_layers
         self._flight: SingleFlight[Made | None] = SingleFlight()
+        self._cut_here: LRUCache[Digest, bool] = LRUCache(_MOST_CUT_HERE)
 
     async def get(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
         """Return the partition of ``recipe``; None when no image in the source has a field that defines it.
@@ -40,11 +56,13 @@ class Partitions:
         Raises:
             PartitionError: nothing is selected, or too many layers.
             FormatError: the source image is malformed.
+            UnsignedError: the source must be signed, and is not.
             RefusedError, UpstreamError: a part of the source could not be had.
         """
         key = recipe.key(source.repository)
         made = self._store.peek(key) or await self._store.get(key)
         if made is not None:
+            await self._permit(source, identity)
             await self._keep(key, made)
             return made
         # Errors name the image, so images that share a source do not share a flight.
@@ -56,36 +74,57 @@ class Partitions:
             own_flight = (*flight, identity.fingerprint)
             return await self._flight.do(own_flight, lambda: self._make(source, recipe, identity))
 
-    async def find(self, repository: str, digest: Digest, identity: Identity) -> Document | None:
+    async def find(
+        self, repository: str, digest: Digest, identity: Identity, *, by_us: bool = False
+    ) -> Document | None:
         """Return the document of ours that has ``digest``, if this client may read what it was cut from.
 
         To be asked only after the upstream said that it does not know the digest.
 
+        Args:
+            repository: as in the request.
+            digest: of an index, manifest or config.
+            identity: the client's own credentials.
+            by_us: take nobody's word for it. What only the shared store says was cut is cut again.
+
         Raises:
+            UnsignedError: the source must be signed, and is not.
             RefusedError, UpstreamError: a part of the source could not be had.
         """
-        refusal: RefusedError | None = None
+        refusal: RefusedError | UnsignedError | None = None
         for recipe in (await self._recipes(digest)).ways:
             try:
-                source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
-            except RefusedError as error:
+                document = await self._by_recipe(repository, recipe, digest, identity, by_us=by_us)
+            except (RefusedError, UnsignedError) as error:
                 refusal = error
                 continue
-            if source is None or source.digest != recipe.source:
-                continue
-            document = await self._remake(source, recipe, digest, identity)
             if document is not None:
                 return document
         if refusal is not None:
             raise refusal
         return None
 
-    async def _remake(
-        self, source: Source, recipe: Recipe, digest: Digest, identity: Identity
+    async def knows(self, digest: Digest) -> bool:
+        """Say whether ``digest`` was made here or by another replica; it says nothing of who may read it."""
+        return bool((await self._recipes(digest)).ways)
+
+    async def _permit(self, source: Source, identity: Identity) -> None:
+        if self._policy is not None:
+            await self._policy.check(source, identity)
+
+    async def _by_recipe(
+        self, repository: str, recipe: Recipe, digest: Digest, identity: Identity, *, by_us: bool
     ) -> Document | None:
+        source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
+        if source is None or source.digest != recipe.source:
+            return None
         if recipe.version == FLATTEN_VERSION:
-            made = await self.get(source, recipe, identity)
+            is_known = not by_us or digest in self._cut_here
+            made = await (self.get if is_known else self._make)(source, recipe, identity)
+        elif by_us:
+            return None
         else:  # cut by another release: it can be served while it is kept, but not made again
+            await self._permit(source, identity)
             made = await self._store.get(recipe.key(source.repository))
         return None if made is None else made.documents.get(digest)
 
@@ -95,6 +134,7 @@ class Partitions:
             return None
         # Its documents are those of the rectangles, whatever they were called.
         resolved = Recipe(recipe.source, partition.selection)
+        self._cut_here.update((document.digest, True) for document in partition.documents)
         made = Made.of(resolved, partition.root.digest, partition.documents)
         for key in {recipe.key(source.repository), resolved.key(source.repository)}:
             await self._publish(key, made)
@@ -141,6 +181,9 @@ class Partitions:
         try:
             needs = next(steps)
             while True:
+                if any(need.kind is Kind.FIELD for need in needs):
+                    # Now it is known to be a 2DFS image; any other with such a tag is none of the policy's.
+                    await self._permit(source, identity)
                 async with asyncio.TaskGroup() as tasks:
                     answers = {
                         need: tasks.create_task(self._answer(source.repository, need, identity))

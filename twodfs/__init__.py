@@ -10,6 +10,8 @@ Data goes one way, each module imports only from those above it:
     field       the sparse matrix of allotments, parsed and indexed by row
     flatten     source image + selection -> ordinary image (pure)
     validate    re-hash an image and hold its documents against each other
+    signature   cosign's signature format: payloads, the manifests that carry them, their tags
+    ecdsa       the keys that make and check signatures
     auth        registry challenges and credentials, without I/O
 
 Everything above is pure: no sockets, no event loop, no clock. Below it live the client side:
@@ -18,6 +20,7 @@ Everything above is pure: no sockets, no event loop, no clock. Below it live the
     login       credentials kept there, and forgotten
     progress    who hears how far things are
     registry    the distribution API over aiohttp
+    verification  an image in a registry, held against its signatures
     build       build files, layers, the content store, images
     cli         the ``twodfs`` command
 """

@@ -73,6 +73,14 @@ class ValidationError(TwodfsError):
     """The documents of an image contradict each other."""
 
 
+class KeyFormatError(TwodfsError):
+    """A file holds no key that signatures can be made or checked with."""
+
+
+class SignatureError(TwodfsError):
+    """A document carries no signature by any of the given keys."""
+
+
 class AuthError(TwodfsError):
     """A registry's challenge cannot be met: no credentials, or they were refused."""
 

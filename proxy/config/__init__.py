@@ -10,7 +10,15 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
 
 from __future__ import annotations
 
-from proxy.config.schema import CacheConfig, ClientConfig, Config, LogConfig, PartitionConfig, UpstreamConfig
+from proxy.config.schema import (
+    CacheConfig,
+    ClientConfig,
+    Config,
+    LogConfig,
+    PartitionConfig,
+    SigningConfig,
+    UpstreamConfig,
+)
 from proxy.config.sources import ConfigError, environment_variable, load, settings
 from proxy.config.values import Address
 
@@ -22,6 +30,7 @@ __all__ = [
     "ConfigError",
     "LogConfig",
     "PartitionConfig",
+    "SigningConfig",
     "UpstreamConfig",
     "environment_variable",
     "load",

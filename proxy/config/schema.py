@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
@@ -11,7 +12,9 @@ from proxy.config.values import (
     ListenAddress,
     OptionalAddress,
     Origin,
+    Paths,
     RedisUrl,
+    RegistryName,
     Seconds,
     SecondsOrZero,
 )
@@ -88,6 +91,31 @@ class ClientConfig(Section):
     keepalive_timeout: Seconds = Field(75, description="Seconds an idle client connection is kept.")
 
 
+class SigningConfig(Section):
+    """Signatures on partitions, and on the images that they are cut from."""
+
+    key: Path | None = Field(
+        None, description="ECDSA P-256 private key in PEM that signs partitions; unset: they are not signed."
+    )
+    registry: RegistryName = Field(
+        None,
+        description="Registry that signatures name; unset: the host of public_url, else of upstream.url.",
+    )
+    require_source_signature: bool = Field(
+        default=False, description="Cut only images that carry a cosign signature by one of source_keys."
+    )
+    source_keys: Paths = Field((), description="ECDSA P-256 public keys in PEM; any of them will do.")
+    source_ttl: SecondsOrZero = Field(
+        300, description="Seconds an image found signed is not asked about again; 0 asks on every request."
+    )
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> SigningConfig:
+        if self.require_source_signature and not self.source_keys:
+            raise ValueError("require_source_signature takes source_keys: the keys that images are signed by")
+        return self
+
+
 class LogConfig(Section):
     """Log lines, on standard error."""
 
@@ -112,6 +140,7 @@ class Config(Section):
     cache: CacheConfig = CacheConfig()
     partition: PartitionConfig = PartitionConfig()
     client: ClientConfig = ClientConfig()
+    signing: SigningConfig = SigningConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ from redis.asyncio.connection import parse_url
 
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _REDIS_OPTIONS: Final = {"host", "port", "db", "username", "password", "path", "connection_class"}
+_REGISTRY_NAME: Final = re.compile(rf"(?:{_HOST.pattern}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?")
 _MAX_PORT: Final = 65535
 
 
@@ -90,6 +93,21 @@ def _redis_url(value: object) -> object:
     return value
 
 
+def _listed(value: object) -> object:
+    """Return a list from an environment variable: ``a,b`` or ``["a", "b"]``."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        return json.loads(value)
+    return [one for one in (part.strip() for part in value.split(",")) if one]
+
+
+def _registry_name(value: object) -> object:
+    if value is not None and not (isinstance(value, str) and _REGISTRY_NAME.fullmatch(value)):
+        raise ValueError("expected a registry's name, as registry.example.org or registry.example.org:5000")
+    return value
+
+
 def _seconds(*, least: float) -> Any:
     return Field(ge=least, le=86_400)
 
@@ -100,6 +118,8 @@ OptionalAddress = Annotated[
     BeforeValidator(_address_or_none),
     PlainSerializer(lambda one: str(one) if one else "none"),
 ]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+RegistryName = Annotated[str | None, BeforeValidator(_registry_name)]
 Origin = Annotated[str, BeforeValidator(_origin)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Seconds = Annotated[float, _seconds(least=0.001)]

@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from proxy.config import CacheConfig
 from proxy.logs import get_logger
-from proxy.records import Key, R_co, Recipes, Record, RottenError, seal, unseal
+from proxy.records import Key, R_co, Recipes, Record, RottenError, Subject, seal, unseal
 
 T = TypeVar("T")
 
@@ -121,8 +121,8 @@ class RedisStore:
 
     def _time_to_live(self, record: Record) -> int:
         """Return whole seconds, at least one: Redis takes 0 for an error."""
-        is_recipe = isinstance(record, Recipes)
-        seconds = self._config.recipe_days * _SECONDS_A_DAY if is_recipe else self._config.ttl
+        is_lost_for_good = isinstance(record, Recipes | Subject)
+        seconds = self._config.recipe_days * _SECONDS_A_DAY if is_lost_for_good else self._config.ttl
         return max(1, int(seconds))
 
     async def _call(self, command: Callable[[], Awaitable[T]]) -> tuple[bool, T | None]:

@@ -11,6 +11,7 @@ peers="
 docker-registry: docker-registry
 redis-server: redis-server
 nginx: nginx-light
+openssl: openssl
 skopeo: skopeo
 podman: podman
 conmon: conmon

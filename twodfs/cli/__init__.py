@@ -26,7 +26,7 @@ from twodfs import __version__
 from twodfs.build.choices import DEFAULT_NAME, Anchor
 from twodfs.build.compression import Compression, Packing
 from twodfs.build.tarball import ArchiveFormat
-from twodfs.errors import InvalidReferenceError, RecipeError, TwodfsError
+from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError
 from twodfs.reference import DOCKER_HUB
 
 T = TypeVar("T")
@@ -316,6 +316,57 @@ def doctor(
 
 
 @app.command()
+def verify(
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="An image in a registry, or a partition behind a proxy.")
+    ],
+    *,
+    key: Annotated[
+        list[Path],
+        typer.Option(
+            help="A public key in PEM (ECDSA P-256), as cosign writes it; may be given again: any will do."
+        ),
+    ],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIGEST", help="Insist that it was cut from this image, as a partition's signature tells."
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", "-r", help="Check a signature of each image of an index as well."),
+    ] = False,
+    plain_http: _PlainHttp = False,
+    as_json: _Json = False,
+) -> None:
+    """Check that an image or partition is signed, in cosign's format, by a key that you trust.
+
+    The digest is computed here, and the signature over it is checked with the key alone: whatever stands
+    between (registry, proxy, network) may refuse or delay an image, but cannot pass off another one. Pull the
+    digest that is printed, not the tag, which may have moved since.
+
+    A signature of an index covers its images, since it names their digests; --recursive is for clients that
+    pull one of them by its own digest.
+
+    [bold]Example[/bold]
+
+    twodfs verify registry.example.com/model:v1--0.0.1.2 --key proxy.pub
+
+    docker pull $(twodfs verify registry.example.com/model:v1--edge --key proxy.pub --json | jq -r .pinned)
+
+    The exit status is 0 when the signature is good, 1 when there is none that is, 2 when a key or the command
+    line is wrong.
+    """
+    from twodfs.cli import trust  # noqa: PLC0415 - see the module's docstring
+
+    asked = trust.Question(
+        reference=reference, keys=tuple(key), source=source, recursive=recursive, plain_http=plain_http
+    )
+    _run(trust.verify(asked, as_json=as_json))
+
+
+@app.command()
 def login(
     registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="As host or host:port.")] = DOCKER_HUB,
     *,
@@ -439,7 +490,7 @@ def _call(work: Callable[[], T]) -> T:
     """Run a command to its end; what can be expected to go wrong becomes one line and an exit status."""
     try:
         return work()
-    except (RecipeError, InvalidReferenceError) as error:
+    except (RecipeError, InvalidReferenceError, KeyFormatError) as error:
         _fail(str(error), USAGE)
     except TwodfsError as error:
         _fail(str(error), FAILED)

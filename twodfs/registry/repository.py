@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -21,9 +21,12 @@ from twodfs.oci import (
     INDEX_TYPES,
     MANIFEST_TYPES,
     MAX_MANIFEST_BYTES,
+    OCI_INDEX,
     Descriptor,
     Document,
+    Index,
     expect,
+    parse_manifest,
     parse_object,
 )
 from twodfs.progress import Advance, silent
@@ -102,6 +105,24 @@ class Repository:
         """
         answer = await self._transport.fetch(self._request("GET", f"blobs/{digest}"), 200, limit=limit)
         return verify(answer.body, digest)
+
+    async def referrers(self, digest: Digest, artifact_type: str) -> tuple[Descriptor, ...]:
+        """Return what of one type refers to a manifest; nothing where the registry has no such API.
+
+        Raises:
+            RegistryError: as for ``resolve``; or it answers more than 4 MiB.
+            FormatError: the answer is no index.
+        """
+        plain = self._request("GET", f"referrers/{digest}", {hdrs.ACCEPT: OCI_INDEX})
+        request = replace(plain, url=plain.url.with_query({"artifactType": artifact_type}))
+        answer = await self._transport.fetch(request, 200, 404, limit=MAX_MANIFEST_BYTES)
+        if answer.status == 404:  # noqa: PLR2004
+            return ()
+        listed = parse_manifest(answer.body, OCI_INDEX)
+        if not isinstance(listed, Index):
+            raise FormatError("a list of referrers is an index, this is a manifest")
+        # A registry may leave the filter to its clients (distribution-spec, "Listing Referrers").
+        return tuple(one for one in listed.manifests if one.raw.get("artifactType") == artifact_type)
 
     async def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a blob into ``file``, from its start; verified, of any size.

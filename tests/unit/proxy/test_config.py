@@ -67,6 +67,22 @@ def flat(content: Mapping[str, object], prefix: str = "") -> list[tuple[str, obj
     return found
 
 
+@pytest.mark.parametrize("written", ["/a.pub, /b.pub", '["/a.pub", "/b.pub"]'])
+def test_a_list_of_files_from_the_environment(written: str) -> None:
+    config = config_of(SIGNING_SOURCE_KEYS=written, SIGNING_REQUIRE_SOURCE_SIGNATURE="true")
+    assert config.signing.source_keys == (Path("/a.pub"), Path("/b.pub"))
+
+
+def test_a_policy_without_keys_is_refused() -> None:
+    assert "takes source_keys" in refusal(SIGNING_REQUIRE_SOURCE_SIGNATURE="true")
+
+
+@pytest.mark.parametrize("name", ["http://a", "a/b", "a b", "", "a:port"])
+def test_signatures_name_a_registry_by_host_and_port(name: str) -> None:
+    assert "expected a registry's name" in refusal(SIGNING_REGISTRY=name)
+    assert config_of(SIGNING_REGISTRY="a.example:5000").signing.registry == "a.example:5000"
+
+
 def test_every_setting_has_a_variable_of_its_own() -> None:
     variables = [environment_variable(path) for path in settings()]
     assert len(set(variables)) == len(variables)

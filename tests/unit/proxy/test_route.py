@@ -1,6 +1,17 @@
 import pytest
 
-from proxy.route import ContentPull, ManifestWrite, Other, PartitionPull, TargetError, origin_form, route
+from proxy.route import (
+    ContentPull,
+    ManifestWrite,
+    Other,
+    PartitionPull,
+    ReferrersPull,
+    SignaturePull,
+    TargetError,
+    origin_form,
+    route,
+)
+from twodfs.digest import Digest
 from twodfs.errors import PartitionError
 
 DIGEST = "sha256:" + "ab" * 32
@@ -21,6 +32,33 @@ def test_reading_by_digest_is_a_content_pull(kind: str) -> None:
     for reference in (DIGEST, DIGEST.replace(":", "%3A")):
         routed = route("GET", f"/v2/a/{kind}/{reference}")
         assert routed == ContentPull("a", DIGEST, kind == "manifests")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_reading_the_tag_of_a_signature_is_a_signature_pull(method: str) -> None:
+    tag = DIGEST.replace(":", "-") + ".sig"
+    assert route(method, f"/v2/a/b/manifests/{tag}") == SignaturePull("a/b", Digest(DIGEST))
+    assert route("PUT", f"/v2/a/b/manifests/{tag}") == ManifestWrite("a/b")
+
+
+@pytest.mark.parametrize(
+    ("query", "artifact_type"),
+    [
+        ("", None),
+        ("?", None),
+        ("?artifactType=a%2Fb%2Bc", "a/b+c"),
+        ("?artifactType=a/b+c", "a/b+c"),
+        ("?artifactType=", ""),
+    ],
+)
+def test_listing_referrers(query: str, artifact_type: str | None) -> None:
+    expected = ReferrersPull("a/b", Digest(DIGEST), artifact_type)
+    assert route("GET", f"/v2/a/b/referrers/{DIGEST}{query}") == expected
+
+
+@pytest.mark.parametrize("query", ["?last=x", "?artifactType=a&artifactType=b", "?artifactType=a&n=1", "?x"])
+def test_further_pages_and_other_filters_are_the_registrys(query: str) -> None:
+    assert isinstance(route("GET", f"/v2/a/b/referrers/{DIGEST}{query}"), Other)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
@@ -44,6 +82,10 @@ def test_writing_any_reference_is_a_write(method: str, reference: str) -> None:
         "/v2/a/blobs/v1--0.0.0.0",
         "/v2/a/blobs/uploads/" + DIGEST,
         "/v2/a/tags/list?n=v1--0.0.0.0",
+        "/v2/a/manifests/sha256-" + "ab" * 31 + ".sig",
+        "/v2/a/manifests/sha256-" + "AB" * 32 + ".sig",
+        "/v2/a/blobs/sha256-" + "ab" * 32 + ".sig",
+        "/v2/a/referrers/v1",
         "/v1/a/manifests/v1--0.0.0.0",
     ],
 )

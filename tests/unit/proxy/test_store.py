@@ -21,6 +21,10 @@ from proxy.records import (
     Recipes,
     Record,
     RottenError,
+    Signature,
+    SignatureKey,
+    Subject,
+    SubjectKey,
     seal,
     unseal,
 )
@@ -45,6 +49,8 @@ RECORDS: dict[Key[Any], Record] = {
     BlobSizeKey("r", SOURCE): BlobSize(12345678901234),
     RecipeKey(SOURCE): Recipes((RECIPE, Recipe(digest_of(b"other"), SELECTION))),
     PartitionKey("r", SOURCE, SELECTION): MADE,
+    SubjectKey(SOURCE): Subject(digest_of(b"signed")),
+    SignatureKey(SOURCE, "sha256:fingerprint"): Signature(b"\x30\x02\xff\x00"),
 }
 
 
@@ -123,7 +129,7 @@ async def test_records_in_redis_expire(redis_server: Redis) -> None:
     assert len(lives) == len(RECORDS)
     for name, seconds in lives.items():
         assert name.startswith("mine:")
-        expected = 2 * 86_400 if ":recipe:" in name else 7
+        expected = 2 * 86_400 if ":recipe:" in name or ":subject:" in name else 7
         assert expected - 5 <= seconds <= expected
 
 

@@ -1,0 +1,153 @@
+"""A registry that knows the referrers API: its list comes first, ours is added, and only to what is ours."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.integration.fake_registry import FakeRegistry, proxied, serving
+from tests.lab.documents import OCI
+from tests.lab.images import build_image
+from tests.lab.peers import require
+from tests.lab.signing import SIGNATURE_TYPE, KeyPair
+from twodfs.digest import digest_of
+
+IMAGE = build_image({(0, 0): {"a": b"a"}, (0, 1): {"b": b"b"}})
+ALL = {"Accept": f"{OCI.index}, {OCI.manifest}"}
+SBOM = {"mediaType": OCI.manifest, "digest": f"sha256:{'5' * 64}", "size": 5, "artifactType": "text/sbom"}
+LISTED = {"schemaVersion": 2, "mediaType": OCI.index, "manifests": [SBOM]}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    require("openssl")
+    return KeyPair.generate(tmp_path_factory.mktemp("keys"), "signing")
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[FakeRegistry]:
+    async with serving(FakeRegistry(IMAGE)) as started:
+        yield started
+
+
+def lists(
+    registry: FakeRegistry, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> None:
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        if "/referrers/" not in request.path:
+            return None
+        return web.Response(status=status, body=body, headers={"Content-Type": OCI.index, **(headers or {})})
+
+    registry.interpose = interpose
+
+
+async def ask(
+    registry: FakeRegistry, keys: KeyPair, query: str = "", digest: str | None = None
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Pull a partition through a proxy that signs, and ask what refers to it, or to `digest`."""
+    async with (
+        proxied(registry.url, signing__key=str(keys.private)) as proxy,
+        aiohttp.ClientSession(headers=ALL) as session,
+    ):
+        async with session.get(f"{proxy}/v2/team/model/manifests/v1--0.0.0.0") as pulled:
+            ours = digest_of(await pulled.read())
+        async with session.get(f"{proxy}/v2/team/model/referrers/{digest or ours}{query}") as answer:
+            return answer.status, dict(answer.headers), await answer.read()
+
+
+async def test_the_registrys_own_referrers_stay_and_ours_follows(
+    registry: FakeRegistry, keys: KeyPair
+) -> None:
+    lists(registry, json.dumps(LISTED).encode())
+    status, headers, body = await ask(registry, keys)
+    first, second = json.loads(body)["manifests"]
+    assert (status, headers["Content-Type"], first, second["artifactType"]) == (
+        200,
+        OCI.index,
+        SBOM,
+        SIGNATURE_TYPE,
+    )
+    assert "OCI-Filters-Applied" not in headers
+
+
+@pytest.mark.parametrize(("wanted", "found"), [(SIGNATURE_TYPE, 1), ("text/sbom", 1), ("other", 0)])
+async def test_a_filter_is_applied_where_the_registry_does_not(
+    registry: FakeRegistry, keys: KeyPair, wanted: str, found: int
+) -> None:
+    lists(registry, json.dumps(LISTED).encode())
+    status, headers, body = await ask(registry, keys, f"?artifactType={wanted}")
+    listed = json.loads(body)["manifests"]
+    assert (status, headers["OCI-Filters-Applied"]) == (200, "artifactType")
+    assert [one["artifactType"] for one in listed] == [wanted] * found
+    (asked,) = [one for one in registry.requests if "/referrers/" in one.path]
+    assert asked.query == {"artifactType": wanted.replace("+", " ")}
+
+
+async def test_the_link_to_the_next_page_comes_back_to_us(registry: FakeRegistry, keys: KeyPair) -> None:
+    link = f'<{registry.url}/v2/team/model/referrers/x?last=5>; rel="next"'
+    lists(registry, json.dumps(LISTED).encode(), headers={"Link": link})
+    _, headers, _ = await ask(registry, keys)
+    assert registry.url not in headers["Link"]
+    assert "/v2/team/model/referrers/x?last=5" in headers["Link"]
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_a_registry_without_the_api_leaves_the_list_to_us(
+    registry: FakeRegistry, keys: KeyPair, status: int
+) -> None:
+    lists(registry, b"no such page", status)
+    answered, _, body = await ask(registry, keys)
+    assert (answered, len(json.loads(body)["manifests"])) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(401, b"who are you"), (403, b"no"), (500, b"oh"), (200, b"no JSON"), (200, b'{"manifests": 7}')],
+)
+async def test_any_other_answer_comes_through_as_it_is(
+    registry: FakeRegistry, keys: KeyPair, status: int, body: bytes
+) -> None:
+    lists(registry, body, status)
+    answered, _, came = await ask(registry, keys)
+    assert (answered, came) == (status, body)
+
+
+async def test_what_is_not_ours_is_not_touched(registry: FakeRegistry, keys: KeyPair) -> None:
+    untidy = b'{ "manifests" : [ ] , "mediaType":"x" }'
+    lists(registry, untidy)
+    answered, _, came = await ask(registry, keys, digest=IMAGE.top.digest)
+    assert (answered, came) == (200, untidy)
+
+
+async def test_a_further_page_is_the_registrys(registry: FakeRegistry, keys: KeyPair) -> None:
+    lists(registry, b"page two")
+    answered, _, came = await ask(registry, keys, "?last=5")
+    assert (answered, came) == (200, b"page two")
+
+
+async def test_the_signature_names_the_upstream_where_nothing_else_is_configured(
+    registry: FakeRegistry, keys: KeyPair
+) -> None:
+    named = []
+    for more in (
+        {},
+        {"public_url": "https://proxy.example.org:8443"},
+        {"signing__registry": "r.example.org"},
+    ):
+        settings = {"signing__key": str(keys.private), **more}
+        async with (
+            proxied(registry.url, **settings) as proxy,
+            aiohttp.ClientSession(headers=ALL) as session,
+        ):
+            base = f"{proxy}/v2/team/model"
+            async with session.get(f"{base}/manifests/v1--0.0.0.0") as pulled:
+                digest = digest_of(await pulled.read())
+            async with session.get(f"{base}/manifests/{digest.replace(':', '-')}.sig") as answer:
+                layer = json.loads(await answer.read())["layers"][0]["digest"]
+            async with session.get(f"{base}/blobs/{layer}") as answer:
+                named.append(json.loads(await answer.read())["critical"]["identity"]["docker-reference"])
+    upstream = registry.url.removeprefix("http://")
+    hosts = (upstream, "proxy.example.org:8443", "r.example.org")
+    assert named == [f"{host}/team/model" for host in hosts]

@@ -1,0 +1,191 @@
+"""`twodfs verify`, as scripts call it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.workshop import Done, Workshop
+from tests.lab.images import PushedImage, push_field_image
+from tests.lab.peers import require
+from tests.lab.proxy import Proxy
+from tests.lab.registry import Registry
+from tests.lab.registry_client import RegistryClient
+from tests.lab.signing import KeyPair, payload_of, push_signatures, signature_tag
+from twodfs.digest import digest_of
+
+CELLS = {(row, col): {f"{row}/{col}": b"%d+%d" % (row, col)} for row in range(2) for col in range(2)}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    require("openssl")
+    return KeyPair.generate(tmp_path_factory.mktemp("keys"), "signing")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    return KeyPair.generate(tmp_path_factory.mktemp("keys"), "other")
+
+
+@pytest.fixture(scope="module")
+def signing_proxy(
+    registry: Registry, keys: KeyPair, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    environment = {
+        "TWODFS_PROXY_SIGNING_KEY": str(keys.private),
+        "TWODFS_PROXY_SIGNING_REGISTRY": "registry.example.org",
+    }
+    with Proxy.start(tmp_path_factory.mktemp("proxy"), registry.url, environment=environment) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def image(registry: Registry) -> PushedImage:
+    return push_field_image(
+        registry.url, "verify/model", "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64")
+    )
+
+
+def verify(workshop: Workshop, reference: str, *options: str) -> Done:
+    return workshop.twodfs("verify", reference, *options)
+
+
+def test_a_partition_is_verified_and_tells_where_it_is_from(
+    workshop: Workshop, signing_proxy: Proxy, image: PushedImage, keys: KeyPair
+) -> None:
+    reference = image.reference(signing_proxy.address, "v1--0.0.0.1")
+    done = verify(workshop, reference, "--key", str(keys.public))
+    with RegistryClient(signing_proxy.url) as client:
+        digest = digest_of(client.get_manifest(image.repository, "v1--0.0.0.1").body)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        f"{signing_proxy.address}/{image.repository}@{digest}",
+        "  signed as registry.example.org/verify/model",
+        f"  cut from {image.top.digest}",
+        "  selection 0.0.0.1",
+    ]
+
+
+def test_json_is_for_scripts_and_recursive_goes_down_to_the_images(
+    workshop: Workshop, signing_proxy: Proxy, image: PushedImage, keys: KeyPair
+) -> None:
+    reference = image.reference(signing_proxy.address, "v1--1.0.1.1")
+    done = verify(workshop, reference, "--key", str(keys.public), "--json", "--recursive")
+    assert done.status == 0, done.err
+    assert done.json["pinned"] == f"{signing_proxy.address}/{image.repository}@{done.json['digest']}"
+    assert (done.json["source"], done.json["selection"]) == (image.top.digest, "1.0.1.1")
+    assert len(done.json["images"]) == 2
+    pinned = verify(workshop, done.json["pinned"], "--key", str(keys.public), "--json")
+    assert (pinned.status, pinned.json["digest"], pinned.json["images"]) == (0, done.json["digest"], [])
+
+
+def test_any_of_several_keys_will_do_and_another_will_not(
+    workshop: Workshop, signing_proxy: Proxy, image: PushedImage, keys: KeyPair, other: KeyPair
+) -> None:
+    reference = image.reference(signing_proxy.address, "v1--0.0.1.1")
+    assert verify(workshop, reference, "--key", str(other.public), "--key", str(keys.public)).status == 0
+    refused = verify(workshop, reference, "--key", str(other.public))
+    assert (refused.status, refused.out) == (1, "")
+    assert "has no good signature: it is not by any of the given keys" in refused.err
+
+
+def test_the_source_may_be_insisted_on(
+    workshop: Workshop, signing_proxy: Proxy, image: PushedImage, keys: KeyPair
+) -> None:
+    reference = image.reference(signing_proxy.address, "v1--0.0.1.1")
+    options = ("--key", str(keys.public), "--source")
+    assert verify(workshop, reference, *options, image.top.digest).status == 0
+    wrong = verify(workshop, reference, *options, digest_of(b"another"))
+    assert wrong.status == 1
+    assert f"tells of {image.top.digest}, not of" in wrong.err
+    assert verify(workshop, reference, *options, "sha256:7").status == 2
+
+
+def test_what_is_not_signed_is_said_to_be_so(
+    workshop: Workshop, signing_proxy: Proxy, image: PushedImage, keys: KeyPair
+) -> None:
+    done = verify(workshop, image.reference(signing_proxy.address), "--key", str(keys.public))
+    assert done.status == 1
+    assert f"there is no tag {signature_tag(image.top.digest)} and no referrer" in " ".join(done.err.split())
+
+
+def test_an_image_that_cosign_signed_is_verified_without_a_proxy(
+    workshop: Workshop, registry: Registry, keys: KeyPair, other: KeyPair
+) -> None:
+    image = push_field_image(registry.url, "verify/cosign", "v1", cells=CELLS)
+    payload = payload_of(image.top.digest)
+    with RegistryClient(registry.url) as client:
+        push_signatures(client, image.repository, image.top.digest, {payload: keys.sign(payload)})
+    done = verify(workshop, image.reference(), "--key", str(keys.public), "--json")
+    assert (done.status, done.json["signedAs"], done.json["source"]) == (0, "lab.example.org/model", None)
+    assert verify(workshop, image.reference(), "--key", str(other.public)).status == 1
+    recursive = verify(workshop, image.reference(), "--key", str(keys.public), "--recursive")
+    assert recursive.status == 1
+    assert image.platforms[0].manifest.digest in recursive.err
+
+
+def test_one_changed_byte_anywhere_is_one_too_many(
+    workshop: Workshop, registry: Registry, keys: KeyPair
+) -> None:
+    image = push_field_image(registry.url, "verify/changed", "v1", cells=CELLS)
+    digest = image.top.digest
+    good = payload_of(digest)
+    signature = keys.sign(good)
+    elsewhere = payload_of(digest[:-1] + ("0" if digest[-1] != "0" else "1"))
+    for payload, signed in (
+        (good.replace(b"lab.example", b"lab.exbmple"), signature),
+        (good, signature[:-1] + bytes([signature[-1] ^ 1])),
+        (elsewhere, signature),
+        (elsewhere, keys.sign(elsewhere)),
+    ):
+        with RegistryClient(registry.url) as client:
+            push_signatures(client, image.repository, digest, {payload: signed})
+        done = verify(workshop, image.reference(), "--key", str(keys.public))
+        assert (done.status, done.out) == (1, ""), payload
+
+
+def test_a_registry_that_sends_another_manifest_is_found_out(
+    workshop: Workshop, keys: KeyPair, tmp_path: Path
+) -> None:
+    (tmp_path / "liar").mkdir()
+    with Registry.start(tmp_path / "liar") as liar:
+        image = push_field_image(liar.url, "verify/liar", "v1", cells=CELLS)
+        payload = payload_of(image.top.digest)
+        with RegistryClient(liar.url) as client:
+            push_signatures(client, image.repository, image.top.digest, {payload: keys.sign(payload)})
+        assert verify(workshop, image.reference(), "--key", str(keys.public)).status == 0
+        stored = (
+            tmp_path
+            / "liar"
+            / "storage"
+            / "docker/registry/v2/blobs"
+            / image.top.digest.replace("sha256:", f"sha256/{image.top.digest[7:9]}/")
+        )
+        body = (stored / "data").read_bytes()
+        (stored / "data").write_bytes(body.replace(b"amd64", b"amd65"))
+        done = verify(workshop, image.reference(), "--key", str(keys.public))
+    assert (done.status, done.out) == (1, "")
+    assert "does not hash to" in done.err
+
+
+def test_a_key_file_that_holds_none_is_a_usage_error(
+    workshop: Workshop, signing_proxy: Proxy, image: PushedImage, keys: KeyPair
+) -> None:
+    reference = image.reference(signing_proxy.address, "v1--0.0.1.1")
+    done = verify(workshop, reference, "--key", str(keys.private))
+    assert done.status == 2
+    assert "BEGIN PUBLIC KEY" in done.err
+    missing = verify(workshop, reference, "--key", "no-such.pub")
+    assert missing.status == 1
+    assert "no-such.pub" in missing.err
+    assert verify(workshop, reference).status == 2
+
+
+def test_the_help_teaches(workshop: Workshop) -> None:
+    text = " ".join(workshop.made("verify", "--help").out.split())
+    for words in (
+        "twodfs verify registry.example.com/model:v1--0.0.1.2 --key proxy.pub",
+        "The exit status is 0",
+    ):
+        assert words in text.replace("│ ", "")

@@ -1,0 +1,86 @@
+"""What ``twodfs verify`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import typer
+
+from twodfs.cli.commands import print_json
+from twodfs.digest import parse_digest
+from twodfs.ecdsa import PublicKey
+from twodfs.errors import DigestError, InvalidReferenceError, KeyFormatError, SignatureError
+from twodfs.oci import Json
+from twodfs.reference import Reference
+from twodfs.registry import open_registry
+from twodfs.verification import Verified, verify_signed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """The arguments of ``twodfs verify``."""
+
+    reference: str
+    keys: tuple[Path, ...]
+    source: str | None
+    recursive: bool
+    plain_http: bool
+
+
+async def verify(asked: Question, *, as_json: bool) -> None:
+    """Print what is signed, and what the signature says.
+
+    Raises:
+        SignatureError: there is no good signature, or it tells of another source.
+        KeyFormatError: a key file holds none.
+        TwodfsError: see its other subclasses.
+    """
+    reference = Reference.parse(asked.reference)
+    try:
+        source = None if asked.source is None else parse_digest(asked.source)
+    except DigestError as error:
+        raise InvalidReferenceError(f"--source: {error}") from None
+    keys = [_load(file) for file in asked.keys]
+    async with open_registry(reference.registry, plain_http=asked.plain_http) as registry:
+        repository = registry.repository(reference.repository)
+        verified = await verify_signed(repository, reference.name, keys, recursive=asked.recursive)
+    top = verified[0]
+    if source is not None and top.payload.source != source:
+        told = top.payload.source or "no source at all"
+        raise SignatureError(f"{reference} is signed, but its signature tells of {told}, not of {source}")
+    pinned = str(replace(reference, tag=None, digest=top.document.digest))
+    if as_json:
+        print_json({"reference": str(reference), "pinned": pinned, **_told(top), "images": _images(verified)})
+        return
+    typer.echo(pinned)
+    typer.echo(f"  signed as {top.payload.repository}")
+    if top.payload.source is not None:
+        typer.echo(f"  cut from {top.payload.source}")
+    if top.payload.selection is not None:
+        typer.echo(f"  selection {top.payload.selection}")
+    for one in verified[1:]:
+        typer.echo(f"  image {one.document.digest}, signed as well")
+
+
+def _load(file: Path) -> PublicKey:
+    try:
+        return PublicKey.parse(file.read_bytes())
+    except KeyFormatError as error:
+        raise KeyFormatError(f"{file}: {error}") from None
+
+
+def _told(one: Verified) -> Json:
+    return {
+        "digest": one.document.digest,
+        "mediaType": one.document.media_type,
+        "signedAs": one.payload.repository,
+        "source": one.payload.source,
+        "selection": one.payload.selection,
+        "optional": dict(one.payload.optional),
+    }
+
+
+def _images(verified: Sequence[Verified]) -> list[Json]:
+    return [_told(one) for one in verified[1:]]

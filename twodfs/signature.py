@@ -1,0 +1,285 @@
+"""Signatures as cosign writes them (sigstore/cosign, specs/SIGNATURE_SPEC.md), but for the mathematics.
+
+What is signed is a **payload**: a JSON document ("simple signing") that names the digest of a manifest or
+index. A **signature manifest** carries it: an image manifest whose layers are payloads, each with the base64
+of its signature in an annotation. It is found by a tag made of the signed digest, ``sha256-<hex>.sig``, and
+as a *referrer*: its ``subject`` points at what is signed (distribution-spec v1.1, "Listing Referrers").
+
+What this module writes depends on its arguments alone: no time, no random, keys in one order.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import orjson
+
+from twodfs.digest import Digest, digest_of, parse_digest, verify
+from twodfs.errors import DigestError, FormatError, SignatureError, within
+from twodfs.flatten import SELECTION_ANNOTATION, SOURCE_ANNOTATION
+from twodfs.oci import (
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    Document,
+    Json,
+    Manifest,
+    expect,
+    parse_manifest,
+    parse_object,
+)
+
+PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
+SIGNATURE_TYPE: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
+"""The artifact type under which cosign looks for signatures among referrers."""
+SIGNATURE_ANNOTATION: Final = "dev.cosignproject.cosign/signature"
+MAX_PAYLOAD: Final = 64 * 1024
+"""Bytes of a payload; cosign's own have some two hundred."""
+MAX_SIGNATURES: Final = 32
+"""How many signatures of one manifest are looked at."""
+
+_PAYLOAD_KIND: Final = "cosign container image signature"
+_CREATOR: Final = "twodfs-proxy"
+_TAG: Final = re.compile(r"sha256-([a-f0-9]{64})\.sig")
+_MAX_SIGNATURE_BYTES: Final = 1024
+# What Go writes for a time that nobody set; cosign's own signature configs have it.
+_NO_TIME: Final = "0001-01-01T00:00:00Z"
+
+
+class Verifier(Protocol):
+    """A public key."""
+
+    def verifies(self, payload: bytes, signature: bytes) -> bool:
+        """Say whether ``signature`` was made over ``payload`` with the key's other half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a signature vouches for.
+
+    Attributes:
+        repository: under what name the signer knew the image (``docker-reference``). Nothing depends on it:
+            the specification says that it is ignored.
+        digest: of the manifest or index that is signed.
+        optional: what else the signer said.
+    """
+
+    repository: str
+    digest: Digest
+    optional: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, subject: Document, repository: str) -> Payload:
+        """Return what is to be signed for ``subject``, a document of a partition.
+
+        Its source and its selection, which are in its annotations, are told in the payload as well.
+        """
+        annotations = parse_object(subject.body).get("annotations", {})
+        told = {key: annotations[key] for key in (SELECTION_ANNOTATION, SOURCE_ANNOTATION)}
+        return cls(repository, subject.digest, told | {"creator": _CREATOR})
+
+    @classmethod
+    def parse(cls, body: bytes) -> Payload:
+        """Return the payload in ``body``.
+
+        Raises:
+            FormatError: it is none, or says more than the format allows.
+        """
+        raw = parse_object(body)
+        critical = expect(raw.get("critical"), dict, "critical")
+        with within("critical"):
+            # "critical" is what a verifier must understand: one that holds anything else is refused.
+            if set(critical) != {"identity", "image", "type"}:
+                raise FormatError("expected identity, image and type, and nothing else")
+            if critical["type"] != _PAYLOAD_KIND:
+                raise FormatError(f"expected {_PAYLOAD_KIND!r}", "type")
+            identity = expect(critical["identity"], dict, "identity")
+            image = expect(critical["image"], dict, "image")
+            repository = expect(identity.get("docker-reference"), str, "identity.docker-reference")
+            text = expect(image.get("docker-manifest-digest"), str, "image.docker-manifest-digest")
+            try:
+                digest = parse_digest(text)
+            except DigestError as error:
+                raise FormatError(str(error), "image.docker-manifest-digest") from None
+        optional = raw.get("optional")
+        return cls(repository, digest, {} if optional is None else expect(optional, dict, "optional"))
+
+    def encode(self) -> bytes:
+        """Return the bytes that are signed."""
+        critical = {
+            "identity": {"docker-reference": self.repository},
+            "image": {"docker-manifest-digest": self.digest},
+            "type": _PAYLOAD_KIND,
+        }
+        optional = dict(sorted(self.optional.items()))
+        return orjson.dumps({"critical": critical, "optional": optional})
+
+    @property
+    def source(self) -> str | None:
+        """The digest of the image that a partition was cut from."""
+        return self._told(SOURCE_ANNOTATION)
+
+    @property
+    def selection(self) -> str | None:
+        """What of the field a partition holds."""
+        return self._told(SELECTION_ANNOTATION)
+
+    def _told(self, key: str) -> str | None:
+        value = self.optional.get(key)
+        return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A signature as a registry keeps it: ``manifest`` is what tag and referrers name."""
+
+    manifest: Document
+    config: Document
+    payload: Document
+
+    @classmethod
+    def of(cls, subject: Document, payload: bytes, signature: bytes) -> Attachment:
+        """Return the documents that attach ``signature``, made over ``payload``, to ``subject``."""
+        layer = Document(PAYLOAD_TYPE, digest_of(payload), payload)
+        config = Document.of(
+            OCI_CONFIG,
+            {
+                "architecture": "",
+                "created": _NO_TIME,
+                "history": [{"created": _NO_TIME}],
+                "os": "",
+                "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+                "config": {},
+            },
+        )
+        encoded = base64.b64encode(signature).decode()
+        content: Json = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": SIGNATURE_TYPE,
+            "config": descriptor(config),
+            "layers": [{**descriptor(layer), "annotations": {SIGNATURE_ANNOTATION: encoded}}],
+            "subject": descriptor(subject),
+        }
+        return cls(Document.of(OCI_MANIFEST, content), config, layer)
+
+    @property
+    def documents(self) -> dict[Digest, Document]:
+        """Manifest, config and payload by digest."""
+        return {one.digest: one for one in (self.manifest, self.config, self.payload)}
+
+    @property
+    def referrer(self) -> Json:
+        """The entry of a list of referrers."""
+        return {**descriptor(self.manifest), "artifactType": SIGNATURE_TYPE}
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """One signature of a signature manifest, and where its payload is."""
+
+    payload: Descriptor
+    signature: bytes
+
+
+def descriptor(document: Document) -> Json:
+    """Return the JSON of a descriptor that points at ``document``."""
+    return {"mediaType": document.media_type, "digest": document.digest, "size": len(document.body)}
+
+
+def signature_tag(digest: Digest) -> str:
+    """Return the tag under which the signatures of ``digest`` are found."""
+    return f"{digest.replace(':', '-')}.sig"
+
+
+def signed_by_tag(tag: str) -> Digest | None:
+    """Return the digest whose signatures ``tag`` names; None when it is another kind of tag."""
+    match = _TAG.fullmatch(tag)
+    return Digest(f"sha256:{match[1]}") if match else None
+
+
+def signatures_in(manifest: Document) -> list[Signed]:
+    """Return the signatures that a signature manifest carries, at most ``MAX_SIGNATURES``.
+
+    Layers of other kinds, and those with a payload too long or a signature that is none, are left out.
+
+    Raises:
+        FormatError: it is no image manifest.
+    """
+    parsed = parse_manifest(manifest.body, manifest.media_type)
+    if not isinstance(parsed, Manifest):
+        raise FormatError("a signature manifest is an image manifest, this is an index")
+    found = []
+    for layer in parsed.layers:
+        if layer.media_type != PAYLOAD_TYPE or layer.size > MAX_PAYLOAD:
+            continue
+        signature = _signature(layer)
+        if signature is not None:
+            found.append(Signed(layer, signature))
+        if len(found) == MAX_SIGNATURES:
+            break
+    return found
+
+
+def _signature(layer: Descriptor) -> bytes | None:
+    annotations = layer.raw.get("annotations")
+    encoded = annotations.get(SIGNATURE_ANNOTATION) if isinstance(annotations, dict) else None
+    if not isinstance(encoded, str) or len(encoded) > _MAX_SIGNATURE_BYTES:
+        return None
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def check(signed: Signed, payload: bytes, digest: Digest, keys: Iterable[Verifier]) -> Payload:
+    """Return what ``payload`` says once it is known that one of ``keys`` signed it for ``digest``.
+
+    Nothing in the payload is looked at before the signature was found to be right.
+
+    Raises:
+        SignatureError: no key made the signature, or it vouches for something else.
+    """
+    try:
+        verify(payload, signed.payload.digest)
+    except DigestError as error:
+        raise SignatureError(f"the payload was changed: {error}") from None
+    if not any(key.verifies(payload, signed.signature) for key in keys):
+        raise SignatureError("it is not by any of the given keys")
+    try:
+        told = Payload.parse(payload)
+    except FormatError as error:
+        raise SignatureError(f"what is signed is no cosign payload: {error}") from None
+    if told.digest != digest:
+        raise SignatureError(f"it vouches for {told.digest}")
+    return told
+
+
+def merged_referrers(
+    listed: Mapping[str, Any], ours: Attachment | None, artifact_type: str | None
+) -> Document:
+    """Return a list of referrers: what a registry ``listed``, and ``ours``.
+
+    Args:
+        listed: the registry's image index; empty where it has none.
+        ours: left out where the registry lists it already, or where it is not asked for.
+        artifact_type: list these alone; None for all.
+
+    Raises:
+        FormatError: ``listed`` is no index.
+    """
+    entries = listed.get("manifests")
+    kept = [] if entries is None else expect(entries, list, "manifests")
+    if not all(isinstance(one, dict) for one in kept):
+        raise FormatError("expected objects", "manifests")
+    if ours is not None and all(one.get("digest") != ours.manifest.digest for one in kept):
+        kept = [*kept, ours.referrer]
+    if artifact_type is not None:
+        kept = [one for one in kept if one.get("artifactType") == artifact_type]
+    return Document.of(OCI_INDEX, {"schemaVersion": 2, "mediaType": OCI_INDEX, **listed, "manifests": kept})
