@@ -11,7 +11,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("twodfs", "proxy")
 # The pure core: no event loop, no sockets, no files.
-PURE = ("errors", "digest", "reference", "partition", "oci", "field", "flatten", "validate", "auth")
+PURE = (
+    "errors",
+    "digest",
+    "reference",
+    "partition",
+    "oci",
+    "allotment",
+    "cells",
+    "slices",
+    "field",
+    "flatten",
+    "validate",
+    "auth",
+)
 IMPURE_LIBRARIES = {"asyncio", "aiohttp", "socket", "threading", "subprocess", "requests", "redis"}
 # From below to above.
 PROXY_ORDER = re.findall(
