@@ -117,7 +117,8 @@ async def _parse_elsewhere(body: IO[bytes], size: int) -> Field:
                 await worker.wait()
         if worker.returncode == field_worker.MALFORMED:
             raise FormatError(*orjson.loads(said))
-        if worker.returncode == field_worker.OUT_OF_MEMORY:
+        # The parser below Python, or the kernel, ends the process where memory is short.
+        if worker.returncode == field_worker.OUT_OF_MEMORY or (worker.returncode or 0) < 0:
             raise FormatError(f"a field that takes more than {memory} bytes of memory to parse")
         if worker.returncode:
             raise RuntimeError(f"the field's parser ended with status {worker.returncode}")
