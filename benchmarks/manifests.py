@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import re
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.peers import Json, cpu_seconds, machine
 from tests.lab import command
 from tests.lab.images import push_field_image, push_image
-from tests.lab.process import Server
 from tests.lab.programs import environment as peer_environment
 from tests.lab.programs import program
 from tests.lab.proxy import Proxy
@@ -38,9 +34,6 @@ WARM_UP_SECONDS: Final = 2
 BASELINE: Final = "registry"
 TAG: Final = "v1"
 PARTITION: Final = "v1--0.0.1.2"
-_CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,20 +152,6 @@ def measure(measured: Peers, target: Target, seconds: int) -> Round:
     )
 
 
-def cpu_seconds(server: Server) -> float:
-    """Return the processor time that a server has used, with whatever processes it started."""
-    group = str(server.pid)
-    used = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
-        if fields[2] == group:
-            used += int(fields[11]) + int(fields[12])
-    return used / _CLOCK_TICKS
-
-
 def summary(rounds: list[Round], baseline: list[Round]) -> Json:
     """Return the numbers of one target: medians of the rounds, and processor time over all of them."""
     requests = sum(one.requests for one in rounds)
@@ -204,27 +183,6 @@ def table(results: Mapping[str, Json]) -> Table:
             f"{of['registry_cpu_us_per_request']:.0f}",
         )
     return drawn
-
-
-def machine() -> Json:
-    return {
-        "cpus": os.cpu_count(),
-        "cpu": cpu_model(),
-        "load_before": round(os.getloadavg()[0], 2),  # others at work on this machine blur the numbers
-        "python": platform.python_version(),
-        "versions": versions(),
-    }
-
-
-def cpu_model() -> str:
-    found = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()
-
-
-def versions() -> dict[str, str]:
-    packages = ("twodfs-proxy", "aiohttp", "multidict", "yarl", "orjson", "structlog")
-    registry = command.run((program("docker-registry"), "--version"), peer_environment())
-    return {**{name: version(name) for name in packages}, "docker-registry": registry.split()[-1]}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from twodfs.field import Field
 
 MALFORMED: Final = 3
 OUT_OF_MEMORY: Final = 4
-_NICENESS: Final = 10
+_NICENESS: Final = 19
 
 
 def main() -> int:
