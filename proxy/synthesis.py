@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any
+from typing import Any, Final
+
+from cachetools import LRUCache
 
 from proxy.content import Contents
 from proxy.flight import SingleFlight
@@ -18,6 +20,8 @@ from twodfs.digest import Digest
 from twodfs.flatten import FLATTEN_VERSION, Answer, Kind, Need, Partition, cut
 from twodfs.oci import Document
 
+_MOST_WHOLE: Final = 8192
+
 
 class Partitions:
     """Every partition the proxy answers with comes from here."""
@@ -28,6 +32,8 @@ class Partitions:
         self._store = store
         self._max_layers = max_layers
         self._flight: SingleFlight[Made | None] = SingleFlight()
+        # Partitions whose recipes were all in memory when it had lost so many records.
+        self._whole: LRUCache[PartitionKey, int] = LRUCache(_MOST_WHOLE)
 
     async def get(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
         """Return the partition of ``recipe``; None when no image in the source has a field that defines it.
@@ -113,8 +119,11 @@ class Partitions:
 
     async def _keep(self, key: PartitionKey, made: Made) -> None:
         """See to it that what answers the tag can also be found by digest, here and by the other replicas."""
-        is_known = all(self._store.peek(RecipeKey(digest)) for digest in made.documents)
-        if not (is_known and self._store.is_published(key)):
+        if self._whole.get(key) != self._store.losses:  # else its recipes are where they were last time
+            if not all(self._store.peek(RecipeKey(digest)) for digest in made.documents):
+                await self._publish(key, made)
+            self._whole[key] = self._store.losses
+        if not self._store.is_published(key):
             await self._publish(key, made)
 
     async def _publish(self, key: PartitionKey, made: Made) -> None:

@@ -114,13 +114,16 @@ class Upstream:
         async with response:
             yield response
 
-    async def head(self, path: str, identity: Identity, accept: str) -> Reply:
-        """Ask for the headers of ``path``, bounded by the metadata timeout.
+    async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
+        """Ask for the headers of ``path``, bounded by the metadata timeout; 304 if it has the tag ``held``.
 
         Raises:
             UpstreamError: no answer came.
         """
-        return await self._ask("HEAD", path, {**identity.headers, hdrs.ACCEPT: accept}, limit=MAX_REFUSAL)
+        headers = {**identity.headers, hdrs.ACCEPT: accept}
+        if held is not None:
+            headers[hdrs.IF_NONE_MATCH] = held
+        return await self._ask("HEAD", path, headers, limit=MAX_REFUSAL)
 
     async def get(self, path: str, identity: Identity, *, limit: int, accept: str) -> Reply:
         """Read ``path`` into memory, following redirects, bounded in time and to ``limit`` bytes.
