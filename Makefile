@@ -51,6 +51,10 @@ bench: $(installed) peers ## Measure manifest requests: partition, pass-through,
 bench-fields: $(installed) peers ## Measure fields of a hundred to a million cells.
 	@$(python) -m benchmarks.fields $(BENCH_FLAGS)
 
+.PHONY: bench-pulls
+bench-pulls: $(installed) peers ## Measure docker pull of a partition beside the same image made beforehand.
+	@$(python) -m benchmarks.pulls $(BENCH_FLAGS)
+
 .PHONY: bench-build
 bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
 	@$(python) -m benchmarks.build $(BENCH_FLAGS)
