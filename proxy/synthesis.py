@@ -6,8 +6,6 @@ import asyncio
 import functools
 from typing import Any, Final
 
-from cachetools import LRUCache
-
 from proxy.content import Contents
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
@@ -33,7 +31,7 @@ class Partitions:
         self._max_layers = max_layers
         self._flight: SingleFlight[Made | None] = SingleFlight()
         # Partitions whose recipes were all in memory when it had lost so many records.
-        self._whole: LRUCache[PartitionKey, int] = LRUCache(_MOST_WHOLE)
+        self._whole: dict[PartitionKey, int] = {}
 
     async def get(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
         """Return the partition of ``recipe``; None when no image in the source has a field that defines it.
@@ -122,6 +120,8 @@ class Partitions:
         if self._whole.get(key) != self._store.losses:  # else its recipes are where they were last time
             if not all(self._store.peek(RecipeKey(digest)) for digest in made.documents):
                 await self._publish(key, made)
+            if len(self._whole) >= _MOST_WHOLE:
+                self._whole.clear()
             self._whole[key] = self._store.losses
         if not self._store.is_published(key):
             await self._publish(key, made)

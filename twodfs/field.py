@@ -27,6 +27,7 @@ from twodfs.slices import Body, OtherOrderError, Slice, Slices, in_whole
 
 __all__ = [
     "MAX_COORDINATE",
+    "MOST_SEARCHES",
     "Allotment",
     "Extent",
     "Field",
@@ -38,6 +39,9 @@ __all__ = [
 
 MAX_ORIGINAL_CELLS = 2_000_000
 """Cells, holes included, in a field that is written like the original's: 400 MB of JSON."""
+
+MOST_SEARCHES = 100_000
+"""Searches for one selection, some 50 ms: only a field of as many rows, most of them empty, takes more."""
 
 Reading: TypeAlias = "Generator[None, None, Field]"
 
@@ -162,20 +166,30 @@ class Field:
 
         Args:
             selection: any union of rectangles, as ``resolve`` returns it; parts may reach beyond the field.
-            limit: the most allotments the caller can use.
+            limit: the most allotments the caller can use; with it, the time that a selection may take is
+                bounded as well.
             image: what errors call the image the field belongs to.
 
         Raises:
-            PartitionError: a rectangle is inverted.
+            PartitionError: a rectangle is inverted, or there are more than ``MOST_SEARCHES`` rows to search.
             NothingSelectedError: nothing is selected, or a rectangle lies outside the field altogether.
             TooManyLayersError: more than ``limit`` are selected.
         """
         chosen: set[int] = set()
+        searches = 0
         for rectangle in selection.rectangles:
             rectangle.check()
             if self._is_outside(rectangle):
                 raise self._selects_nothing(rectangle, image)
             for place in self._cells.within(rectangle.x1, rectangle.y1, rectangle.x2, rectangle.y2):
+                if place is None:
+                    searches += 1
+                    if limit is not None and searches > MOST_SEARCHES:
+                        raise PartitionError(
+                            f"partition {selection} spans too many rows of the field of {image} in which it "
+                            f"selects nothing; select the cells in several rectangles"
+                        )
+                    continue
                 chosen.add(place)
                 if limit is not None and len(chosen) > limit:
                     raise TooManyLayersError(f"partition {selection} selects more than {limit} allotments")
