@@ -47,6 +47,14 @@ check: $(installed) ## Lint, check the formatting, check the types.
 bench: $(installed) peers ## Measure manifest requests: partition, pass-through, registry alone.
 	@$(python) -m benchmarks.manifests $(BENCH_FLAGS)
 
+.PHONY: bench-fields
+bench-fields: $(installed) peers ## Measure fields of a hundred to a million cells.
+	@$(python) -m benchmarks.fields $(BENCH_FLAGS)
+
+.PHONY: bench-pulls
+bench-pulls: $(installed) peers ## Measure docker pull of a partition beside the same image made beforehand.
+	@$(python) -m benchmarks.pulls $(BENCH_FLAGS)
+
 .PHONY: bench-build
 bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
 	@$(python) -m benchmarks.build $(BENCH_FLAGS)

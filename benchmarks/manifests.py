@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import re
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.peers import Json, cpu_seconds, machine
 from tests.lab import command
+from tests.lab.fields import large_field, push_bare_field
 from tests.lab.images import push_field_image, push_image
-from tests.lab.process import Server
 from tests.lab.programs import environment as peer_environment
 from tests.lab.programs import program
 from tests.lab.proxy import Proxy
@@ -38,9 +35,8 @@ WARM_UP_SECONDS: Final = 2
 BASELINE: Final = "registry"
 TAG: Final = "v1"
 PARTITION: Final = "v1--0.0.1.2"
-_CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
-
-Json = dict[str, Any]
+LARGE_SIDE: Final = 100
+"""Rows and columns of the field whose partitions are never asked for twice; wrk.lua knows it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class Peers:
     """What is measured."""
 
     registry: Registry
-    proxy: Proxy
+    proxies: tuple[Proxy, ...]
     targets: tuple[Target, ...]
 
 
@@ -101,24 +97,30 @@ def main() -> None:
 
 @contextmanager
 def peers() -> Iterator[Peers]:
-    """Start a registry with a plain and a 2DFS image in it, and the proxy with its default settings."""
+    """Start a registry with images in it, and the proxy twice: with its defaults, and with a `tag_ttl`."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twodfs-bench-")))
         registry = stack.enter_context(Registry.start(directory))
         proxy = stack.enter_context(Proxy.start(directory, registry.url))
+        (directory / "trusting").mkdir()
+        trust = {"TWODFS_PROXY_CACHE_TAG_TTL": "1"}
+        trusting = stack.enter_context(Proxy.start(directory / "trusting", registry.url, environment=trust))
         cells = {(row, column): {f"{row}-{column}": b"weights"} for row in range(3) for column in range(3)}
         push_field_image(registry.url, "bench/field", TAG, cells=cells)
         push_image(registry.url, "bench/plain", TAG)
+        push_bare_field(registry.url, "bench/large", TAG, large_field(LARGE_SIDE, LARGE_SIDE))
         check_partition(proxy)
-        yield Peers(registry, proxy, tuple(targets(registry, proxy)))
+        yield Peers(registry, (proxy, trusting), tuple(targets(registry, proxy, trusting)))
 
 
-def targets(registry: Registry, proxy: Proxy) -> Iterator[Target]:
+def targets(registry: Registry, proxy: Proxy, trusting: Proxy) -> Iterator[Target]:
     plain = f"/v2/bench/plain/manifests/{TAG}"
     partition = f"/v2/bench/field/manifests/{PARTITION}"
     yield Target(BASELINE, f"{registry.url}{plain}")
     yield Target("partition", f"{proxy.url}{partition}")
     yield Target("partition, unshared", f"{proxy.url}{partition}", "unshared")
+    yield Target("partition, tag_ttl 1 s", f"{trusting.url}{partition}")
+    yield Target("partition, cold", f"{proxy.url}/v2/bench/large/manifests/{TAG}", "cold")
     yield Target("pass-through", f"{proxy.url}{plain}")
 
 
@@ -141,12 +143,12 @@ def play(measured: Peers, rounds: int, seconds: int, console: Console) -> Iterat
 
 def measure(measured: Peers, target: Target, seconds: int) -> Round:
     """Load one target."""
-    servers = (measured.proxy, measured.registry)
+    servers = (*measured.proxies, measured.registry)
     before = [cpu_seconds(server) for server in servers]
     load = (program("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency")
     script = ("-s", str(DIRECTORY / "wrk.lua"), target.url, "--", target.argument)
     printed = command.run((*load, *script), peer_environment())
-    proxy_cpu, registry_cpu = (cpu_seconds(one) - spent for one, spent in zip(servers, before, strict=True))
+    spent = [cpu_seconds(one) - then for one, then in zip(servers, before, strict=True)]
     seen: dict[str, int] = json.loads(printed.strip().rpartition("\n")[2])
     assert not seen["failed"], f"{target.name}: {seen['failed']} of {seen['requests']} requests failed"
     return Round(
@@ -154,23 +156,9 @@ def measure(measured: Peers, target: Target, seconds: int) -> Round:
         seconds=seen["microseconds"] / 1e6,
         p50_ms=seen["p50"] / 1000,
         p99_ms=seen["p99"] / 1000,
-        proxy_cpu=proxy_cpu,
-        registry_cpu=registry_cpu,
+        proxy_cpu=sum(spent[:-1]),
+        registry_cpu=spent[-1],
     )
-
-
-def cpu_seconds(server: Server) -> float:
-    """Return the processor time that a server has used, with whatever processes it started."""
-    group = str(server.pid)
-    used = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
-        if fields[2] == group:
-            used += int(fields[11]) + int(fields[12])
-    return used / _CLOCK_TICKS
 
 
 def summary(rounds: list[Round], baseline: list[Round]) -> Json:
@@ -204,27 +192,6 @@ def table(results: Mapping[str, Json]) -> Table:
             f"{of['registry_cpu_us_per_request']:.0f}",
         )
     return drawn
-
-
-def machine() -> Json:
-    return {
-        "cpus": os.cpu_count(),
-        "cpu": cpu_model(),
-        "load_before": round(os.getloadavg()[0], 2),  # others at work on this machine blur the numbers
-        "python": platform.python_version(),
-        "versions": versions(),
-    }
-
-
-def cpu_model() -> str:
-    found = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()
-
-
-def versions() -> dict[str, str]:
-    packages = ("twodfs-proxy", "aiohttp", "multidict", "yarl", "orjson", "structlog")
-    registry = command.run((program("docker-registry"), "--version"), peer_environment())
-    return {**{name: version(name) for name in packages}, "docker-registry": registry.split()[-1]}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ wrk.headers["Accept"] = "application/vnd.oci.image.index.v1+json, application/vn
   .. "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
 
 -- "unshared": no two requests under way at a time have the same credentials.
+-- "cold": six or so cells of the field of 100x100 cells, hardly ever the same twice.
 function init(arguments)
   if arguments[1] == "unshared" then
     local count = 0
@@ -11,6 +12,14 @@ function init(arguments)
       count = (count + 1) % 64
       wrk.headers["Authorization"] = "Basic client" .. count
       return wrk.format()
+    end
+  elseif arguments[1] == "cold" then
+    math.randomseed(os.time())
+    function request()
+      local row, column = math.random(0, 94), math.random(0, 94)
+      local link = string.format("%d.%d.%d.%d", row, column, row + math.random(0, 4), column)
+      local other = string.format("%d.%d.%d.%d", column, row, column, row + math.random(0, 4))
+      return wrk.format("GET", wrk.path .. "--" .. link .. "--" .. other)
     end
   end
 end

@@ -10,11 +10,12 @@ import asyncio
 from typing import Final
 
 from aiohttp import hdrs
-from cachetools import LRUCache
 
+from proxy.field_body import FieldBody
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
-from proxy.records import BlobSize, BlobSizeKey, Content, ContentKey
+from proxy.logs import get_logger
+from proxy.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
 from proxy.source import ALL_TYPES, MAX_MANIFEST
 from proxy.store.tiered import TieredStore
 from proxy.upstream import RefusedError, Reply, Upstream, UpstreamError
@@ -25,11 +26,6 @@ from twodfs.field import Field
 MAX_CONFIG: Final = 8 * 2**20
 """Bytes of an image config."""
 _CONCURRENT_SIZES: Final = 16
-# A parsed cell is two digests and a handful of objects; measured with 100,000 of them.
-_BYTES_A_CELL: Final = 600
-_FIELDS_KEPT: Final = 4
-# Parsing a small field costs less than the way to a thread and back.
-_PARSE_ON_LOOP: Final = 64 * 1024
 
 _OK: Final = 200
 _PARTIAL: Final = 206
@@ -45,12 +41,8 @@ class Contents:
         self._store = store
         self._max_field = max_field
         self._fetching: SingleFlight[bytes] = SingleFlight()
-        self._parsing: SingleFlight[Field] = SingleFlight()
-        self._fields: LRUCache[ContentKey, Field] = LRUCache(
-            _FIELDS_KEPT * max_field, getsizeof=lambda field: _BYTES_A_CELL * (1 + field.count)
-        )
-        # JSON of nothing but small objects takes thirty times its size while it is parsed: one at a time.
-        self._large_parse = asyncio.Semaphore(1)
+        self._reading: SingleFlight[Field] = SingleFlight()
+        self._one_large_field = asyncio.Lock()
         self._size_slots = asyncio.Semaphore(_CONCURRENT_SIZES)
 
     async def manifest(self, repository: str, digest: Digest, identity: Identity) -> bytes:
@@ -67,13 +59,16 @@ class Contents:
 
     async def field(self, repository: str, digest: Digest, identity: Identity) -> Field:
         """Return the parsed field that has ``digest``; raises like ``manifest``, and ``FormatError``."""
-        known = self._fields.get(ContentKey(repository, digest))
+        known = await self._store.get(FieldKey(repository, digest))
         if known is not None:
-            return known
-        return await self._parsing.do(
-            (repository, digest, identity.fingerprint),
-            lambda: self._parse_field(repository, digest, identity),
-        )
+            return known.field
+        flight = (repository, digest)
+        try:
+            return await self._reading.do(flight, lambda: self._read_field(repository, digest, identity))
+        except RefusedError:
+            # The flight may have been another client's, refused for reasons of its own.
+            own_flight = (*flight, identity.fingerprint)
+            return await self._reading.do(own_flight, lambda: self._read_field(repository, digest, identity))
 
     async def size(self, repository: str, digest: Digest, identity: Identity) -> int:
         """Return the size of a blob in bytes, which fields of the original builder do not record.
@@ -90,15 +85,23 @@ class Contents:
         await self._store.put({key: BlobSize(size)})
         return size
 
-    async def _parse_field(self, repository: str, digest: Digest, identity: Identity) -> Field:
-        body = await self._content(repository, "blobs", digest, identity, self._max_field)
-        if len(body) <= _PARSE_ON_LOOP:
-            field = Field.parse(body)
-        else:
-            async with self._large_parse:
-                field = await asyncio.to_thread(Field.parse, body)
-        if _BYTES_A_CELL * (1 + field.count) <= self._fields.maxsize:
-            self._fields[ContentKey(repository, digest)] = field
+    async def _read_field(self, repository: str, digest: Digest, identity: Identity) -> Field:
+        path = f"/v2/{repository}/blobs/{digest}"
+        with FieldBody(digest, self._one_large_field) as body:
+            limit = self._max_field
+            _allowed(await self._upstream.download(path, identity, body.take, limit=limit), digest)
+            try:
+                field = await body.parse()
+            except DigestError as error:
+                raise UpstreamError(f"the registry answered {path} with other content: {error}") from None
+        key = FieldKey(repository, digest)
+        await self._store.put({key: ParsedField(field)})
+        if self._store.peek(key) is None:
+            get_logger().warning(
+                "field not kept, every new selection reads it again: cache.memory is too small",
+                field=digest,
+                bytes=len(field.packed),
+            )
         return field
 
     async def _content(

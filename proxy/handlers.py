@@ -240,8 +240,9 @@ def _unless_held(
     request: web.BaseRequest, document: Document, headers: CIMultiDict[str]
 ) -> web.StreamResponse:
     """Return the document, or 304 to a client that names it in ``If-None-Match`` (RFC 9110, 13.1.2)."""
-    held = {tag.strip().removeprefix("W/") for tag in request.headers.get(hdrs.IF_NONE_MATCH, "").split(",")}
-    if held & {headers[hdrs.ETAG], "*"}:
+    named = request.headers.get(hdrs.IF_NONE_MATCH)
+    held = {tag.strip().removeprefix("W/") for tag in named.split(",")} if named else ()
+    if held and held & {headers[hdrs.ETAG], "*"}:
         del headers[hdrs.CONTENT_LENGTH], headers[hdrs.CONTENT_TYPE]
         return WholeResponse(status=304, headers=headers, body=b"")
     return WholeResponse(status=200, headers=headers, body=document.body)

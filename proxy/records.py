@@ -14,8 +14,10 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 
+from twodfs.cells import PACKED_FORMAT
 from twodfs.digest import Digest, parse_digest, verify
 from twodfs.errors import TwodfsError
+from twodfs.field import Field, PackedError
 from twodfs.flatten import FLATTEN_VERSION
 from twodfs.oci import Document
 from twodfs.partition import Selection
@@ -76,12 +78,14 @@ def unseal(key: Key[R_co], sealed: bytes) -> R_co:
 
 
 def _hash(key: Key[Any], encoded: bytes) -> bytes:
-    return hashlib.sha256(f"{key}\n".encode() + encoded).digest()
+    hashed = hashlib.sha256(f"{key}\n".encode())
+    hashed.update(encoded)
+    return hashed.digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A document of a source image: manifest, config or field."""
+    """A document of a source image: manifest or config."""
 
     body: bytes = field(repr=False)
 
@@ -112,6 +116,40 @@ class ContentKey:
     def decode(self, encoded: bytes) -> Content:
         """Return the content, hashed again."""
         return Content(_verified(encoded, self.digest))
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedField:
+    """A field, packed: its JSON, thirty times as costly to open, is not kept."""
+
+    field: Field = field(repr=False)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+        return len(self.field.packed) + _OVERHEAD
+
+    def encode(self) -> bytes:
+        """Return the packed bytes themselves."""
+        return self.field.packed
+
+
+@dataclass(frozen=True, slots=True)
+class FieldKey:
+    """A field by the digest of its JSON, within a repository like other content."""
+
+    repository: str
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"field:{PACKED_FORMAT}:{self.repository}:{self.digest}"
+
+    def decode(self, encoded: bytes) -> ParsedField:
+        """Return the field; its cells are not looked at."""
+        try:
+            return ParsedField(Field.unpack(encoded))
+        except PackedError as error:
+            raise RottenError(f"{self}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

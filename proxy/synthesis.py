@@ -22,6 +22,7 @@ from twodfs.flatten import FLATTEN_VERSION, Answer, Kind, Need, Partition, cut
 from twodfs.oci import Document
 
 _MOST_CUT_HERE: Final = 65_536
+_MOST_WHOLE: Final = 8192
 
 
 class Partitions:
@@ -44,6 +45,8 @@ class Partitions:
         self._max_layers = max_layers
         self._flight: SingleFlight[Made | None] = SingleFlight()
         self._cut_here: LRUCache[Digest, bool] = LRUCache(_MOST_CUT_HERE)
+        # Partitions whose recipes were all in memory when it had lost so many records.
+        self._whole: dict[PartitionKey, int] = {}
 
     async def get(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
         """Return the partition of ``recipe``; None when no image in the source has a field that defines it.
@@ -153,8 +156,13 @@ class Partitions:
 
     async def _keep(self, key: PartitionKey, made: Made) -> None:
         """See to it that what answers the tag can also be found by digest, here and by the other replicas."""
-        is_known = all(self._store.peek(RecipeKey(digest)) for digest in made.documents)
-        if not (is_known and self._store.is_published(key)):
+        if self._whole.get(key) != self._store.losses:  # else its recipes are where they were last time
+            if not all(self._store.peek(RecipeKey(digest)) for digest in made.documents):
+                await self._publish(key, made)
+            if len(self._whole) >= _MOST_WHOLE:
+                self._whole.clear()
+            self._whole[key] = self._store.losses
+        if not self._store.is_published(key):
             await self._publish(key, made)
 
     async def _publish(self, key: PartitionKey, made: Made) -> None:

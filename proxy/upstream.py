@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,8 @@ from yarl import URL
 from proxy.config import UpstreamConfig
 from proxy.identity import Identity
 from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest
+
+Take = Callable[[bytes], Awaitable[None]]
 
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
@@ -112,13 +114,16 @@ class Upstream:
         async with response:
             yield response
 
-    async def head(self, path: str, identity: Identity, accept: str) -> Reply:
-        """Ask for the headers of ``path``, bounded by the metadata timeout.
+    async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
+        """Ask for the headers of ``path``, bounded by the metadata timeout; 304 if it has the tag ``held``.
 
         Raises:
             UpstreamError: no answer came.
         """
-        return await self._ask("HEAD", path, {**identity.headers, hdrs.ACCEPT: accept}, limit=MAX_REFUSAL)
+        headers = {**identity.headers, hdrs.ACCEPT: accept}
+        if held is not None:
+            headers[hdrs.IF_NONE_MATCH] = held
+        return await self._ask("HEAD", path, headers, limit=MAX_REFUSAL)
 
     async def get(self, path: str, identity: Identity, *, limit: int, accept: str) -> Reply:
         """Read ``path`` into memory, following redirects, bounded in time and to ``limit`` bytes.
@@ -127,6 +132,15 @@ class Upstream:
             UpstreamError: no answer came, or a body longer than ``limit``.
         """
         return await self._ask("GET", path, {**identity.headers, hdrs.ACCEPT: accept}, limit=limit)
+
+    async def download(self, path: str, identity: Identity, take: Take, *, limit: int) -> Reply:
+        """Read a blob like ``get``, but hand its bytes to ``take`` as they come; the reply has no body then.
+
+        Raises:
+            UpstreamError: no answer came, or a body longer than ``limit``.
+        """
+        headers = {**identity.headers, hdrs.ACCEPT: "*/*"}
+        return await self._ask("GET", path, headers, limit=limit, take=take)
 
     async def first_byte(self, path: str, identity: Identity) -> Reply:
         """Ask for the first byte of a blob; the answer's headers tell its size.
@@ -138,7 +152,9 @@ class Upstream:
         """
         return await self._ask("GET", path, {**identity.headers, hdrs.RANGE: "bytes=0-0"}, limit=0)
 
-    async def _ask(self, method: str, path: str, headers: Mapping[istr, str], *, limit: int) -> Reply:
+    async def _ask(
+        self, method: str, path: str, headers: Mapping[istr, str], *, limit: int, take: Take | None = None
+    ) -> Reply:
         headers = {**headers, hdrs.ACCEPT_ENCODING: "identity"}
         url = URL(f"{self._config.url}{path}", encoded=True)
         async with _explained(self.url), asyncio.timeout(self._config.metadata_timeout):
@@ -148,7 +164,7 @@ class Upstream:
                 ) as response:
                     location = response.headers.get(hdrs.LOCATION)
                     if response.status not in _REDIRECTS or location is None:
-                        return await _read(response, limit)
+                        return await _read(response, limit, take)
                 target = url.join(URL(location, encoded=True))
                 if url.scheme == "https" and target.scheme != "https":
                     raise UpstreamError(f"the registry redirects from https to {target.scheme}")
@@ -162,8 +178,8 @@ class Upstream:
 _IMPERSONAL: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.RANGE})
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> Reply:
-    """Read the answer; with a ``limit`` of 0 the body of a success is left unread."""
+async def _read(response: aiohttp.ClientResponse, limit: int, take: Take | None) -> Reply:
+    """Read the answer, into ``take`` where it is a success; with a ``limit`` of 0 that is left unread."""
     bound = limit if response.ok else MAX_REFUSAL
     if not bound:
         return Reply(response.status, response.reason or "", response.headers, b"")
@@ -173,7 +189,10 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> Reply:
         size += len(chunk)
         if size > bound:
             raise UpstreamError(f"the registry's answer for {response.url.path} is longer than {bound} bytes")
-        chunks.append(chunk)
+        if take is not None and response.ok:
+            await take(chunk)
+        else:
+            chunks.append(chunk)
     return Reply(response.status, response.reason or "", response.headers, b"".join(chunks))
 
 

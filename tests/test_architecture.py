@@ -12,8 +12,20 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("twodfs", "proxy")
 # The pure core: no event loop, no sockets, no files.
 PURE = (
-    *("errors", "digest", "reference", "partition", "oci", "field", "flatten", "validate", "signature"),
-    *("ecdsa", "auth"),
+    "errors",
+    "digest",
+    "reference",
+    "partition",
+    "oci",
+    "allotment",
+    "cells",
+    "slices",
+    "field",
+    "flatten",
+    "validate",
+    "signature",
+    "ecdsa",
+    "auth",
 )
 IMPURE_LIBRARIES = {"asyncio", "aiohttp", "socket", "threading", "subprocess", "requests", "redis"}
 # From below to above.

@@ -7,7 +7,10 @@ Data goes one way, each module imports only from those above it:
     reference   ``registry/repository:tag@digest``
     partition   the grammar of ``TAG--x1.y1.x2.y2``
     oci         descriptors, manifests, indexes and configs, OCI and Docker
-    field       the sparse matrix of allotments, parsed and indexed by row
+    allotment   one cell of a field
+    cells       the cells of a field, packed and searched
+    slices      a field's JSON, read some cells at a time
+    field       the sparse matrix of allotments
     flatten     source image + selection -> ordinary image (pure)
     validate    re-hash an image and hold its documents against each other
     signature   cosign's signature format: payloads, the manifests that carry them, their tags

@@ -14,82 +14,36 @@ an empty digest.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
-from twodfs.digest import Digest, from_bare_hex
-from twodfs.errors import (
-    DigestError,
-    FormatError,
-    NothingSelectedError,
-    PartitionError,
-    TooManyLayersError,
-    within,
-)
-from twodfs.oci import OCI_LAYER_GZIP, Json, check_size, expect, parse_object
+from twodfs.allotment import MAX_COORDINATE, Allotment
+from twodfs.cells import Cells, PackedError, Packer
+from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError, within
+from twodfs.oci import Json, expect, parse_object
 from twodfs.partition import ALL, RESERVED, Rectangle, Selection, is_name
+from twodfs.slices import Body, OtherOrderError, Slice, Slices, in_whole
 
-MAX_COORDINATE = 2**31 - 1
+__all__ = [
+    "MAX_COORDINATE",
+    "MOST_SEARCHES",
+    "Allotment",
+    "Extent",
+    "Field",
+    "PackedError",
+    "parse_partitions",
+    "write_field",
+    "write_original_field",
+]
+
 MAX_ORIGINAL_CELLS = 2_000_000
 """Cells, holes included, in a field that is written like the original's: 400 MB of JSON."""
 
+MOST_SEARCHES = 100_000
+"""Searches for one selection, some 50 ms: only a field of as many rows, most of them empty, takes more."""
 
-@dataclass(frozen=True, slots=True)
-class Allotment:
-    """One cell. ``size`` is the blob's bytes, None where the builder did not record it."""
-
-    row: int
-    col: int
-    digest: Digest
-    diff_id: Digest
-    size: int | None = None
-    media_type: str = OCI_LAYER_GZIP
-
-    @classmethod
-    def from_dict(cls, raw: object) -> Allotment | None:
-        """Return the allotment in ``raw``, None for a hole.
-
-        Raises:
-            FormatError: malformed; with the path inside the cell.
-        """
-        cell = expect(raw, dict, "")
-        if cell.get("digest") in ("", None):
-            return None
-        # No layer is empty; 0 is how Go writes a number that nobody set.
-        size = cell.get("size")
-        if size is not None:
-            size = check_size(expect(size, int, "size"), "size") or None
-        return cls(
-            row=_coordinate(cell, "row"),
-            col=_coordinate(cell, "col"),
-            digest=_bare_digest(cell, "digest"),
-            diff_id=_bare_digest(cell, "diffid"),
-            size=size,
-            media_type=expect(cell.get("mediaType", OCI_LAYER_GZIP), str, "mediaType"),
-        )
-
-    def to_dict(self) -> Json:
-        """Return the cell's JSON, keys in the original's order."""
-        written: Json = {
-            "row": self.row,
-            "col": self.col,
-            "digest": self.digest.removeprefix("sha256:"),
-            "diffid": self.diff_id.removeprefix("sha256:"),
-        }
-        if self.size is not None:
-            written |= {"size": self.size, "mediaType": self.media_type}
-        return written
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    cols: list[int]
-    allotments: list[Allotment]
-
-    def between(self, first: int, last: int) -> list[Allotment]:
-        return self.allotments[bisect_left(self.cols, first) : bisect_right(self.cols, last)]
+Reading: TypeAlias = "Generator[None, None, Field]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,51 +58,94 @@ class Extent:
 
 
 class Field:
-    """An immutable field, indexed by row, so that a selection costs what it selects."""
+    """An immutable field: its cells packed, so that a selection costs what it selects."""
 
-    __slots__ = ("_by_row", "_rows", "count", "extent", "partitions", "total_bytes")
+    __slots__ = ("_cells", "count", "extent", "partitions", "total_bytes")
 
-    def __init__(
-        self, allotments: Iterable[Allotment], partitions: Mapping[str, Selection] | None = None
-    ) -> None:
-        """Index ``allotments``, in any order, and keep what ``partitions`` call parts of them.
+    def __init__(self, cells: Cells, partitions: Mapping[str, Selection]) -> None:
+        """``partitions``: what the field calls parts of its ``cells``."""
+        self._cells = cells
+        self.partitions = dict(partitions)
+        self.count = len(cells)
+        self.total_bytes = cells.total_bytes
+        self.extent = Extent(cells.last_row, cells.last_col) if self.count else None
+
+    @classmethod
+    def of(cls, allotments: Iterable[Allotment]) -> Field:
+        """Return the field of ``allotments``, which may come in any order.
 
         Raises:
             FormatError: two of them stand on the same cell.
         """
-        ordered = sorted(allotments, key=lambda one: (one.row, one.col))
-        by_row: dict[int, _Row] = {}
-        for allotment in ordered:
-            row = by_row.get(allotment.row)
-            if row is None:
-                row = by_row[allotment.row] = _Row([], [])
-            elif row.cols[-1] == allotment.col:
-                raise FormatError(f"two allotments stand on row {allotment.row}, column {allotment.col}")
-            row.cols.append(allotment.col)
-            row.allotments.append(allotment)
-        self._by_row = by_row
-        self._rows = list(by_row)
-        self.partitions = dict(partitions or {})
-        self.count = len(ordered)
-        self.total_bytes = sum(allotment.size or 0 for allotment in ordered)
-        self.extent = (
-            Extent(self._rows[-1], max(row.cols[-1] for row in by_row.values())) if ordered else None
-        )
+        packer = Packer()
+        for one in allotments:
+            packer.add(one)
+        return cls(packer.finish({}), {})
 
     @classmethod
-    def parse(cls, body: bytes) -> Field:
+    def parse(cls, body: Body) -> Field:
         """Return the field in ``body``.
 
         Raises:
             FormatError: malformed; with a path like ``rows[3].allotments[0].digest``.
         """
-        raw = parse_object(body)
-        return cls(_cells(raw), parse_partitions(raw.get("partitions")))
+        steps = cls.parse_in_steps(body)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                field: Field = done.value
+                return field
+
+    @classmethod
+    def parse_in_steps(cls, body: Body) -> Reading:
+        """Parse like ``parse``, and yield every half a millisecond or so: others may have something to do.
+
+        A document whose keys stand in an unusual order is parsed in one long step.
+        """
+        packer = Packer()
+        slices = Slices(body)
+        try:
+            for part in slices:
+                _pack(part, packer)
+                yield
+            about = slices.rest
+        except OtherOrderError:
+            packer = Packer()
+            about = parse_object(memoryview(body))
+            for part in in_whole(about):
+                _pack(part, packer)
+                yield
+        partitions = parse_partitions(about.get("partitions"))
+        return cls(packer.finish({name: str(named) for name, named in partitions.items()}), partitions)
+
+    @property
+    def packed(self) -> bytes:
+        """The field as bytes that ``unpack`` opens at once, whatever their number."""
+        return self._cells.packed
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Field:
+        """Return the field whose ``packed`` these bytes are; for caches, they are no format to exchange.
+
+        Raises:
+            PackedError: they come from another kind of machine or release, or are something else.
+        """
+        cells = Cells.open(packed)
+        try:
+            return cls(cells, parse_partitions(cells.about))
+        except FormatError as error:
+            raise PackedError(str(error)) from None
+
+    def __eq__(self, other: object) -> bool:
+        return self.packed == other.packed if isinstance(other, Field) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.packed)
 
     def __iter__(self) -> Iterator[Allotment]:
         """Yield every allotment in row-major order."""
-        for row in self._by_row.values():
-            yield from row.allotments
+        return iter(self._cells)
 
     def resolve(self, selection: Selection) -> Selection | None:
         """Return ``selection`` with rectangles for its names; None when the field does not define one."""
@@ -169,26 +166,36 @@ class Field:
 
         Args:
             selection: any union of rectangles, as ``resolve`` returns it; parts may reach beyond the field.
-            limit: the most allotments the caller can use.
+            limit: the most allotments the caller can use; with it, the time that a selection may take is
+                bounded as well.
             image: what errors call the image the field belongs to.
 
         Raises:
-            PartitionError: a rectangle is inverted.
+            PartitionError: a rectangle is inverted, or there are more than ``MOST_SEARCHES`` rows to search.
             NothingSelectedError: nothing is selected, or a rectangle lies outside the field altogether.
             TooManyLayersError: more than ``limit`` are selected.
         """
-        chosen: dict[tuple[int, int], Allotment] = {}
+        chosen: set[int] = set()
+        searches = 0
         for rectangle in selection.rectangles:
             rectangle.check()
             if self._is_outside(rectangle):
                 raise self._selects_nothing(rectangle, image)
-            for allotment in self._within(rectangle):
-                chosen[allotment.row, allotment.col] = allotment
+            for place in self._cells.within(rectangle.x1, rectangle.y1, rectangle.x2, rectangle.y2):
+                if place is None:
+                    searches += 1
+                    if limit is not None and searches > MOST_SEARCHES:
+                        raise PartitionError(
+                            f"partition {selection} spans too many rows of the field of {image} in which it "
+                            f"selects nothing; select the cells in several rectangles"
+                        )
+                    continue
+                chosen.add(place)
                 if limit is not None and len(chosen) > limit:
                     raise TooManyLayersError(f"partition {selection} selects more than {limit} allotments")
         if selection.rectangles and not chosen:
             raise self._selects_nothing(selection, image)
-        return [chosen[cell] for cell in sorted(chosen)]
+        return [self._cells[place] for place in sorted(chosen)]
 
     def _selects_nothing(self, selected: Selection | Rectangle, image: str) -> NothingSelectedError:
         size = f"has {self.extent}" if self.extent else "is empty"
@@ -202,10 +209,15 @@ class Field:
         extent = self.extent
         return extent is None or rectangle.x1 > extent.last_row or rectangle.y1 > extent.last_col
 
-    def _within(self, rectangle: Rectangle) -> Iterator[Allotment]:
-        rows = self._rows
-        for at in range(bisect_left(rows, rectangle.x1), bisect_right(rows, rectangle.x2)):
-            yield from self._by_row[rows[at]].between(rectangle.y1, rectangle.y2)
+
+def _pack(part: Slice, packer: Packer) -> None:
+    if packer.add_raw(part.cells):
+        return
+    for at, raw in enumerate(part.cells):
+        with within(part.path(at)):
+            one = Allotment.from_dict(raw)
+        if one is not None:
+            packer.add(one)
 
 
 def parse_partitions(raw: object) -> dict[str, Selection]:
@@ -283,35 +295,3 @@ def write_original_field(allotments: Iterable[Allotment]) -> Json:
         "rows_size": len(rows),
         "owner": "",
     }
-
-
-def _cells(raw: Json) -> Iterator[Allotment]:
-    for row_at, row in enumerate(_array(raw, "rows", "rows")):
-        members = expect(row, dict, f"rows[{row_at}]")
-        for cell_at, cell in enumerate(_array(members, "allotments", f"rows[{row_at}].allotments")):
-            # No context manager here: this loop runs once for each of up to a million cells.
-            try:
-                allotment = Allotment.from_dict(cell)
-            except FormatError as error:
-                raise error.inside(f"rows[{row_at}].allotments[{cell_at}]") from None
-            if allotment is not None:
-                yield allotment
-
-
-def _array(members: Json, key: str, path: str) -> list[Any]:
-    value = members.get(key)
-    return [] if value is None else expect(value, list, path)
-
-
-def _coordinate(cell: Json, key: str) -> int:
-    value = expect(cell.get(key), int, key)
-    if not 0 <= value <= MAX_COORDINATE:
-        raise FormatError(f"{value} is outside 0..{MAX_COORDINATE}", key)
-    return value
-
-
-def _bare_digest(cell: Json, key: str) -> Digest:
-    try:
-        return from_bare_hex(expect(cell.get(key), str, key))
-    except DigestError as error:
-        raise FormatError(str(error), key) from None

@@ -216,7 +216,7 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest | Index:
     raise UnsupportedTypeError(f"media type {own_type[:140]!r} is neither an image manifest nor an index")
 
 
-def parse_object(body: bytes) -> Json:
+def parse_object(body: bytes | memoryview) -> Json:
     """Return the JSON object in ``body``.
 
     Raises:

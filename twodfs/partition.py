@@ -28,6 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from twodfs.errors import PartitionError
@@ -49,6 +50,8 @@ _ONE_NAME = re.compile(_NAME)
 
 # As many as rectangles alone can give, the shortest being nine characters; each may cost a look-up.
 _MOST_READINGS: Final = 14
+# Tags come again and again; each takes a kilobyte or so.
+_REMEMBERED: Final = 4096
 
 
 def is_name(text: str) -> bool:
@@ -147,7 +150,7 @@ class PartitionTag:
 
     def selection(self) -> Selection:
         """Return what the chain selects. Inverted rectangles are kept: only a field makes them a mistake."""
-        return Selection.of_links(self.chain)
+        return _selection(self.chain)
 
     def __str__(self) -> str:
         return "--".join((self.base, *self.chain))
@@ -166,6 +169,16 @@ def readings(tag: str) -> tuple[PartitionTag, ...]:
                 f"join rectangles, name them in the field, or give the image a shorter tag"
             )
         return ()
+    return _readings(tag)
+
+
+@lru_cache(_REMEMBERED)
+def _selection(chain: tuple[str, ...]) -> Selection:
+    return Selection.of_links(chain)
+
+
+@lru_cache(_REMEMBERED)
+def _readings(tag: str) -> tuple[PartitionTag, ...]:
     match = _PARTITION_TAG.fullmatch(tag)
     if match is None:
         return ()

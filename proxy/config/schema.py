@@ -78,7 +78,9 @@ class PartitionConfig(Section):
         125, ge=1, le=4096, description="Most layers of a partition; Docker's classic store fails at 126."
     )
     max_field: ByteSize = Field(
-        ByteSize(64 * 2**20), ge=1024, description="Largest field document that is read."
+        ByteSize(256 * 2**20),
+        ge=1024,
+        description="Largest field document that is read; a million cells take 245 MB.",
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, cast
-
-from cachetools import LRUCache
 
 from proxy.records import Key, R_co, Record
 
@@ -17,19 +16,29 @@ class MemoryStore:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._records: LRUCache[Key[Any], Record] = LRUCache(
-            max_bytes, getsizeof=lambda record: record.weight
-        )
+        self._records: OrderedDict[Key[Any], Record] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._used_bytes = 0
+        self._losses = 0
 
     def peek(self, key: Key[R_co]) -> R_co | None:
         """Return the record under ``key`` or None, without a turn of the loop."""
-        return cast("R_co | None", self._records.get(key))
+        record = self._records.get(key)
+        if record is not None:
+            self._records.move_to_end(key)
+        return cast("R_co | None", record)
 
     def keep(self, records: Mapping[Key[Any], Record]) -> bool:
         """Keep ``records``, without a turn of the loop; one that alone exceeds the bound is left out."""
-        fitting = {key: record for key, record in records.items() if record.weight <= self._records.maxsize}
+        fitting = {key: record for key, record in records.items() if record.weight <= self._max_bytes}
         for key, record in fitting.items():
+            replaced = self._records.pop(key, None)
+            self._used_bytes += record.weight - (0 if replaced is None else replaced.weight)
             self._records[key] = record
+        while self._used_bytes > self._max_bytes:
+            _, lost = self._records.popitem(last=False)
+            self._used_bytes -= lost.weight
+            self._losses += 1
         return len(fitting) == len(records)
 
     async def get(self, key: Key[R_co]) -> R_co | None:
@@ -43,4 +52,9 @@ class MemoryStore:
     @property
     def used_bytes(self) -> int:
         """Bytes in use, roughly."""
-        return int(self._records.currsize)
+        return self._used_bytes
+
+    @property
+    def losses(self) -> int:
+        """How many records had to go so far: while it stays the same, what was here still is."""
+        return self._losses

@@ -34,6 +34,8 @@ _HEARTBEAT: Final = 0.5
 _FIRST_PROBE: Final = 0.25
 _LAST_PROBE: Final = 15.0
 _STEADY: Final = 60.0
+# Bytes that are hashed within half a millisecond; more is a thread's work.
+_SEAL_HERE: Final = 512 * 1024
 _SECONDS_A_DAY: Final = 86_400
 
 
@@ -97,6 +99,8 @@ class RedisStore:
             self._open_breaker(TypeError(f"GET is answered with {type(sealed).__name__}: is this Redis?"))
             return None
         try:
+            if len(sealed) > _SEAL_HERE:
+                return await asyncio.to_thread(unseal, key, sealed)
             return unseal(key, sealed)
         except RottenError as error:
             get_logger().warning("redis returned garbage", reason=str(error))
@@ -109,7 +113,12 @@ class RedisStore:
         """
         groups: dict[int, list[tuple[str, bytes]]] = {}
         for key, record in records.items():
-            sealed = seal(key, record)
+            if record.weight > _SEAL_HERE:
+                if record.weight > self._config.redis_max_value + _SEAL_HERE:
+                    continue
+                sealed = await asyncio.to_thread(seal, key, record)
+            else:
+                sealed = seal(key, record)
             if len(sealed) <= self._config.redis_max_value:
                 groups.setdefault(self._time_to_live(record), []).append((str(key), sealed))
         arrived = [await self._put(ttl, groups[ttl]) for ttl in sorted(groups, reverse=True)]

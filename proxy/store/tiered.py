@@ -40,6 +40,11 @@ class TieredStore:
             self._memory.keep({key: record})
         return record
 
+    @property
+    def losses(self) -> int:
+        """How many records memory had to let go so far."""
+        return self._memory.losses
+
     async def get_all(self, key: Key[R_co]) -> list[R_co]:
         """Return what each tier has under ``key``: for records that other replicas add to."""
         found = [self._memory.peek(key), await self._shared.get(key) if self._shared else None]

@@ -271,6 +271,55 @@ async def test_content_that_does_not_hash_is_an_error(
     assert wrong in said
 
 
+async def test_a_tag_that_was_seen_is_asked_for_by_its_etag(
+    registry: FakeRegistry, client: aiohttp.ClientSession
+) -> None:
+    etag = f'"{IMAGE.digest}"'
+
+    async def conditional(request: web.Request) -> web.StreamResponse | None:
+        if request.method != "HEAD" or not request.path.endswith("/v1"):
+            return None
+        if request.headers.get("If-None-Match") == etag:
+            return web.Response(status=304)
+        answer = registry.content(request)
+        assert answer is not None
+        answer.headers["ETag"] = etag
+        return answer
+
+    registry.interpose = conditional
+    async with proxied(registry.url) as url:
+        _, _, first = await get(client, url + TAG)
+        status, _, second = await get(client, url + TAG, Authorization="Basic somebody-else")
+        assert (status, second) == (200, first)
+        asked = registry.asked("HEAD", "/v1")
+        assert [one.headers.get("If-None-Match") for one in asked] == [None, etag]
+        assert asked[1].headers["Authorization"] == "Basic somebody-else"
+        registry.interpose = refusing_both
+        status, _, _ = await get(client, url + TAG)
+        assert status == 403
+
+
+async def refusing_both(request: web.Request) -> web.StreamResponse | None:
+    return web.Response(status=403) if request.path.endswith("/v1") else None
+
+
+@pytest.mark.parametrize("etag", ['"another"', f'W/"{IMAGE.digest}"'])
+async def test_an_etag_that_is_not_the_digest_is_not_asked_for(
+    registry: FakeRegistry, client: aiohttp.ClientSession, etag: str
+) -> None:
+    async def tagging(request: web.Request) -> web.StreamResponse | None:
+        answer = registry.content(request)
+        if answer is not None:
+            answer.headers["ETag"] = etag
+        return answer
+
+    registry.interpose = tagging
+    async with proxied(registry.url) as url:
+        for _ in range(2):
+            assert (await get(client, url + TAG))[0] == 200
+    assert [one.headers.get("If-None-Match") for one in registry.asked("HEAD", "/v1")] == [None, None]
+
+
 async def test_an_incomplete_image_is_named(registry: FakeRegistry, client: aiohttp.ClientSession) -> None:
     missing = IMAGE.platforms[1].manifest.digest
     registry.interpose = refusing(404, "GET", missing)

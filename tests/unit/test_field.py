@@ -5,7 +5,7 @@ import pytest
 
 from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
-from twodfs.field import Allotment, Field, write_field, write_original_field
+from twodfs.field import MOST_SEARCHES, Allotment, Field, write_field, write_original_field
 from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
 from twodfs.partition import Selection
 
@@ -73,6 +73,18 @@ def test_more_than_the_limit_is_an_error() -> None:
     assert len(GRID.select(whole, limit=12)) == 12
     with pytest.raises(TooManyLayersError, match="selects more than 11 allotments"):
         GRID.select(whole, limit=11)
+
+
+def test_a_selection_that_would_search_for_long_is_refused_where_time_matters() -> None:
+    digest = digest_of(b"")
+    tall = Field.of(Allotment(row, 2 * (row % 2), digest, digest) for row in range(2 * MOST_SEARCHES + 4))
+    between = Selection.parse("0.1.999999.1")
+    with pytest.raises(PartitionError, match="spans too many rows of the field of this image"):
+        tall.select(between, limit=5)
+    with pytest.raises(NothingSelectedError):
+        tall.select(between)
+    with pytest.raises(NothingSelectedError):
+        tall.select(Selection.parse("0.1.9999.1"), limit=5)
 
 
 def test_size_and_media_type_default_to_unknown_and_gzip() -> None:

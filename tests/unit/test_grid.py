@@ -10,7 +10,7 @@ DIGEST = digest_of(b"")
 
 
 def field_of(*cells: tuple[int, int, int | None]) -> Field:
-    return Field(Allotment(row, col, DIGEST, DIGEST, size) for row, col, size in cells)
+    return Field.of(Allotment(row, col, DIGEST, DIGEST, size) for row, col, size in cells)
 
 
 @pytest.mark.parametrize(

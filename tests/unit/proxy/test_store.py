@@ -13,8 +13,10 @@ from proxy.records import (
     BlobSizeKey,
     Content,
     ContentKey,
+    FieldKey,
     Key,
     Made,
+    ParsedField,
     PartitionKey,
     Recipe,
     RecipeKey,
@@ -34,6 +36,7 @@ from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from tests.lab.redis import Redis
 from twodfs.digest import digest_of
+from twodfs.field import Allotment, Field
 from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document
 from twodfs.partition import Selection
 
@@ -47,6 +50,7 @@ MADE = Made.of(RECIPE, DOCUMENTS[0].digest, DOCUMENTS)
 RECORDS: dict[Key[Any], Record] = {
     ContentKey("r", digest_of(b"body")): Content(b"body"),
     BlobSizeKey("r", SOURCE): BlobSize(12345678901234),
+    FieldKey("r", SOURCE): ParsedField(Field.of([Allotment(1, 2, SOURCE, SOURCE, 3)])),
     RecipeKey(SOURCE): Recipes((RECIPE, Recipe(digest_of(b"other"), SELECTION))),
     PartitionKey("r", SOURCE, SELECTION): MADE,
     SubjectKey(SOURCE): Subject(digest_of(b"signed")),

@@ -1,0 +1,122 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twodfs.allotment import Allotment
+from twodfs.cells import Cells, PackedError, Packer
+from twodfs.digest import Digest, digest_of
+from twodfs.errors import FormatError
+from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
+
+HEX = "ab" * 32
+SHA512 = Digest("sha512:" + "cd" * 64)
+COORDINATES = st.integers(0, 5) | st.integers(0, 2**31 - 1)
+ALLOTMENTS = st.builds(
+    Allotment,
+    COORDINATES,
+    COORDINATES,
+    st.binary(max_size=2).map(digest_of) | st.just(SHA512),
+    st.binary(max_size=2).map(digest_of) | st.just(SHA512),
+    st.none() | st.integers(1, 2**63 - 1),
+    st.sampled_from((OCI_LAYER, OCI_LAYER_GZIP, "text/plain")),
+)
+FIELDS = st.lists(ALLOTMENTS, max_size=30, unique_by=lambda one: (one.row, one.col))
+
+
+def packed(*allotments: Allotment) -> Cells:
+    packer = Packer()
+    for one in allotments:
+        packer.add(one)
+    return packer.finish({})
+
+
+def in_order(allotments: list[Allotment]) -> list[Allotment]:
+    return sorted(allotments, key=lambda one: (one.row, one.col))
+
+
+@given(FIELDS)
+def test_what_is_packed_in_any_order_comes_back_in_row_major_order(allotments: list[Allotment]) -> None:
+    cells = packed(*allotments)
+    assert list(cells) == list(Cells.open(cells.packed)) == in_order(allotments)
+    assert cells.last_row == max((one.row for one in allotments), default=-1)
+    assert cells.last_col == max((one.col for one in allotments), default=-1)
+    assert cells.total_bytes == sum(one.size or 0 for one in allotments)
+
+
+@given(FIELDS, COORDINATES, COORDINATES, COORDINATES, COORDINATES)
+def test_a_rectangle_finds_what_lies_in_it(
+    allotments: list[Allotment], x1: int, y1: int, x2: int, y2: int
+) -> None:
+    cells = packed(*allotments)
+    inside = [one for one in allotments if x1 <= one.row <= x2 and y1 <= one.col <= y2]
+    assert [cells[at] for at in cells.within(x1, y1, x2, y2) if at is not None] == in_order(inside)
+
+
+VALUES: st.SearchStrategy[object] = st.sampled_from(
+    (0, 1, 7, -1, 2**31, 2**63, True, None, "", "1", 1.0, HEX, HEX.upper(), "é" * 64, [])
+)
+RAW = st.lists(
+    st.builds(
+        lambda known, odd: known | odd,
+        st.builds(
+            lambda row, digest: {"row": row, "col": 0, "digest": digest, "diffid": HEX},
+            st.integers(0, 3),
+            st.sampled_from((HEX, "", f"sha256:{HEX}")),
+        ),
+        st.dictionaries(
+            st.sampled_from(("row", "col", "digest", "diffid", "size", "mediaType")), VALUES, max_size=1
+        ),
+    )
+    | VALUES,
+    max_size=4,
+)
+
+
+@given(RAW)
+def test_many_cells_at_once_are_read_as_one_by_one(raw: list[object]) -> None:
+    """What it refuses to add at once is left to `from_dict`, and nothing of it was added."""
+    packer = Packer()
+    at_once = packer.add_raw(raw)
+    try:
+        one_by_one = [one for cell in raw if (one := Allotment.from_dict(cell)) is not None]
+    except FormatError:
+        assert not at_once
+        return
+    try:
+        found = list(packer.finish({}))
+    except FormatError:
+        assert len({(one.row, one.col) for one in one_by_one}) < len(one_by_one)
+        return
+    assert found == (in_order(one_by_one) if at_once else [])
+
+
+def test_a_usual_slice_is_added_at_once() -> None:
+    cell = {"row": 3, "col": 1, "digest": HEX, "diffid": HEX, "size": 9, "mediaType": OCI_LAYER}
+    hole = {"row": 3, "col": 0, "digest": "", "diffid": ""}
+    packer = Packer()
+    assert packer.add_raw([hole, cell])
+    digest = Digest(f"sha256:{HEX}")
+    assert list(packer.finish({})) == [Allotment(3, 1, digest, digest, 9, OCI_LAYER)]
+
+
+def test_a_million_cells_would_take_eighty_megabytes() -> None:
+    digest = digest_of(b"")
+    cells = packed(*(Allotment(at, at, digest, digest, 5) for at in range(1000)))
+    assert len(cells.packed) < 80.5 * 1000
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"\n",
+        b"{}\n",
+        b"[]\n",
+        packed(Allotment(0, 0, SHA512, SHA512)).packed[:-1],
+        packed().packed + b"0",
+        packed().packed.replace(b'"1-', b'"0-'),
+    ],
+)
+def test_bytes_that_are_no_packed_field_are_not_opened(broken: bytes) -> None:
+    with pytest.raises(PackedError):
+        Cells.open(broken)

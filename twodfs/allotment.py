@@ -1,0 +1,72 @@
+"""An allotment: one cell of a field, and the layer blob that it points to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twodfs.digest import Digest, from_bare_hex
+from twodfs.errors import DigestError, FormatError
+from twodfs.oci import OCI_LAYER_GZIP, Json, check_size, expect
+
+MAX_COORDINATE = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Allotment:
+    """One cell. ``size`` is the blob's bytes, None where the builder did not record it."""
+
+    row: int
+    col: int
+    digest: Digest
+    diff_id: Digest
+    size: int | None = None
+    media_type: str = OCI_LAYER_GZIP
+
+    @classmethod
+    def from_dict(cls, raw: object) -> Allotment | None:
+        """Return the allotment in ``raw``, None for a hole.
+
+        Raises:
+            FormatError: malformed; with the path inside the cell.
+        """
+        cell = expect(raw, dict, "")
+        if cell.get("digest") in ("", None):
+            return None
+        # No layer is empty; 0 is how Go writes a number that nobody set.
+        size = cell.get("size")
+        if size is not None:
+            size = check_size(expect(size, int, "size"), "size") or None
+        return cls(
+            row=_coordinate(cell, "row"),
+            col=_coordinate(cell, "col"),
+            digest=_bare_digest(cell, "digest"),
+            diff_id=_bare_digest(cell, "diffid"),
+            size=size,
+            media_type=expect(cell.get("mediaType", OCI_LAYER_GZIP), str, "mediaType"),
+        )
+
+    def to_dict(self) -> Json:
+        """Return the cell's JSON, keys in the original's order."""
+        written: Json = {
+            "row": self.row,
+            "col": self.col,
+            "digest": self.digest.removeprefix("sha256:"),
+            "diffid": self.diff_id.removeprefix("sha256:"),
+        }
+        if self.size is not None:
+            written |= {"size": self.size, "mediaType": self.media_type}
+        return written
+
+
+def _coordinate(cell: Json, key: str) -> int:
+    value = expect(cell.get(key), int, key)
+    if not 0 <= value <= MAX_COORDINATE:
+        raise FormatError(f"{value} is outside 0..{MAX_COORDINATE}", key)
+    return value
+
+
+def _bare_digest(cell: Json, key: str) -> Digest:
+    try:
+        return from_bare_hex(expect(cell.get(key), str, key))
+    except DigestError as error:
+        raise FormatError(str(error), key) from None

@@ -1,0 +1,284 @@
+"""The cells of a field, packed: some eighty bytes each, in row-major order, in one stretch of bytes.
+
+::
+
+    packed = head LF keys digests diff-ids [sizes] [media-types]    ; each column as long as there are cells
+    head   = JSON: how many cells, what the columns leave out, and what the field says beside its cells
+    key    = row * 2^32 + column, 8 bytes          digest, diff-id = SHA-256, 32 bytes each
+    size   = 8 bytes, 0 for none                   media-type = place in the head's list, 2 bytes
+
+Numbers are in the machine's byte order, which the head names, so that opening is no more than slicing: what
+was packed in another order is not opened. The few cells whose digests are not SHA-256 are told in the head.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import compress, pairwise
+from operator import lt
+from typing import Any, Final
+
+import orjson
+
+from twodfs.allotment import MAX_COORDINATE, Allotment
+from twodfs.digest import Digest
+from twodfs.errors import FormatError
+from twodfs.oci import OCI_LAYER_GZIP, Json
+
+PACKED_FORMAT: Final = f"1-{sys.byteorder}"
+"""Names what ``Cells.open`` opens on this machine."""
+_ROW: Final = 32
+_LOW: Final = 2**32 - 1
+_HASH: Final = 32
+_SHA256: Final = "sha256:"
+_HEX: Final = b"0123456789abcdef"
+_HOLE: Final = ("", None)
+_NO_HASH: Final = bytes(_HASH)
+_LARGEST_SIZE: Final = 2**63 - 1
+_MOST_TYPES: Final = 2**16
+
+
+class PackedError(ValueError):
+    """These bytes are no packed field, or one of another machine or release."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """Allotments in row-major order, made when they are asked for.
+
+    Attributes:
+        packed: the bytes they are read from.
+        last_col: the highest column; -1 when there is no cell.
+        total_bytes: the bytes of all blobs, as far as sizes are recorded.
+        about: what the field says beside its cells, as it was packed with them.
+    """
+
+    packed: bytes
+    last_col: int
+    total_bytes: int
+    about: Json
+    _keys: memoryview
+    _digests: memoryview
+    _diff_ids: memoryview
+    _sizes: memoryview | None
+    _types: memoryview | None
+    _media_types: list[str]
+    _other: dict[str, list[str]]
+
+    @classmethod
+    def open(cls, packed: bytes) -> Cells:
+        """Return the cells in ``packed``, without a look at each of them.
+
+        Raises:
+            PackedError: it is not what ``Packer`` made on such a machine.
+        """
+        end = packed.find(b"\n")
+        try:
+            head = orjson.loads(packed[: max(end, 0)])
+            if head["format"] != PACKED_FORMAT:
+                raise PackedError("packed by another release, or on another kind of machine")
+            count = int(head["count"])
+            widths = (8, _HASH, _HASH, 8 * head["sized"], 2 * (len(head["types"]) > 1))
+            if len(packed) != end + 1 + count * sum(widths):
+                raise PackedError(f"{len(packed)} bytes are not {count} cells")
+            columns = []
+            at = end + 1
+            for width in widths:
+                columns.append(memoryview(packed)[at : at + count * width])
+                at += count * width
+            keys, digests, diff_ids, sizes, types = columns
+            return cls(
+                packed,
+                head["last_col"],
+                int(head["bytes"]),
+                head["about"],
+                keys.cast("Q"),
+                digests,
+                diff_ids,
+                sizes.cast("Q") if head["sized"] else None,
+                types.cast("H") if len(types) else None,
+                head["types"],
+                head["other"],
+            )
+        except (KeyError, TypeError, orjson.JSONDecodeError):
+            raise PackedError("no packed field") from None
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[Allotment]:
+        return map(self.__getitem__, range(len(self)))
+
+    @property
+    def last_row(self) -> int:
+        """The highest row; -1 when there is no cell."""
+        return self._keys[-1] >> _ROW if len(self._keys) else -1
+
+    def within(self, x1: int, y1: int, x2: int, y2: int) -> Iterator[int | None]:
+        """Yield the places of the cells in rows ``x1..x2`` and columns ``y1..y2``, in row-major order.
+
+        Beside them it yields None for each search, half a microsecond, of which each row that has cells takes
+        one or two: in a tall field whoever has to bound them can.
+        """
+        keys = self._keys
+        y2 = min(y2, MAX_COORDINATE)
+        if y1 > y2 or x1 > MAX_COORDINATE:
+            return
+        last = min(x2, MAX_COORDINATE) << _ROW | y2
+        at = bisect_left(keys, x1 << _ROW | y1)
+        while at < len(keys) and (key := keys[at]) <= last:
+            row, col = key >> _ROW, key & _LOW
+            if col < y1:
+                yield None
+                at = bisect_left(keys, row << _ROW | y1, at)
+            elif col > y2:
+                yield None
+                at = bisect_left(keys, (row + 1) << _ROW | y1, at)
+            else:
+                yield at
+                at += 1
+
+    def __getitem__(self, at: int) -> Allotment:
+        key = self._keys[at]
+        if (other := self._other.get(str(at))) is not None:
+            digest, diff_id = Digest(other[0]), Digest(other[1])
+        else:
+            here = slice(at * _HASH, (at + 1) * _HASH)
+            digest = Digest(_SHA256 + self._digests[here].hex())
+            diff_id = Digest(_SHA256 + self._diff_ids[here].hex())
+        size = None if self._sizes is None else self._sizes[at] or None
+        media_type = self._media_types[0 if self._types is None else self._types[at]]
+        return Allotment(key >> _ROW, key & _LOW, digest, diff_id, size, media_type)
+
+
+class Packer:
+    """Packs cells in any order."""
+
+    def __init__(self) -> None:
+        self._keys = array("Q")
+        self._digests = bytearray()
+        self._diff_ids = bytearray()
+        self._sizes = array("Q")
+        self._types = array("H")
+        self._media_types: dict[str, int] = {}
+        self._other: dict[int, tuple[str, str]] = {}
+
+    def add(self, one: Allotment) -> None:
+        """Add an allotment."""
+        hashes = _sha256(one.digest), _sha256(one.diff_id)
+        if None in hashes:
+            self._other[len(self._keys)] = (one.digest, one.diff_id)
+        self._keys.append(one.row << _ROW | one.col)
+        self._digests += hashes[0] or _NO_HASH
+        self._diff_ids += hashes[1] or _NO_HASH
+        self._sizes.append(one.size or 0)
+        self._types.append(self._type(one.media_type))
+
+    def add_raw(self, cells: list[Any]) -> bool:
+        """Add cells as JSON has them, holes left out; False, and nothing is added, when one is unusual.
+
+        ``Allotment.from_dict`` says the same of a cell; this looks at many at once, a property at a time.
+        """
+        try:
+            named = [one.get("digest") for one in cells]
+            if not all(named):
+                if any(one not in _HOLE for one in named if not one):
+                    return False
+                cells = list(compress(cells, named))
+            rows = [one["row"] for one in cells]
+            cols = [one["col"] for one in cells]
+            digests = [one["digest"] for one in cells]
+            diff_ids = [one["diffid"] for one in cells]
+            sizes = [one.get("size", 0) for one in cells]
+            types = [one.get("mediaType", OCI_LAYER_GZIP) for one in cells]
+        except (AttributeError, KeyError, TypeError):
+            return False
+        if not cells:
+            return True
+        numbers = _are_numbers(rows, MAX_COORDINATE) and _are_numbers(cols, MAX_COORDINATE)
+        if not (numbers and _are_numbers(sizes, _LARGEST_SIZE) and set(map(type, types)) == {str}):
+            return False
+        packed_digests, packed_diff_ids = _hashes(digests), _hashes(diff_ids)
+        if packed_digests is None or packed_diff_ids is None:
+            return False
+        self._keys.extend([row << _ROW | col for row, col in zip(rows, cols, strict=True)])
+        self._digests += packed_digests
+        self._diff_ids += packed_diff_ids
+        self._sizes.extend(sizes)
+        numbered = {one: self._type(one) for one in dict.fromkeys(types)}
+        self._types.extend([numbered[one] for one in types])
+        return True
+
+    def finish(self, about: Json) -> Cells:
+        """Return the cells in row-major order, with ``about`` beside them; the packer is spent.
+
+        Raises:
+            FormatError: two of them stand on the same place.
+        """
+        self._sort()
+        keys = self._keys
+        sized = any(self._sizes)
+        columns: list[bytes | bytearray] = [keys.tobytes(), self._digests, self._diff_ids]
+        columns += [self._sizes.tobytes()] if sized else []
+        columns += [self._types.tobytes()] if len(self._media_types) > 1 else []
+        head = {
+            "format": PACKED_FORMAT,
+            "count": len(keys),
+            "last_col": max((key & _LOW for key in keys), default=-1),
+            "bytes": str(sum(self._sizes)),
+            "sized": sized,
+            "types": list(self._media_types),
+            "other": {str(at): pair for at, pair in self._other.items()},
+            "about": about,
+        }
+        return Cells.open(b"".join((orjson.dumps(head), b"\n", *columns)))
+
+    def _type(self, media_type: str) -> int:
+        found = self._media_types.setdefault(media_type, len(self._media_types))
+        if found >= _MOST_TYPES:
+            raise FormatError(f"the allotments of a field have more than {_MOST_TYPES} media types")
+        return found
+
+    def _sort(self) -> None:
+        keys = self._keys
+        if all(map(lt, keys, keys[1:])):
+            return
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self._keys = array("Q", [keys[at] for at in order])
+        for one, following in pairwise(self._keys):
+            if one == following:
+                raise FormatError(f"two allotments stand on row {one >> _ROW}, column {one & _LOW}")
+        self._digests = _ordered(self._digests, order)
+        self._diff_ids = _ordered(self._diff_ids, order)
+        self._sizes = array("Q", [self._sizes[at] for at in order])
+        self._types = array("H", [self._types[at] for at in order])
+        places = {at: place for place, at in enumerate(order)} if self._other else {}
+        self._other = {places[at]: pair for at, pair in self._other.items()}
+
+
+def _are_numbers(values: list[Any], most: int) -> bool:
+    return set(map(type, values)) == {int} and min(values) >= 0 and max(values) <= most
+
+
+def _hashes(values: list[Any]) -> bytes | None:
+    """Return bare SHA-256 hex as bytes; None when one of ``values`` is anything else."""
+    if set(map(type, values)) != {str} or set(map(len, values)) != {2 * _HASH}:
+        return None
+    joined = "".join(values)
+    # ``fromhex`` takes capitals and blanks, which digests do not have.
+    if joined.encode("utf-8", "replace").translate(None, _HEX):
+        return None
+    return bytes.fromhex(joined)
+
+
+def _sha256(digest: Digest) -> bytes | None:
+    algorithm, _, text = digest.partition(":")
+    return bytes.fromhex(text) if algorithm == "sha256" else None
+
+
+def _ordered(hashes: bytearray, order: list[int]) -> bytearray:
+    return bytearray().join([hashes[at * _HASH : (at + 1) * _HASH] for at in order])
