@@ -5,6 +5,7 @@ A request travels down this list; a module imports only from those above it::
     config       what can be set, and where a bad value came from
     logs         structured lines with a request id
     server       everything that touches aiohttp's insides: error replies, responses, request bodies
+    grammar      what a request target must look like before anything goes upstream
     route        method + target -> typed request
     identity     who asks: the credentials that go upstream, and a keyed hash of them
     flight       identical concurrent work is done once
