@@ -10,18 +10,32 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
 
 from __future__ import annotations
 
-from proxy.config.schema import CacheConfig, ClientConfig, Config, LogConfig, PartitionConfig, UpstreamConfig
+from proxy.config.schema import (
+    BlobsConfig,
+    CacheConfig,
+    ClientConfig,
+    Config,
+    LimitsConfig,
+    LogConfig,
+    PartitionConfig,
+    TlsConfig,
+    UpstreamConfig,
+)
 from proxy.config.sources import ConfigError, environment_variable, load, settings
-from proxy.config.values import Address
+from proxy.config.values import Address, Network
 
 __all__ = [
     "Address",
+    "BlobsConfig",
     "CacheConfig",
     "ClientConfig",
     "Config",
     "ConfigError",
+    "LimitsConfig",
     "LogConfig",
+    "Network",
     "PartitionConfig",
+    "TlsConfig",
     "UpstreamConfig",
     "environment_variable",
     "load",
