@@ -1,10 +1,10 @@
 """What a request target must look like before anything of it goes upstream.
 
-The distribution-spec, "Pulling manifests", gives ``<name>`` and ``<reference>`` their grammars; descriptor.md of
-the image-spec gives digests theirs. A target that breaks them can only be a mistake or an attempt to be read in
-two ways: by us as one repository, by the registry, or a server between us, as another. So a path must mean the
-same before and after it is decoded and its dots are resolved. Queries (the state of an upload session is one)
-and all paths that keep to this are nobody's business here.
+The distribution-spec, "Pulling manifests", gives ``<name>`` and ``<reference>`` their grammars; descriptor.md
+of the image-spec gives digests theirs. A target that breaks them can only be a mistake, or an attempt to be
+read in two ways: by us as one repository, by the registry, or a server between us, as another. So a path must
+mean the same before and after it is decoded and its dots are resolved. Queries (the state of an upload
+session is one) and all paths that keep to this are nobody's business here.
 """
 
 from __future__ import annotations

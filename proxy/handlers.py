@@ -11,11 +11,13 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from proxy.grammar import GrammarError
 from proxy.headers import Origins
 from proxy.identity import Identity
+from proxy.limits import RETRY_AFTER, Requests, TooManyRequestsError
 from proxy.logs import bind_request_id, get_logger
 from proxy.records import Recipe
-from proxy.relay import BodyError, Relay
+from proxy.relay import BodyError, BodyTooLongError, Relay
 from proxy.route import (
     ContentPull,
     ManifestWrite,
@@ -26,7 +28,7 @@ from proxy.route import (
     origin_form,
     route,
 )
-from proxy.server import JSON, WholeResponse, oci_errors, whole
+from proxy.server import JSON, WholeResponse, deliver, oci_errors, whole
 from proxy.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.synthesis import Partitions
 from proxy.upstream import RefusedError, Reply, UpstreamError
@@ -45,7 +47,21 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 class Handlers:
     """Answers every request that reaches the public listener."""
 
-    def __init__(self, relay: Relay, sources: Sources, partitions: Partitions, origins: Origins) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        sources: Sources,
+        partitions: Partitions,
+        origins: Origins,
+        *,
+        requests: Requests,
+        max_manifest: int,
+        client_timeout: float,
+    ) -> None:
+        """Take the parts; ``max_manifest`` is in bytes, ``client_timeout`` in seconds."""
+        self._requests = requests
+        self._max_manifest = max_manifest
+        self._client_timeout = client_timeout
         self._relay = relay
         self._sources = sources
         self._partitions = partitions
@@ -68,11 +84,14 @@ class Handlers:
         self._running += 1
         self._idle.clear()
         try:
-            target = origin_form(request.raw_path)
-            routed = route(request.method, target)
-            kind = type(routed).__name__
-            response = await self._answer(request, target, routed)
-            status = response.status
+            with self._requests.admitted(self._origins.clients.share(request)):
+                target = origin_form(request.raw_path)
+                routed = route(request.method, target)
+                kind = type(routed).__name__
+                response = await self._answer(request, target, routed)
+                status = response.status
+                if isinstance(response, WholeResponse):
+                    await deliver(response, request, self._client_timeout)
         except Exception as error:  # noqa: BLE001 - the last line of defence: an error document, never a traceback
             response = _explain(error, self._origins, request)
             response.headers[_REQUEST_ID] = request_id
@@ -88,7 +107,7 @@ class Handlers:
                 path=request.path,
                 status=status,
                 milliseconds=round(1000 * (time.perf_counter() - started), 3),
-                remote=request.remote,
+                remote=self._origins.clients.address(request),
             )
         return response
 
@@ -104,7 +123,7 @@ class Handlers:
             case ManifestWrite(repository):
                 self._sources.forget(repository)
                 try:
-                    return await self._relay.forward(request, target)
+                    return await self._relay.forward(request, target, limit=self._max_manifest)
                 finally:
                     self._sources.forget(repository)
             case Other():
@@ -217,7 +236,9 @@ def _explain(error: Exception, origins: Origins, request: web.BaseRequest) -> we
     if status == _OUR_FAULT:
         get_logger().error("request failed", exc_info=error, path=request.path)
     response = whole(status, oci_errors(code, message), JSON)
-    if isinstance(error, BodyError):
+    if isinstance(error, TooManyRequestsError):
+        response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
+    if isinstance(error, BodyError | BodyTooLongError):
         response.force_close()  # where its body ends, and the next request begins, nobody can tell
     return response
 
@@ -233,6 +254,12 @@ def _verdict(error: Exception) -> tuple[int, str, str]:
             verdict = 400, "MANIFEST_INVALID", str(error)
         case PartitionError():
             verdict = 400, "TAG_INVALID", str(error)
+        case GrammarError(code=code):
+            verdict = 400, code, str(error)
+        case TooManyRequestsError():
+            verdict = 429, "TOOMANYREQUESTS", str(error)
+        case BodyTooLongError():
+            verdict = 413, "SIZE_INVALID", f"{error}; see limits.manifest_body of the proxy"
         case TargetError() | BodyError():
             verdict = 400, "UNSUPPORTED", str(error)
         case FormatError():

@@ -9,6 +9,7 @@ from typing import Any
 from proxy.content import Contents
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
+from proxy.limits import Slots
 from proxy.logs import get_logger
 from proxy.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
 from proxy.source import ALL_TYPES, Source, Sources
@@ -22,11 +23,21 @@ from twodfs.oci import Document
 class Partitions:
     """Every partition the proxy answers with comes from here."""
 
-    def __init__(self, contents: Contents, sources: Sources, store: TieredStore, *, max_layers: int) -> None:
+    def __init__(
+        self,
+        contents: Contents,
+        sources: Sources,
+        store: TieredStore,
+        *,
+        max_layers: int,
+        slots: Slots,
+    ) -> None:
+        """``slots``: how many are cut at the same time."""
         self._contents = contents
         self._sources = sources
         self._store = store
         self._max_layers = max_layers
+        self._slots = slots
         self._flight: SingleFlight[Made | None] = SingleFlight()
 
     async def get(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
@@ -41,6 +52,7 @@ class Partitions:
             PartitionError: nothing is selected, or too many layers.
             FormatError: the source image is malformed.
             RefusedError, UpstreamError: a part of the source could not be had.
+            TooManyRequestsError: too many others are to be cut before it.
         """
         key = recipe.key(source.repository)
         made = self._store.peek(key) or await self._store.get(key)
@@ -90,7 +102,8 @@ class Partitions:
         return None if made is None else made.documents.get(digest)
 
     async def _make(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
-        partition = await self._cut(source, recipe, identity)
+        async with self._slots.taken():
+            partition = await self._cut(source, recipe, identity)
         if partition is None:
             return None
         # Its documents are those of the rectangles, whatever they were called.

@@ -99,7 +99,9 @@ class LimitsConfig(Section):
     connections: int = Field(
         8192, ge=8, le=1_000_000, description="Open client connections; then the oldest idle one is closed."
     )
-    header_timeout: Seconds = Field(15, description="Seconds for a request's headers, and for a TLS handshake.")
+    header_timeout: Seconds = Field(
+        15, description="Seconds for a request's headers, and for a TLS handshake."
+    )
     requests: int = Field(4096, ge=1, le=1_000_000, description="Requests at the same time; then 429.")
     requests_per_client: int = Field(
         2048, ge=1, le=1_000_000, description="Requests of one address at the same time; then 429."

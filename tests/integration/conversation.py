@@ -31,6 +31,33 @@ def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
+# What breaks the grammar of the API is answered by the proxy, and never reaches the registry.
+AGAINST_THE_GRAMMAR = (
+    "/v2/A/manifests/v1",
+    "/v2/a//manifests/v1",
+    "/v2/a/manifests/",
+    "/v2/a/manifests/.bad",
+    "/v2/a/manifests/" + "t" * 129,
+    "/v2/" + "a" * 256 + "/manifests/v1",
+    "/v2/a/manifests/sha256:abc",
+    "/v2/a/blobs/sha256:" + "F" * 64,
+    "/v2/a%2Fb/manifests/v1",
+    "/v2/a/manifests/v1%20x",
+    "/v2/a/manifests/%C3%A9",
+    "/v2/a/../b/manifests/v1",
+    "/v2/a/%2e%2e/b/manifests/v1",
+    "/v2/./",
+    "//v2/",
+    "/v2/a/manifests/v1;x=y",
+    "/v2/a/manifests/a:b",
+    "/v2/a/manifests/a/b",
+    "/v2/a/manifests/v1/",
+    "/v2/a/manifests/~",
+    "/v2/a/manifests/'()*!$&,=@",
+    "/v2/a/manifests/[x]|{y}",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A request and what came back, with what is new in every run replaced by its name."""
@@ -158,23 +185,12 @@ def _versions_and_nonsense(talk: Conversation) -> None:
     ):
         talk.say(method, target, body=b"" if method in {"POST", "PUT", "PATCH"} else None)
     for target in (
-        "/v2/A/manifests/v1",
-        "/v2/a//manifests/v1",
-        "/v2/a/manifests/",
-        "/v2/a/manifests/.bad",
         "/v2/a/manifests/" + "t" * 128,
-        "/v2/a/manifests/" + "t" * 129,
-        "/v2/" + "a" * 256 + "/manifests/v1",
-        "/v2/a/manifests/sha256:abc",
         "/v2/a/manifests/sha256:" + "0" * 64,
         "/v2/a/manifests/sha512:" + "0" * 128,
         "/v2/a/blobs/sha256:" + "0" * 64,
-        "/v2/a/blobs/sha256:" + "F" * 64,
         "/v2/a/blobs/md5:0",
-        "/v2/a%2Fb/manifests/v1",
         "/v2/a/b/c/d/manifests/v1?ns=example.org",
-        "/v2/a/manifests/v1%20x",
-        "/v2/a/manifests/%C3%A9",
         "/v2/a/tags/list?n=-1",
         "/v2/a/tags/list",
         "/v2/a/referrers/sha256:" + "0" * 64,
@@ -183,21 +199,10 @@ def _versions_and_nonsense(talk: Conversation) -> None:
         "/v2/a/blobs/uploads/not-a-uuid",
         "/v2/?q=%00",
         "/v2/a/manifests/v1?a=b&a=c&%41=%42+%2B",
-        "/v2/a/../b/manifests/v1",
-        "/v2/a/%2e%2e/b/manifests/v1",
-        "/v2/./",
-        "//v2/",
         "/v2//",
-        "/v2/a/manifests/v1;x=y",
-        "/v2/a/manifests/a:b",
-        "/v2/a/manifests/a/b",
-        "/v2/a/manifests/v1/",
-        "/v2/a/manifests/~",
         "/v2/a/manifests/v1?",
         "/v2/a/manifests/v1??x",
-        "/v2/a/manifests/'()*!$&,=@",
         "/v2/a/tags/list?n=1&last=%2F%2f%26",
-        "/v2/a/manifests/[x]|{y}",
     ):
         for method in ("GET", "HEAD"):
             talk.say(method, target)

@@ -11,6 +11,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.clients import Clients
 from proxy.grammar import GrammarError
 from proxy.handlers import byte_range
 from proxy.headers import Origins
@@ -339,7 +340,7 @@ ADDRESSES = pieces(
     ),
     *("%40", "%2f", " ", "\t", ".", "REGISTRY.example", "..", "user:pass@"),
 )
-ORIGINS = Origins("http://registry.example:5000", "https://public.example")
+ORIGINS = Origins("http://registry.example:5000", Clients(public_url="https://public.example"))
 
 
 @given(ADDRESSES)

@@ -197,10 +197,10 @@ def test_a_field_with_too_many_holes_is_not_for_the_original() -> None:
 
 def test_names_cannot_make_a_field_expensive() -> None:
     long = "--".join(f"{n}.0.{n}.0" for n in range(257))
-    with pytest.raises(FormatError, match="more than 256 rectangles in 'partitions.edge'"):
+    with pytest.raises(FormatError, match=r"more than 256 rectangles in 'partitions\.edge'"):
         parse_partitions({"edge": long})
     many = {f"n{n}": "0.0.0.0--1.1.1.1" for n in range(8193)}
-    with pytest.raises(FormatError, match="more than 16384 rectangles in 'partitions'"):
+    with pytest.raises(FormatError, match=r"more than 16384 rectangles in 'partitions'"):
         parse_partitions(many)
     with pytest.raises(FormatError, match="is no selection"):
         parse_partitions({"edge": "9" * 5000 + ".0.0.0"})

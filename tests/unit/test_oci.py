@@ -25,7 +25,7 @@ def test_a_key_that_stands_twice_is_refused(body: bytes) -> None:
         b'{"a":{"x":1},"b":{"x":1}}',
         b'{"a":"a","b":"\\"a\\":1,\\"a\\":2"}',
         rb'{"a\\":"\\","b":"\u0022\u005c\u0000\/"}',
-        "{\"a\":\"\x7f \\ud83d\\ude00 é\"}".encode(),
+        '{"a":"\x7f \\ud83d\\ude00 é"}'.encode(),
     ],
 )
 def test_the_same_key_in_different_objects_and_any_string_is_fine(body: bytes) -> None:
