@@ -152,7 +152,7 @@ def _load_pair(
         reason = {
             "KEY_VALUES_MISMATCH": "the key is not that of the certificate",
             "NO_START_LINE": "a file holds no PEM certificate or key",
-        }.get(error.reason or "", error.reason or str(error))
+        }.get(error.reason or "NO_START_LINE", error.reason)
         pair = f"{certificate} and {key}" if key else str(certificate)
         raise CertificateError(f"{setting} cannot be used ({pair}): {reason}") from None
     except (OSError, ValueError) as error:

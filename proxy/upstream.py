@@ -247,6 +247,7 @@ async def _explained(upstream: str) -> AsyncIterator[None]:
         raise UpstreamError(f"the registry at {upstream} cannot be reached: {problem}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         problem = str(error) or type(error).__name__
-        if "CERTIFICATE_REQUIRED" in problem:  # TLS 1.3 tells only after the handshake
-            problem = "it wants a client certificate; set upstream.client_certificate"
+        if upstream.startswith("https:") and isinstance(error, aiohttp.ServerDisconnectedError):
+            # In TLS 1.3 a client hears only after the handshake that its certificate was missed.
+            problem += "; if it wants a client certificate, set upstream.client_certificate"
         raise UpstreamError(f"the registry at {upstream} broke off: {problem}") from None

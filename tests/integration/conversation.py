@@ -55,6 +55,7 @@ AGAINST_THE_GRAMMAR = (
     "/v2/a/manifests/~",
     "/v2/a/manifests/'()*!$&,=@",
     "/v2/a/manifests/[x]|{y}",
+    "/v2/a/manifests/--0.0.0.0",
 )
 
 
@@ -318,9 +319,9 @@ def _manifests(talk: Conversation) -> None:
 
 
 def _large_manifests(talk: Conversation) -> None:
-    """Up to the 4 MiB that the distribution-spec names, and beyond."""
+    """Up to the 4 MiB that the distribution-spec names."""
     config = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
-    for size in (1_000_000, 2_000_000, 4 * 2**20 - 1000, 4 * 2**20 + 1000):
+    for size in (1_000_000, 2_000_000, 4 * 2**20 - 1000):
         document = manifest_of(config, b"layer", padding=size)
         talk.say("PUT", f"/v2/lib/image/manifests/large-{size}", {"Content-Type": OCI_MANIFEST}, document)
         for method in ("GET", "HEAD"):
@@ -345,7 +346,6 @@ def _look_alike_tags(talk: Conversation) -> None:
         "oci--0.0.0.0.0",
         "oci--",
         "oci--0.0.0.0--",
-        "--0.0.0.0",
         "oci--00000000000000000.0.0.99999999999999999999999999",
         "oci" + "--0.0.0.0" * 13,
         "oci+0.0.0.1",
