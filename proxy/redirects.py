@@ -152,20 +152,20 @@ class Redirects:
         """
         response = first
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(MAX_REDIRECTS + 1):
+            for left in range(MAX_REDIRECTS, -1, -1):
                 location = response.headers.get(hdrs.LOCATION)
                 if response.status not in STATUSES or location is None:
                     break
+                if not left:
+                    raise RedirectError(
+                        f"the registry redirects more than {MAX_REDIRECTS} times for {first.url.path}"
+                    )
                 response.release()
                 target = _target(url, location)
                 if target.origin() != url.origin():
                     headers = CIMultiDict((name, headers[name]) for name in _IMPERSONAL if name in headers)
                 url = target
                 response = await self._ask(stack, method, url, headers)
-            else:
-                raise RedirectError(
-                    f"the registry redirects more than {MAX_REDIRECTS} times for {first.url.path}"
-                )
             yield response
 
     async def _ask(
