@@ -22,6 +22,7 @@ from proxy.logs import get_logger
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
+_LINGER_SECONDS = 1.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # A registry token is a JWT that can list many scopes; aiohttp's default of 8 KiB is too little for some.
@@ -261,7 +262,12 @@ class _Protocol(RequestHandler):
         body = oci_errors(code, message)
         head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n"
         self.transport.write(f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body)
-        self.transport.close()
+        # Closed while bytes of the client are unread, the connection would be reset, and the answer with it:
+        # so what still comes is read for a moment, and dropped (RFC 9112, section 9.6).
+        self.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
     def _count_head(self, size: int) -> None:
         """Watch over a request whose headers are not complete yet."""
@@ -277,6 +283,8 @@ class _Protocol(RequestHandler):
             self._refuse(431, "Request Header Fields Too Large", "UNSUPPORTED", message)
 
     def data_received(self, data: bytes) -> None:
+        if self._close or self._force_close:
+            return
         super().data_received(data)
         self._count_head(len(data))
         # aiohttp queues a parse error behind the request under way, whose handler would wait for its body.

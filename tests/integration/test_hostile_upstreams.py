@@ -95,7 +95,9 @@ async def test_an_address_that_is_not_public_is_never_dialled(location: str) -> 
     with pytest.raises(RedirectError) as caught:
         await follow(location, "http://registry.example", BlobsConfig(), never)
     said = str(caught.value)
-    assert any(one in said for one in ("is not a public address", "cannot be reached", "not a canonical IPv4"))
+    assert any(
+        one in said for one in ("is not a public address", "cannot be reached", "not a canonical IPv4")
+    )
 
 
 @pytest.mark.parametrize(
