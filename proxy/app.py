@@ -21,7 +21,7 @@ from proxy.headers import Origins
 from proxy.limits import Requests, Slots
 from proxy.logs import get_logger
 from proxy.relay import Relay
-from proxy.server import Listener
+from proxy.server import Listener, PatientSite
 from proxy.source import Sources
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
@@ -57,6 +57,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
     Raises:
         StartError: a listener cannot be bound, or a certificate cannot be used.
     """
+    header_timeout = config.limits.header_timeout
     async with contextlib.AsyncExitStack() as stack:
         redis = None
         if config.cache.redis_url.get_secret_value():
@@ -70,18 +71,18 @@ async def running(config: Config) -> AsyncIterator[Running]:
         admin = None
         if config.admin is not None:
             admin_runner = web.AppRunner(health.application(), access_log=None)
-            admin = await _serve(stack, admin_runner, config.admin, "admin")
+            admin = await _serve(stack, admin_runner, config.admin, "admin", header_timeout=header_timeout)
         handlers = _handlers(config, upstream, TieredStore(MemoryStore(config.cache.memory), redis))
         listener = Listener(
             handlers,
             keepalive_timeout=config.client.keepalive_timeout,
-            header_timeout=config.limits.header_timeout,
+            header_timeout=header_timeout,
             connections=Connections(config.limits.connections),
         )
         runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
         if tls is not None:
             await stack.enter_async_context(tls.watched())
-        listen = await _serve(stack, runner, config.listen, "public", tls)
+        listen = await _serve(stack, runner, config.listen, "public", tls=tls, header_timeout=header_timeout)
         try:
             yield Running(listen, admin, tls)
         finally:
@@ -138,14 +139,21 @@ async def _serve(
     runner: web.BaseRunner,
     address: Address,
     name: str,
+    *,
     tls: ListenerTls | None = None,
+    header_timeout: float,
 ) -> Address:
     """Bind ``address`` for the time of ``stack`` and return it with its real port."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:
-        await web.TCPSite(
-            runner, address.host, address.port, backlog=1024, ssl_context=tls.context if tls else None
+        await PatientSite(
+            runner,
+            address.host,
+            address.port,
+            backlog=1024,
+            ssl_context=tls.context if tls else None,
+            handshake_timeout=header_timeout,
         ).start()
     except OSError as error:
         problem = error.strerror or str(error)

@@ -353,6 +353,35 @@ class Listener(web.Server):
         return _Protocol(self, **self._options)
 
 
+class PatientSite(web.TCPSite):
+    """A site whose TLS handshakes have a time of their own; a connection counts only after its handshake."""
+
+    __slots__ = ("_handshake_timeout",)
+
+    def __init__(self, *arguments: Any, handshake_timeout: float, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._handshake_timeout = handshake_timeout
+
+    async def start(self) -> None:
+        """Listen."""
+        if self._ssl_context is None:
+            await super().start()
+            return
+        await web.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - the runner was set up before the site was made
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=self._handshake_timeout,
+            backlog=self._backlog,
+            reuse_address=self._reuse_address,
+            reuse_port=self._reuse_port,
+        )
+
+
 async def deliver(response: web.StreamResponse, request: web.BaseRequest, seconds: float) -> None:
     """Send a whole ``response``; a client that does not take it within ``seconds`` loses its connection."""
     try:

@@ -83,28 +83,19 @@ SMUGGLED = [
 
 @pytest.mark.parametrize("raw", SMUGGLED, ids=range(len(SMUGGLED)))
 async def test_a_request_that_ends_in_two_places_never_hides_another(raw: bytes) -> None:
-    """Whatever is made of the first request, what the registry gets are whole requests, the hidden one never
-    as a part of the first."""
     seen = bytearray()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            head = await head_of(reader)
-            seen.extend(head)
-            length = next((int(x[15:]) for x in head.split(b"\r\n") if x.startswith(b"Content-Length:")), 0)
-            seen.extend(await reader.readexactly(length))
-            if b"chunked" in head:
-                seen.extend(await reader.readuntil(b"0\r\n\r\n"))
+        while chunk := await reader.read(MIB):
+            seen.extend(chunk)
             writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
         writer.write(raw)
         line = (await asyncio.wait_for(head_of(reader), 10)).split(b"\r\n")[0]
-        assert line.split()[1] in (b"400", b"204", b"502"), line
-        if b" 400 " in line:
-            await asyncio.wait_for(reader.read(), 10)  # and the connection is closed
-            assert b"hidden" not in seen
-    assert seen.count(b"HTTP/1.1\r\n") <= 2
+        assert line.split()[1] == b"400"
+        await asyncio.wait_for(reader.read(), 10)  # the connection ends, and what is behind it is not read
+    assert b"hidden" not in seen
 
 
 @pytest.mark.parametrize("target", AGAINST_THE_GRAMMAR)

@@ -128,6 +128,15 @@ async def test_plain_http_and_old_tls_are_not_spoken(
         writer.close()
 
 
+async def test_a_handshake_that_never_comes_is_given_up(registry: FakeRegistry, listener: Pair) -> None:
+    async with proxied(registry.url, **tls_settings(listener, limits__header_timeout="0.5")) as url:
+        host, _, port = url.partition("//")[2].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+
 async def test_a_new_pair_is_taken_up_and_open_connections_stay(
     registry: FakeRegistry, authority: Authority, listener: Pair
 ) -> None:
