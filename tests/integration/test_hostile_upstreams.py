@@ -15,7 +15,7 @@ from yarl import URL
 from proxy.config import BlobsConfig
 from proxy.redirects import RedirectError, Redirects
 from tests.integration.fake_registry import FakeRegistry, proxied, served, serving
-from tests.integration.test_odd_upstreams import ALL, IMAGE, TAG, get, message
+from tests.integration.test_odd_upstreams import ALL, IMAGE, TAG, get, message, with_field
 from tests.integration.test_wire import GET_BLOB, MIB, behind_proxy, connected, head_of
 
 METADATA = "http://169.254.169.254/latest/meta-data/"
@@ -289,8 +289,6 @@ async def test_a_manifest_that_drips_ends_in_a_504(client: aiohttp.ClientSession
 async def test_documents_that_are_made_to_hurt_are_refused_with_a_sentence(
     client: aiohttp.ClientSession, spoiled: bytes, said: str
 ) -> None:
-    from tests.integration.test_odd_upstreams import with_field  # noqa: PLC0415
-
     async with serving(FakeRegistry(with_field(spoiled))) as registry, proxied(registry.url) as url:
         status, code, text = await message(client, url + TAG)
     assert (status, code) == (400, "MANIFEST_INVALID")
