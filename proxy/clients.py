@@ -61,7 +61,7 @@ class Clients:
     def share(self, request: web.BaseRequest) -> str:
         """Return by which name this client's requests are counted: its address, for IPv6 its /64."""
         text = self.address(request)
-        address = _parsed(text)
+        address = _parsed(text) if ":" in text else None  # for most, no address needs to be parsed
         if address is None or address.version != _IPV6:
             return text
         return str(ipaddress.ip_network((int(address), _IPV6_CLIENT), strict=False))
