@@ -10,6 +10,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 ENGINE ?= auto
+FUZZ_SECONDS ?= 600
 BENCH_FLAGS ?=
 LOCK_FLAGS ?=
 PYTEST_FLAGS ?=
@@ -42,6 +43,10 @@ check: $(installed) ## Lint, check the formatting, check the types.
 	@$(venv)/bin/ruff check --quiet
 	$(venv)/bin/ruff format --check --quiet
 	$(venv)/bin/mypy
+
+.PHONY: fuzz
+fuzz: $(installed) ## Try the parsers with made-up input for ten minutes and count (FUZZ_SECONDS=60).
+	@$(python) -m tests.property.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: bench
 bench: $(installed) peers ## Measure manifest requests: partition, pass-through, registry alone.

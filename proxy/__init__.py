@@ -4,12 +4,18 @@ A request travels down this list; a module imports only from those above it::
 
     config       what can be set, and where a bad value came from
     logs         structured lines with a request id
+    connections  the open client connections; the idle ones give way
     server       everything that touches aiohttp's insides: error replies, responses, request bodies
+    grammar      what a request target must look like before anything goes upstream
     route        method + target -> typed request
     identity     who asks: the credentials that go upstream, and a keyed hash of them
+    clients      which client asks, and how it sees us: whose word on that is believed
+    limits       how much clients may use, one by one and together
     flight       identical concurrent work is done once
     records      what is remembered, and how it is sealed against rot
     store        memory in front of Redis
+    tls          certificates: ours, exchanged while we run, and the registry's
+    redirects    where the registry may send us, and what we take along
     upstream     the one door to the registry: streamed answers and bounded ones
     source       base tag -> digest: freshness and permission in one question
     field_worker the process that parses a large field

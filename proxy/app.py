@@ -13,14 +13,17 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from proxy.admin import Health
+from proxy.clients import Clients
 from proxy.config import Address, Config, SigningConfig
+from proxy.connections import Connections
 from proxy.content import Contents
 from proxy.handlers import Handlers
 from proxy.headers import Origins
+from proxy.limits import Requests, Slots
 from proxy.logs import get_logger
 from proxy.policy import SourcePolicy
 from proxy.relay import Relay
-from proxy.server import Listener
+from proxy.server import Listener, PatientSite
 from proxy.signatures import Signatures
 from proxy.signer import FileSigner, KeyFileError, load_public_key
 from proxy.source import Sources
@@ -28,6 +31,7 @@ from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.synthesis import Partitions
+from proxy.tls import CertificateError, ListenerTls
 from proxy.upstream import Upstream
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
@@ -44,6 +48,7 @@ class Running:
 
     listen: Address
     admin: Address | None
+    tls: ListenerTls | None = None
 
 
 @contextlib.asynccontextmanager
@@ -54,24 +59,36 @@ async def running(config: Config) -> AsyncIterator[Running]:
     then closes the registry's and Redis' connections.
 
     Raises:
-        StartError: a listener cannot be bound, or a key cannot be used.
+        StartError: a listener cannot be bound, or a key or certificate cannot be used.
     """
+    header_timeout = config.limits.header_timeout
     async with contextlib.AsyncExitStack() as stack:
         redis = None
         if config.cache.redis_url.get_secret_value():
             redis = await stack.enter_async_context(RedisStore.connect(config.cache))
-        upstream = await stack.enter_async_context(Upstream.connect(config.upstream))
+        try:
+            tls = ListenerTls(config.tls) if config.tls.certificate else None
+            upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs))
+        except CertificateError as error:
+            raise StartError(str(error)) from None
         health = Health(upstream, redis)
         admin = None
         if config.admin is not None:
             admin_runner = web.AppRunner(health.application(), access_log=None)
-            admin = await _serve(stack, admin_runner, config.admin, "admin")
+            admin = await _serve(stack, admin_runner, config.admin, "admin", header_timeout=header_timeout)
         handlers = _handlers(config, upstream, TieredStore(MemoryStore(config.cache.memory), redis))
-        listener = Listener(handlers, keepalive_timeout=config.client.keepalive_timeout)
+        listener = Listener(
+            handlers,
+            keepalive_timeout=config.client.keepalive_timeout,
+            header_timeout=header_timeout,
+            connections=Connections(config.limits.connections),
+        )
         runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
-        listen = await _serve(stack, runner, config.listen, "public")
+        if tls is not None:
+            await stack.enter_async_context(tls.watched())
+        listen = await _serve(stack, runner, config.listen, "public", tls=tls, header_timeout=header_timeout)
         try:
-            yield Running(listen, admin)
+            yield Running(listen, admin, tls)
         finally:
             health.is_stopping = True
             for site in runner.sites.copy():
@@ -87,7 +104,9 @@ async def run(config: Config) -> None:
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, stop.set)
-    async with running(config):
+    async with running(config) as started:
+        if started.tls is not None:
+            loop.add_signal_handler(signal.SIGHUP, started.tls.reload)
         await stop.wait()
         for number in signals:
             loop.remove_signal_handler(number)
@@ -96,7 +115,8 @@ async def run(config: Config) -> None:
 
 
 def _handlers(config: Config, upstream: Upstream, store: TieredStore) -> Handlers:
-    origins = Origins(config.upstream.url, config.public_url)
+    clients = Clients(config.trusted_proxies, config.public_url)
+    origins = Origins(config.upstream.url, clients, config.upstream.host)
     relay = Relay(
         upstream,
         origins,
@@ -105,18 +125,29 @@ def _handlers(config: Config, upstream: Upstream, store: TieredStore) -> Handler
     )
     sources = Sources(upstream, tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstream, store, max_field=config.partition.max_field)
+    slots = Slots(config.limits.cuts, config.limits.queued_cuts)
     try:
         partitions = Partitions(
             contents,
             sources,
             store,
             max_layers=config.partition.max_layers,
+            slots=slots,
             policy=_policy(config.signing, upstream),
         )
         signatures = _signatures(config, upstream, partitions, store)
     except KeyFileError as error:
         raise StartError(str(error)) from None
-    return Handlers(relay, sources, partitions, origins, signatures)
+    return Handlers(
+        relay,
+        sources,
+        partitions,
+        origins,
+        signatures,
+        requests=Requests(config.limits),
+        max_manifest=config.limits.manifest_body,
+        client_timeout=config.client.idle_timeout,
+    )
 
 
 def _policy(config: SigningConfig, upstream: Upstream) -> SourcePolicy | None:
@@ -138,13 +169,26 @@ def _signatures(
 
 
 async def _serve(
-    stack: contextlib.AsyncExitStack, runner: web.BaseRunner, address: Address, name: str
+    stack: contextlib.AsyncExitStack,
+    runner: web.BaseRunner,
+    address: Address,
+    name: str,
+    *,
+    tls: ListenerTls | None = None,
+    header_timeout: float,
 ) -> Address:
     """Bind ``address`` for the time of ``stack`` and return it with its real port."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:
-        await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
+        await PatientSite(
+            runner,
+            address.host,
+            address.port,
+            backlog=1024,
+            ssl_context=tls.context if tls else None,
+            handshake_timeout=header_timeout,
+        ).start()
     except OSError as error:
         problem = error.strerror or str(error)
         raise StartError(f"cannot listen on {address} ({name}): {problem}") from None

@@ -7,6 +7,7 @@ caller comes only after the upstream allowed its client the source image.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final
 
 from aiohttp import hdrs
@@ -27,6 +28,7 @@ MAX_CONFIG: Final = 8 * 2**20
 """Bytes of an image config."""
 _CONCURRENT_SIZES: Final = 16
 
+_SIZE: Final = re.compile(r"[0-9]{1,18}")
 _OK: Final = 200
 _PARTIAL: Final = 206
 _NOT_FOUND: Final = 404
@@ -132,14 +134,14 @@ class Contents:
         path = f"/v2/{repository}/blobs/{digest}"
         reply = await self._upstream.head(path, identity, "*/*")
         size = reply.headers.get(hdrs.CONTENT_LENGTH, "")
-        if reply.status == _OK and size.isdecimal():
+        if reply.status == _OK and _SIZE.fullmatch(size):
             return int(size)
         # ECR Public answers HEAD with 401, others leave the length out: one byte tells the length as well.
         reply = await self._upstream.first_byte(path, identity)
         _allowed(reply, digest)
         total = reply.headers.get(hdrs.CONTENT_RANGE, "").rpartition("/")[2]
         size = total if reply.status == _PARTIAL else reply.headers.get(hdrs.CONTENT_LENGTH, "")
-        if not size.isdecimal():
+        if not _SIZE.fullmatch(size):
             raise UpstreamError(f"the registry does not tell the size of {digest}")
         return int(size)
 

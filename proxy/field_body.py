@@ -26,7 +26,7 @@ MOST_HERE: Final = 4 * 2**20
 PARSE_SECONDS: Final = 120.0
 # What the worker may take: the document and the packed cells, and several times the document where its keys
 # stand in an unusual order.
-_MEMORY: Final = 512 * 2**20
+_MEMORY: Final = 768 * 2**20
 _MEMORY_A_BYTE: Final = 8
 # No credentials among them: whatever a field can do to its parser, it finds none.
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "VIRTUAL_ENV")

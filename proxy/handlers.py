@@ -11,12 +11,14 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from proxy.grammar import GrammarError
 from proxy.headers import Origins
 from proxy.identity import Identity
+from proxy.limits import RETRY_AFTER, Requests, TooManyRequestsError
 from proxy.logs import bind_request_id, get_logger
 from proxy.policy import UnsignedError
 from proxy.records import Recipe
-from proxy.relay import BodyError, Relay
+from proxy.relay import BodyError, BodyTooLongError, Relay
 from proxy.route import (
     ContentPull,
     ManifestWrite,
@@ -29,7 +31,7 @@ from proxy.route import (
     origin_form,
     route,
 )
-from proxy.server import JSON, WholeResponse, oci_errors, whole
+from proxy.server import JSON, WholeResponse, deliver, oci_errors, whole
 from proxy.signatures import Signatures
 from proxy.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.synthesis import Partitions
@@ -57,9 +59,16 @@ class Handlers:
         partitions: Partitions,
         origins: Origins,
         signatures: Signatures | None = None,
+        *,
+        requests: Requests,
+        max_manifest: int,
+        client_timeout: float,
     ) -> None:
-        """``signatures`` None: partitions are not signed."""
+        """``signatures`` None: nothing is signed. ``max_manifest``: bytes; ``client_timeout``: seconds."""
         self._signatures = signatures
+        self._requests = requests
+        self._max_manifest = max_manifest
+        self._client_timeout = client_timeout
         self._relay = relay
         self._sources = sources
         self._partitions = partitions
@@ -82,11 +91,14 @@ class Handlers:
         self._running += 1
         self._idle.clear()
         try:
-            target = origin_form(request.raw_path)
-            routed = route(request.method, target)
-            kind = type(routed).__name__
-            response = await self._answer(request, target, routed)
-            status = response.status
+            with self._requests.admitted(self._origins.clients.share(request)):
+                target = origin_form(request.raw_path)
+                routed = route(request.method, target)
+                kind = type(routed).__name__
+                response = await self._answer(request, target, routed)
+                status = response.status
+                if isinstance(response, WholeResponse):
+                    await deliver(response, request, self._client_timeout)
         except Exception as error:  # noqa: BLE001 - the last line of defence: an error document, never a traceback
             response = _explain(error, self._origins, request)
             response.headers[_REQUEST_ID] = request_id
@@ -102,7 +114,7 @@ class Handlers:
                 path=request.path,
                 status=status,
                 milliseconds=round(1000 * (time.perf_counter() - started), 3),
-                remote=request.remote,
+                remote=self._origins.clients.address(request),
             )
         return response
 
@@ -120,7 +132,7 @@ class Handlers:
             case ManifestWrite(repository):
                 self._sources.forget(repository)
                 try:
-                    return await self._relay.forward(request, target)
+                    return await self._relay.forward(request, target, limit=self._max_manifest)
                 finally:
                     self._sources.forget(repository)
             case Other():
@@ -273,12 +285,14 @@ def _explain(error: Exception, origins: Origins, request: web.BaseRequest) -> we
     if status == _OUR_FAULT:
         get_logger().error("request failed", exc_info=error, path=request.path)
     response = whole(status, oci_errors(code, message), JSON)
-    if isinstance(error, BodyError):
+    if isinstance(error, TooManyRequestsError):
+        response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
+    if isinstance(error, BodyError | BodyTooLongError):
         response.force_close()  # where its body ends, and the next request begins, nobody can tell
     return response
 
 
-def _verdict(error: Exception) -> tuple[int, str, str]:
+def _verdict(error: Exception) -> tuple[int, str, str]:  # noqa: C901 - a table
     """Return status, code (distribution-spec, "Error Codes") and message for ``error``."""
     match error:
         case UpstreamError(status=status):
@@ -291,6 +305,12 @@ def _verdict(error: Exception) -> tuple[int, str, str]:
             verdict = 400, "MANIFEST_INVALID", str(error)
         case PartitionError():
             verdict = 400, "TAG_INVALID", str(error)
+        case GrammarError(code=code):
+            verdict = 400, code, str(error)
+        case TooManyRequestsError():
+            verdict = 429, "TOOMANYREQUESTS", str(error)
+        case BodyTooLongError():
+            verdict = 413, "SIZE_INVALID", f"{error}; see limits.manifest_body of the proxy"
         case TargetError() | BodyError():
             verdict = 400, "UNSUPPORTED", str(error)
         case FormatError():

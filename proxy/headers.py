@@ -9,6 +9,8 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from proxy.clients import CLAIMS, Clients
+
 # RFC 9110, section 7.6.1: these, and whatever Connection names, are for the next hop alone.
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -26,12 +28,15 @@ _HOP_BY_HOP: Final = frozenset(
 # Host names the upstream, and Expect is answered at each hop by whoever reads the body.
 _NOT_FORWARDED: Final = _HOP_BY_HOP | {"host", "expect"}
 _LINK_TARGET: Final = re.compile(r"<([^>]*)>")
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
-def forwarded_request(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
-    """Return a client's headers as they go upstream."""
-    kept = _without(headers, _NOT_FORWARDED)
+def forwarded_request(headers: CIMultiDictProxy[str], *, is_trusted: bool) -> CIMultiDict[str]:
+    """Return a client's headers as they go upstream.
+
+    A registry that lies behind us may believe us what ``X-Forwarded-For`` and the like say, so they go along
+    only where the client is a proxy that we believe ourselves (``is_trusted``).
+    """
+    kept = _without(headers, _NOT_FORWARDED if is_trusted else _NOT_FORWARDED | CLAIMS)
     # Rule 4: a body the client did not ask to be compressed must not be.
     kept.setdefault(hdrs.ACCEPT_ENCODING, "identity")
     return kept
@@ -46,10 +51,11 @@ def _without(headers: CIMultiDictProxy[str] | CIMultiDict[str], dropped: frozens
 class Origins:
     """Tells the upstream's own addresses, and turns them into ours."""
 
-    def __init__(self, upstream: str, public: str | None) -> None:
-        """``public`` is our origin as clients see it; None: the request's ``Host`` in plain HTTP."""
+    def __init__(self, upstream: str, clients: Clients, host: str = "") -> None:
+        """Take the registry's URL, who knows ours, and the ``Host`` that the registry is told to have."""
         self._upstream = URL(upstream)
-        self._public = public
+        self._host = URL(f"{self._upstream.scheme}://{host}") if host else None
+        self.clients = clients
 
     def forwarded_response(
         self, headers: CIMultiDictProxy[str], request: web.BaseRequest
@@ -72,7 +78,7 @@ class Origins:
 
     def _as_ours(self, target: str, request: web.BaseRequest) -> str:
         own = self._own_path(target)
-        return target if own is None else f"{self._public_origin(request)}{own}"
+        return target if own is None else f"{self.clients.origin(request)}{own}"
 
     def _own_path(self, target: str) -> str | None:
         """Return path and query of ``target`` as written when it is absolute and the upstream's own."""
@@ -87,17 +93,12 @@ class Origins:
         return rest[authority_end:] or "/" if self._is_upstream(url) else None
 
     def _is_upstream(self, url: URL) -> bool:
-        if url.host != self._upstream.host:
-            return False
-        # A registry behind TLS termination often believes that it is spoken to in plain HTTP.
-        both_default = url.is_default_port() and self._upstream.is_default_port()
-        return both_default or url.port == self._upstream.port
+        return any(_is_same(url, own) for own in (self._upstream, self._host) if own is not None)
 
-    def _public_origin(self, request: web.BaseRequest) -> str:
-        if self._public:
-            return self._public
-        host = request.headers.get(hdrs.HOST, "")
-        if not _HOST.fullmatch(host):
-            address, port, *_ = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
-            host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        return f"{request.scheme}://{host}"
+
+def _is_same(url: URL, own: URL) -> bool:
+    if url.host != own.host:
+        return False
+    # A registry behind TLS termination often believes that it is spoken to in plain HTTP.
+    both_default = url.is_default_port() and own.is_default_port()
+    return both_default or url.port == own.port

@@ -20,6 +20,10 @@ class BodyError(Exception):
     """The client's request body is malformed; nothing was sent to the client yet."""
 
 
+class BodyTooLongError(Exception):
+    """The client's request body is longer than it may be; nothing was sent to the client yet."""
+
+
 class Relay:
     """Passes requests on to one upstream."""
 
@@ -32,17 +36,23 @@ class Relay:
         self._client_timeout = client_timeout
         self._upstream_timeout = upstream_timeout
 
-    async def forward(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
+    async def forward(
+        self, request: web.BaseRequest, target: str, *, limit: int | None = None
+    ) -> web.StreamResponse:
         """Pass ``request`` on, whatever it is, and return the answer after it was sent.
 
         Args:
             request: the client's; its body is streamed.
             target: what to ask the registry for, in origin-form.
+            limit: the most bytes that its body may have; None for any number.
 
         Raises:
             UpstreamError: the registry gave no answer; nothing was sent to the client.
+            BodyTooLongError: the body is longer than ``limit``.
         """
-        answer = await self._exchange(request, target, unless=None)
+        if limit is not None and (request.content_length or 0) > limit:
+            raise BodyTooLongError(f"the body has {request.content_length} bytes; it may have {limit}")
+        answer = await self._exchange(request, target, unless=None, limit=limit)
         assert answer is not None  # noqa: S101 - only a status in `unless` gives None
         return answer
 
@@ -53,18 +63,19 @@ class Relay:
         return await self._exchange(request, target, unless=status)
 
     async def _exchange(
-        self, request: web.BaseRequest, target: str, *, unless: int | None
+        self, request: web.BaseRequest, target: str, *, unless: int | None, limit: int | None = None
     ) -> web.StreamResponse | None:
         response: RelayedResponse | None = None
+        body: RequestBody | None = None
         try:
-            async with asyncio.timeout(None) as limit:
-                patience = Patience(limit, client=self._client_timeout, upstream=self._upstream_timeout)
+            async with asyncio.timeout(None) as deadline:
+                patience = Patience(deadline, client=self._client_timeout, upstream=self._upstream_timeout)
                 patience.for_upstream()
-                body = RequestBody(request, patience) if request.body_exists else None
+                body = RequestBody(request, patience, limit) if request.body_exists else None
                 async with self._upstream.stream(
                     request.method,
                     target,
-                    forwarded_request(request.headers),
+                    forwarded_request(request.headers, is_trusted=self._origins.clients.is_trusted(request)),
                     body,
                     expect_continue=body is not None and expects_continue(request),
                 ) as answer:
@@ -81,6 +92,8 @@ class Relay:
             get_logger().warning("transfer stalled", path=request.path, waiting_for=patience.waiting_for)
             hang_up(request, at_once=True)
         except (UpstreamError, aiohttp.ClientError, OSError) as error:
+            if response is None and body is not None and body.is_too_long:
+                raise BodyTooLongError(f"the body is longer than {limit} bytes") from None
             if response is None:
                 raise _reason(error, request) from None
             # The client hung up, or the registry broke off in the middle of a body. A short body must not

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
+from proxy.grammar import check
 from twodfs.digest import Digest, is_digest
 from twodfs.partition import PartitionTag, readings
 from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
@@ -98,7 +99,15 @@ def route(method: str, target: str) -> Request:
 
     Raises:
         PartitionError: the tag has the shape of a partition but is longer than a tag may be.
+        GrammarError: the target breaks the grammar of the API; nothing of it may go upstream.
     """
+    routed = _route(method, target)
+    if not isinstance(routed, ContentPull | PartitionPull):  # whose grammar has been looked at
+        check(target)
+    return routed
+
+
+def _route(method: str, target: str) -> Request:
     path, _, query = target.partition("?")
     match = _CONTENT.fullmatch(path)
     if match is None or not _is_repository(match["repository"]):

@@ -17,15 +17,19 @@ from aiohttp.connector import Connection
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict, istr
 
+from proxy.connections import Connections
 from proxy.logs import get_logger
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
+_LINGER_SECONDS = 1.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # A registry token is a JWT that can list many scopes; aiohttp's default of 8 KiB is too little for some.
 MAX_FIELD_SIZE = 64 * 1024
 MAX_LINE_SIZE = 16 * 1024
+MAX_HEAD_SIZE = 128 * 1024
+"""Bytes of a request's line and headers together."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -116,8 +120,10 @@ class RequestBody(payload.Payload):
 
     _autoclose = False
 
-    def __init__(self, request: web.BaseRequest, patience: Patience) -> None:
+    def __init__(self, request: web.BaseRequest, patience: Patience, limit: int | None = None) -> None:
         super().__init__(request.content)
+        self._left = limit
+        self.is_too_long = False
         self._request = request
         self._patience = patience
         self.is_begun = False
@@ -145,10 +151,18 @@ class RequestBody(payload.Payload):
         patience = self._patience
         patience.for_client()
         while chunk := await content.readany():
+            self._count(len(chunk))
             patience.for_upstream()
             await writer.write(chunk)
             patience.for_client()
         patience.for_upstream()
+
+    def _count(self, size: int) -> None:
+        if self._left is not None:
+            self._left -= size
+            if self._left < 0:
+                self.is_too_long = True
+                raise ConnectionResetError("the request's body is longer than its limit")
 
     async def _send_continue(self) -> None:
         """Tell a client that waits for it to go on: the registry is ready for the body (RFC 9110, 10.1.1)."""
@@ -191,12 +205,88 @@ def hang_up(request: web.BaseRequest, *, at_once: bool) -> None:
 
 
 class _Protocol(RequestHandler):
-    """aiohttp's connection handler, with errors of the HTTP layer in the registry's words."""
+    """aiohttp's connection handler, with errors of the HTTP layer in the registry's words.
 
-    __slots__ = ()
+    A request's headers have a time and a size; aiohttp bounds the time between requests alone.
+    """
+
+    __slots__ = ("_connections", "_head_size", "_header_timeout")
+
+    def __init__(
+        self, manager: web.Server, *, connections: Connections, header_timeout: float, **options: Any
+    ) -> None:
+        super().__init__(manager, loop=asyncio.get_running_loop(), **options)
+        self._connections = connections
+        self._header_timeout = header_timeout
+        self._head_size = 0
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self._request_in_progress or self._messages)
+
+    def give_way(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._connections.opened(self):
+            self._await_head()
+        else:
+            self._refuse(
+                503, "Service Unavailable", "TOOMANYREQUESTS", "all connections are in use; try again"
+            )
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.closed(self)
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        close_time = self._loop.time() + self._header_timeout
+        self._next_keepalive_close_time = close_time
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
+        self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
+
+    def _process_keepalive(self) -> None:
+        if self._head_size and self.is_idle and self._loop.time() >= self._next_keepalive_close_time:
+            self._refuse(
+                408, "Request Timeout", "UNSUPPORTED", "the request's headers did not arrive in time"
+            )
+        super()._process_keepalive()
+
+    def _refuse(self, status: int, reason: str, code: str, message: str) -> None:
+        """Answer where there is no request to answer, and close the connection."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        body = oci_errors(code, message)
+        head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n"
+        self.transport.write(f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body)
+        # Closed while bytes of the client are unread, the connection would be reset, and the answer with it:
+        # so what still comes is read for a moment, and dropped (RFC 9112, section 9.6).
+        self.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    def _count_head(self, size: int) -> None:
+        """Watch over a request whose headers are not complete yet."""
+        waits = self._waiter is not None and not self._waiter.done()
+        if not (waits or not self._request_count) or self._messages:
+            self._head_size = 0
+            return
+        if not self._head_size and self._request_count:
+            self._await_head()
+        self._head_size += size
+        if self._head_size > MAX_HEAD_SIZE:
+            message = f"the request's headers have more than {MAX_HEAD_SIZE} bytes"
+            self._refuse(431, "Request Header Fields Too Large", "UNSUPPORTED", message)
 
     def data_received(self, data: bytes) -> None:
+        if self._close or self._force_close:
+            return
         super().data_received(data)
+        self._count_head(len(data))
         # aiohttp queues a parse error behind the request under way, whose handler would wait for its body.
         if (
             self._messages
@@ -234,11 +324,24 @@ class Listener(web.Server):
     A client that goes away cancels its handler, and with it the request upstream. Bodies are never decoded.
     """
 
-    def __init__(self, handler: Handler, *, keepalive_timeout: float) -> None:
-        super().__init__(handler, handler_cancellation=True)
+    def __init__(
+        self, handler: Handler, *, keepalive_timeout: float, header_timeout: float, connections: Connections
+    ) -> None:
+        async def counted(request: web.BaseRequest) -> web.StreamResponse:
+            protocol = request.protocol
+            assert isinstance(protocol, _Protocol)  # noqa: S101 - __call__ makes no other
+            connections.busy(protocol)
+            try:
+                return await handler(request)
+            finally:
+                connections.idle(protocol)
+
+        super().__init__(counted, handler_cancellation=True)
         self._options: dict[str, Any] = {
             "auto_decompress": False,
             "access_log": None,
+            "connections": connections,
+            "header_timeout": header_timeout,
             "keepalive_timeout": keepalive_timeout,
             "max_line_size": MAX_LINE_SIZE,
             "max_field_size": MAX_FIELD_SIZE,
@@ -247,4 +350,46 @@ class Listener(web.Server):
 
     def __call__(self) -> RequestHandler:
         """Return the handler of a new connection."""
-        return _Protocol(self, loop=asyncio.get_running_loop(), **self._options)
+        return _Protocol(self, **self._options)
+
+
+class PatientSite(web.TCPSite):
+    """A site whose TLS handshakes have a time of their own; a connection counts only after its handshake."""
+
+    __slots__ = ("_handshake_timeout",)
+
+    def __init__(self, *arguments: Any, handshake_timeout: float, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._handshake_timeout = handshake_timeout
+
+    async def start(self) -> None:
+        """Listen."""
+        if self._ssl_context is None:
+            await super().start()
+            return
+        await web.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - the runner was set up before the site was made
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=self._handshake_timeout,
+            backlog=self._backlog,
+            reuse_address=self._reuse_address,
+            reuse_port=self._reuse_port,
+        )
+
+
+async def deliver(response: web.StreamResponse, request: web.BaseRequest, seconds: float) -> None:
+    """Send a whole ``response``; a client that does not take it within ``seconds`` loses its connection."""
+    try:
+        async with asyncio.timeout(seconds):
+            await response.prepare(request)
+            await response.write_eof()
+    except TimeoutError:
+        get_logger().warning("transfer stalled", path=request.path, waiting_for="client")
+        hang_up(request, at_once=True)
+    except OSError:  # the client is gone; aiohttp finds out as well, and ends the connection
+        hang_up(request, at_once=True)

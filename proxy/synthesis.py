@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from proxy.content import Contents
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
+from proxy.limits import Slots
 from proxy.logs import get_logger
 from proxy.policy import SourcePolicy, UnsignedError
 from proxy.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
@@ -35,14 +36,16 @@ class Partitions:
         store: TieredStore,
         *,
         max_layers: int,
+        slots: Slots,
         policy: SourcePolicy | None = None,
     ) -> None:
-        """``policy`` says which images may be cut; None: all."""
+        """``slots``: how many are cut at the same time; ``policy``: which images may be cut, None: all."""
         self._policy = policy
         self._contents = contents
         self._sources = sources
         self._store = store
         self._max_layers = max_layers
+        self._slots = slots
         self._flight: SingleFlight[Made | None] = SingleFlight()
         self._cut_here: LRUCache[Digest, bool] = LRUCache(_MOST_CUT_HERE)
         # Partitions whose recipes were all in memory when it had lost so many records.
@@ -61,6 +64,7 @@ class Partitions:
             FormatError: the source image is malformed.
             UnsignedError: the source must be signed, and is not.
             RefusedError, UpstreamError: a part of the source could not be had.
+            TooManyRequestsError: too many others are to be cut before it.
         """
         key = recipe.key(source.repository)
         made = self._store.peek(key) or await self._store.get(key)
@@ -132,7 +136,8 @@ class Partitions:
         return None if made is None else made.documents.get(digest)
 
     async def _make(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
-        partition = await self._cut(source, recipe, identity)
+        async with self._slots.taken():
+            partition = await self._cut(source, recipe, identity)
         if partition is None:
             return None
         # Its documents are those of the rectangles, whatever they were called.

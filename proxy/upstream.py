@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import hdrs, payload
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
-from proxy.config import UpstreamConfig
+from proxy.config import BlobsConfig, UpstreamConfig
 from proxy.identity import Identity
+from proxy.redirects import RedirectError, Redirects
 from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest
+from proxy.tls import registry_context
 
 Take = Callable[[bytes], Awaitable[None]]
 
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
-_MAX_REDIRECTS: Final = 5
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_READS: Final = frozenset({"GET", "HEAD"})
 # A proxy adds nothing the client did not send.
 _NO_AUTO_HEADERS: Final = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 
@@ -60,16 +62,26 @@ class Upstream:
         self._config = config
         self._session = session
         self._origin = URL(config.url)
+        self._redirects: Redirects | None = None
+        self._server_name = config.server_name or None
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(cls, config: UpstreamConfig) -> AsyncIterator[Upstream]:
-        """Open the pool for the time of the context."""
-        connector = aiohttp.TCPConnector(
-            limit=config.max_connections, keepalive_timeout=config.keepalive_timeout, ttl_dns_cache=30
-        )
+    async def connect(
+        cls, config: UpstreamConfig, blobs: BlobsConfig | None = None
+    ) -> AsyncIterator[Upstream]:
+        """Open the pool for the time of the context; ``blobs`` says where redirects may lead.
+
+        Raises:
+            CertificateError: the files that the configuration names cannot be used.
+        """
+        pool: dict[str, Any] = {
+            "limit": config.max_connections,
+            "keepalive_timeout": config.keepalive_timeout,
+            "ttl_dns_cache": 30,
+        }
         async with aiohttp.ClientSession(
-            connector=connector,
+            connector=aiohttp.TCPConnector(ssl=registry_context(config), **pool),
             request_class=ImpatientRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -82,7 +94,24 @@ class Upstream:
             max_line_size=MAX_LINE_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         ) as session:
-            yield cls(config, session)
+            upstream = cls(config, session)
+            tls = registry_context(config, with_identity=False)
+            async with Redirects.connect(
+                blobs or BlobsConfig(), upstream._origin, upstream._request, ssl=tls, **pool
+            ) as redirects:
+                upstream._redirects = redirects
+                yield upstream
+
+    def _request(
+        self, method: str, url: URL, headers: CIMultiDict[str], **more: Any
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Ask the registry itself; redirects are not followed."""
+        if self._config.host:
+            headers = CIMultiDict(headers)
+            headers[hdrs.HOST] = self._config.host
+        return self._session.request(
+            method, url, headers=headers, allow_redirects=False, server_hostname=self._server_name, **more
+        )
 
     @property
     def url(self) -> str:
@@ -101,17 +130,25 @@ class Upstream:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request with its target as it is, and yield the answer with its body unread.
 
-        Redirects are not followed. The request upstream ends with the context.
+        Redirects of reads are followed where so configured. The request upstream ends with the context.
 
         Raises:
             UpstreamError: no answer came. Errors inside the context are the caller's.
         """
         url = URL(f"{self._config.url}{target}", encoded=True)
-        async with _explained(self.url):
-            response = await self._session.request(
-                method, url, headers=headers, data=body, expect100=expect_continue, allow_redirects=False
-            )
-        async with response:
+        async with contextlib.AsyncExitStack() as stack:
+            async with _explained(self.url):
+                response = await stack.enter_async_context(
+                    self._request(method, url, headers, data=body, expect100=expect_continue)
+                )
+                redirects = self._redirects
+                if redirects is not None and redirects.are_followed and method in _READS and body is None:
+                    first = response
+                    response = await stack.enter_async_context(
+                        redirects.followed(method, url, headers, first)
+                    )
+                    if response is not first:
+                        _check_found(response)
             yield response
 
     async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
@@ -155,31 +192,35 @@ class Upstream:
     async def _ask(
         self, method: str, path: str, headers: Mapping[istr, str], *, limit: int, take: Take | None = None
     ) -> Reply:
-        headers = {**headers, hdrs.ACCEPT_ENCODING: "identity"}
         url = URL(f"{self._config.url}{path}", encoded=True)
-        async with _explained(self.url), asyncio.timeout(self._config.metadata_timeout):
-            for _ in range(_MAX_REDIRECTS + 1):
-                async with self._session.request(
-                    method, url, headers=headers, allow_redirects=False
-                ) as response:
-                    location = response.headers.get(hdrs.LOCATION)
-                    if response.status not in _REDIRECTS or location is None:
-                        return await _read(response, limit, take)
-                target = url.join(URL(location, encoded=True))
-                if url.scheme == "https" and target.scheme != "https":
-                    raise UpstreamError(f"the registry redirects from https to {target.scheme}")
-                if target.origin() != url.origin():
-                    # What proves the client to the registry is nobody else's business.
-                    headers = {name: value for name, value in headers.items() if name in _IMPERSONAL}
-                url = target
-        raise UpstreamError(f"the registry redirects more than {_MAX_REDIRECTS} times for {path}")
+        asked: CIMultiDict[str] = CIMultiDict({**headers, hdrs.ACCEPT_ENCODING: "identity"})
+        async with (
+            _explained(self.url),
+            asyncio.timeout(self._config.metadata_timeout),
+            contextlib.AsyncExitStack() as stack,
+        ):
+            response = await stack.enter_async_context(self._request(method, url, asked))
+            if self._redirects is not None:
+                response = await stack.enter_async_context(
+                    self._redirects.followed(method, url, asked, response)
+                )
+            return await _read(response, limit, take)
 
 
-_IMPERSONAL: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.RANGE})
+def _check_found(response: aiohttp.ClientResponse) -> None:
+    """Refuse what another host says in place of a blob: its no is not the registry's."""
+    if response.status not in (200, 206, 304, 412, 416):
+        raise UpstreamError(
+            f"the registry redirects to {response.url.host} for this, which answers {response.status}"
+        )
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, take: Take | None) -> Reply:
     """Read the answer, into ``take`` where it is a success; with a ``limit`` of 0 that is left unread."""
+    if response.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity" and response.ok:
+        raise UpstreamError(
+            f"the registry's answer for {response.url.path} is compressed, which was not asked for"
+        )
     bound = limit if response.ok else MAX_REFUSAL
     if not bound:
         return Reply(response.status, response.reason or "", response.headers, b"")
@@ -201,6 +242,21 @@ async def _explained(upstream: str) -> AsyncIterator[None]:
     """Turn the library's errors into sentences about the registry."""
     try:
         yield
+    except RedirectError as error:
+        raise UpstreamError(str(error)) from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        reason = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+        hint = (
+            "set upstream.server_name to a name that is in it"
+            if "mismatch" in reason or "not valid for" in reason
+            else "set upstream.ca_file to the CA that signed it"
+        )
+        raise UpstreamError(
+            f"the certificate of the registry at {upstream} is not trusted: {reason.rstrip('.')}; {hint}"
+        ) from None
+    except aiohttp.ClientConnectorSSLError as error:
+        reason = error.os_error.reason if isinstance(error.os_error, ssl.SSLError) else str(error.os_error)
+        raise UpstreamError(f"no TLS could be agreed on with the registry at {upstream}: {reason}") from None
     except aiohttp.ConnectionTimeoutError:
         raise UpstreamError(f"the registry at {upstream} does not accept connections", status=504) from None
     except TimeoutError:
@@ -210,4 +266,7 @@ async def _explained(upstream: str) -> AsyncIterator[None]:
         raise UpstreamError(f"the registry at {upstream} cannot be reached: {problem}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         problem = str(error) or type(error).__name__
+        if upstream.startswith("https:") and isinstance(error, aiohttp.ServerDisconnectedError):
+            # In TLS 1.3 a client hears only after the handshake that its certificate was missed.
+            problem += "; if it wants a client certificate, set upstream.client_certificate"
         raise UpstreamError(f"the registry at {upstream} broke off: {problem}") from None

@@ -37,6 +37,10 @@ __all__ = [
     "write_original_field",
 ]
 
+MAX_NAMED_RECTANGLES = 256
+"""Rectangles behind one name: an image has room for fewer layers."""
+MAX_RECTANGLES = 16_384
+"""Rectangles behind all names of a field together."""
 MAX_ORIGINAL_CELLS = 2_000_000
 """Cells, holes included, in a field that is written like the original's: 400 MB of JSON."""
 
@@ -228,6 +232,8 @@ def parse_partitions(raw: object) -> dict[str, Selection]:
     """
     named = {} if raw is None else expect(raw, dict, "partitions")
     with within("partitions"):
+        if sum(text.count("--") + 1 for text in named.values() if isinstance(text, str)) > MAX_RECTANGLES:
+            raise FormatError(f"the names stand for more than {MAX_RECTANGLES} rectangles")
         return {_free_name(name): _rectangles(text, name) for name, text in named.items()}
 
 
@@ -242,8 +248,11 @@ def _free_name(name: str) -> str:
 
 
 def _rectangles(text: object, name: str) -> Selection:
+    written = expect(text, str, name)
+    if written.count("--") >= MAX_NAMED_RECTANGLES:
+        raise FormatError(f"more than {MAX_NAMED_RECTANGLES} rectangles", name)
     try:
-        selection = Selection.parse(expect(text, str, name))
+        selection = Selection.parse(written)
         for rectangle in selection.rectangles:
             rectangle.check()
     except PartitionError as error:

@@ -127,7 +127,7 @@ class Selection:
         """
         rectangles, names = [], []
         for link in links:
-            if _RECTANGLE.fullmatch(link):
+            if len(link) <= MAX_TAG_LENGTH and _RECTANGLE.fullmatch(link):
                 rectangles.append(Rectangle.parse(link))
             elif is_name(link):
                 names.append(link)

@@ -13,9 +13,8 @@ import re
 from collections.abc import Generator, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import orjson
-
-from twodfs.oci import Json, expect
+from twodfs.errors import FormatError
+from twodfs.oci import Json, expect, parse_json
 
 Body: TypeAlias = "bytes | mmap.mmap"
 
@@ -131,6 +130,6 @@ def _end(pattern: re.Pattern[bytes], body: Body, at: int) -> int:
 
 def _loads(text: bytes) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return parse_json(text)
+    except FormatError:
         raise OtherOrderError from None

@@ -11,26 +11,33 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
 from __future__ import annotations
 
 from proxy.config.schema import (
+    BlobsConfig,
     CacheConfig,
     ClientConfig,
     Config,
+    LimitsConfig,
     LogConfig,
     PartitionConfig,
     SigningConfig,
+    TlsConfig,
     UpstreamConfig,
 )
 from proxy.config.sources import ConfigError, environment_variable, load, settings
-from proxy.config.values import Address
+from proxy.config.values import Address, Network
 
 __all__ = [
     "Address",
+    "BlobsConfig",
     "CacheConfig",
     "ClientConfig",
     "Config",
     "ConfigError",
+    "LimitsConfig",
     "LogConfig",
+    "Network",
     "PartitionConfig",
     "SigningConfig",
+    "TlsConfig",
     "UpstreamConfig",
     "environment_variable",
     "load",

@@ -9,7 +9,11 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_va
 
 from proxy.config.values import (
     Address,
+    Authority,
+    File,
+    Hosts,
     ListenAddress,
+    Networks,
     OptionalAddress,
     Origin,
     Paths,
@@ -41,6 +45,77 @@ class UpstreamConfig(Section):
     )
     max_connections: int = Field(2048, ge=1, le=65_535, description="Most connections to the registry.")
     keepalive_timeout: Seconds = Field(15, description="Seconds an idle connection is kept for reuse.")
+    ca_file: File = Field(None, description="PEM bundle of CAs to trust, in place of the system's.")
+    client_certificate: File = Field(None, description="PEM chain that proves this proxy to the registry.")
+    client_key: File = Field(None, description="PEM key of the client certificate; unset: in the same file.")
+    server_name: Authority = Field(
+        "", description="Name to ask for (SNI) and to find in the registry's certificate; empty: url's host."
+    )
+    host: Authority = Field("", description="Host header sent to the registry; empty: url's.")
+
+    @model_validator(mode="after")
+    def _keys_have_certificates(self) -> UpstreamConfig:
+        if self.client_key and not self.client_certificate:
+            raise ValueError("client_key is the key of client_certificate, which is missing")
+        return self
+
+
+class TlsConfig(Section):
+    """TLS of the public listener. The files are read again when they change, and on SIGHUP."""
+
+    certificate: File = Field(None, description="PEM chain of the listener; unset: plain HTTP.")
+    key: File = Field(None, description="PEM key of the certificate; unset: in the same file.")
+    client_ca: File = Field(None, description="PEM bundle of the CAs that client certificates come from.")
+    client_certificates: Literal["off", "optional", "required"] = Field(
+        "off", description="Whether clients show a certificate."
+    )
+    minimum_version: Literal["1.2", "1.3"] = Field("1.2", description="Oldest TLS that is spoken.")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> TlsConfig:
+        if not self.certificate and (self.key or self.client_ca or self.client_certificates != "off"):
+            raise ValueError("TLS has settings but no certificate: set tls.certificate")
+        if (self.client_certificates == "off") != (self.client_ca is None):
+            raise ValueError(
+                "client_ca and client_certificates go together: set both, or leave client_certificates off"
+            )
+        return self
+
+
+class BlobsConfig(Section):
+    """Blobs that the registry keeps elsewhere, and says so with a redirect."""
+
+    redirect: Literal["pass", "follow"] = Field(
+        "pass", description="pass: clients fetch from there; follow: the proxy does."
+    )
+    allowed_networks: Networks = Field(
+        (), description="Private networks that the proxy may be redirected to, as 10.0.0.0/8."
+    )
+    allowed_hosts: Hosts = Field(
+        (), description="Hosts that it may be redirected to wherever they are, as minio.lan or *.lan."
+    )
+
+
+class LimitsConfig(Section):
+    """What clients may use, one by one and together."""
+
+    connections: int = Field(
+        8192, ge=8, le=1_000_000, description="Open client connections; then the oldest idle one is closed."
+    )
+    header_timeout: Seconds = Field(
+        15, description="Seconds for a request's headers, and for a TLS handshake."
+    )
+    requests: int = Field(4096, ge=1, le=1_000_000, description="Requests at the same time; then 429.")
+    requests_per_client: int = Field(
+        2048, ge=1, le=1_000_000, description="Requests of one address at the same time; then 429."
+    )
+    cuts: int = Field(32, ge=1, le=10_000, description="Partitions cut at the same time; the next wait.")
+    queued_cuts: int = Field(
+        512, ge=0, le=100_000, description="Cuts that wait, a quarter of them for one address; then 429."
+    )
+    manifest_body: ByteSize = Field(
+        ByteSize(4 * 2**20), ge=1024, description="Largest manifest that is pushed; larger ones get 413."
+    )
 
 
 class CacheConfig(Section):
@@ -133,12 +208,18 @@ class Config(Section):
         Address("127.0.0.1", 9464), description="Listener of /healthz and /readyz; none turns it off."
     )
     public_url: Origin | None = Field(
-        None, description="Origin in Location headers; unset: http:// and the request's Host."
+        None, description="Origin in Location headers; unset: the request's scheme and Host."
     )
     shutdown_grace: SecondsOrZero = Field(
         30, description="Seconds that running requests get to finish after SIGTERM."
     )
+    trusted_proxies: Networks = Field(
+        (), description="Networks of the proxies in front, whose X-Forwarded headers are believed."
+    )
     upstream: UpstreamConfig
+    tls: TlsConfig = TlsConfig()
+    blobs: BlobsConfig = BlobsConfig()
+    limits: LimitsConfig = LimitsConfig()
     cache: CacheConfig = CacheConfig()
     partition: PartitionConfig = PartitionConfig()
     client: ClientConfig = ClientConfig()
@@ -147,6 +228,6 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _listeners_differ(self) -> Config:
-        if self.admin is not None and self.admin == self.listen and self.admin.port:
+        if self.admin is not None and self.admin.overlaps(self.listen):
             raise ValueError("admin and listen are the same address; health must not be on the public port")
         return self

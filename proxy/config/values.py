@@ -15,8 +15,10 @@ from redis.asyncio.connection import parse_url
 
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _REDIS_OPTIONS: Final = {"host", "port", "db", "username", "password", "path", "connection_class"}
-_REGISTRY_NAME: Final = re.compile(rf"(?:{_HOST.pattern}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?")
+_AUTHORITY: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _MAX_PORT: Final = 65535
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,25 @@ class Address:
             raise ValueError(f"expected host:port or [ipv6]:port with a port of 0 to {_MAX_PORT}")
         return cls(host, int(port))
 
+    def overlaps(self, other: Address) -> bool:
+        """Say whether a connection to one of the two can reach the other."""
+        if self.port != other.port or not self.port:
+            return False
+        hosts = {_canonical(self.host), _canonical(other.host)}
+        return len(hosts) == 1 or bool(hosts & _EVERYWHERE)
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+_EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - to tell them, not to bind them
+
+
+def _canonical(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address("127.0.0.1" if host.lower() == "localhost" else host))
+    except ValueError:
+        return host.lower()
 
 
 def _is_ipv6(text: str) -> bool:
@@ -93,19 +112,40 @@ def _redis_url(value: object) -> object:
     return value
 
 
-def _listed(value: object) -> object:
-    """Return a list from an environment variable: ``a,b`` or ``["a", "b"]``."""
-    if not isinstance(value, str):
-        return value
-    if value.startswith("["):
-        return json.loads(value)
-    return [one for one in (part.strip() for part in value.split(",")) if one]
+def _words(value: object) -> list[str]:
+    """Return the items of a list; from an environment variable as ``a,b`` or ``["a", "b"]``."""
+    items = value
+    if isinstance(value, str):
+        items = json.loads(value) if value.startswith("[") else value.split(",")
+    if not isinstance(items, list | tuple):
+        raise ValueError("expected a list, or items with commas between them")  # noqa: TRY004 - pydantic's protocol
+    return [text for item in items if (text := str(item).strip())]
 
 
-def _registry_name(value: object) -> object:
-    if value is not None and not (isinstance(value, str) and _REGISTRY_NAME.fullmatch(value)):
-        raise ValueError("expected a registry's name, as registry.example.org or registry.example.org:5000")
+def _networks(value: object) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(text) for text in _words(value))
+    except ValueError as error:
+        raise ValueError(f"expected networks like 10.0.0.0/8 or fd00::/8: {error}") from None
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    hosts = tuple(text.lower() for text in _words(value))
+    for host in hosts:
+        name = host.removeprefix("*.")
+        if not (_HOST.fullmatch(name) or _is_ipv6(name)):
+            raise ValueError("expected host names like s3.example.org or *.example.org, without ports")
+    return hosts
+
+
+def _authority(value: object) -> object:
+    if value and not _AUTHORITY.fullmatch(str(value)):
+        raise ValueError("expected host or host:port, as registry.example.org:5000")
     return value
+
+
+def _file(value: object) -> object:
+    return None if value == "" else value
 
 
 def _seconds(*, least: float) -> Any:
@@ -118,8 +158,20 @@ OptionalAddress = Annotated[
     BeforeValidator(_address_or_none),
     PlainSerializer(lambda one: str(one) if one else "none"),
 ]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
-RegistryName = Annotated[str | None, BeforeValidator(_registry_name)]
+Authority = Annotated[str, BeforeValidator(_authority)]
+RegistryName = Annotated[str | None, BeforeValidator(_authority)]
+File = Annotated[Path | None, BeforeValidator(_file)]
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts), PlainSerializer(", ".join)]
+Networks = Annotated[
+    tuple[Network, ...],
+    BeforeValidator(_networks),
+    PlainSerializer(lambda networks: ", ".join(map(str, networks))),
+]
+Paths = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(_words),
+    PlainSerializer(lambda paths: ", ".join(map(str, paths))),
+]
 Origin = Annotated[str, BeforeValidator(_origin)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Seconds = Annotated[float, _seconds(least=0.001)]

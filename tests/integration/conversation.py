@@ -31,6 +31,33 @@ def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
+# What breaks the grammar of the API is answered by the proxy, and never reaches the registry.
+AGAINST_THE_GRAMMAR = (
+    "/v2/A/manifests/v1",
+    "/v2/a//manifests/v1",
+    "/v2/a/manifests/",
+    "/v2/a/manifests/.bad",
+    "/v2/a/manifests/" + "t" * 129,
+    "/v2/" + "a" * 256 + "/manifests/v1",
+    "/v2/a/manifests/sha256:abc",
+    "/v2/a/blobs/sha256:" + "F" * 64,
+    "/v2/a%2Fb/manifests/v1",
+    "/v2/a/manifests/v1%20x",
+    "/v2/a/manifests/%C3%A9",
+    "/v2/a/../b/manifests/v1",
+    "/v2/a/%2e%2e/b/manifests/v1",
+    "/v2/./",
+    "//v2/",
+    "/v2/a/manifests/v1;x=y",
+    "/v2/a/manifests/a/b",
+    "/v2/a/manifests/v1/",
+    "/v2/a/manifests/~",
+    "/v2/a/manifests/'()*!$&,=@",
+    "/v2/a/manifests/[x]|{y}",
+    "/v2/a/manifests/--0.0.0.0",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A request and what came back, with what is new in every run replaced by its name."""
@@ -158,23 +185,13 @@ def _versions_and_nonsense(talk: Conversation) -> None:
     ):
         talk.say(method, target, body=b"" if method in {"POST", "PUT", "PATCH"} else None)
     for target in (
-        "/v2/A/manifests/v1",
-        "/v2/a//manifests/v1",
-        "/v2/a/manifests/",
-        "/v2/a/manifests/.bad",
         "/v2/a/manifests/" + "t" * 128,
-        "/v2/a/manifests/" + "t" * 129,
-        "/v2/" + "a" * 256 + "/manifests/v1",
-        "/v2/a/manifests/sha256:abc",
         "/v2/a/manifests/sha256:" + "0" * 64,
         "/v2/a/manifests/sha512:" + "0" * 128,
         "/v2/a/blobs/sha256:" + "0" * 64,
-        "/v2/a/blobs/sha256:" + "F" * 64,
         "/v2/a/blobs/md5:0",
-        "/v2/a%2Fb/manifests/v1",
+        "/v2/a/manifests/a:b",
         "/v2/a/b/c/d/manifests/v1?ns=example.org",
-        "/v2/a/manifests/v1%20x",
-        "/v2/a/manifests/%C3%A9",
         "/v2/a/tags/list?n=-1",
         "/v2/a/tags/list",
         "/v2/a/referrers/sha256:" + "0" * 64,
@@ -183,21 +200,10 @@ def _versions_and_nonsense(talk: Conversation) -> None:
         "/v2/a/blobs/uploads/not-a-uuid",
         "/v2/?q=%00",
         "/v2/a/manifests/v1?a=b&a=c&%41=%42+%2B",
-        "/v2/a/../b/manifests/v1",
-        "/v2/a/%2e%2e/b/manifests/v1",
-        "/v2/./",
-        "//v2/",
         "/v2//",
-        "/v2/a/manifests/v1;x=y",
-        "/v2/a/manifests/a:b",
-        "/v2/a/manifests/a/b",
-        "/v2/a/manifests/v1/",
-        "/v2/a/manifests/~",
         "/v2/a/manifests/v1?",
         "/v2/a/manifests/v1??x",
-        "/v2/a/manifests/'()*!$&,=@",
         "/v2/a/tags/list?n=1&last=%2F%2f%26",
-        "/v2/a/manifests/[x]|{y}",
     ):
         for method in ("GET", "HEAD"):
             talk.say(method, target)
@@ -313,9 +319,9 @@ def _manifests(talk: Conversation) -> None:
 
 
 def _large_manifests(talk: Conversation) -> None:
-    """Up to the 4 MiB that the distribution-spec names, and beyond."""
+    """Up to the 4 MiB that the distribution-spec names."""
     config = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
-    for size in (1_000_000, 2_000_000, 4 * 2**20 - 1000, 4 * 2**20 + 1000):
+    for size in (1_000_000, 2_000_000, 4 * 2**20 - 1000):
         document = manifest_of(config, b"layer", padding=size)
         talk.say("PUT", f"/v2/lib/image/manifests/large-{size}", {"Content-Type": OCI_MANIFEST}, document)
         for method in ("GET", "HEAD"):
@@ -340,7 +346,6 @@ def _look_alike_tags(talk: Conversation) -> None:
         "oci--0.0.0.0.0",
         "oci--",
         "oci--0.0.0.0--",
-        "--0.0.0.0",
         "oci--00000000000000000.0.0.99999999999999999999999999",
         "oci" + "--0.0.0.0" * 13,
         "oci+0.0.0.1",

@@ -157,7 +157,7 @@ async def test_redirected_documents_are_followed_without_the_clients_credentials
             return web.Response(status=307, headers={"Location": storage_url + request.path_qs})
 
         registry.interpose = elsewhere
-        async with proxied(registry.url) as url:
+        async with proxied(registry.url, blobs__allowed_networks="127.0.0.0/8") as url:
             assert (await get(client, url + TAG, Authorization="Bearer secret", Cookie="a=b"))[0] == 200
             blob = f"/v2/team/model/blobs/{IMAGE.blobs[0].digest}"
             status, headers, _ = await get(client, url + blob)

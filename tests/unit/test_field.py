@@ -5,7 +5,14 @@ import pytest
 
 from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
-from twodfs.field import MOST_SEARCHES, Allotment, Field, write_field, write_original_field
+from twodfs.field import (
+    MOST_SEARCHES,
+    Allotment,
+    Field,
+    parse_partitions,
+    write_field,
+    write_original_field,
+)
 from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
 from twodfs.partition import Selection
 
@@ -205,3 +212,14 @@ def test_holes_are_written_as_the_original_writes_them() -> None:
 def test_a_field_with_too_many_holes_is_not_for_the_original() -> None:
     with pytest.raises(FormatError, match="the original format writes each hole"):
         write_original_field([Allotment(0, 2_000_000, digest_of(b""), digest_of(b""))])
+
+
+def test_names_cannot_make_a_field_expensive() -> None:
+    long = "--".join(f"{n}.0.{n}.0" for n in range(257))
+    with pytest.raises(FormatError, match=r"more than 256 rectangles in 'partitions\.edge'"):
+        parse_partitions({"edge": long})
+    many = {f"n{n}": "0.0.0.0--1.1.1.1" for n in range(8193)}
+    with pytest.raises(FormatError, match=r"more than 16384 rectangles in 'partitions'"):
+        parse_partitions(many)
+    with pytest.raises(FormatError, match="is no selection"):
+        parse_partitions({"edge": "9" * 5000 + ".0.0.0"})

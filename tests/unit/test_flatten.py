@@ -354,7 +354,7 @@ def test_a_config_that_cannot_be_written_again_is_an_error() -> None:
     body = orjson.dumps(image.config())[:-1] + b',"x":' + b"[" * 300 + b"]" * 300 + b"}"
     manifest = image.manifest()
     manifest["config"] = image.descriptor(OCI_CONFIG, body)
-    with pytest.raises(FormatError, match="cannot be written as JSON"):
+    with pytest.raises(FormatError, match="nested deeper than 254 levels"):
         cut(image, manifest)
 
 

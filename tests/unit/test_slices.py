@@ -112,11 +112,19 @@ def test_what_is_not_json_is_refused(body: bytes) -> None:
         Field.parse(body.replace(b"CELL", text))
 
 
-def test_of_rows_that_are_written_twice_the_last_count() -> None:
+def test_a_key_that_is_written_twice_is_refused_wherever_it_stands() -> None:
     row = json.dumps([row_of(cell(0, 0))])
-    assert Field.parse(f'{{"rows":{row},"rows":[]}}'.encode()).count == 0
-    assert Field.parse(f'{{"rows":{row},"r\\u006fws":[]}}'.encode()).count == 0
-    assert Field.parse(f'{{"rows":[],"rows":{row}}}'.encode()).count == 1
+    twice_in_a_cell = row.replace('"row": 0', '"row": 1, "row": 0')
+    assert twice_in_a_cell != row
+    for body in (
+        f'{{"rows":{row},"rows":[]}}',
+        f'{{"rows":{row},"r\\u006fws":[]}}',
+        f'{{"rows":[],"rows":{row}}}',
+        f'{{"rows":{row},"owner":"","owner":""}}',
+        f'{{"rows":{twice_in_a_cell}}}',
+    ):
+        with pytest.raises(FormatError, match="same key twice"):
+            Field.parse(body.encode())
 
 
 @given(st.data())

@@ -77,9 +77,9 @@ def test_a_policy_without_keys_is_refused() -> None:
     assert "takes source_keys" in refusal(SIGNING_REQUIRE_SOURCE_SIGNATURE="true")
 
 
-@pytest.mark.parametrize("name", ["http://a", "a/b", "a b", "", "a:port"])
+@pytest.mark.parametrize("name", ["http://a", "a/b", "a b", "a:port"])
 def test_signatures_name_a_registry_by_host_and_port(name: str) -> None:
-    assert "expected a registry's name" in refusal(SIGNING_REGISTRY=name)
+    assert "expected host or host:port" in refusal(SIGNING_REGISTRY=name)
     assert config_of(SIGNING_REGISTRY="a.example:5000").signing.registry == "a.example:5000"
 
 
@@ -222,3 +222,50 @@ def test_a_port_that_is_taken_is_named() -> None:
         done = command("--upstream", "http://127.0.0.1:1", "--listen", address, "--admin", "none")
     assert done.returncode == 1
     assert f"cannot listen on {address} (public): " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("listen", "admin"),
+    [
+        ("0.0.0.0:5000", "127.0.0.1:5000"),
+        ("127.0.0.1:5000", "0.0.0.0:5000"),
+        ("[::]:5000", "127.0.0.1:5000"),
+        ("localhost:5000", "127.0.0.1:5000"),
+        ("[::1]:5000", "[0:0::1]:5000"),
+    ],
+)
+def test_health_is_not_on_the_public_port_in_other_words(listen: str, admin: str) -> None:
+    assert "must not be on the public port" in refusal(UPSTREAM | {"listen": listen, "admin": admin})
+    config_of(UPSTREAM | {"listen": listen, "admin": admin.replace("5000", "5001")})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "expected networks like 10.0.0.0/8"),
+        ("BLOBS_ALLOWED_NETWORKS", "everywhere", "expected networks like 10.0.0.0/8"),
+        ("BLOBS_ALLOWED_HOSTS", "http://minio", "expected host names like"),
+        ("BLOBS_REDIRECT", "maybe", "'pass' or 'follow'"),
+        ("UPSTREAM_HOST", "a/b", "expected host or host:port"),
+        ("UPSTREAM_CLIENT_KEY", "/key.pem", "client_key is the key of client_certificate"),
+        ("TLS_KEY", "/key.pem", "set tls.certificate"),
+        ("TLS_CLIENT_CERTIFICATES", "required", "set tls.certificate"),
+        ("TLS_MINIMUM_VERSION", "1.1", "'1.2' or '1.3'"),
+        ("LIMITS_CONNECTIONS", "0", "greater than or equal to 8"),
+    ],
+)
+def test_the_edge_says_what_is_allowed(name: str, value: str, said: str) -> None:
+    assert said in refusal(UPSTREAM, **{name: value})
+
+
+def test_client_certificates_need_a_ca() -> None:
+    assert "client_ca and client_certificates go together" in refusal(
+        UPSTREAM, TLS_CERTIFICATE="/a.pem", TLS_CLIENT_CERTIFICATES="required"
+    )
+
+
+def test_lists_have_commas_in_the_environment_and_brackets_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text('trusted_proxies = ["10.0.0.0/8", "fd00::/8"]\n[blobs]\nallowed_hosts = ["A.lan"]\n')
+    from_file = load(UPSTREAM, {}, file)
+    assert from_file == config_of(TRUSTED_PROXIES="10.0.0.0/8,fd00::/8", BLOBS_ALLOWED_HOSTS="a.lan")

@@ -1,0 +1,66 @@
+"""The open client connections: as many as there is room for, and the idle ones give way."""
+
+from __future__ import annotations
+
+import resource
+from typing import Final, Protocol
+
+from proxy.logs import get_logger
+
+# Beside a connection, a transfer has one to the registry; listeners, Redis and files take the rest.
+_OTHER_FILES: Final = 128
+
+
+class Connection(Protocol):
+    """A connection as far as its end is concerned."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request of it is being answered."""
+
+    def give_way(self) -> None:
+        """End at once."""
+
+
+class Connections:
+    """Counts connections, and knows which of them has been idle longest."""
+
+    def __init__(self, most: int) -> None:
+        """``most``: how many may be open, as far as the limit on open files lets them."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        room = most if files == resource.RLIM_INFINITY else max(8, (files - _OTHER_FILES) // 2)
+        if room < most:
+            get_logger().warning("fewer connections than configured", connections=room, open_files=files)
+        self._most = min(most, room)
+        self._open: set[Connection] = set()
+        self._idle: dict[Connection, None] = {}  # in the order in which they became idle
+
+    def opened(self, connection: Connection) -> bool:
+        """Take ``connection`` in; False when there is no room and every other one is at work."""
+        if len(self._open) >= self._most and not self._make_room():
+            return False
+        self._open.add(connection)
+        self._idle[connection] = None
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        """Forget ``connection``."""
+        self._open.discard(connection)
+        self._idle.pop(connection, None)
+
+    def busy(self, connection: Connection) -> None:
+        """Note that a request began."""
+        self._idle.pop(connection, None)
+
+    def idle(self, connection: Connection) -> None:
+        """Note that a request ended."""
+        if connection in self._open:
+            self._idle[connection] = None
+
+    def _make_room(self) -> bool:
+        for connection in self._idle:
+            if connection.is_idle:
+                self.closed(connection)
+                connection.give_way()
+                return True
+        return False

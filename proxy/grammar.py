@@ -1,0 +1,98 @@
+"""What a request target must look like before anything of it goes upstream.
+
+The distribution-spec, "Pulling manifests", gives ``<name>`` and ``<reference>`` their grammars; descriptor.md
+of the image-spec gives digests theirs. A target that breaks them can only be a mistake, or an attempt to be
+read in two ways: by us as one repository, by the registry, or a server between us, as another. So a path must
+mean the same before and after it is decoded and its dots are resolved. Queries (the state of an upload
+session is one) and all paths that keep to this are nobody's business here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from twodfs.digest import is_digest
+from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY, TAG
+
+_KINDS: Final = "manifests|blobs|tags|referrers"
+_NAMED: Final = re.compile(rf"/v2/(?P<name>.*)/(?P<kind>{_KINDS})/(?P<rest>.*)", re.DOTALL)
+# image-spec, descriptor.md, "Digests".
+_DIGEST: Final = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+_REGISTERED: Final = ("sha256:", "sha512:")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SLASHES: Final = re.compile(r"/{2,}")
+_SHOWN: Final = 140
+
+
+class GrammarError(ValueError):
+    """A target breaks the grammar; ``code`` is one of the distribution-spec's, "Error Codes"."""
+
+    def __init__(self, code: str, problem: str) -> None:
+        super().__init__(problem)
+        self.code = code
+
+
+def check(target: str) -> None:
+    """Return when ``target``, in origin-form, may go upstream.
+
+    Raises:
+        GrammarError: its path has no single meaning, or a repository, tag or digest in it breaks its grammar.
+    """
+    path, question, _ = target.partition("?")
+    if "#" in path or (question and "#" in target):
+        raise GrammarError("UNSUPPORTED", "a request target has no fragment; write # as %23")
+    if _ESCAPED.search(path):
+        raise GrammarError("UNSUPPORTED", "the path has a % that begins no escape; write it as %25")
+    decoded = unquote_to_bytes(path).decode("utf-8", "surrogateescape") if "%" in path else path
+    _check_path(path, decoded)
+    match = _NAMED.fullmatch(decoded)
+    if match is None:
+        return
+    name, kind, rest = match["name"], match["kind"], match["rest"]
+    if len(name) > MAX_REPOSITORY_LENGTH or not REPOSITORY.fullmatch(name):
+        raise GrammarError(
+            "NAME_INVALID",
+            f"{name[:_SHOWN]!r} is no repository; expected lower-case letters, digits and single separators "
+            f". _ - between slashes, at most {MAX_REPOSITORY_LENGTH} characters",
+        )
+    if not path.startswith(f"/v2/{name}/{kind}/"):
+        raise GrammarError("NAME_INVALID", "the repository's name is percent-encoded; write it as it is")
+    if kind == "manifests":
+        _check_reference(rest)
+    elif kind == "referrers" or (kind == "blobs" and "/" not in rest and rest != "uploads"):
+        _check_digest(rest)
+
+
+def _check_path(path: str, decoded: str) -> None:
+    segments = decoded.replace("\\", "/").split("/")
+    if "." in segments or ".." in segments:
+        raise GrammarError("NAME_INVALID", "the path has . or .. in it; write the path that is meant")
+    if "\\" in decoded or _CONTROL.search(decoded):
+        raise GrammarError("NAME_INVALID", "the path has a control character or a backslash in it")
+    is_api = path.startswith("/v2/")
+    if is_api and decoded.count("/") != path.count("/"):
+        raise GrammarError("NAME_INVALID", "the path has an encoded slash in it; write it as /")
+    # A server that merges slashes or decodes first would find the API where we do not.
+    if not is_api and _SLASHES.sub("/", decoded).startswith("/v2/"):
+        raise GrammarError("NAME_INVALID", "the API is at /v2/, written like that")
+
+
+def _check_reference(reference: str) -> None:
+    if ":" in reference:
+        _check_digest(reference)
+    elif not TAG.fullmatch(reference.replace("+", ".")):  # partitions in the paper's form have a +
+        raise GrammarError(
+            "TAG_INVALID",
+            f"{reference[:_SHOWN]!r} is no tag; expected up to 128 of A-Z a-z 0-9 _ . - that do not begin "
+            f"with . or -",
+        )
+
+
+def _check_digest(text: str) -> None:
+    if not _DIGEST.fullmatch(text) or (text.startswith(_REGISTERED) and not is_digest(text)):
+        raise GrammarError(
+            "DIGEST_INVALID", f"{text[:_SHOWN]!r} is no digest; expected sha256:<64 lower-case hex digits>"
+        )

@@ -1,0 +1,129 @@
+"""How much clients may use, one by one and together: what is too much is refused at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from typing import Final
+
+from proxy.config import LimitsConfig
+
+RETRY_AFTER: Final = 1
+"""Seconds that a refused client is asked to wait."""
+_LONGEST_WAIT: Final = 30.0
+# For whom this task works, also in what it starts: a flight belongs to the client that began it.
+_CLIENT: ContextVar[str] = ContextVar("client", default="")
+
+
+class TooManyRequestsError(Exception):
+    """A client, or all together, use what there is; the message says which."""
+
+
+class Requests:
+    """Counts the requests that are being answered."""
+
+    def __init__(self, config: LimitsConfig) -> None:
+        self._most = config.requests
+        self._most_of_one = config.requests_per_client
+        self._running = 0
+        self._by_client: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def admitted(self, client: str) -> Iterator[None]:
+        """Count a request of ``client`` for the time of the context.
+
+        Raises:
+            TooManyRequestsError: there are too many.
+        """
+        if self._running >= self._most:
+            raise TooManyRequestsError(f"the proxy answers {self._most} requests already; try again")
+        if self._by_client[client] >= self._most_of_one:
+            raise TooManyRequestsError(
+                f"this address has {self._most_of_one} requests running already; wait for one to end"
+            )
+        self._running += 1
+        self._by_client[client] += 1
+        token = _CLIENT.set(client)
+        try:
+            yield
+        finally:
+            _CLIENT.reset(token)
+            self._running -= 1
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
+
+
+class Slots:
+    """A number of places for expensive work, and a queue of bounded length before them.
+
+    Clients take turns: one that asks for a thousand things stands in nobody else's way.
+    """
+
+    def __init__(self, most: int, queue: int) -> None:
+        """``most`` at work, ``queue`` waiting, a quarter of them at most for one client."""
+        self._most = most
+        self._queue = queue
+        self._queue_of_one = -(-queue // 4)
+        self._taken = 0
+        self._waiting = 0
+        self._turns: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @contextlib.asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Hold a place for the time of the context, on behalf of the client whose request this is.
+
+        Raises:
+            TooManyRequestsError: the queue is full, or did not move for half a minute.
+        """
+        if self._taken < self._most:
+            self._taken += 1
+        else:
+            await self._wait(_CLIENT.get())
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, client: str) -> None:
+        line = self._turns.get(client)
+        if self._waiting >= self._queue or (line is not None and len(line) >= self._queue_of_one):
+            raise TooManyRequestsError("too many partitions wait to be cut; try again")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.setdefault(client, deque()).append(turn)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()  # it was given the place just as it left
+            else:
+                self._leave(client, turn)
+            if isinstance(error, TimeoutError):
+                raise TooManyRequestsError("partitions are cut too slowly; try again") from None
+            raise
+
+    def _leave(self, client: str, turn: asyncio.Future[None]) -> None:
+        line = self._turns.get(client, deque())
+        with contextlib.suppress(ValueError):  # a turn that was taken is not in the line any more
+            line.remove(turn)
+            self._waiting -= 1
+        if not line:
+            self._turns.pop(client, None)
+
+    def _pass_on(self) -> None:
+        """Give the place to the client whose turn it is, who then goes to the end."""
+        while self._turns:
+            client, line = self._turns.popitem(last=False)
+            turn = line.popleft()
+            self._waiting -= 1
+            if line:
+                self._turns[client] = line
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken -= 1

@@ -1,0 +1,104 @@
+import asyncio
+
+import pytest
+
+from proxy.config import LimitsConfig
+from proxy.limits import Requests, Slots, TooManyRequestsError
+
+
+def test_requests_are_counted_for_each_client_and_in_all() -> None:
+    requests = Requests(LimitsConfig(requests=3, requests_per_client=2))
+    with requests.admitted("a"), requests.admitted("a"):
+        with pytest.raises(TooManyRequestsError, match="this address has 2 requests"), requests.admitted("a"):
+            pass
+        with (
+            requests.admitted("b"),
+            pytest.raises(TooManyRequestsError, match="3 requests already"),
+            requests.admitted("c"),
+        ):
+            pass
+    with requests.admitted("a"), requests.admitted("b"), requests.admitted("a"):
+        pass
+
+
+async def work(slots: Slots, requests: Requests, client: str, order: list[str], seconds: float = 0) -> None:
+    with requests.admitted(client):
+        async with slots.taken():
+            order.append(client)
+            await asyncio.sleep(seconds)
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_clients_take_turns() -> None:
+    slots, requests = Slots(1, 100), Requests(LimitsConfig())
+    order: list[str] = []
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(10):
+            tasks.create_task(work(slots, requests, "greedy", order))
+        await asyncio.sleep(0)
+        tasks.create_task(work(slots, requests, "modest", order))
+    assert len(order) == 11
+    assert order.index("modest") <= 3
+
+
+async def test_a_full_queue_refuses_at_once_and_one_client_gets_a_quarter_of_it() -> None:
+    slots, requests = Slots(1, 4), Requests(LimitsConfig())
+    order: list[str] = []
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(work(slots, requests, "a", order, 0.1))
+        await settle()
+        tasks.create_task(work(slots, requests, "a", order))
+        await settle()
+        with pytest.raises(TooManyRequestsError):
+            await work(slots, requests, "a", order)
+        for client in "bcd":
+            tasks.create_task(work(slots, requests, client, order))
+        await settle()
+        with pytest.raises(TooManyRequestsError):
+            await work(slots, requests, "e", order)
+    assert sorted(order) == ["a", "a", "b", "c", "d"]
+
+
+async def test_who_leaves_the_queue_takes_no_place_along() -> None:
+    slots, requests = Slots(2, 40), Requests(LimitsConfig())
+    order: list[str] = []
+    for _ in range(20):
+        running = [asyncio.ensure_future(work(slots, requests, "a", order, 0.001)) for _ in range(8)]
+        await settle()
+        for one in running[::2]:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    # Had a place been lost, these would wait for ever; had one been made, more than two would hold one.
+    holding = 0
+    most = 0
+
+    async def hold() -> None:
+        nonlocal holding, most
+        async with slots.taken():
+            holding += 1
+            most = max(most, holding)
+            await asyncio.sleep(0)
+            holding -= 1
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(hold() for _ in range(10)))
+    assert most == 2
+
+
+async def test_a_place_given_to_one_that_just_left_goes_to_the_next() -> None:
+    slots, requests = Slots(1, 40), Requests(LimitsConfig())
+    order: list[str] = []
+    first = asyncio.ensure_future(work(slots, requests, "a", order, 0.01))
+    await settle()
+    second = asyncio.ensure_future(work(slots, requests, "b", order))
+    third = asyncio.ensure_future(work(slots, requests, "c", order))
+    await settle()
+    first.add_done_callback(lambda _: second.cancel())
+    async with asyncio.timeout(10):
+        await asyncio.gather(first, third)
+    assert order[0] == "a"
+    assert order[-1] == "c"
