@@ -144,7 +144,9 @@ class Handlers:
         if answer is not None:
             return answer
         identity = Identity.of(request.headers)
-        document = await self._partitions.find(pull.repository, pull.digest, identity)
+        # A client about to push asks for each blob with HEAD, and is to hear "no" at once.
+        patiently = pull.is_manifest or request.method == hdrs.METH_GET
+        document = await self._partitions.find(pull.repository, pull.digest, identity, patiently=patiently)
         if document is None:
             return await self._relay.forward(request, target)
         return _manifest(document, request) if pull.is_manifest else _blob(document, request)

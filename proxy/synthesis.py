@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from typing import Any
 
 from proxy.content import Contents
@@ -56,16 +57,25 @@ class Partitions:
             own_flight = (*flight, identity.fingerprint)
             return await self._flight.do(own_flight, lambda: self._make(source, recipe, identity))
 
-    async def find(self, repository: str, digest: Digest, identity: Identity) -> Document | None:
+    async def find(
+        self, repository: str, digest: Digest, identity: Identity, *, patiently: bool
+    ) -> Document | None:
         """Return the document of ours that has ``digest``, if this client may read what it was cut from.
 
         To be asked only after the upstream said that it does not know the digest.
+
+        Args:
+            repository: where it is asked for.
+            digest: of a document that may be ours.
+            identity: the client's.
+            patiently: whether to wait a moment for what another replica may be about to share.
 
         Raises:
             RefusedError, UpstreamError: a part of the source could not be had.
         """
         refusal: RefusedError | None = None
-        for recipe in (await self._recipes(digest)).ways:
+        recipes = await (self._recipes_soon(digest) if patiently else self._recipes(digest))
+        for recipe in recipes.ways:
             try:
                 source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
             except RefusedError as error:
@@ -127,6 +137,18 @@ class Partitions:
         for digest, recipes in zip(made.documents, known, strict=True):
             records[RecipeKey(digest)] = Recipes((made.recipe,)) | recipes
         await self._store.publish(key, records)
+
+    async def _recipes_soon(self, digest: Digest) -> Recipes:
+        """Return every recipe that is known, or will be as soon as the replicas share a store again.
+
+        A client that was given a tag by one replica may ask another for the children while Redis fails,
+        or was too slow for the one that put them.
+        """
+        started = time.monotonic()
+        recipes = await self._recipes(digest)
+        while not recipes.ways and await self._store.settle(time.monotonic() - started):
+            recipes = await self._recipes(digest)
+        return recipes
 
     async def _recipes(self, digest: Digest) -> Recipes:
         """Return every recipe of a document that this replica or another knows."""
