@@ -172,12 +172,23 @@ class Handlers:
         if answer is not None:
             return answer
         identity = Identity.of(request.headers)
-        document = await self._partitions.find(pull.repository, pull.digest, identity)
-        if document is None and self._signatures is not None:
-            document = await self._signatures.find(pull.repository, pull.digest, identity)
+        # A client about to push asks for each blob with HEAD, and is to hear "no" at once.
+        patiently = pull.is_manifest or request.method == hdrs.METH_GET
+        document = await self._find(pull, identity, patiently=patiently)
         if document is None:
             return await self._relay.forward(request, target)
         return _manifest(document, request) if pull.is_manifest else _blob(document, request)
+
+    async def _find(self, pull: ContentPull, identity: Identity, *, patiently: bool) -> Document | None:
+        """Return the document of ours that is asked for, or that another replica is about to tell of."""
+        started = time.monotonic()
+        while True:
+            document = await self._partitions.find(pull.repository, pull.digest, identity)
+            if document is None and self._signatures is not None:
+                document = await self._signatures.find(pull.repository, pull.digest, identity)
+            waited = time.monotonic() - started
+            if document is not None or not patiently or not await self._partitions.settle(waited):
+                return document
 
     async def _pull_attached(
         self, request: web.BaseRequest, target: str, pull: SignaturePull | ReferrersPull

@@ -111,6 +111,17 @@ class Partitions:
             raise refusal
         return None
 
+    async def settle(self, waited: float) -> bool:
+        """Pause and return True while what nobody knows may soon be known from another replica.
+
+        A client that was given a tag by one replica may ask another for the children while Redis fails, or was
+        too slow for the one that put them.
+
+        Args:
+            waited: seconds so far.
+        """
+        return await self._store.settle(waited)
+
     async def knows(self, digest: Digest) -> bool:
         """Say whether ``digest`` was made here or by another replica; it says nothing of who may read it."""
         return bool((await self._recipes(digest)).ways)

@@ -3,6 +3,7 @@
 Every setting has one dotted path (``cache.redis_url``), which is its place in the TOML file and, upper-cased
 with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PROXY_CACHE_REDIS_URL``)::
 
+    redis_url    where Redis is: one server, Sentinels, a cluster
     values       what a single value may be
     schema       the sections, every setting with its default and its meaning
     sources      flags, environment and file, merged; mistakes put into words
@@ -10,6 +11,7 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
 
 from __future__ import annotations
 
+from proxy.config.redis_url import RedisAddress, Topology
 from proxy.config.schema import (
     BlobsConfig,
     CacheConfig,
@@ -36,8 +38,10 @@ __all__ = [
     "LogConfig",
     "Network",
     "PartitionConfig",
+    "RedisAddress",
     "SigningConfig",
     "TlsConfig",
+    "Topology",
     "UpstreamConfig",
     "environment_variable",
     "load",

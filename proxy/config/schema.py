@@ -122,9 +122,19 @@ class CacheConfig(Section):
     """What has been made, in memory and in Redis."""
 
     redis_url: RedisUrl = Field(
-        SecretStr(""), description="Redis shared by the replicas; empty: memory alone."
+        SecretStr(""),
+        description="Redis shared by the replicas: one server, Sentinels or a cluster; empty: memory alone.",
     )
+    redis_ca_file: Path | None = Field(
+        None, description="Certificates that sign Redis' own (rediss); unset: the system's."
+    )
+    redis_certificate: Path | None = Field(None, description="Our certificate towards Redis (rediss).")
+    redis_key: Path | None = Field(None, description="The private key of redis_certificate.")
     redis_timeout: Seconds = Field(0.25, description="Seconds one Redis call may take before it is given up.")
+    redis_failover: SecondsOrZero = Field(
+        15,
+        description="Seconds after Redis failed in which a digest that only Redis may know is waited for.",
+    )
     redis_max_connections: int = Field(64, ge=1, le=10_000, description="Most connections to Redis.")
     redis_max_value: ByteSize = Field(
         ByteSize(16 * 2**20), ge=0, description="Largest value that is put into Redis."

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr
-from redis.asyncio.connection import parse_url
+
+from proxy.config.redis_url import RedisAddress
 
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-_REDIS_OPTIONS: Final = {"host", "port", "db", "username", "password", "path", "connection_class"}
 _AUTHORITY: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _MAX_PORT: Final = 65535
 
@@ -99,16 +99,8 @@ def _origin(value: object) -> str:
 
 def _redis_url(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    if not text:
-        return value
-    try:
-        options = parse_url(text)
-    except ValueError:
-        options = None
-    if options is None or not set(options) <= _REDIS_OPTIONS:
-        raise ValueError(
-            "expected redis://[user:password@]host[:port][/db], rediss://… or unix:///path[?db=1]"
-        )
+    if text:
+        RedisAddress.parse(text)
     return value
 
 

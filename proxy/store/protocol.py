@@ -24,3 +24,7 @@ class SharedStore(Store, Protocol):
     @property
     def generation(self) -> int:
         """A number that changes whenever what was put before may be gone."""
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether what is missing now may soon be there: the store just failed, or just came back."""

@@ -1,26 +1,28 @@
 """Records in Redis, shared by the replicas.
 
-Redis may be slow, dead, full, flushed or rotten. The first call that fails opens a breaker: from then
-on nobody waits for Redis, until a probe in the background hears it answer again.
+Redis may be slow, dead, full, flushed, rotten or handing over to another server. The first call that fails
+opens a breaker: from then on nobody waits for Redis, until a probe in the background hears it answer again.
+What was put shortly before a failure, or during it, is put again then: a server that takes over has not
+always heard of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from aiocache import RedisCache
-from aiocache.serializers import NullSerializer
-from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import ResponseError
 
 from proxy.config import CacheConfig
 from proxy.logs import get_logger
 from proxy.records import Key, R_co, Recipes, Record, RottenError, Subject, seal, unseal
+from proxy.store.clients import Client, bounded, open_client, raise_first
+from proxy.store.recent import Recent
 
 T = TypeVar("T")
 
@@ -32,53 +34,46 @@ _CANARY_SECONDS: Final = 3600
 # next; of health after which a failure counts as a first one again.
 _HEARTBEAT: Final = 0.5
 _FIRST_PROBE: Final = 0.25
-_LAST_PROBE: Final = 15.0
+_LAST_PROBE: Final = 2.0
 _STEADY: Final = 60.0
 # Bytes that are hashed within half a millisecond; more is a thread's work.
 _SEAL_HERE: Final = 512 * 1024
+# Seconds that the other replicas may take to see that Redis is back, and to put what is theirs.
+_SETTLED: Final = 2 * _LAST_PROBE
 _SECONDS_A_DAY: Final = 86_400
 
 
 class RedisStore:
     """Keeps sealed records under ``PREFIX:KEY``, each with a time to live."""
 
-    def __init__(self, config: CacheConfig, cache: RedisCache, pool: BlockingConnectionPool) -> None:
+    def __init__(self, config: CacheConfig, client: Client) -> None:
         self._config = config
-        self._cache = cache
-        self._pool = pool
+        self._client = client
+        self._cache = client.cache
         self._slots = asyncio.Semaphore(config.redis_max_connections)
         self._failed = asyncio.Event()
         self._closing = asyncio.Event()
-        self._canary = f"{CANARY}:{uuid.uuid4().hex}"
+        name = uuid.uuid4().hex
+        self._canaries = [f"{CANARY}:{name}:{number}" for number in range(client.canaries)]
         self._generation = 0
+        self._recent = Recent()
+        self._failed_at = self._healed_at = -math.inf
 
     @classmethod
     @contextlib.asynccontextmanager
     async def connect(cls, config: CacheConfig) -> AsyncIterator[RedisStore]:
         """Use the Redis of ``config.redis_url`` for the time of the context; it need not be there yet."""
-        # aiocache takes host, port and password only; the pool takes the whole URL (TLS, users, sockets).
-        pool = BlockingConnectionPool.from_url(
-            config.redis_url.get_secret_value(),
-            max_connections=config.redis_max_connections + 1,  # and one for the watch
-            timeout=config.redis_timeout,
-            socket_connect_timeout=config.redis_timeout,
-            decode_responses=False,
-        )
-        cache = RedisCache(
-            serializer=NullSerializer(encoding=None),
-            namespace=config.key_prefix,
-            timeout=config.redis_timeout,
-            connection_pool_class=lambda **_: pool,
-        )
-        store = cls(config, cache, pool)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(store._watch())
-            try:
-                yield store
-            finally:
-                # Not cancelled: redis-py leaves a connection open that is cancelled while it connects.
-                store._closing.set()
-        await _bounded(pool.disconnect(), config.redis_timeout)
+        async with open_client(config) as client:
+            store = cls(config, client)
+            if not await store._sing():
+                store._open_breaker(TimeoutError("it did not answer at the start"))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(store._watch())
+                try:
+                    yield store
+                finally:
+                    # Not cancelled: redis-py leaves a connection open that is cancelled while it connects.
+                    store._closing.set()
 
     @property
     def is_available(self) -> bool:
@@ -87,8 +82,16 @@ class RedisStore:
 
     @property
     def generation(self) -> int:
-        """Changes when our canary was gone: Redis was emptied, or came back without what it held."""
+        """Changes when a canary was gone: Redis was emptied, or came back without what it held."""
         return self._generation
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether what is not there now may be there soon: Redis just failed, or just came back."""
+        now = time.monotonic()
+        if self.is_available:
+            return now - self._healed_at < _SETTLED
+        return now - self._failed_at < self._config.redis_failover
 
     async def get(self, key: Key[R_co]) -> R_co | None:
         """Return the record under ``key``; None when Redis has it not, or not whole, or does not answer."""
@@ -121,11 +124,13 @@ class RedisStore:
                 sealed = seal(key, record)
             if len(sealed) <= self._config.redis_max_value:
                 groups.setdefault(self._time_to_live(record), []).append((str(key), sealed))
+        for ttl, pairs in groups.items():
+            self._recent.add(ttl, pairs, is_healthy=self.is_available)
         arrived = [await self._put(ttl, groups[ttl]) for ttl in sorted(groups, reverse=True)]
         return all(arrived)
 
     async def _put(self, ttl: int, pairs: list[tuple[str, bytes]]) -> bool:
-        done, _ = await self._call(lambda: self._cache.multi_set(pairs, ttl=ttl))
+        done, _ = await self._call(lambda: self._client.set_all(pairs, ttl))
         return done
 
     def _time_to_live(self, record: Record) -> int:
@@ -158,6 +163,7 @@ class RedisStore:
         if self.is_available:
             reason = str(error) or type(error).__name__
             get_logger().warning("redis does not answer; going on without it", reason=reason)
+            self._failed_at = time.monotonic()
             self._failed.set()
 
     async def _watch(self) -> None:
@@ -167,24 +173,37 @@ class RedisStore:
         while not self._closing.is_set():
             if await self._sing():
                 if not self.is_available:
-                    self._failed.clear()
-                    steady_since = time.monotonic()
-                    get_logger().info("redis answers again")
+                    steady_since = self._heal()
+                    await self._put_again()
                 if time.monotonic() - steady_since > _STEADY:
                     pause = _FIRST_PROBE
                 await self._until_failure()
                 continue
             self._open_breaker(TimeoutError("the probe failed"))
             # The connections of before the failure are as dead as what they led to.
-            await _bounded(self._pool.disconnect(inuse_connections=False), self._config.redis_timeout)
+            await bounded(self._client.drop_idle(), self._config.redis_timeout)
             await self._sleep(pause)
             pause = min(2 * pause, _LAST_PROBE)
+
+    def _heal(self) -> float:
+        """Close the breaker; return when, on the monotonic clock."""
+        self._healed_at = time.monotonic()
+        self._generation += 1  # whoever answers now may have missed what the one before was told
+        self._failed.clear()
+        get_logger().info("redis answers again")
+        return self._healed_at
+
+    async def _put_again(self) -> None:
+        """Put what the Redis of before may have taken to its grave; recipes first, as they live longest."""
+        for ttl, pairs in self._recent.batches():
+            if not await self._put(ttl, pairs):
+                return  # failed again: it stays recent
 
     async def _until_failure(self) -> None:
         """Wait for a heartbeat, or until a call fails; then drop the connections it was one of."""
         await self._sleep(_HEARTBEAT, or_until=self._failed)
         if not self.is_available:
-            await _bounded(self._pool.disconnect(inuse_connections=False), self._config.redis_timeout)
+            await bounded(self._client.drop_idle(), self._config.redis_timeout)
             await self._sleep(_FIRST_PROBE)
 
     async def _sleep(self, seconds: float, *, or_until: asyncio.Event | None = None) -> None:
@@ -199,18 +218,30 @@ class RedisStore:
     async def _sing(self) -> bool:
         """Read and write as real calls do; say whether that works. A lost canary starts a new generation."""
         try:
-            if await self._canary_of_before() != _ALIVE:
-                self._generation += 1
-                await self._cache.delete(self._canary)
-            await self._cache.set(self._canary, _ALIVE, ttl=_CANARY_SECONDS)
-            return bool(await self._cache.get(self._canary) == _ALIVE)
+            await self._client.prepare()
+            songs = [self._sing_with(canary) for canary in self._canaries]
+            sung = await asyncio.gather(*songs, return_exceptions=True)
+            raise_first(sung)
         except Exception:  # noqa: BLE001 - any failure means: not now
             return False
+        if not all(sung):
+            self._generation += 1
+        return True
 
-    async def _canary_of_before(self) -> object:
+    async def _sing_with(self, canary: str) -> bool:
+        """Return whether ``canary`` was alive; it is from now on."""
+        was_alive = await self._canary_of_before(canary) == _ALIVE
+        if not was_alive:
+            await self._cache.delete(canary)
+        await self._cache.set(canary, _ALIVE, ttl=_CANARY_SECONDS)
+        if await self._cache.get(canary) != _ALIVE:
+            raise ResponseError("Redis forgets at once")
+        return was_alive
+
+    async def _canary_of_before(self, canary: str) -> object:
         """Return what Redis holds where our canary was; a stranger's value of another type is no canary."""
         try:
-            return await self._cache.get(self._canary)
+            return await self._cache.get(canary)
         except ResponseError as error:
             if _is_wrong_type(error):
                 return None
@@ -220,10 +251,3 @@ class RedisStore:
 def _is_wrong_type(error: ResponseError) -> bool:
     """Say whether a key holds a stranger's value: only that key is lost, Redis is well."""
     return str(error).startswith("WRONGTYPE")
-
-
-async def _bounded(closing: Awaitable[None], seconds: float) -> None:
-    """Wait until connections are closed, but not for long: the other side may not take part."""
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(seconds):
-            await closing

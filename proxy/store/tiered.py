@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,6 +15,9 @@ from proxy.store.protocol import SharedStore
 
 _REPUBLISH: Final = 60.0
 """Seconds after which shared records that are still asked for are put again: a full Redis evicts quietly."""
+# Seconds: between two looks, and in which a replica whose call to Redis failed gets to put again.
+_LOOK_AGAIN: Final = 0.2
+_HICCUP: Final = 2.0
 _MOST_PUBLISHED: Final = 65_536
 
 
@@ -49,6 +53,17 @@ class TieredStore:
         """Return what each tier has under ``key``: for records that other replicas add to."""
         found = [self._memory.peek(key), await self._shared.get(key) if self._shared else None]
         return [record for record in found if record is not None]
+
+    async def settle(self, waited: float) -> bool:
+        """Pause and return True while it makes sense to look again for what another replica may have put.
+
+        Args:
+            waited: seconds so far.
+        """
+        if self._shared is None or (waited >= _HICCUP and not self._shared.is_settling):
+            return False
+        await asyncio.sleep(_LOOK_AGAIN)
+        return True
 
     async def put(self, records: Mapping[Key[Any], Record]) -> bool:
         """Keep ``records`` in both, the shared store first: what memory answers with, the replicas know."""

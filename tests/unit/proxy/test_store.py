@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from proxy.store.protocol import Store
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from tests.lab.redis import Redis
+from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from twodfs.digest import digest_of
 from twodfs.field import Allotment, Field
 from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document
@@ -58,8 +60,20 @@ RECORDS: dict[Key[Any], Record] = {
 }
 
 
+@pytest.fixture(scope="module")
+def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    with watched_by_sentinels(tmp_path_factory.mktemp("sentinels") / "redis") as group:
+        yield group
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    with clustered(tmp_path_factory.mktemp("cluster") / "redis") as group:
+        yield group
+
+
 @contextlib.asynccontextmanager
-async def redis_store(redis: Redis, **settings: str) -> AsyncIterator[RedisStore]:
+async def redis_store(redis: Redis | Group, **settings: str) -> AsyncIterator[RedisStore]:
     # Patient: what is tested is what Redis keeps, not how soon a busy machine gets to it.
     flags = {"upstream": "http://127.0.0.1:1", "cache.redis_url": redis.url, "cache.redis_timeout": "5"}
     flags |= {f"cache.{name}": value for name, value in settings.items()}
@@ -67,13 +81,14 @@ async def redis_store(redis: Redis, **settings: str) -> AsyncIterator[RedisStore
         yield store
 
 
-@pytest.fixture(params=["memory", "redis", "tiered"])
+@pytest.fixture(params=["memory", "redis_server", "sentinels", "cluster", "tiered"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     if request.param == "memory":
         yield MemoryStore(2**20)
         return
-    async with redis_store(request.getfixturevalue("redis_server")) as redis:
-        yield redis if request.param == "redis" else TieredStore(MemoryStore(2**20), redis)
+    server = "redis_server" if request.param == "tiered" else request.param
+    async with redis_store(request.getfixturevalue(server), key_prefix=uuid.uuid4().hex) as redis:
+        yield TieredStore(MemoryStore(2**20), redis) if request.param == "tiered" else redis
 
 
 async def test_what_is_put_comes_back(store: Store) -> None:
