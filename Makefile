@@ -34,7 +34,7 @@ demo: $(installed) peers ## Build, push and pull partitions of a 2DFS image with
 	@$(python) deploy/demo/demo.py --engine $(ENGINE)
 
 .PHONY: test
-test: $(installed) peers ## Run all tests, against a real registry, Redis and container engines.
+test: $(installed) peers helm-program ## Run all tests, against a real registry, Redis and container engines.
 	@$(python) -m pytest $(PYTEST_FLAGS)
 
 .PHONY: check
@@ -51,6 +51,14 @@ bench: $(installed) peers ## Measure manifest requests: partition, pass-through,
 bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
 	@$(python) -m benchmarks.build $(BENCH_FLAGS)
 
+.PHONY: chart-docs
+chart-docs: $(installed) ## Write the chart's README from the comments of its values.
+	@$(python) helm/chart_docs.py
+
+.PHONY: chart-golden
+chart-golden: $(installed) helm-program ## Write down anew what the chart renders; look at the difference.
+	@TWODFS_UPDATE_GOLDEN=1 $(python) -m pytest --quiet --quiet tests/deploy/test_chart.py -k reviewed
+
 .PHONY: lock
 lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_FLAGS=--upgrade: none).
 	@$(pip) install uv==$(uv_version)
@@ -66,6 +74,10 @@ clean: ## Remove the virtual environment, caches and build results.
 .PHONY: peers
 peers:
 	@tests/lab/install-peers.sh
+
+.PHONY: helm-program
+helm-program: $(installed)
+	@$(python) tests/lab/install_helm.py >/dev/null
 
 $(python):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || {

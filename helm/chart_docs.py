@@ -1,7 +1,8 @@
 """Write the chart's README from the comments of its values: `make chart-docs`.
 
 A comment right above a key is that key's meaning. A key below which no key has a comment is a tree that is
-passed on as it is, and gets one line. `--check` writes nothing and says by its status whether the README is current.
+passed on as it is, and gets one line. `--check` writes nothing and says by its status whether the README is
+current.
 """
 
 import json

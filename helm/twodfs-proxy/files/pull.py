@@ -49,7 +49,7 @@ class Registry:
         self._authorization = self._basic if username else ""
 
     def get(self, path: str) -> tuple[str, bytes]:
-        """Return the digest that the answer claims and its body, of one request or, after a challenge, two."""
+        """Return the digest that the answer claims, and its body; a challenge is met once."""
         try:
             return self._get(path)
         except HTTPError as error:
