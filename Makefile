@@ -64,6 +64,7 @@ lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_
 	@$(pip) install uv==$(uv_version)
 	compile=($(venv)/bin/uv --no-config pip compile pyproject.toml --quiet $(LOCK_FLAGS) $(lock_format))
 	"$${compile[@]}" --output-file requirements.lock
+	"$${compile[@]}" --all-extras --constraint requirements.lock --output-file requirements-all.lock
 	"$${compile[@]}" --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 .PHONY: clean

@@ -27,6 +27,7 @@ setpriv: util-linux
 umount: mount
 promtool: prometheus
 systemd-analyze: systemd
+strip: binutils
 "
 
 missing_programs=()
