@@ -95,7 +95,7 @@ def bill_of_materials(lock: Path, library: Path) -> dict[str, Any]:
 
 def _component(one: Distribution) -> dict[str, Any]:
     url = f"pkg:pypi/{_canonical(one.name)}@{one.version}"
-    expression = one.metadata.get("License-Expression")
+    expression = one.metadata.json.get("license_expression")
     return {
         "type": "library",
         "bom-ref": url,

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from proxy.config import environment_variable, load, settings
+from proxy.config import load, settings
+from tests.deploy.pod import container
 from tests.lab import helm
 from tests.lab.command import CommandError
 from tests.lab.helm import CHART, Manifest, find
@@ -29,12 +30,21 @@ CRDS = {file.stem: json.loads(file.read_text()) for file in (HERE / "crds").glob
 UPSTREAM = "config.upstream.url=http://registry:5000"
 # Settings that the chart writes for features that the program is still to get. Empty when all are in.
 AWAITED = {
-    "auth.clients.htpasswd",
-    "auth.token.keys",
-    "signing.key",
-    "tls.certificate",
-    "tls.key",
-    "upstream.credentials.docker_config",
+    *("upstream.credentials.kind", "upstream.credentials.file", "upstream.credentials.password"),
+    *("auth.clients.htpasswd", "auth.token.keys", "auth.token.issuer", "auth.token.audience"),
+    *("signing.key", "tls.certificate", "tls.key"),
+}
+SECRETS = {
+    "redis-of-the-platform": {"redis-url": "redis://redis:6379/0"},
+    "redis-credentials": {"password": "open-sesame"},
+    "redis-password": {"redis-password": "open-sesame"},
+    "prefix": {"prefix": "everything"},
+    "upstream-credentials": {".dockerconfigjson": "{}"},
+    "signing-key": {"cosign.key": "key"},
+    "users": {"htpasswd": "ann:hash"},
+    "token-keys": {"jwks.json": "{}"},
+    "own-certificate": {"tls.crt": "chain", "tls.key": "key"},
+    "models-twodfs-proxy-tls": {"tls.crt": "chain", "tls.key": "key"},
 }
 
 
@@ -173,30 +183,34 @@ def test_what_a_manifest_names_is_there(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_program_takes_the_configuration_that_is_rendered(case: str, tmp_path: Path) -> None:
-    written = configuration(case)
+    """The file and the variables of the container together."""
+    everything = manifests(case)
+    process = container(
+        everything, find(everything, "Deployment", proxy_name(case)), "proxy", SECRETS, tmp_path
+    )
+    file = Path(process.argv[process.argv.index("--config") + 1])
+    written = tomllib.loads(file.read_text())
     missing = {path for path, _ in flat(written)} - set(settings())
     assert missing <= AWAITED
     for path in missing:
         remove(written, path)
-    file = tmp_path / "config.toml"
-    file.write_text(helm_toml(written))
-    variables = {
-        one["name"]
-        for one in find(manifests(case), "Deployment", proxy_name(case))["spec"]["template"]["spec"][
-            "containers"
-        ][0].get("env", [])
-    }
-    own = {name for name in variables if name.startswith("TWODFS_PROXY_")}
-    assert own <= {environment_variable(path) for path in settings()}
-    assert load({}, {}, file).upstream.url == written["upstream"]["url"]
+    file.write_text(toml(written))
+    config = load({}, process.environment, file)
+    assert config.upstream.url == written["upstream"]["url"]
+    assert (config.listen.port, config.admin.port if config.admin else 0) == (
+        process.ports["registry"],
+        process.ports["admin"],
+    )
+    wants_redis = case in {"ha", "everything", "redis", "bare-redis"}
+    assert bool(config.cache.redis_url.get_secret_value()) == wants_redis
 
 
 def proxy_name(case: str) -> str:
     return "everything" if case == "everything" else "models-twodfs-proxy"
 
 
-def helm_toml(tree: Mapping[str, Any]) -> str:
-    """Write a tree that was read from the chart's TOML back; one level of plain values for each table."""
+def toml(tree: Mapping[str, Any]) -> str:
+    """Write a tree of tables and plain values."""
     lines: list[str] = []
     tables: dict[str, list[str]] = {"": lines}
     for path, value in flat(tree):
