@@ -20,7 +20,7 @@ ALERTS = CHART / "files" / "alerts.yaml"
 DASHBOARD = CHART / "files" / "dashboard.json"
 # What the admin listener exports, with the suffixes of histograms.
 EXPORTED = {
-    "twodfs_proxy_requests_total": {"kind", "status"},
+    "twodfs_proxy_requests_total": {"kind", "method", "status"},
     "twodfs_proxy_request_seconds_bucket": {"kind", "le"},
     "twodfs_proxy_upstream_seconds_bucket": {"operation", "le"},
     "twodfs_proxy_upstream_errors_total": {"reason"},
@@ -30,7 +30,7 @@ EXPORTED = {
     "twodfs_proxy_spared_bytes_total": set(),
     "twodfs_proxy_in_flight": set(),
     "twodfs_proxy_redis_up": set(),
-    "twodfs_proxy_breaker_open": set(),
+    "twodfs_proxy_breaker_open": {"breaker"},
 }
 # What Prometheus adds to every series.
 ADDED = {"job", "instance"}
