@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from proxy.config import load
 from tests.lab import command
+from tests.lab.engines import Skopeo
 from tests.lab.images import push_field_image
 from tests.lab.peers import require
 from tests.lab.process import Launch, Server, free_port, listens
@@ -89,7 +90,7 @@ def test_systemd_waits_longer_than_the_proxy() -> None:
 
 def test_a_partition_comes_through_the_tls_front(registry: Registry, tmp_path: Path) -> None:
     """The repository's nginx configuration in the real nginx; only names and ports are changed."""
-    require("nginx")
+    require("nginx", "skopeo")
     cells = {(0, 0): {"a": b"1" * 300_000}, (0, 1): {"b": b"2"}}
     image = push_field_image(registry.url, "front/model", "v1", cells=cells)
     certificate, key = self_signed(tmp_path)
@@ -124,8 +125,17 @@ def test_a_partition_comes_through_the_tls_front(registry: Registry, tmp_path: P
             place = headers["location"].removeprefix(origin)
             target = f"{place}{'&' if '?' in place else '?'}digest={digest_of(content)}"
             assert ask(connection, "PUT", target, content)[0] == 201
-            assert ask(connection, "GET", "/healthz")[0] == 404
+            assert ask(connection, "GET", "/healthz")[0] == 404  # health is on the admin listener alone
             connection.close()
+            authorities = tmp_path / "authorities"
+            authorities.mkdir()
+            (authorities / "ca.crt").write_bytes(certificate.read_bytes())
+            copied = tmp_path / "copied"
+            with Skopeo.start(authorities) as skopeo:
+                reference = image.reference(f"127.0.0.1:{port}", "v1--0.0.0.1")
+                trusting = ("--src-tls-verify=true", "--src-cert-dir", str(authorities))
+                skopeo.copy(reference, copied, None, *trusting)
+            assert (copied / "index.json").exists()
 
 
 def ask(
