@@ -35,7 +35,7 @@ demo: $(installed) peers ## Build, push and pull partitions of a 2DFS image with
 	@$(python) deploy/demo/demo.py --engine $(ENGINE)
 
 .PHONY: test
-test: $(installed) peers ## Run all tests, against a real registry, Redis and container engines.
+test: $(installed) peers helm-program ## Run all tests, against a real registry, Redis and container engines.
 	@$(python) -m pytest $(PYTEST_FLAGS)
 
 .PHONY: check
@@ -64,11 +64,20 @@ bench-pulls: $(installed) peers ## Measure docker pull of a partition beside the
 bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
 	@$(python) -m benchmarks.build $(BENCH_FLAGS)
 
+.PHONY: chart-docs
+chart-docs: $(installed) ## Write the chart's README from the comments of its values.
+	@$(python) helm/chart_docs.py
+
+.PHONY: chart-golden
+chart-golden: $(installed) helm-program ## Write down anew what the chart renders; look at the difference.
+	@TWODFS_UPDATE_GOLDEN=1 $(python) -m pytest --quiet --quiet tests/deploy/test_chart.py -k reviewed
+
 .PHONY: lock
 lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_FLAGS=--upgrade: none).
 	@$(pip) install uv==$(uv_version)
 	compile=($(venv)/bin/uv --no-config pip compile pyproject.toml --quiet $(LOCK_FLAGS) $(lock_format))
 	"$${compile[@]}" --output-file requirements.lock
+	"$${compile[@]}" --all-extras --constraint requirements.lock --output-file requirements-all.lock
 	"$${compile[@]}" --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 .PHONY: clean
@@ -79,6 +88,10 @@ clean: ## Remove the virtual environment, caches and build results.
 .PHONY: peers
 peers:
 	@tests/lab/install-peers.sh
+
+.PHONY: helm-program
+helm-program: $(installed)
+	@$(python) tests/lab/install_helm.py >/dev/null
 
 $(python):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || {

@@ -114,8 +114,8 @@ class Partitions:
     async def settle(self, waited: float) -> bool:
         """Pause and return True while what nobody knows may soon be known from another replica.
 
-        A client that was given a tag by one replica may ask another for the children while Redis fails, or was
-        too slow for the one that put them.
+        A client that was given a tag by one replica may ask another for the children while Redis
+        fails, or was too slow for the one that put them.
 
         Args:
             waited: seconds so far.

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 _REPOSITORY = Path(__file__).parents[2]
-_RUNTIME, _DEV = "requirements.lock", "requirements-dev.lock"
+_RUNTIME, _ALL, _DEV = "requirements.lock", "requirements-all.lock", "requirements-dev.lock"
 _ENTRY = re.compile(
     r"^([A-Za-z0-9._-]+)==(\S+)(?: ; [^\\]*)? \\((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$",
     re.MULTILINE,
@@ -26,6 +26,10 @@ def _pins(lock: str) -> dict[str, str]:
     ("lock", "asked"),
     [
         (_RUNTIME, _PROJECT["project"]["dependencies"]),
+        (
+            _ALL,
+            [one for extra in _PROJECT["project"]["optional-dependencies"].values() for one in extra],
+        ),
         (_DEV, [*_PROJECT["project"]["dependencies"], *_PROJECT["dependency-groups"]["dev"]]),
     ],
 )
@@ -39,11 +43,12 @@ def test_a_lock_pins_all_that_the_project_asks_for(lock: str, asked: list[str]) 
         )
 
 
-@pytest.mark.parametrize("lock", [_RUNTIME, _DEV])
+@pytest.mark.parametrize("lock", [_RUNTIME, _ALL, _DEV])
 def test_a_lock_is_nothing_but_pins_with_hashes(lock: str) -> None:
     assert _ENTRY.sub("", (_REPOSITORY / lock).read_text()).strip() == ""
 
 
-def test_what_runs_is_what_was_tested() -> None:
+@pytest.mark.parametrize("lock", [_RUNTIME, _ALL])
+def test_what_runs_is_what_was_tested(lock: str) -> None:
     tested = _pins(_DEV)
-    assert {name: tested.get(name) for name in _pins(_RUNTIME)} == _pins(_RUNTIME)
+    assert {name: tested.get(name) for name in _pins(lock)} == _pins(lock)

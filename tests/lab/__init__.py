@@ -10,6 +10,8 @@ and is a context manager that leaves no process and no mount behind. What may im
     documents           manifests, configs, indexes and fields, without `twodfs`, so that they can judge it
     registry_client     pushes blobs and documents over `http.client`
     images              whole images: built, pushed, and what an engine must unpack from them
+    python_base         a base image out of this machine's Python
+    helm, install_helm  the chart, rendered
     registry, redis, proxy, engines     the peers
     peers, fixtures     what only pytest needs
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the peers that the tests run against: registry, Redis, container engines.
+# Install the peers that the tests run against: registry, Redis, container engines, checkers of what is deployed.
 # Does nothing where all are there. As root on Debian it installs what is missing, and starts no service.
 set -euo pipefail
 
@@ -26,6 +26,9 @@ busybox: busybox-static
 wrk: wrk
 setpriv: util-linux
 umount: mount
+promtool: prometheus
+systemd-analyze: systemd
+strip: binutils
 "
 
 missing_programs=()

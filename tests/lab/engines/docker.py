@@ -4,6 +4,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.lab import command
 from tests.lab.engines.engine import Lifetime, add_login, forget_logins, pull
@@ -64,8 +65,34 @@ class DockerEngine(Lifetime):
     def run(self, reference: str, *argv: str) -> str:
         return self._run("run", "--rm", "--network", "none", "--pull", "never", reference, *argv)
 
-    def build(self, context: Path, dockerfile: str, reference: str) -> None:
-        """Build an image with BuildKit, from a Dockerfile in the context."""
+    def import_root(self, archive: Path, reference: str) -> None:
+        """Make an image of one layer out of the tar of a root file system."""
+        self._run("import", str(archive), reference)
+
+    def inspect(self, reference: str) -> dict[str, Any]:
+        """Return what the engine knows of an image or a container."""
+        (known,) = json.loads(self._run("inspect", reference))
+        return dict(known)
+
+    def start_container(self, reference: str, *options: str) -> str:
+        """Start a container in the machine's own network; returns its id."""
+        return self._run(
+            "run", "--detach", "--network", "host", "--pull", "never", *options, reference
+        ).strip()
+
+    def execute(self, container: str, *argv: str) -> str:
+        """Run a command in a running container; returns its standard output."""
+        return self._run("exec", container, *argv)
+
+    def stop_container(self, container: str, seconds: int = 10) -> int:
+        """Ask a container to end, remove it, and return its exit status."""
+        self._run("stop", "--time", str(seconds), container)
+        status = int(self.inspect(container)["State"]["ExitCode"])
+        self._run("rm", container)
+        return status
+
+    def build(self, context: Path, dockerfile: str, reference: str, *more: str) -> None:
+        """Build an image with BuildKit, from a Dockerfile in the context; `more` are `docker build`'s own."""
         # Debian's own client has BuildKit built in; newer ones need a plugin for it.
         client = (_PACKAGED if Path(_PACKAGED).exists() else self._client[0], *self._client[1:])
         arguments = (
@@ -75,6 +102,7 @@ class DockerEngine(Lifetime):
             str(context / dockerfile),
             "--tag",
             reference,
+            *more,
             str(context),
         )
         command.run((*client, *arguments), {**self._environment, "DOCKER_BUILDKIT": "1"}, seconds=600)

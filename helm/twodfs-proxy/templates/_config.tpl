@@ -1,0 +1,163 @@
+{{/* The program's configuration, and the secrets that it reads. */}}
+
+{{- define "twodfs-proxy.secretsDirectory" -}}/etc/twodfs-proxy/secrets{{- end -}}
+
+{{/* Every Secret that is used, by name: `setting`, `key`, `asEnv`, `existingSecret`. As JSON. */}}
+{{- define "twodfs-proxy.secrets" -}}
+{{- $used := dict -}}
+{{- range $name, $secret := merge (dict) .Values.secrets .Values.extraSecrets -}}
+{{- if $secret.existingSecret -}}
+{{- $_ := set $used (kebabcase $name) $secret -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $used -}}
+{{- end -}}
+
+{{/* Name of the Secret with the certificate. */}}
+{{- define "twodfs-proxy.tlsSecret" -}}
+{{- default (printf "%s-tls" (include "twodfs-proxy.fullname" .)) .Values.tls.existingSecret -}}
+{{- end -}}
+
+{{/* Put a value into a tree, at a dotted path. Takes a dict: tree, path, value. */}}
+{{- define "twodfs-proxy.place" -}}
+{{- $parts := splitList "." .path -}}
+{{- $node := .tree -}}
+{{- range initial $parts -}}
+{{- if not (kindIs "map" (get $node .)) -}}{{- $_ := set $node . dict -}}{{- end -}}
+{{- $node = get $node . -}}
+{{- end -}}
+{{- $_ := set $node (last $parts) .value -}}
+{{- end -}}
+
+{{/* `config`, completed with what follows from other values. As TOML. */}}
+{{- define "twodfs-proxy.config" -}}
+{{- $tree := deepCopy .Values.config -}}
+{{- $public := include "twodfs-proxy.publicUrl" . -}}
+{{- if $public -}}{{- $_ := set $tree "public_url" $public -}}{{- else -}}{{- $_ := unset $tree "public_url" -}}{{- end -}}
+{{- if not $tree.upstream.url -}}{{- $_ := unset $tree.upstream "url" -}}{{- end -}}
+{{- $directory := include "twodfs-proxy.secretsDirectory" . -}}
+{{- range $name, $secret := include "twodfs-proxy.secrets" . | fromJson -}}
+{{- if not $secret.asEnv -}}
+{{- include "twodfs-proxy.place" (dict "tree" $tree "path" $secret.setting "value" (printf "%s/%s/%s" $directory $name $secret.key)) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.tls.enabled -}}
+{{- include "twodfs-proxy.place" (dict "tree" $tree "path" .Values.tls.certificateSetting "value" (printf "%s/tls/%s" $directory .Values.tls.certificateKey)) -}}
+{{- include "twodfs-proxy.place" (dict "tree" $tree "path" .Values.tls.privateKeySetting "value" (printf "%s/tls/%s" $directory .Values.tls.privateKeyKey)) -}}
+{{- end -}}
+{{- $redis := include "twodfs-proxy.redisUrl" . -}}
+{{- if and $redis (not .Values.redis.passwordSecret.name) -}}
+{{- include "twodfs-proxy.place" (dict "tree" $tree "path" "cache.redis_url" "value" $redis) -}}
+{{- end -}}
+{{- include "twodfs-proxy.toml" (dict "table" $tree "path" list) | trim -}}
+{{- end -}}
+
+{{/* The URL of Redis, unless a Secret has it; `$(REDIS_PASSWORD)` stands for the password. */}}
+{{- define "twodfs-proxy.redisUrl" -}}
+{{- $redis := .Values.redis -}}
+{{- if eq $redis.mode "bundled" -}}
+{{ printf "redis://%s%s-redis:6379/0" (ternary ":$(REDIS_PASSWORD)@" "" (ne $redis.passwordSecret.name "")) (include "twodfs-proxy.fullname" .) }}
+{{- else if and (eq $redis.mode "external") (not $redis.existingSecret) -}}
+{{ $redis.url }}
+{{- end -}}
+{{- end -}}
+
+{{/* The environment that carries secrets. */}}
+{{- define "twodfs-proxy.secretEnv" -}}
+{{- $redis := .Values.redis -}}
+{{- if and (eq $redis.mode "external") $redis.existingSecret }}
+- name: TWODFS_PROXY_CACHE_REDIS_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ $redis.existingSecret }}
+      key: {{ $redis.existingSecretKey }}
+{{- else if and (ne $redis.mode "none") $redis.passwordSecret.name }}
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ $redis.passwordSecret.name }}
+      key: {{ $redis.passwordSecret.key }}
+- name: TWODFS_PROXY_CACHE_REDIS_URL
+  value: {{ include "twodfs-proxy.redisUrl" . | quote }}
+{{- end }}
+{{- range include "twodfs-proxy.secrets" . | fromJson }}
+{{- if .asEnv }}
+- name: TWODFS_PROXY_{{ .setting | replace "." "_" | upper }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret }}
+      key: {{ .key }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The files that carry secrets: volumes. Whole directories, so that a changed Secret arrives in a running pod. */}}
+{{- define "twodfs-proxy.secretVolumes" -}}
+{{- range $name, $secret := include "twodfs-proxy.secrets" . | fromJson }}
+{{- if not $secret.asEnv }}
+- name: secret-{{ $name }}
+  secret:
+    secretName: {{ $secret.existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ $secret.key }}
+        path: {{ $secret.key }}
+{{- end }}
+{{- end }}
+{{- if .Values.tls.enabled }}
+- name: secret-tls
+  secret:
+    secretName: {{ include "twodfs-proxy.tlsSecret" . }}
+    defaultMode: 0440
+{{- end }}
+{{- end -}}
+
+{{/* The files that carry secrets: mounts. */}}
+{{- define "twodfs-proxy.secretMounts" -}}
+{{- $directory := include "twodfs-proxy.secretsDirectory" . -}}
+{{- range $name, $secret := include "twodfs-proxy.secrets" . | fromJson }}
+{{- if not $secret.asEnv }}
+- name: secret-{{ $name }}
+  mountPath: {{ $directory }}/{{ $name }}
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- if .Values.tls.enabled }}
+- name: secret-tls
+  mountPath: {{ $directory }}/tls
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/* Values that contradict each other, before they become a pod that does not start. */}}
+{{- define "twodfs-proxy.check" -}}
+{{- $upstream := default (dict) .Values.config.upstream -}}
+{{- if not (or $upstream.url $upstream.urls) -}}
+{{- fail "config.upstream.url is missing: the registry to stand in front of, as http://registry.registry.svc:5000" -}}
+{{- end -}}
+{{- if eq (toString .Values.config.admin) "none" -}}
+{{- fail "config.admin cannot be none: the probes ask there" -}}
+{{- end -}}
+{{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}
+{{- if and $several (eq .Values.redis.mode "none") (ne .Values.service.sessionAffinity "ClientIP") -}}
+{{- fail "several replicas need redis.mode external or bundled, so that each can answer for what another cut; or else service.sessionAffinity ClientIP" -}}
+{{- end -}}
+{{- if and (eq .Values.redis.mode "external") (not .Values.redis.url) (not .Values.redis.existingSecret) -}}
+{{- fail "redis.mode external needs redis.url or redis.existingSecret" -}}
+{{- end -}}
+{{- if and (regexMatch ":[^/@]+@" .Values.redis.url) (not (contains "$(REDIS_PASSWORD)" .Values.redis.url)) -}}
+{{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
+{{- end -}}
+{{- if and .Values.tls.enabled (not .Values.tls.existingSecret) (not .Values.certificate.enabled) -}}
+{{- fail "tls.enabled needs tls.existingSecret or certificate.enabled" -}}
+{{- end -}}
+{{- if and .Values.certificate.enabled (or (not .Values.tls.enabled) (not .Values.certificate.issuerRef.name)) -}}
+{{- fail "certificate.enabled needs tls.enabled and certificate.issuerRef.name" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.enabled needs ingress.hosts" -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.enabled needs httpRoute.parentRefs" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,81 @@
+{{/* Names, labels and images. */}}
+
+{{- define "twodfs-proxy.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* At most 52 characters, so that the longest suffix fits into a DNS label. */}}
+{{- define "twodfs-proxy.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $full .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "twodfs-proxy.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
+{{- define "twodfs-proxy.serviceAccountName" -}}
+{{- default (ternary (include "twodfs-proxy.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{/* What pods are selected by. Takes a list: the root, and the component. */}}
+{{- define "twodfs-proxy.selectorLabels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "twodfs-proxy.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* The metadata of every resource. Takes a dict: root; name, component, namespace, labels and annotations where they
+     are not the usual ones. */}}
+{{- define "twodfs-proxy.metadata" -}}
+{{- $root := .root -}}
+{{- $component := default "proxy" .component -}}
+{{- $labels := include "twodfs-proxy.selectorLabels" (list $root $component) | fromYaml -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- $_ := set $labels "app.kubernetes.io/version" ($root.Chart.AppVersion | toString) -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service -}}
+name: {{ default (include "twodfs-proxy.fullname" $root) .name }}
+namespace: {{ default (include "twodfs-proxy.namespace" $root) .namespace }}
+labels:
+  {{- toYaml (merge $labels (default (dict) .labels) $root.Values.commonLabels) | nindent 2 }}
+{{- with merge (dict) (default (dict) .annotations) $root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* An image's reference. Takes a dict: image, and the tag where it has none. */}}
+{{- define "twodfs-proxy.image" -}}
+{{- $image := .image -}}
+{{- $name := ternary (printf "%s/%s" $image.registry $image.repository) $image.repository (ne $image.registry "") -}}
+{{- if $image.digest -}}
+{{ printf "%s@%s" $name $image.digest }}
+{{- else -}}
+{{ printf "%s:%s" $name (default .tag $image.tag) }}
+{{- end -}}
+{{- end -}}
+
+{{/* The port of an address as the program writes them: 0.0.0.0:5000, [::]:5000. */}}
+{{- define "twodfs-proxy.port" -}}
+{{- regexReplaceAll "^.*:" (toString .) "" -}}
+{{- end -}}
+
+{{/* Where clients reach us, scheme and all; empty where the chart cannot know. */}}
+{{- define "twodfs-proxy.publicUrl" -}}
+{{- $host := "" -}}
+{{- $scheme := "" -}}
+{{- if and .Values.ingress.enabled .Values.ingress.hosts -}}
+{{- $host = first .Values.ingress.hosts -}}
+{{- $scheme = ternary "https" "http" (gt (len .Values.ingress.tls) 0) -}}
+{{- else if and .Values.httpRoute.enabled .Values.httpRoute.hostnames -}}
+{{- $host = first .Values.httpRoute.hostnames -}}
+{{- $scheme = .Values.httpRoute.scheme -}}
+{{- end -}}
+{{- if .Values.config.public_url -}}
+{{ .Values.config.public_url }}
+{{- else if and $host (not (hasPrefix "*" $host)) -}}
+{{ printf "%s://%s" $scheme $host }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,35 @@
+"""The matrix of values that the chart's tests go over, and what Helm makes of each."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.lab import helm
+from tests.lab.helm import CHART, Manifest
+
+CASES = tuple(sorted(file.name.removesuffix("-values.yaml") for file in (CHART / "ci").iterdir()))
+# Of Kubernetes: the oldest that the chart takes, one between, and the newest.
+VERSIONS = ("1.30", "1.34", "1.37")
+UPSTREAM = "config.upstream.url=http://registry:5000"
+"""The one value that has no default."""
+
+
+def values_of(case: str) -> Path:
+    return CHART / "ci" / f"{case}-values.yaml"
+
+
+@cache
+def rendered(case: str, kubernetes: str = VERSIONS[-1]) -> str:
+    return helm.template(values_of(case), kubernetes=kubernetes)
+
+
+def manifests(case: str) -> list[Manifest]:
+    return helm.manifests(rendered(case))
+
+
+def configuration(case: str) -> dict[str, Any]:
+    (proxy,) = (
+        one for one in manifests(case) if one["kind"] == "ConfigMap" and "config.toml" in one.get("data", {})
+    )
+    return tomllib.loads(proxy["data"]["config.toml"])

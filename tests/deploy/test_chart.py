@@ -1,0 +1,130 @@
+"""The chart as Helm renders it, over a matrix of values: schemas, golden files, security, references."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.deploy.cases import CASES, VERSIONS, manifests, rendered, values_of
+from tests.lab import helm
+
+HERE = Path(__file__).parent
+CRDS = {file.stem: json.loads(file.read_text()) for file in (HERE / "crds").glob("*.json")}
+
+
+def pod_specs(case: str) -> dict[str, dict[str, Any]]:
+    found = {}
+    for one in manifests(case):
+        if one["kind"] == "Deployment":
+            found[one["metadata"]["name"]] = one["spec"]["template"]["spec"]
+        elif one["kind"] == "Pod":
+            found[one["metadata"]["name"]] = one["spec"]
+    return found
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML lets a later key replace an earlier one in silence, which hides a template's mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = [self.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key twice among {keys}"
+        return super().construct_mapping(node, deep)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_lint_finds_nothing(case: str) -> None:
+    assert "0 chart(s) failed" in helm.lint(values_of(case))
+
+
+@pytest.mark.parametrize("kubernetes", VERSIONS)
+@pytest.mark.parametrize("case", CASES)
+def test_every_manifest_fits_its_schema(case: str, kubernetes: str) -> None:
+    kinds = set()
+    for one in yaml.load_all(rendered(case, kubernetes), Loader=UniqueKeys):
+        kinds.add(one["kind"])
+        if one["kind"] in CRDS:
+            jsonschema.validate(one, CRDS[one["kind"]])
+        else:
+            assert kubernetes_validate.validate(one, kubernetes, strict=True) == kubernetes
+    assert {"Deployment", "Service", "ConfigMap"} <= kinds
+
+
+def test_the_matrix_has_every_kind() -> None:
+    kinds = {one["kind"] for case in CASES for one in manifests(case)}
+    assert kinds == {
+        *("Deployment", "Service", "ServiceAccount", "ConfigMap", "Ingress", "NetworkPolicy", "Pod"),
+        *("HorizontalPodAutoscaler", "PodDisruptionBudget", *CRDS),
+    }
+
+
+def test_a_schema_refuses_what_it_does_not_know() -> None:
+    (route,) = (one for one in manifests("gateway") if one["kind"] == "HTTPRoute")
+    route["spec"]["rules"][0]["backendRefs"][0]["prot"] = 5000
+    with pytest.raises(jsonschema.ValidationError, match="prot"):
+        jsonschema.validate(route, CRDS["HTTPRoute"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_rendered_is_what_was_reviewed(case: str) -> None:
+    golden = HERE / "golden" / f"{case}.yaml"
+    if os.environ.get("TWODFS_UPDATE_GOLDEN"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(rendered(case))
+    assert rendered(case) == golden.read_text(), "look at the difference, then: make chart-golden"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pods_keep_to_the_restricted_standard(case: str) -> None:
+    """Kubernetes' Pod Security Standards, policy "restricted", and what we ask beyond it."""
+    for name, spec in pod_specs(case).items():
+        pod = spec["securityContext"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), name
+        assert pod["runAsNonRoot"], name
+        assert pod["runAsUser"] > 0, name
+        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False, name
+        kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
+        assert kinds <= {"configMap", "secret", "emptyDir", "projected"}, name
+        for one in (*spec["containers"], *spec.get("initContainers", [])):
+            context = one["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, one["name"]
+            assert context["capabilities"] == {"drop": ["ALL"]}, one["name"]
+            assert all("hostPort" not in port for port in one.get("ports", [])), one["name"]
+            if one["name"] in {"proxy", "redis", "pull"}:
+                assert context["readOnlyRootFilesystem"], one["name"]
+                assert one["resources"]["limits"]["memory"], one["name"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_manifest_names_is_there(case: str) -> None:
+    everything = manifests(case)
+    pods = [one["spec"]["template"] for one in everything if one["kind"] == "Deployment"]
+    for one in everything:
+        if one["kind"] == "Deployment":
+            labels = one["spec"]["template"]["metadata"]["labels"]
+            assert one["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        if one["kind"] == "Service":
+            (selected,) = (
+                pod for pod in pods if one["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+            )
+            ports = {
+                port["name"] for made in selected["spec"]["containers"] for port in made.get("ports", [])
+            }
+            assert {port["targetPort"] for port in one["spec"]["ports"]} <= ports
+    for spec in pod_specs(case).values():
+        volumes = {volume["name"] for volume in spec["volumes"]}
+        for one in spec["containers"]:
+            assert {mount["name"] for mount in one.get("volumeMounts", [])} <= volumes
+            probed = [
+                one[probe]["httpGet"]["port"]
+                for probe in one
+                if probe.endswith("Probe") and "httpGet" in one[probe]
+            ]
+            assert set(probed) <= {port["name"] for port in one.get("ports", [])}
+    namespaces = {one["metadata"].get("namespace") for one in everything}
+    assert namespaces <= {"default", "models", "monitoring", None}

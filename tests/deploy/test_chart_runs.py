@@ -1,0 +1,173 @@
+"""The very command and configuration that the chart renders, run as processes against a real registry."""
+
+import hashlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from redis import Redis as RedisClient
+
+from tests.deploy.pod import Process, Secrets, container
+from tests.lab import helm
+from tests.lab.images import push_field_image
+from tests.lab.peers import require
+from tests.lab.process import Launch, Server, answers_http, free_port, listens
+from tests.lab.registry import Registry
+from tests.lab.registry_client import RegistryClient
+
+CELLS = {
+    (row, column): {f"{row}-{column}": b"%d%d" % (row, column)} for row in range(2) for column in range(2)
+}
+SECRETS: Secrets = {"redis": {"password": "open-sesame"}, "user": {"username": "ann", "password": "hunter2"}}
+
+
+def render(directory: Path, values: dict[str, Any]) -> list[helm.Manifest]:
+    file = directory / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return helm.manifests(helm.template(file))
+
+
+def values_for(registry: Registry, **more: Any) -> dict[str, Any]:
+    return {
+        "config": {
+            "listen": f"127.0.0.1:{free_port()}",
+            "admin": f"127.0.0.1:{free_port()}",
+            "shutdown_grace": 5,
+            "upstream": {"url": registry.url, "connect_timeout": 2.5},
+            "cache": {"tag_ttl": 0, "memory": "32MiB"},
+        },
+        **more,
+    }
+
+
+@contextmanager
+def running(process: Process, directory: Path, ready_at: str, admin: int) -> Iterator[Server]:
+    launch = Launch(
+        argv=process.argv,
+        log=directory / "container.log",
+        ready=answers_http(admin, ready_at),
+        environment=process.environment,
+        directory=directory,
+    )
+    with Server(launch) as server:
+        server.launch()
+        yield server
+
+
+def get(port: int, path: str) -> tuple[int, bytes]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_the_rendered_container_serves_a_partition(registry: Registry, tmp_path: Path) -> None:
+    """Deployment, ConfigMap and Secrets together: probes, Redis with its password, a pull, the end."""
+    require("redis-server")
+    image = push_field_image(registry.url, "chart/served", "v1", cells=CELLS)
+    port = free_port()
+    settings = values_for(registry)
+    settings["replicaCount"] = 2
+    settings["redis"] = {
+        "mode": "external",
+        "url": f"redis://:$(REDIS_PASSWORD)@127.0.0.1:{port}/0",
+        "passwordSecret": {"name": "redis", "key": "password"},
+    }
+    settings["extraEnv"] = [{"name": "TWODFS_PROXY_LOG_LEVEL", "value": "debug"}]
+    rendered = render(tmp_path, settings)
+    deployment = helm.find(rendered, "Deployment", "twodfs-proxy")
+    process = container(rendered, deployment, "proxy", SECRETS, tmp_path)
+    (spec,) = deployment["spec"]["template"]["spec"]["containers"]
+    probes = {name: one["httpGet"] for name, one in spec.items() if name.endswith("Probe")}
+    admin = process.ports[probes["readinessProbe"]["port"]]
+    with (
+        bundled_redis(tmp_path, port),
+        running(process, tmp_path, probes["readinessProbe"]["path"], admin) as proxy,
+    ):
+        assert {name: get(process.ports[one["port"]], one["path"])[0] for name, one in probes.items()} == {
+            "startupProbe": 200,
+            "livenessProbe": 200,
+            "readinessProbe": 200,
+        }
+        assert b'"redis":"ok"' in get(admin, "/readyz")[1]
+        with RegistryClient(f"http://127.0.0.1:{process.ports['registry']}") as client:
+            answer = client.get_manifest(image.repository, "v1--0.0.0.1")
+        assert answer.status == 200
+        found = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        assert answer.headers["docker-content-digest"] == found
+        assert proxy.stop(deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]) == 0
+
+
+@contextmanager
+def bundled_redis(directory: Path, port: int) -> Iterator[None]:
+    """Run the chart's own Redis, on another port."""
+    values = {
+        "config": {"upstream": {"url": "http://registry:5000"}},
+        "redis": {"mode": "bundled", "passwordSecret": {"name": "redis", "key": "password"}},
+    }
+    rendered = render(directory, values)
+    found = helm.find(rendered, "Deployment", "-redis")
+    process = container(rendered, found, "redis", SECRETS, directory)
+    launch = Launch(
+        argv=(*(str(port) if part == "6379" else part for part in process.argv), "--bind", "127.0.0.1"),
+        log=directory / "redis.log",
+        ready=listens(port),
+        environment=process.environment,
+        directory=directory,
+        orphaned=signal.SIGKILL,
+    )
+    with Server(launch) as server:
+        server.launch()
+        with RedisClient(port=port, password=SECRETS["redis"]["password"]) as client:
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "volatile-lru"}
+        yield
+
+
+@pytest.mark.parametrize(
+    ("reference", "password", "said"),
+    [
+        ("", "hunter2", "the registry's API answers"),
+        ("chart/tested:v1--0.0.1.0", "hunter2", "pulled chart/tested:v1--0.0.1.0: sha256:"),
+        ("chart/tested:v1--7.7.7.7", "hunter2", "404"),
+        ("chart/tested:v1--0.0.1.0", "wrong", "401"),
+    ],
+)
+def test_the_test_pod_tells_whether_a_partition_can_be_pulled(
+    tmp_path: Path, reference: str, password: str, said: str
+) -> None:
+    require("docker-registry")
+    storage = tmp_path / "registry"
+    storage.mkdir()
+    with Registry.start(storage, htpasswd={"ann": "hunter2"}) as registry:
+        push_field_image(registry.url, "chart/tested", "v1", cells=CELLS, credentials=("ann", "hunter2"))
+        tests = {"reference": reference, "existingSecret": "user"}
+        rendered = render(tmp_path, values_for(registry, tests=tests))
+        secrets = {"user": {"username": "ann", "password": password}}
+        proxy = container(
+            rendered, helm.find(rendered, "Deployment", "twodfs-proxy"), "proxy", SECRETS, tmp_path / "proxy"
+        )
+        pod = container(rendered, helm.find(rendered, "Pod", "-test"), "pull", secrets, tmp_path / "test")
+        address = f"http://127.0.0.1:{proxy.ports['registry']}"
+        argv = [part.replace("http://models-twodfs-proxy:5000", address) for part in pod.argv]
+        assert argv != list(pod.argv)
+        with running(proxy, tmp_path, "/readyz", proxy.ports["admin"]):
+            ended = subprocess.run(
+                argv,
+                env={**os.environ, **pod.environment},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+    assert said in ended.stdout + ended.stderr
+    assert (ended.returncode == 0) == (said not in {"404", "401"})

@@ -1,0 +1,117 @@
+"""The image that `deploy/Dockerfile` makes: built without a network, run as strictly as the chart runs it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.command import CommandError
+from tests.lab.engines import DockerEngine
+from tests.lab.images import push_field_image
+from tests.lab.process import answers_http, free_port
+from tests.lab.python_base import python_base
+from tests.lab.registry import Registry
+from tests.lab.registry_client import RegistryClient
+
+ROOT = Path(__file__).parents[2]
+CONTEXT = (
+    "twodfs",
+    "proxy",
+    "deploy",
+    "LICENSE",
+    "requirements.lock",
+    "requirements-all.lock",
+    ".dockerignore",
+)
+BUILD, RUNTIME, IMAGE = "lab/python-build", "lab/python-runtime", "lab/twodfs-proxy:test"
+MOST_BYTES = 120_000_000
+CELLS = {(0, 0): {"a": b"1"}, (0, 1): {"b": b"2"}}
+
+
+@pytest.fixture(scope="module")
+def image(docker_engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Build the image on bases made of this machine's Python; returns what the engine knows of it."""
+    directory = tmp_path_factory.mktemp("image")
+    for name, for_builds in ((BUILD, True), (RUNTIME, False)):
+        archive = python_base(directory, for_builds=for_builds)
+        docker_engine.import_root(archive, name)
+        archive.unlink()
+    context = directory / "context"
+    for name in CONTEXT:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, context / name)
+    download_wheels(context / "wheels")
+    arguments = {"BASE": BUILD, "RUNTIME": RUNTIME, "PIP": "--no-index --find-links /context/wheels"}
+    options = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+    docker_engine.build(context, "deploy/Dockerfile", IMAGE, "--network", "none", *options)
+    yield docker_engine.inspect(IMAGE)
+    for name in (IMAGE, RUNTIME, BUILD):
+        docker_engine.remove(name)
+
+
+def download_wheels(place: Path) -> None:
+    pip = (sys.executable, "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check", "download")
+    options = ("--require-hashes", "--only-binary", ":all:", "--dest", str(place))
+    lock = ("--requirement", str(ROOT / "requirements.lock"))
+    subprocess.run((*pip, *options, *lock), check=True, stdin=subprocess.DEVNULL, timeout=300)
+
+
+def test_it_is_small(image: dict[str, Any]) -> None:
+    assert image["Size"] < MOST_BYTES
+
+
+def test_it_runs_as_nobody_and_says_what_it_is(image: dict[str, Any]) -> None:
+    config = image["Config"]
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == ["twodfs-proxy"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "twodfs-proxy-health"]
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert not [one for one in config["Env"] if one.startswith("TWODFS_PROXY_")], "they would win over a file"
+
+
+def test_its_bill_of_materials_is_the_lock(image: dict[str, Any], docker_engine: DockerEngine) -> None:
+    place = image["Config"]["Labels"]["org.cyclonedx.sbom"]
+    program = f"print(open({place!r}).read())"
+    bill = json.loads(docker_engine.run("--entrypoint=python3", IMAGE, "-c", program))
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    named = {one["name"]: one["version"] for one in bill["components"]}
+    pins = dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    assert {"aiohttp", "redis", "pydantic-core", "python"} <= named.keys()
+    assert {name: version for name, version in named.items() if name != "python"}.items() <= pins.items()
+
+
+def test_it_serves_a_partition_read_only_and_without_capabilities(
+    image: dict[str, Any], docker_engine: DockerEngine, registry: Registry
+) -> None:
+    assert image
+    pushed = push_field_image(registry.url, "image/served", "v1", cells=CELLS)
+    port, admin = free_port(), free_port()
+    settings = {"UPSTREAM": registry.url, "LISTEN": f"127.0.0.1:{port}", "ADMIN": f"127.0.0.1:{admin}"}
+    variables = [
+        part for name, value in settings.items() for part in ("--env", f"TWODFS_PROXY_{name}={value}")
+    ]
+    strict = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+    container = docker_engine.start_container(IMAGE, *strict, *variables)
+    wait_for(answers_http(admin, "/readyz"))
+    docker_engine.execute(container, "twodfs-proxy-health", f"http://127.0.0.1:{admin}/healthz")
+    with pytest.raises(CommandError, match="refused"):
+        docker_engine.execute(container, "twodfs-proxy-health", f"http://127.0.0.1:{free_port()}/healthz")
+    with RegistryClient(f"http://127.0.0.1:{port}") as client:
+        answer = client.get_manifest(pushed.repository, "v1--0.0.0.0")
+    assert answer.status == 200
+    assert docker_engine.stop_container(container) == 0
+
+
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "not ready after 20 s"
+        time.sleep(0.05)

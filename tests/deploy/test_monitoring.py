@@ -1,0 +1,125 @@
+"""The dashboard, the alerts and the scrape configuration, read by Prometheus' own tool."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lab import command
+from tests.lab.helm import CHART
+from tests.lab.peers import require
+from tests.lab.programs import environment, program
+
+HERE = Path(__file__).parent
+DEPLOY = HERE.parents[1] / "deploy"
+ALERTS = CHART / "files" / "alerts.yaml"
+DASHBOARD = CHART / "files" / "dashboard.json"
+# What the admin listener exports, with the suffixes of histograms.
+EXPORTED = {
+    "twodfs_proxy_requests_total": {"kind", "method", "status"},
+    "twodfs_proxy_request_seconds_bucket": {"kind", "le"},
+    "twodfs_proxy_upstream_seconds_bucket": {"operation", "le"},
+    "twodfs_proxy_upstream_errors_total": {"reason"},
+    "twodfs_proxy_cache_lookups_total": {"tier", "outcome"},
+    "twodfs_proxy_synthesis_seconds_bucket": {"le"},
+    "twodfs_proxy_synthesis_cells_total": set(),
+    "twodfs_proxy_spared_bytes_total": set(),
+    "twodfs_proxy_in_flight": set(),
+    "twodfs_proxy_redis_up": set(),
+    "twodfs_proxy_breaker_open": {"breaker"},
+}
+# What Prometheus adds to every series.
+ADDED = {"job", "instance"}
+_METRIC = re.compile(r"\btwodfs_proxy_\w+")
+_SELECTOR = re.compile(r"\b(twodfs_proxy_\w+)\{([^}]*)\}")
+_GROUPING = re.compile(r"\bby \(([^)]*)\)")
+
+
+def dashboard() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(DASHBOARD.read_text())
+    return content
+
+
+def expressions() -> list[str]:
+    """Return every PromQL expression of the dashboard and the alerts."""
+    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    return [*panels, *(rule["expr"] for group in groups for rule in group["rules"])]
+
+
+def promtool(*arguments: str) -> str:
+    return command.run((program("promtool"), *arguments), environment())
+
+
+def test_the_scrape_configuration_loads() -> None:
+    require("promtool")
+    assert "SUCCESS" in promtool("check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
+
+
+def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
+    require("promtool")
+    shutil.copy(ALERTS, tmp_path / "alerts.yaml")
+    shutil.copy(HERE / "alerts_test.yaml", tmp_path / "test.yaml")
+    assert "SUCCESS" in promtool("test", "rules", str(tmp_path / "test.yaml"))
+
+
+def test_every_alert_is_tested() -> None:
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    tests = yaml.safe_load((HERE / "alerts_test.yaml").read_text())["tests"]
+    firing = {one["alertname"] for test in tests for one in test["alert_rule_test"] if one["exp_alerts"]}
+    assert firing == {rule["alert"] for group in groups for rule in group["rules"]}
+
+
+def test_every_expression_of_the_dashboard_parses(tmp_path: Path) -> None:
+    require("promtool")
+    rules = [
+        {
+            "record": f"panel:{at}",
+            "expr": expression.replace("$__rate_interval", "5m").replace("$__range", "6h"),
+        }
+        for at, expression in enumerate(expressions())
+    ]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    assert f"SUCCESS: {len(rules)} rules found" in promtool("check", "rules", str(file))
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_an_expression_names_only_what_is_exported(expression: str) -> None:
+    named = set(_METRIC.findall(expression))
+    assert named <= EXPORTED.keys()
+    for metric, selector in _SELECTOR.findall(expression):
+        labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector))
+        assert labels <= EXPORTED[metric] | ADDED, metric
+    known = ADDED.union(*(EXPORTED[metric] for metric in named))
+    for grouping in _GROUPING.findall(expression):
+        assert {label.strip() for label in grouping.split(",")} <= known
+
+
+def test_every_metric_is_shown() -> None:
+    assert {name for expression in expressions() for name in _METRIC.findall(expression)} == EXPORTED.keys()
+
+
+def test_panels_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize(
+    ("link", "source"), [("grafana/dashboard.json", DASHBOARD), ("prometheus/alerts.yaml", ALERTS)]
+)
+def test_there_is_one_source(link: str, source: Path) -> None:
+    assert (DEPLOY / link).resolve() == source.resolve()
