@@ -6,16 +6,26 @@ A request travels down this list; a module imports only from those above it::
     logs         structured lines with a request id
     server       everything that touches aiohttp's insides: error replies, responses, request bodies
     route        method + target -> typed request
-    identity     who asks: the credentials that go upstream, and a keyed hash of them
+    identity     who asks: the credentials that go upstream, a keyed hash of them, and rights that are known
+    scope        what right a request needs
+    watched      files that are read again when they change
+    tokens       the registry's bearer tokens, verified here
+    passwords    htpasswd
     flight       identical concurrent work is done once
     records      what is remembered, and how it is sealed against rot
     store        memory in front of Redis
+    realm        which token servers may see credentials, and whose address clients are told
+    credentials  where the proxy's own credentials come from, if it has any
+    authority    the registry's challenges, answered with those
     upstream     the one door to the registry: streamed answers and bounded ones
+    grants       the upstream's yes to a client, remembered for a moment
     source       base tag -> digest: freshness and permission in one question
     content     the documents that partitions are cut from
     synthesis   source + selection -> partition, made once and stored before it is answered
     headers     what ends at a hop, and addresses that must come back to us
     relay        everything else, byte for byte
+    exchange     the token endpoint: on to the registry's realm
+    door         who may enter: whom the registry lets in, or, where the proxy is the door, whom the rules do
     handlers     typed request -> answer
     admin        health on a listener of its own
     app          wiring and lifetimes

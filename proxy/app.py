@@ -14,9 +14,15 @@ from aiohttp import web
 from proxy.admin import Health
 from proxy.config import Address, Config
 from proxy.content import Contents
+from proxy.credentials import CredentialsError
+from proxy.door import Door, Entrance, PassThrough
+from proxy.exchange import TokenEndpoint
+from proxy.grants import Grants
 from proxy.handlers import Handlers
 from proxy.headers import Origins
 from proxy.logs import get_logger
+from proxy.passwords import Passwords
+from proxy.realm import RealmPolicy, Realms
 from proxy.relay import Relay
 from proxy.server import Listener
 from proxy.source import Sources
@@ -24,7 +30,9 @@ from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.synthesis import Partitions
+from proxy.tokens import Verifier
 from proxy.upstream import Upstream
+from proxy.watched import FileError
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5
@@ -50,19 +58,25 @@ async def running(config: Config) -> AsyncIterator[Running]:
     then closes the registry's and Redis' connections.
 
     Raises:
-        StartError: a listener cannot be bound.
+        StartError: a listener cannot be bound, or a file of keys, passwords or secrets cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
         redis = None
         if config.cache.redis_url.get_secret_value():
             redis = await stack.enter_async_context(RedisStore.connect(config.cache))
-        upstream = await stack.enter_async_context(Upstream.connect(config.upstream))
+        policy = RealmPolicy(config.upstream.url, config.auth.realm_hosts)
+        entrance = _entrance(config)
+        try:
+            upstream = await stack.enter_async_context(Upstream.connect(config.upstream, policy))
+        except CredentialsError as error:
+            raise StartError(str(error)) from None
         health = Health(upstream, redis)
         admin = None
         if config.admin is not None:
             admin_runner = web.AppRunner(health.application(), access_log=None)
             admin = await _serve(stack, admin_runner, config.admin, "admin")
-        handlers = _handlers(config, upstream, TieredStore(MemoryStore(config.cache.memory), redis))
+        store = TieredStore(MemoryStore(config.cache.memory), redis)
+        handlers = _handlers(config, entrance, upstream, policy, store)
         listener = Listener(handlers, keepalive_timeout=config.client.keepalive_timeout)
         runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
         listen = await _serve(stack, runner, config.listen, "public")
@@ -91,18 +105,40 @@ async def run(config: Config) -> None:
     get_logger().info("stopped")
 
 
-def _handlers(config: Config, upstream: Upstream, store: TieredStore) -> Handlers:
-    origins = Origins(config.upstream.url, config.public_url)
+def _entrance(config: Config) -> Entrance:
+    auth = config.auth
+    try:
+        verifier = Verifier(auth.token) if auth.token.keys else None
+        if not config.is_door:
+            return PassThrough(verifier)
+        return Door(auth, verifier, Passwords(auth.clients.htpasswd) if auth.clients.htpasswd else None)
+    except FileError as error:
+        raise StartError(str(error)) from None
+
+
+def _handlers(
+    config: Config, entrance: Entrance, upstream: Upstream, policy: RealmPolicy, store: TieredStore
+) -> Handlers:
+    realms = Realms(policy) if config.auth.realm == "proxy" else None
+    origins = Origins(config.upstream.url, config.public_url, realms=realms, is_door=config.is_door)
     relay = Relay(
         upstream,
         origins,
         client_timeout=config.client.idle_timeout,
         upstream_timeout=config.upstream.read_timeout,
     )
-    sources = Sources(upstream, tag_ttl=config.cache.tag_ttl)
+    sources = Sources(upstream, Grants(config.auth.ttl), tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstream, store, max_field=config.partition.max_field)
     partitions = Partitions(contents, sources, store, max_layers=config.partition.max_layers)
-    return Handlers(relay, sources, partitions, origins)
+    tokens = TokenEndpoint(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None
+    return Handlers(
+        entrance=entrance,
+        relay=relay,
+        sources=sources,
+        partitions=partitions,
+        origins=origins,
+        tokens=tokens,
+    )
 
 
 async def _serve(

@@ -11,6 +11,8 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from proxy.door import DeniedError, Entrance
+from proxy.exchange import TokenEndpoint
 from proxy.headers import Origins
 from proxy.identity import Identity
 from proxy.logs import bind_request_id, get_logger
@@ -38,6 +40,7 @@ _NOT_FOUND: Final = 404
 _OUR_FAULT: Final = 500
 # nginx's number for it; nobody receives it, it is for the log.
 _CLIENT_GONE: Final = 499
+_CODES: Final = {403: "DENIED", _NOT_FOUND: "MANIFEST_UNKNOWN", 405: "UNSUPPORTED", 413: "SIZE_INVALID"}
 _BLOB_TYPE: Final = "application/octet-stream"
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -45,7 +48,18 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 class Handlers:
     """Answers every request that reaches the public listener."""
 
-    def __init__(self, relay: Relay, sources: Sources, partitions: Partitions, origins: Origins) -> None:
+    def __init__(
+        self,
+        *,
+        entrance: Entrance,
+        relay: Relay,
+        sources: Sources,
+        partitions: Partitions,
+        origins: Origins,
+        tokens: TokenEndpoint | None,
+    ) -> None:
+        self._entrance = entrance
+        self._tokens = tokens
         self._relay = relay
         self._sources = sources
         self._partitions = partitions
@@ -93,14 +107,17 @@ class Handlers:
         return response
 
     async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
+        if self._tokens is not None and self._tokens.is_meant(target):
+            return await self._tokens.answer(request, target)
+        identity = await self._entrance.enter(request, target)
         if request.body_exists and isinstance(routed, PartitionPull | ContentPull):
             # A body can be passed on once, and these may ask the registry twice. No client sends one.
             return await self._relay.forward(request, target)
         match routed:
             case PartitionPull():
-                return await self._pull_partition(request, target, routed)
+                return await self._pull_partition(request, target, routed, identity)
             case ContentPull():
-                return await self._pull_content(request, target, routed)
+                return await self._pull_content(request, target, routed, identity)
             case ManifestWrite(repository):
                 self._sources.forget(repository)
                 try:
@@ -111,9 +128,8 @@ class Handlers:
                 return await self._relay.forward(request, target)
 
     async def _pull_partition(
-        self, request: web.BaseRequest, target: str, pull: PartitionPull
+        self, request: web.BaseRequest, target: str, pull: PartitionPull, identity: Identity
     ) -> web.StreamResponse:
-        identity = Identity.of(request.headers)
         accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ()))
         for reading in pull.readings:
             source = await self._sources.resolve(pull.repository, reading.base, identity, accept)
@@ -138,13 +154,16 @@ class Handlers:
         return await self._relay.forward(request, target if known is None else source_target)
 
     async def _pull_content(
-        self, request: web.BaseRequest, target: str, pull: ContentPull
+        self, request: web.BaseRequest, target: str, pull: ContentPull, identity: Identity
     ) -> web.StreamResponse:
-        answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
-        if answer is not None:
-            return answer
-        identity = Identity.of(request.headers)
-        document = await self._partitions.find(pull.repository, pull.digest, identity)
+        # Most blobs are layers, which are never ours: other replicas are asked only where that can help.
+        shared = pull.is_manifest or identity.may_pull(pull.repository)
+        document = await self._partitions.recall(pull.repository, pull.digest, identity, shared=shared)
+        if document is None:
+            answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
+            if answer is not None:
+                return answer
+            document = await self._partitions.find(pull.repository, pull.digest, identity)
         if document is None:
             return await self._relay.forward(request, target)
         return _manifest(document, request) if pull.is_manifest else _blob(document, request)
@@ -213,6 +232,8 @@ def _explain(error: Exception, origins: Origins, request: web.BaseRequest) -> we
     """Return the answer to a request that failed: the upstream's own words, or a sentence that helps."""
     if isinstance(error, RefusedError):
         return _as_it_came(error.reply, origins, request)
+    if isinstance(error, DeniedError):
+        return _denied(error, request)
     status, code, message = _verdict(error)
     if status == _OUR_FAULT:
         get_logger().error("request failed", exc_info=error, path=request.path)
@@ -222,11 +243,23 @@ def _explain(error: Exception, origins: Origins, request: web.BaseRequest) -> we
     return response
 
 
+def _denied(error: DeniedError, request: web.BaseRequest) -> web.StreamResponse:
+    body = oci_errors(error.code, str(error))
+    headers = error.headers
+    headers[hdrs.CONTENT_TYPE] = JSON
+    headers[hdrs.CONTENT_LENGTH] = str(len(body))
+    headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+    response = WholeResponse(status=error.status, headers=headers, body=body)
+    if request.body_exists:
+        response.force_close()  # nobody reads the rest of an upload that is not let in
+    return response
+
+
 def _verdict(error: Exception) -> tuple[int, str, str]:
     """Return status, code (distribution-spec, "Error Codes") and message for ``error``."""
     match error:
         case UpstreamError(status=status):
-            verdict = status, "MANIFEST_UNKNOWN" if status == _NOT_FOUND else "UNAVAILABLE", str(error)
+            verdict = status, _CODES.get(status, "UNAVAILABLE"), str(error)
         case NothingSelectedError():
             verdict = _NOT_FOUND, "MANIFEST_UNKNOWN", str(error)
         case TooManyLayersError():

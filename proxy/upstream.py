@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
-from aiohttp import hdrs, payload
+from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
+from proxy.authority import Authority
 from proxy.config import UpstreamConfig
+from proxy.credentials import CredentialsError, source
 from proxy.identity import Identity
-from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest
+from proxy.realm import RealmPolicy
+from proxy.scope import Scope, ScopeError, scopes
+from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest, RequestBody
 
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
 _MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_UNAUTHORIZED: Final = 401
+_REFUSALS: Final = frozenset({_UNAUTHORIZED, 403})
+_PERSONAL: Final = (hdrs.AUTHORIZATION, hdrs.COOKIE)
 # A proxy adds nothing the client did not send.
 _NO_AUTO_HEADERS: Final = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 
@@ -54,15 +61,25 @@ class Reply:
 class Upstream:
     """The registry, over a pool of kept connections."""
 
-    def __init__(self, config: UpstreamConfig, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, config: UpstreamConfig, session: aiohttp.ClientSession, authority: Authority | None
+    ) -> None:
         self._config = config
         self._session = session
+        self._authority = authority
         self._origin = URL(config.url)
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(cls, config: UpstreamConfig) -> AsyncIterator[Upstream]:
-        """Open the pool for the time of the context."""
+    async def connect(cls, config: UpstreamConfig, policy: RealmPolicy) -> AsyncIterator[Upstream]:
+        """Open the pool for the time of the context; ``policy`` guards the credentials of our own.
+
+        Raises:
+            CredentialsError: they cannot be used.
+        """
+        origin = URL(config.url)
+        # Docker's configuration and ECR know a registry by its authority, without a default port.
+        keychain = None if config.credentials.kind == "none" else source(config.credentials, origin.authority)
         connector = aiohttp.TCPConnector(
             limit=config.max_connections, keepalive_timeout=config.keepalive_timeout, ttl_dns_cache=30
         )
@@ -80,12 +97,20 @@ class Upstream:
             max_line_size=MAX_LINE_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         ) as session:
-            yield cls(config, session)
+            authority = None
+            if keychain is not None:
+                authority = Authority(session, config.url, keychain, policy, timeout=config.metadata_timeout)
+            yield cls(config, session, authority)
 
     @property
     def url(self) -> str:
         """The origin, for people."""
         return str(self._origin)
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The pool, for the token server."""
+        return self._session
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -93,24 +118,67 @@ class Upstream:
         method: str,
         target: str,
         headers: CIMultiDict[str],
-        body: payload.Payload | None = None,
+        body: RequestBody | None = None,
         *,
         expect_continue: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request with its target as it is, and yield the answer with its body unread.
 
-        Redirects are not followed. The request upstream ends with the context.
+        Redirects are not followed. The request upstream ends with the context. Where the proxy has
+        credentials of its own, they replace the client's; refused, they are renewed once, unless the body has
+        begun.
 
         Raises:
             UpstreamError: no answer came. Errors inside the context are the caller's.
         """
         url = URL(f"{self._config.url}{target}", encoded=True)
-        async with _explained(self.url):
-            response = await self._session.request(
-                method, url, headers=headers, data=body, expect100=expect_continue, allow_redirects=False
-            )
+
+        async def send() -> aiohttp.ClientResponse:
+            async with _explained(self.url):
+                return await self._session.request(
+                    method, url, headers=headers, data=body, expect100=expect_continue, allow_redirects=False
+                )
+
+        if self._authority is None:
+            response = await send()
+        else:
+            wanted = _scopes(method, target)
+            shown = await self._authorise(headers, wanted)
+            response = await send()
+            if response.status in _REFUSALS and not (body is not None and body.is_begun):
+                renewed = await self._renewed(wanted, shown, response)
+                if renewed is not None:
+                    response.release()
+                    headers[hdrs.AUTHORIZATION] = renewed
+                    response = await send()
+            if response.status == _UNAUTHORIZED:
+                response.close()
+                raise _refused()
         async with response:
             yield response
+
+    async def _authorise(self, headers: CIMultiDict[str], wanted: tuple[Scope, ...]) -> str | None:
+        """Put our own credentials into ``headers``, in the place of whatever the client sent."""
+        assert self._authority is not None  # noqa: S101 - the caller asked
+        for name in _PERSONAL:
+            headers.popall(name, None)
+        with _own_credentials():
+            shown = await self._authority.header(wanted)
+        if shown is not None:
+            headers[hdrs.AUTHORIZATION] = shown
+        return shown
+
+    async def _renewed(
+        self, wanted: tuple[Scope, ...], shown: str | None, response: aiohttp.ClientResponse
+    ) -> str | None:
+        assert self._authority is not None  # noqa: S101 - the caller asked
+        challenges = response.headers.getall(hdrs.WWW_AUTHENTICATE, ())
+        try:
+            with _own_credentials():
+                return await self._authority.after_refusal(wanted, shown, challenges)
+        except BaseException:
+            response.close()
+            raise
 
     async def head(self, path: str, identity: Identity, accept: str) -> Reply:
         """Ask for the headers of ``path``, bounded by the metadata timeout.
@@ -139,7 +207,27 @@ class Upstream:
         return await self._ask("GET", path, {**identity.headers, hdrs.RANGE: "bytes=0-0"}, limit=0)
 
     async def _ask(self, method: str, path: str, headers: Mapping[istr, str], *, limit: int) -> Reply:
-        headers = {**headers, hdrs.ACCEPT_ENCODING: "identity"}
+        sent = CIMultiDict(headers)
+        sent[hdrs.ACCEPT_ENCODING] = "identity"
+        if self._authority is None:
+            return await self._follow(method, path, sent, limit)
+        wanted = _scopes(method, path)
+        shown = await self._authorise(sent, wanted)
+        reply = await self._follow(method, path, sent, limit)
+        if reply.status in _REFUSALS:
+            with _own_credentials():
+                renewed = await self._authority.after_refusal(
+                    wanted, shown, reply.headers.getall(hdrs.WWW_AUTHENTICATE, ())
+                )
+            if renewed is not None:
+                sent[hdrs.AUTHORIZATION] = renewed
+                reply = await self._follow(method, path, sent, limit)
+        # HEAD is answered badly by some, so its refusal is not the last word.
+        if reply.status == _UNAUTHORIZED and method != hdrs.METH_HEAD:
+            raise _refused()
+        return reply
+
+    async def _follow(self, method: str, path: str, headers: CIMultiDict[str], limit: int) -> Reply:
         url = URL(f"{self._config.url}{path}", encoded=True)
         async with _explained(self.url), asyncio.timeout(self._config.metadata_timeout):
             for _ in range(_MAX_REDIRECTS + 1):
@@ -154,12 +242,35 @@ class Upstream:
                     raise UpstreamError(f"the registry redirects from https to {target.scheme}")
                 if target.origin() != url.origin():
                     # What proves the client to the registry is nobody else's business.
-                    headers = {name: value for name, value in headers.items() if name in _IMPERSONAL}
+                    headers = CIMultiDict((name, headers[name]) for name in _IMPERSONAL if name in headers)
                 url = target
         raise UpstreamError(f"the registry redirects more than {_MAX_REDIRECTS} times for {path}")
 
 
 _IMPERSONAL: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.RANGE})
+
+
+def _scopes(method: str, target: str) -> tuple[Scope, ...]:
+    """Return what a request of ours needs; the door has seen to it that a client's can be read."""
+    try:
+        return scopes(method, target, {})
+    except ScopeError as error:
+        raise UpstreamError(str(error), status=403) from None
+
+
+def _refused() -> UpstreamError:
+    return UpstreamError(
+        "the registry refuses this to the proxy's own credentials: check upstream.credentials",
+        status=403,
+    )
+
+
+@contextlib.contextmanager
+def _own_credentials() -> Iterator[None]:
+    try:
+        yield
+    except CredentialsError as error:
+        raise UpstreamError(f"the proxy's own credentials for the registry cannot be had: {error}") from None
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> Reply:

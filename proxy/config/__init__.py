@@ -10,18 +10,35 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
 
 from __future__ import annotations
 
-from proxy.config.schema import CacheConfig, ClientConfig, Config, LogConfig, PartitionConfig, UpstreamConfig
+from proxy.config.schema import (
+    AuthConfig,
+    CacheConfig,
+    ClientConfig,
+    ClientsConfig,
+    Config,
+    CredentialsConfig,
+    LogConfig,
+    PartitionConfig,
+    RuleConfig,
+    TokenConfig,
+    UpstreamConfig,
+)
 from proxy.config.sources import ConfigError, environment_variable, load, settings
 from proxy.config.values import Address
 
 __all__ = [
     "Address",
+    "AuthConfig",
     "CacheConfig",
     "ClientConfig",
+    "ClientsConfig",
     "Config",
     "ConfigError",
+    "CredentialsConfig",
     "LogConfig",
     "PartitionConfig",
+    "RuleConfig",
+    "TokenConfig",
     "UpstreamConfig",
     "environment_variable",
     "load",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.config.schema import Config, Section
@@ -122,6 +122,8 @@ def _place(merged: dict[str, Any], path: str, value: Any) -> None:
 
 def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing" and path not in ("upstream", "upstream.url"):
+        return f"{path} is missing ({origins.get(_setting(path), 'file')})"
     if error["type"] == "missing":
         variable = environment_variable("upstream")
         return f"upstream.url is missing: give --upstream, {variable} or the key in the TOML file"
@@ -132,12 +134,30 @@ def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[st
     allowed = allowed[:1].lower() + allowed[1:]
     if not path:
         return allowed
-    shown = "" if path == "cache.redis_url" else f" {_USER_INFO.sub('//***@', repr(value))}"
-    return f"{path}{shown} is not allowed ({origins.get(path, 'configuration')}): {allowed}"
+    # A table may hold secrets beside what is wrong with it.
+    is_shown = isinstance(value, str | int | float) and not _is_secret(path)
+    shown = f" {_USER_INFO.sub('//***@', repr(value))}" if is_shown else ""
+    return f"{path}{shown} is not allowed ({origins.get(_setting(path), 'configuration')}): {allowed}"
+
+
+def _setting(path: str) -> str:
+    """Return the setting that ``path`` is or is a part of: ``auth.clients.rules`` for ``….rules.0``."""
+    known = settings()
+    parts = path.split(".")
+    prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in known), path)
+
+
+def _is_secret(path: str) -> bool:
+    section = settings().get(path)
+    return section is not None and section.model_fields[path.rpartition(".")[2]].annotation is SecretStr
 
 
 def _value_at(merged: Mapping[str, Any], path: str) -> Any:
     value: Any = merged
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            value = value.get(part) if isinstance(value, Mapping) else None
     return value

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr
 from redis.asyncio.connection import parse_url
 
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _REDIS_OPTIONS: Final = {"host", "port", "db", "username", "password", "path", "connection_class"}
 _MAX_PORT: Final = 65535
+_VISIBLE: Final = re.compile(r"[!#-~]{1,2048}")  # no quote: it is sent within quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,38 @@ def _redis_url(value: object) -> object:
     return value
 
 
+def _authority(value: object) -> str:
+    """Return a ``host`` or ``host:port`` in lower case, as ``auth.realm_hosts`` lists them."""
+    text = str(value).lower()
+    if text.rpartition(":")[0]:
+        return str(Address.parse(text))
+    if not _HOST.fullmatch(text):
+        raise ValueError("expected host or host:port")
+    return text
+
+
+def _token_service(value: object) -> str:
+    text = str(value)
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.fragment:
+        raise ValueError("expected http(s)://host[:port]/path, where clients get their tokens")
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError("expected no spaces and no quotes")
+    return text
+
+
+def _list(value: object) -> object:
+    """Return what an environment variable or a flag lists: JSON, or values with commas between."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            raise ValueError("expected a JSON list, or values with commas between") from None
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
 def _seconds(*, least: float) -> Any:
     return Field(ge=least, le=86_400)
 
@@ -100,7 +134,10 @@ OptionalAddress = Annotated[
     BeforeValidator(_address_or_none),
     PlainSerializer(lambda one: str(one) if one else "none"),
 ]
+Authority = Annotated[str, BeforeValidator(_authority)]
+Listed = BeforeValidator(_list)
 Origin = Annotated[str, BeforeValidator(_origin)]
+TokenService = Annotated[str, BeforeValidator(_token_service)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Seconds = Annotated[float, _seconds(least=0.001)]
 SecondsOrZero = Annotated[float, _seconds(least=0)]
