@@ -37,6 +37,7 @@ _PATH: Final = re.compile(
     r"|blobs/uploads?/(?P<upload>[A-Za-z0-9._~=:@%-]*))"
 )
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+:-]{0,255}")
+_UPLOAD_TYPES: Final = frozenset({"", "application/octet-stream", "application/json"})  # crane's
 _DOTS: Final = re.compile(r"\.+")
 
 
@@ -101,7 +102,7 @@ def _upload(
     own = Scope("repository", name, _PUSH)
     # Go's FormValue, which registries use here, also looks into forms in the body.
     content_type = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
-    if method == "POST" and content_type not in ("", "application/octet-stream"):
+    if method == "POST" and content_type not in _UPLOAD_TYPES:
         raise ScopeError("an upload begins without a body, or with application/octet-stream")
     parameters = parse_qsl(query, keep_blank_values=True)
     if ";" in query:

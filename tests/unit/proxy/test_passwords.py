@@ -1,5 +1,4 @@
 import asyncio
-import os
 from pathlib import Path
 
 import bcrypt
@@ -39,8 +38,8 @@ def file(tmp_path: Path) -> Path:
     ],
 )
 async def test_the_right_password_of_the_right_user(
-    file: Path, user: str, password: str, right: bool
-) -> None:  # noqa: FBT001
+    file: Path, user: str, password: str, *, right: bool
+) -> None:
     passwords = Passwords(file)
     assert [await passwords.are_right(user, password) for _ in range(2)] == [right, right]
 
@@ -49,7 +48,7 @@ async def test_a_change_of_the_file_counts_at_once(file: Path, monkeypatch: pyte
     monkeypatch.setattr(watched, "_LOOK_EVERY", 0.0)
     passwords = Passwords(file)
     assert await passwords.are_right("ann", "s3cret")
-    file.write_text(line("ann", "another"))
+    write(file, line("ann", "another"))
     assert not await passwords.are_right("ann", "s3cret")
     assert await passwords.are_right("ann", "another")
 
@@ -59,23 +58,34 @@ async def test_a_broken_file_leaves_the_one_before_in_force(
 ) -> None:
     monkeypatch.setattr(watched, "_LOOK_EVERY", 0.0)
     passwords = Passwords(file)
-    file.write_text("ann:plain\n")
+    write(file, "ann:plain\n")
     assert await passwords.are_right("ann", "s3cret")
-    file.unlink()
+    write(file, None)
     assert await passwords.are_right("ann", "s3cret")
 
 
 async def test_a_mounted_secret_that_is_swapped_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watched, "_LOOK_EVERY", 0.0)
-    mounted = file.with_name("mounted")
-    mounted.symlink_to(file)
+    mounted, other = file.with_name("mounted"), file.with_name("other")
+    mount(mounted, file)
     passwords = Passwords(mounted)
-    other = file.with_name("other")
-    other.write_text(line("ann", "rotated"))
-    next_link = file.with_name("next")
-    next_link.symlink_to(other)
-    os.replace(next_link, mounted)  # noqa: PTH105
+    write(other, line("ann", "rotated"))
+    mount(mounted, other)
     assert await passwords.are_right("ann", "rotated")
+
+
+def write(file: Path, content: str | None) -> None:
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+
+
+def mount(link: Path, target: Path) -> None:
+    """Swap a link as Kubernetes does when a mounted secret changes."""
+    fresh = link.with_name("fresh")
+    fresh.symlink_to(target)
+    fresh.replace(link)
 
 
 async def test_too_many_log_ins_at_a_time_are_turned_away(file: Path) -> None:
