@@ -6,18 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import aiohttp
 import bcrypt
 import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.integration.caller import Caller, Partition
+from tests.integration.fake_registry import proxied
 from tests.integration.token_server import ISSUER, LOGIN, OTHER_LOGIN, SERVICE, TokenServer, token_server
 from tests.lab.command import CommandError
 from tests.lab.engines import DockerEngine, PullFailed
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.layers import Blob
 from tests.lab.peers import require
-from tests.lab.process import StartError
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient, basic
@@ -259,17 +260,27 @@ def test_tokens_open_the_door_and_a_token_registry_is_asked_with_the_servants(
         assert ["repository:bob/model:pull"] in asked
 
 
-def test_our_own_credentials_go_to_no_realm_that_is_not_listed(
+async def test_our_own_credentials_go_to_no_realm_that_is_not_listed(
     tmp_path: Path, directory: Path, tokens: TokenServer
 ) -> None:
-    config = static(LOGIN) + "[auth.clients]\nallow_anonymous = true\n"
-    with (
-        Registry.start(beside(directory, tmp_path), extra_config=tokens.registry_config()) as registry,
-        pytest.raises(StartError),
-        Proxy.start(tmp_path, registry.url, config=config),
-    ):
-        pass
+    with Registry.start(beside(directory, tmp_path), extra_config=tokens.registry_config()) as registry:
+        settings = {"kind": "static", "username": LOGIN[0], "password": LOGIN[1]}
+        assert "in auth.realm_hosts" in await refusal(registry, settings)
     assert tokens.requests == []
+
+
+async def refusal(registry: Registry, credentials: Mapping[str, str]) -> str:
+    """Return what a client hears of a proxy that cannot use its own credentials."""
+    settings = {f"upstream__credentials__{name}": value for name, value in credentials.items()}
+    async with (
+        proxied(registry.url, auth__clients__allow_anonymous="true", **settings) as url,
+        aiohttp.ClientSession() as client,
+        client.get(f"{url}/v2/team/model/manifests/{TAG}") as response,
+    ):
+        assert response.status == 502
+        code, message = said(await response.read())
+        assert code == "UNAVAILABLE"
+        return message
 
 
 def started(
@@ -342,14 +353,14 @@ def test_tokens_of_ecr(tmp_path: Path, directory: Path, image: PushedImage, ecr:
         assert [one for one in proxy.log_events() if one["event"] == "token of ECR exchanged"]
 
 
-def test_an_api_of_ecr_that_does_not_answer_is_named(
-    tmp_path: Path, registry: Registry, ecr: str, monkeypatch: pytest.MonkeyPatch
+async def test_an_api_of_ecr_that_does_not_answer_is_named(
+    registry: Registry, ecr: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ecr
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    settings = 'kind = "ecr"\necr_region = "eu-central-1"\necr_endpoint = "http://127.0.0.1:9"'
-    with pytest.raises(StartError), started(tmp_path, registry, settings):
-        pass
+    settings = {"kind": "ecr", "ecr_region": "eu-central-1", "ecr_endpoint": "http://127.0.0.1:9"}
+    heard = await refusal(registry, settings)
+    assert "the proxy's own credentials for the registry cannot be had: the ECR API gave no token" in heard
 
 
 def until(holds: Callable[[], bool], seconds: float = 20) -> None:
