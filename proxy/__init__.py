@@ -10,8 +10,8 @@ A request travels down this list; a module imports only from those above it::
     scope        what right a request needs
     watched      files that are read again when they change
     tokens       the registry's bearer tokens, verified here
-    passwords    htpasswd
     flight       identical concurrent work is done once
+    passwords    the clients' own, in an htpasswd file
     records      what is remembered, and how it is sealed against rot
     store        memory in front of Redis
     realm        which token servers may see credentials, and whose address clients are told

@@ -11,6 +11,7 @@ from typing import Final
 import bcrypt
 from cachetools import TTLCache
 
+from proxy.flight import SingleFlight
 from proxy.identity import fingerprint
 from proxy.watched import WatchedFile
 
@@ -43,6 +44,7 @@ class Passwords:
         self._users = WatchedFile(path, parse_htpasswd)
         self._right: TTLCache[bytes, None] = TTLCache(_MOST_REMEMBERED, _REMEMBERED)
         self._changes = 0
+        self._checking: SingleFlight[bool] = SingleFlight()
         self._slots = asyncio.Semaphore(_AT_A_TIME)
         self._waiting = 0
 
@@ -59,13 +61,19 @@ class Passwords:
         name = fingerprint((b"user", user.encode()), (b"password", password.encode()))
         if name in self._right:
             return True
+        # Engines ask for many blobs at a time: the same login is hashed once.
+        return await self._checking.do(
+            (name, self._changes), lambda: self._hash(name, password, users.get(user))
+        )
+
+    async def _hash(self, name: bytes, password: str, hashed: bytes | None) -> bool:
         if self._waiting >= _MOST_WAITING:
             raise BusyError
         changes = self._changes
         self._waiting += 1
         try:
             async with self._slots:
-                is_right = await asyncio.to_thread(_check, password, users.get(user))
+                is_right = await asyncio.to_thread(_check, password, hashed)
         finally:
             self._waiting -= 1
         if is_right and changes == self._changes:

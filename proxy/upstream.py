@@ -125,8 +125,8 @@ class Upstream:
         """Send a request with its target as it is, and yield the answer with its body unread.
 
         Redirects are not followed. The request upstream ends with the context. Where the proxy has
-        credentials of its own, they replace the client's; refused, they are renewed once, unless the body has
-        begun.
+        credentials of its own, they replace the client's; refused, they are renewed, and a request without a
+        body is sent once more.
 
         Raises:
             UpstreamError: no answer came. Errors inside the context are the caller's.
@@ -145,8 +145,14 @@ class Upstream:
             wanted = _scopes(method, target)
             shown = await self._authorise(headers, wanted)
             response = await send()
-            if response.status in _REFUSALS and not (body is not None and body.is_begun):
+            if response.status in _REFUSALS:
                 renewed = await self._renewed(wanted, shown, response)
+                if renewed is not None and body is not None:
+                    # What was read of the client's body is gone, or may be on its way.
+                    response.close()
+                    raise UpstreamError(
+                        "the proxy's own credentials for the registry were renewed: try again", status=503
+                    )
                 if renewed is not None:
                     response.release()
                     headers[hdrs.AUTHORIZATION] = renewed
