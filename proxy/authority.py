@@ -96,7 +96,8 @@ class Authority:
         fresh = now - self._refreshed_at >= _PATIENCE
         if fresh:
             self._refreshed_at = now
-        return await self._flight.do(question, lambda: self._fetch(question, fresh=fresh))
+        renewed = await self._flight.do(question, lambda: self._fetch(question, fresh=fresh))
+        return None if renewed == refused else renewed  # a password that did not change is refused again
 
     async def _fetch(self, question: _Question, *, fresh: bool = False) -> str | None:
         if self._challenges is None:
@@ -105,6 +106,8 @@ class Authority:
             return None
         registry = self._origin.authority
         credentials = await self._source(fresh)
+        if credentials is None:
+            raise CredentialsError(f"Docker's configuration has none for {registry}")
         try:
             flow = answer(
                 self._challenges,
@@ -115,7 +118,7 @@ class Authority:
             )
             authorization = await self._drive(flow)
         except (AuthError, RealmError) as error:
-            raise CredentialsError(str(error)) from None
+            raise CredentialsError(_for_operators(str(error))) from None
         lifetime = authorization.lifetime
         # Basic is asked of its source again each minute: the secret may have changed.
         good_for = 60.0 if lifetime is None else max(lifetime - _EARLY, lifetime / 2)
@@ -165,6 +168,12 @@ class Authority:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             problem = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
             raise CredentialsError(f"{place} cannot be asked: {problem}") from None
+
+
+def _for_operators(problem: str) -> str:
+    """Return ``problem`` without its advice to log in, which is for people at a terminal."""
+    what, _, advice = problem.rpartition(": ")
+    return f"{what}: check upstream.credentials" if "twodfs login" in advice else problem
 
 
 def _without_scope(challenges: Sequence[Challenge]) -> tuple[Challenge, ...]:

@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 
 from proxy.config import AuthConfig, RuleConfig
 from proxy.identity import Identity, service
+from proxy.logs import bind_user
 from proxy.passwords import BusyError, Passwords
 from proxy.scope import CATALOG, Scope, ScopeError, scopes
 from proxy.tokens import Claims, TokenError, Verifier
@@ -87,7 +88,9 @@ class Door:
         Raises:
             DeniedError: the client did not prove who it is, or may not do this.
         """
+        bind_user(None)  # the connection may have carried another's request before
         user, claims = await self._who(request, target)
+        bind_user(_ANONYMOUS if user is None else user)
         if len(request.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:
             raise DeniedError(400, "UNSUPPORTED", "the request has more than one Content-Type")
         try:

@@ -139,6 +139,20 @@ def test_rules_hold_for_everything_also_after_another_filled_the_caches(
     )
 
 
+def test_the_log_names_who_was_let_in_and_nobody_else(door: Proxy) -> None:
+    with RegistryClient(door.url) as client:  # one connection
+        for login in (LOGIN, OTHER_LOGIN, (LOGIN[0], "wr0ng"), None):
+            headers = {"Authorization": basic(*login)} if login else {}
+            client.request("GET", "/v2/", headers=headers)
+    lines = [one for one in door.log_events() if one["event"] == "request"]
+    assert [(one["status"], one.get("user")) for one in lines] == [
+        (200, "ann"),
+        (200, "bob"),
+        (401, None),
+        (401, None),
+    ]
+
+
 def test_a_mount_needs_the_right_to_read_where_it_comes_from(door: Proxy, image: PushedImage) -> None:
     assert image.field_blob is not None
     blob = image.field_blob.digest
@@ -245,6 +259,8 @@ def test_tokens_open_the_door_and_a_token_registry_is_asked_with_the_servants(
         assert partition.statuses(Caller(proxy.url)) == {401}
         own = f"Bearer {bob.token(tokens.url, SERVICE, 'repository:bob/model:pull')}"
         assert bob.ask("/v2/bob/model/manifests/v1", authorization=own).status == 200
+        to_push = f"Bearer {bob.token(tokens.url, SERVICE, 'repository:bob/model:push')}"
+        assert bob.ask("/v2/bob/model/manifests/v1", authorization=to_push).status == 401
         refused = bob.ask(partition.targets[0], authorization=own)
         assert refused.status == 401
         assert (
@@ -269,11 +285,30 @@ async def test_our_own_credentials_go_to_no_realm_that_is_not_listed(
     assert tokens.requests == []
 
 
-async def refusal(registry: Registry, credentials: Mapping[str, str]) -> str:
+async def test_a_docker_configuration_without_the_registry_and_a_wrong_password_are_named(
+    tmp_path: Path, directory: Path, tokens: TokenServer
+) -> None:
+    empty = beside(directory, tmp_path) / "config.json"
+    write(empty, "{}")
+    host = tokens.url.removeprefix("http://").partition("/")[0]
+    with Registry.start(empty.parent, extra_config=tokens.registry_config()) as registry:
+        heard = await refusal(registry, {"kind": "docker-config", "file": str(empty)})
+        assert f"Docker's configuration has none for {registry.address}" in heard
+        wrong = {"kind": "static", "username": LOGIN[0], "password": "wr0ng"}
+        heard = await refusal(registry, wrong, auth__realm_hosts=host)
+        assert "refused access to" in heard
+        assert heard.endswith("(401): check upstream.credentials")
+
+
+def write(file: Path, content: str) -> None:
+    file.write_text(content)
+
+
+async def refusal(registry: Registry, credentials: Mapping[str, str], **more: str) -> str:
     """Return what a client hears of a proxy that cannot use its own credentials."""
     settings = {f"upstream__credentials__{name}": value for name, value in credentials.items()}
     async with (
-        proxied(registry.url, auth__clients__allow_anonymous="true", **settings) as url,
+        proxied(registry.url, auth__clients__allow_anonymous="true", **settings, **more) as url,
         aiohttp.ClientSession() as client,
         client.get(f"{url}/v2/team/model/manifests/{TAG}") as response,
     ):
