@@ -8,15 +8,23 @@ A request travels down this list; a module imports only from those above it::
     server       everything that touches aiohttp's insides: error replies, responses, request bodies
     grammar      what a request target must look like before anything goes upstream
     route        method + target -> typed request
-    identity     who asks: the credentials that go upstream, and a keyed hash of them
+    identity     who asks: the credentials that go upstream, a keyed hash of them, and rights that are known
     clients      which client asks, and how it sees us: whose word on that is believed
     limits       how much clients may use, one by one and together
+    scope        what right a request needs
+    watched      files that are read again when they change
+    tokens       the registry's bearer tokens, verified here
     flight       identical concurrent work is done once
+    passwords    the clients' own, in an htpasswd file
     records      what is remembered, and how it is sealed against rot
     store        memory in front of Redis
     tls          certificates: ours, exchanged while we run, and the registry's
     redirects    where the registry may send us, and what we take along
+    realm        which token servers may see credentials, and whose address clients are told
+    credentials  where the proxy's own credentials come from, if it has any
+    authority    the registry's challenges, answered with those
     upstream     the one door to the registry: streamed answers and bounded ones
+    grants       the upstream's yes to a client, remembered for a moment
     source       base tag -> digest: freshness and permission in one question
     field_worker the process that parses a large field
     field_body  a field on its way in: parsed in steps here, or by the worker
@@ -27,6 +35,10 @@ A request travels down this list; a module imports only from those above it::
     signatures  what the proxy vouches for: signatures of its documents, by tag, as referrers and by digest
     headers     what ends at a hop, and addresses that must come back to us
     relay        everything else, byte for byte
+    exchange     the token endpoint: on to the registry's realm
+    door         who may enter: whom the registry lets in, or, where the proxy is the door, whom the rules do
+    documents    what we made, as answers
+    failures     what went wrong, as answers
     handlers     typed request -> answer
     admin        health on a listener of its own
     app          wiring and lifetimes

@@ -17,11 +17,17 @@ from proxy.clients import Clients
 from proxy.config import Address, Config, SigningConfig
 from proxy.connections import Connections
 from proxy.content import Contents
+from proxy.credentials import CredentialsError
+from proxy.door import Door, Entrance, PassThrough
+from proxy.exchange import TokenEndpoint
+from proxy.grants import Grants
 from proxy.handlers import Handlers
 from proxy.headers import Origins
 from proxy.limits import Requests, Slots
 from proxy.logs import get_logger
+from proxy.passwords import Passwords
 from proxy.policy import SourcePolicy
+from proxy.realm import RealmPolicy, Realms
 from proxy.relay import Relay
 from proxy.server import Listener, PatientSite
 from proxy.signatures import Signatures
@@ -32,7 +38,9 @@ from proxy.store.redis import RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.synthesis import Partitions
 from proxy.tls import CertificateError, ListenerTls
+from proxy.tokens import Verifier
 from proxy.upstream import Upstream
+from proxy.watched import FileError
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5
@@ -59,24 +67,29 @@ async def running(config: Config) -> AsyncIterator[Running]:
     then closes the registry's and Redis' connections.
 
     Raises:
-        StartError: a listener cannot be bound, or a key or certificate cannot be used.
+        StartError: a listener cannot be bound, or a file of keys, certificates or secrets cannot be used.
     """
     header_timeout = config.limits.header_timeout
     async with contextlib.AsyncExitStack() as stack:
         redis = None
         if config.cache.redis_url.get_secret_value():
             redis = await stack.enter_async_context(RedisStore.connect(config.cache))
+        realms = RealmPolicy(config.upstream.url, config.auth.realm_hosts)
+        entrance = _entrance(config)
         try:
             tls = ListenerTls(config.tls) if config.tls.certificate else None
-            upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs))
-        except CertificateError as error:
+            upstream = await stack.enter_async_context(
+                Upstream.connect(config.upstream, config.blobs, realms)
+            )
+        except (CertificateError, CredentialsError) as error:
             raise StartError(str(error)) from None
         health = Health(upstream, redis)
         admin = None
         if config.admin is not None:
             admin_runner = web.AppRunner(health.application(), access_log=None)
             admin = await _serve(stack, admin_runner, config.admin, "admin", header_timeout=header_timeout)
-        handlers = _handlers(config, upstream, TieredStore(MemoryStore(config.cache.memory), redis))
+        store = TieredStore(MemoryStore(config.cache.memory), redis)
+        handlers = _handlers(config, entrance, upstream, realms, store)
         listener = Listener(
             handlers,
             keepalive_timeout=config.client.keepalive_timeout,
@@ -114,16 +127,32 @@ async def run(config: Config) -> None:
     get_logger().info("stopped")
 
 
-def _handlers(config: Config, upstream: Upstream, store: TieredStore) -> Handlers:
+def _entrance(config: Config) -> Entrance:
+    auth = config.auth
+    try:
+        verifier = Verifier(auth.token) if auth.token.keys else None
+        if not config.is_door:
+            return PassThrough(verifier)
+        return Door(auth, verifier, Passwords(auth.clients.htpasswd) if auth.clients.htpasswd else None)
+    except FileError as error:
+        raise StartError(str(error)) from None
+
+
+def _handlers(
+    config: Config, entrance: Entrance, upstream: Upstream, realm_policy: RealmPolicy, store: TieredStore
+) -> Handlers:
+    realms = Realms(realm_policy) if config.auth.realm == "proxy" else None
     clients = Clients(config.trusted_proxies, config.public_url)
-    origins = Origins(config.upstream.url, clients, config.upstream.host)
+    origins = Origins(
+        config.upstream.url, clients, config.upstream.host, realms=realms, is_door=config.is_door
+    )
     relay = Relay(
         upstream,
         origins,
         client_timeout=config.client.idle_timeout,
         upstream_timeout=config.upstream.read_timeout,
     )
-    sources = Sources(upstream, tag_ttl=config.cache.tag_ttl)
+    sources = Sources(upstream, Grants(config.auth.ttl), tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstream, store, max_field=config.partition.max_field)
     slots = Slots(config.limits.cuts, config.limits.queued_cuts)
     try:
@@ -138,12 +167,15 @@ def _handlers(config: Config, upstream: Upstream, store: TieredStore) -> Handler
         signatures = _signatures(config, upstream, partitions, store)
     except KeyFileError as error:
         raise StartError(str(error)) from None
+    tokens = TokenEndpoint(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None
     return Handlers(
-        relay,
-        sources,
-        partitions,
-        origins,
-        signatures,
+        entrance=entrance,
+        relay=relay,
+        sources=sources,
+        partitions=partitions,
+        origins=origins,
+        signatures=signatures,
+        tokens=tokens,
         requests=Requests(config.limits),
         max_manifest=config.limits.manifest_body,
         client_timeout=config.client.idle_timeout,

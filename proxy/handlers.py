@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from typing import Final
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from proxy.grammar import GrammarError
+from proxy.documents import blob, manifest
+from proxy.door import Entrance
+from proxy.exchange import TokenEndpoint
+from proxy.failures import explain
 from proxy.headers import Origins
 from proxy.identity import Identity
-from proxy.limits import RETRY_AFTER, Requests, TooManyRequestsError
+from proxy.limits import Requests
 from proxy.logs import bind_request_id, get_logger
-from proxy.policy import UnsignedError
 from proxy.records import Recipe
-from proxy.relay import BodyError, BodyTooLongError, Relay
+from proxy.relay import Relay
 from proxy.route import (
+    OTHER,
     ContentPull,
     ManifestWrite,
     Other,
@@ -27,26 +29,20 @@ from proxy.route import (
     ReferrersPull,
     Request,
     SignaturePull,
-    TargetError,
     origin_form,
     route,
 )
-from proxy.server import JSON, WholeResponse, deliver, oci_errors, whole
+from proxy.server import WholeResponse, deliver
 from proxy.signatures import Signatures
 from proxy.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.synthesis import Partitions
-from proxy.upstream import RefusedError, Reply, UpstreamError
-from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
 from twodfs.oci import Document
 
 _REQUEST_ID: Final = "X-Request-Id"
 _NOT_FOUND: Final = 404
-_OUR_FAULT: Final = 500
 # nginx's number for it; nobody receives it, it is for the log.
 _CLIENT_GONE: Final = 499
 _FILTERS_APPLIED: Final = "OCI-Filters-Applied"
-_BLOB_TYPE: Final = "application/octet-stream"
-_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class Handlers:
@@ -54,17 +50,21 @@ class Handlers:
 
     def __init__(
         self,
+        *,
+        entrance: Entrance,
         relay: Relay,
         sources: Sources,
         partitions: Partitions,
         origins: Origins,
-        signatures: Signatures | None = None,
-        *,
+        signatures: Signatures | None,
+        tokens: TokenEndpoint | None,
         requests: Requests,
         max_manifest: int,
         client_timeout: float,
     ) -> None:
         """``signatures`` None: nothing is signed. ``max_manifest``: bytes; ``client_timeout``: seconds."""
+        self._entrance = entrance
+        self._tokens = tokens
         self._signatures = signatures
         self._requests = requests
         self._max_manifest = max_manifest
@@ -100,7 +100,7 @@ class Handlers:
                 if isinstance(response, WholeResponse):
                     await deliver(response, request, self._client_timeout)
         except Exception as error:  # noqa: BLE001 - the last line of defence: an error document, never a traceback
-            response = _explain(error, self._origins, request)
+            response = explain(error, self._origins, request)
             response.headers[_REQUEST_ID] = request_id
             status = response.status
         finally:
@@ -119,16 +119,18 @@ class Handlers:
         return response
 
     async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
-        if request.body_exists and not isinstance(routed, ManifestWrite | Other):
-            # A body can be passed on once, and these may ask the registry twice. No client sends one.
-            return await self._relay.forward(request, target)
+        if self._tokens is not None and self._tokens.is_meant(target):
+            return await self._tokens.answer(request, target)
+        identity = await self._entrance.enter(request, target)
+        if request.body_exists and not isinstance(routed, ManifestWrite):
+            routed = OTHER  # a body can be passed on once, and the rest may ask the registry twice
         match routed:
             case PartitionPull():
-                return await self._pull_partition(request, target, routed)
+                return await self._pull_partition(request, target, routed, identity)
             case ContentPull():
-                return await self._pull_content(request, target, routed)
+                return await self._pull_content(request, target, routed, identity)
             case SignaturePull() | ReferrersPull():
-                return await self._pull_attached(request, target, routed)
+                return await self._pull_attached(request, target, routed, identity)
             case ManifestWrite(repository):
                 self._sources.forget(repository)
                 try:
@@ -139,9 +141,8 @@ class Handlers:
                 return await self._relay.forward(request, target)
 
     async def _pull_partition(
-        self, request: web.BaseRequest, target: str, pull: PartitionPull
+        self, request: web.BaseRequest, target: str, pull: PartitionPull, identity: Identity
     ) -> web.StreamResponse:
-        identity = Identity.of(request.headers)
         accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ()))
         for reading in pull.readings:
             source = await self._sources.resolve(pull.repository, reading.base, identity, accept)
@@ -149,7 +150,7 @@ class Handlers:
                 continue
             made = await self._partitions.get(source, Recipe(source.digest, reading.selection()), identity)
             if made is not None:
-                return _manifest(made.top, request)
+                return manifest(made.top, request)
         # The tag merely looks like a partition, so it is passed on literally.
         if accepts_indexes(accept):
             return await self._relay.forward(request, target)
@@ -166,18 +167,21 @@ class Handlers:
         return await self._relay.forward(request, target if known is None else source_target)
 
     async def _pull_content(
-        self, request: web.BaseRequest, target: str, pull: ContentPull
+        self, request: web.BaseRequest, target: str, pull: ContentPull, identity: Identity
     ) -> web.StreamResponse:
-        answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
-        if answer is not None:
-            return answer
-        identity = Identity.of(request.headers)
-        # A client about to push asks for each blob with HEAD, and is to hear "no" at once.
-        patiently = pull.is_manifest or request.method == hdrs.METH_GET
-        document = await self._find(pull, identity, patiently=patiently)
+        # Most blobs are layers, which are never ours: other replicas are asked only where that can help.
+        shared = pull.is_manifest or identity.may_pull(pull.repository)
+        document = await self._partitions.recall(pull.repository, pull.digest, identity, shared=shared)
+        if document is None:
+            answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
+            if answer is not None:
+                return answer
+            # A client about to push asks for each blob with HEAD, and is to hear "no" at once.
+            patiently = pull.is_manifest or request.method == hdrs.METH_GET
+            document = await self._find(pull, identity, patiently=patiently)
         if document is None:
             return await self._relay.forward(request, target)
-        return _manifest(document, request) if pull.is_manifest else _blob(document, request)
+        return manifest(document, request) if pull.is_manifest else blob(document, request)
 
     async def _find(self, pull: ContentPull, identity: Identity, *, patiently: bool) -> Document | None:
         """Return the document of ours that is asked for, or that another replica is about to tell of."""
@@ -191,29 +195,42 @@ class Handlers:
                 return document
 
     async def _pull_attached(
-        self, request: web.BaseRequest, target: str, pull: SignaturePull | ReferrersPull
+        self,
+        request: web.BaseRequest,
+        target: str,
+        pull: SignaturePull | ReferrersPull,
+        identity: Identity,
     ) -> web.StreamResponse:
         answer = None
         if self._signatures is not None:
             if isinstance(pull, SignaturePull):
-                answer = await self._pull_signature(self._signatures, request, target, pull)
+                answer = await self._pull_signature(self._signatures, request, target, pull, identity)
             else:
-                answer = await self._list_referrers(self._signatures, request, target, pull)
+                answer = await self._list_referrers(self._signatures, request, target, pull, identity)
         return await self._relay.forward(request, target) if answer is None else answer
 
     async def _pull_signature(
-        self, signatures: Signatures, request: web.BaseRequest, target: str, pull: SignaturePull
+        self,
+        signatures: Signatures,
+        request: web.BaseRequest,
+        target: str,
+        pull: SignaturePull,
+        identity: Identity,
     ) -> web.StreamResponse | None:
         answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
         if answer is not None:
             return answer
-        ours = await signatures.of(pull.repository, pull.subject, Identity.of(request.headers))
-        return None if ours is None else _manifest(ours.manifest, request)
+        ours = await signatures.of(pull.repository, pull.subject, identity)
+        return None if ours is None else manifest(ours.manifest, request)
 
     async def _list_referrers(
-        self, signatures: Signatures, request: web.BaseRequest, target: str, pull: ReferrersPull
+        self,
+        signatures: Signatures,
+        request: web.BaseRequest,
+        target: str,
+        pull: ReferrersPull,
+        identity: Identity,
     ) -> web.StreamResponse | None:
-        identity = Identity.of(request.headers)
         found = await signatures.referrers(
             pull.repository, pull.subject, identity, target, pull.artifact_type
         )
@@ -226,113 +243,3 @@ class Handlers:
         if pull.artifact_type is not None:
             headers[_FILTERS_APPLIED] = "artifactType"
         return WholeResponse(status=200, headers=headers, body=found.document.body)
-
-
-def _manifest(document: Document, request: web.BaseRequest) -> web.StreamResponse:
-    return _unless_held(request, document, _headers(document, document.media_type))
-
-
-def _blob(document: Document, request: web.BaseRequest) -> web.StreamResponse:
-    headers = _headers(document, _BLOB_TYPE)
-    headers[hdrs.ACCEPT_RANGES] = "bytes"
-    asked = byte_range(request.headers.get(hdrs.RANGE, ""), len(document.body))
-    if asked is None or request.method == hdrs.METH_HEAD:
-        return _unless_held(request, document, headers)
-    if asked.start >= len(document.body):
-        body = oci_errors("RANGE_INVALID", f"the blob has {len(document.body)} bytes, none in this range")
-        return whole(416, body, JSON, {hdrs.CONTENT_RANGE: f"bytes */{len(document.body)}"})
-    part = document.body[asked.start : asked.stop]
-    headers[hdrs.CONTENT_RANGE] = f"bytes {asked.start}-{asked.stop - 1}/{len(document.body)}"
-    headers[hdrs.CONTENT_LENGTH] = str(len(part))
-    return WholeResponse(status=206, headers=headers, body=part)
-
-
-def _headers(document: Document, content_type: str) -> CIMultiDict[str]:
-    return CIMultiDict(
-        {
-            hdrs.CONTENT_TYPE: content_type,
-            hdrs.CONTENT_LENGTH: str(len(document.body)),
-            "Docker-Content-Digest": document.digest,
-            "Docker-Distribution-Api-Version": "registry/2.0",
-            hdrs.ETAG: f'"{document.digest}"',
-        }
-    )
-
-
-def _unless_held(
-    request: web.BaseRequest, document: Document, headers: CIMultiDict[str]
-) -> web.StreamResponse:
-    """Return the document, or 304 to a client that names it in ``If-None-Match`` (RFC 9110, 13.1.2)."""
-    named = request.headers.get(hdrs.IF_NONE_MATCH)
-    held = {tag.strip().removeprefix("W/") for tag in named.split(",")} if named else ()
-    if held and held & {headers[hdrs.ETAG], "*"}:
-        del headers[hdrs.CONTENT_LENGTH], headers[hdrs.CONTENT_TYPE]
-        return WholeResponse(status=304, headers=headers, body=b"")
-    return WholeResponse(status=200, headers=headers, body=document.body)
-
-
-def byte_range(header: str, size: int) -> range | None:
-    """Return the bytes that a ``Range`` header of one range asks for (RFC 9110, 14.1.2).
-
-    None: no range, several, or not understood: the whole is sent, as the RFC allows. A range that starts at
-    or behind ``size`` cannot be satisfied.
-    """
-    match = _RANGE.fullmatch(header)
-    if match is None:
-        return None
-    first, last = match.groups()
-    if not first:
-        suffix = int(last) if last else 0
-        return range(max(0, size - suffix), size) if suffix else range(size, size)
-    stop = min(int(last) + 1, size) if last else size
-    return None if last and int(last) < int(first) else range(int(first), max(stop, int(first)))
-
-
-def _explain(error: Exception, origins: Origins, request: web.BaseRequest) -> web.StreamResponse:
-    """Return the answer to a request that failed: the upstream's own words, or a sentence that helps."""
-    if isinstance(error, RefusedError):
-        return _as_it_came(error.reply, origins, request)
-    status, code, message = _verdict(error)
-    if status == _OUR_FAULT:
-        get_logger().error("request failed", exc_info=error, path=request.path)
-    response = whole(status, oci_errors(code, message), JSON)
-    if isinstance(error, TooManyRequestsError):
-        response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
-    if isinstance(error, BodyError | BodyTooLongError):
-        response.force_close()  # where its body ends, and the next request begins, nobody can tell
-    return response
-
-
-def _verdict(error: Exception) -> tuple[int, str, str]:  # noqa: C901 - a table
-    """Return status, code (distribution-spec, "Error Codes") and message for ``error``."""
-    match error:
-        case UpstreamError(status=status):
-            verdict = status, "MANIFEST_UNKNOWN" if status == _NOT_FOUND else "UNAVAILABLE", str(error)
-        case UnsignedError():
-            verdict = 403, "DENIED", str(error)
-        case NothingSelectedError():
-            verdict = _NOT_FOUND, "MANIFEST_UNKNOWN", str(error)
-        case TooManyLayersError():
-            verdict = 400, "MANIFEST_INVALID", str(error)
-        case PartitionError():
-            verdict = 400, "TAG_INVALID", str(error)
-        case GrammarError(code=code):
-            verdict = 400, code, str(error)
-        case TooManyRequestsError():
-            verdict = 429, "TOOMANYREQUESTS", str(error)
-        case BodyTooLongError():
-            verdict = 413, "SIZE_INVALID", f"{error}; see limits.manifest_body of the proxy"
-        case TargetError() | BodyError():
-            verdict = 400, "UNSUPPORTED", str(error)
-        case FormatError():
-            verdict = 400, "MANIFEST_INVALID", f"the image in the registry is malformed: {error}"
-        case _:
-            verdict = _OUR_FAULT, "UNKNOWN", "the proxy failed on this request; its log has the reason"
-    return verdict
-
-
-def _as_it_came(reply: Reply, origins: Origins, request: web.BaseRequest) -> web.StreamResponse:
-    headers = origins.forwarded_response(reply.headers, request)
-    if request.method != hdrs.METH_HEAD:
-        headers[hdrs.CONTENT_LENGTH] = str(len(reply.body))
-    return WholeResponse(status=reply.status, reason=reply.reason, headers=headers, body=reply.body)

@@ -10,6 +10,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from proxy.clients import CLAIMS, Clients
+from proxy.realm import Realms
 
 # RFC 9110, section 7.6.1: these, and whatever Connection names, are for the next hop alone.
 _HOP_BY_HOP: Final = frozenset(
@@ -27,6 +28,8 @@ _HOP_BY_HOP: Final = frozenset(
 )
 # Host names the upstream, and Expect is answered at each hop by whoever reads the body.
 _NOT_FORWARDED: Final = _HOP_BY_HOP | {"host", "expect"}
+# Where the proxy shows the registry its own credentials: a session of theirs, and the challenge to them.
+_OUR_OWN: Final = frozenset({"set-cookie", "www-authenticate"})
 _LINK_TARGET: Final = re.compile(r"<([^>]*)>")
 
 
@@ -51,21 +54,43 @@ def _without(headers: CIMultiDictProxy[str] | CIMultiDict[str], dropped: frozens
 class Origins:
     """Tells the upstream's own addresses, and turns them into ours."""
 
-    def __init__(self, upstream: str, clients: Clients, host: str = "") -> None:
-        """Take the registry's URL, who knows ours, and the ``Host`` that the registry is told to have."""
+    def __init__(
+        self,
+        upstream: str,
+        clients: Clients,
+        host: str = "",
+        *,
+        realms: Realms | None = None,
+        is_door: bool = False,
+    ) -> None:
+        """Know the origins.
+
+        Args:
+            upstream: the registry's.
+            clients: how each of them sees us.
+            host: the ``Host`` that the registry is told to have, where it is another.
+            realms: puts our token endpoint in the place of the registry's; None: its challenges stay.
+            is_door: whether the registry knows us instead of the client.
+        """
         self._upstream = URL(upstream)
         self._host = URL(f"{self._upstream.scheme}://{host}") if host else None
         self.clients = clients
+        self._realms = realms
+        self._dropped = _HOP_BY_HOP | _OUR_OWN if is_door else _HOP_BY_HOP
 
     def forwarded_response(
         self, headers: CIMultiDictProxy[str], request: web.BaseRequest
     ) -> CIMultiDict[str]:
         """Return the upstream's headers as they go to the client.
 
-        Only ``Location`` and ``Link`` are ever rewritten, and only where they point at the upstream itself:
-        a client that followed them would leave the proxy.
+        Only ``Location`` and ``Link`` are rewritten, and only where they point at the upstream itself: a
+        client that followed them would leave the proxy. With ``auth.realm = "proxy"``, realms are, too.
         """
-        kept = _without(headers, _HOP_BY_HOP)
+        kept = _without(headers, self._dropped)
+        if self._realms is not None and hdrs.WWW_AUTHENTICATE in kept:
+            origin = self.clients.origin(request)
+            for challenge in kept.popall(hdrs.WWW_AUTHENTICATE):
+                kept.add(hdrs.WWW_AUTHENTICATE, self._realms.as_ours(challenge, origin))
         if hdrs.LOCATION in kept:
             kept[hdrs.LOCATION] = self._as_ours(kept[hdrs.LOCATION], request)
         if hdrs.LINK in kept:
@@ -88,7 +113,7 @@ class Origins:
         authority_end = next((at for at, char in enumerate(rest) if char in "/?#"), len(rest))
         try:
             url = URL(f"{scheme or self._upstream.scheme + ':'}//{rest[:authority_end]}")
-        except ValueError:
+        except (ValueError, IndexError):  # yarl stumbles over "//[::1]@"
             return None
         return rest[authority_end:] or "/" if self._is_upstream(url) else None
 

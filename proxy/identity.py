@@ -1,4 +1,4 @@
-"""Who asks: the client's own credentials, which are all that ever goes upstream for it."""
+"""Who asks: the client's own credentials, a keyed hash of them, and what is known of its rights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,22 @@ from typing import Final
 from aiohttp import hdrs
 from multidict import istr
 
-# Made anew in each process: a fingerprint that leaks from one is worth nothing anywhere else.
+# Made anew in each process: a fingerprint that leaks from one is worth nothing anywhere else. Nothing that
+# is keyed by it leaves the process, so the replicas need no common one.
 _PROCESS_SECRET: Final = secrets.token_bytes(32)
 _CREDENTIALS: Final = (hdrs.AUTHORIZATION, hdrs.COOKIE)
+
+Rights = Mapping[str, frozenset[str]]
+"""Actions by repository."""
+
+
+def fingerprint(*parts: tuple[bytes, bytes]) -> bytes:
+    """Return HMAC-SHA-256, keyed by this process's secret, of named ``parts``; it stands for them."""
+    mac = hmac.new(_PROCESS_SECRET, digestmod=hashlib.sha256)
+    for name, value in parts:
+        mac.update(b"%s:%d:" % (name, len(value)))
+        mac.update(value)
+    return mac.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +35,36 @@ class Identity:
     """What a client authenticates with, and a keyed hash that stands for it in memory.
 
     Two requests with the same fingerprint have the same rights upstream, so one answer serves both.
+
+    Attributes:
+        headers: what goes upstream for this client.
+        fingerprint: keyed hash of ``headers``.
+        rights: what needs no question upstream: a verified token says so, or the proxy is the door and let
+            the client in.
     """
 
     headers: Mapping[istr, str] = field(repr=False, compare=False)
     fingerprint: bytes = field(repr=False)
+    rights: Rights = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Identity:
-        """Return the identity in a request's headers."""
+        """Return the identity in a request's headers, of whose rights only the upstream knows."""
         found = {name: headers[name] for name in _CREDENTIALS if name in headers}
-        mac = hmac.new(_PROCESS_SECRET, digestmod=hashlib.sha256)
-        for name, value in found.items():
-            text = value.encode("utf-8", "surrogateescape")
-            mac.update(b"%s:%d:" % (name.encode(), len(text)))
-            mac.update(text)
-        return cls(found, mac.digest())
+        parts = ((name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in found.items())
+        return cls(found, fingerprint(*parts))
+
+    def may_pull(self, repository: str) -> bool:
+        """Say whether it is known, without a question upstream, that this client may read ``repository``."""
+        return "pull" in self.rights.get(repository, ())
+
+
+def service(rights: Rights) -> Identity:
+    """Return the identity of a client whom the door let in: the proxy's own credentials go upstream for it.
+
+    All such clients have the same rights upstream, so they share what is asked there.
+    """
+    return Identity({}, _SERVICE, rights)
+
+
+_SERVICE: Final = fingerprint((b"service", b""))

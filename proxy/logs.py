@@ -60,3 +60,11 @@ def bind_request_id(offered: str | None) -> str:
     request_id = offered if offered and _FOREIGN_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
     structlog.contextvars.bind_contextvars(request_id=request_id)
     return request_id
+
+
+def bind_user(name: str | None) -> None:
+    """Put the user, once it proved to be that, on every line of this request; None: nobody did so far."""
+    if name is None:
+        structlog.contextvars.unbind_contextvars("user")
+    else:
+        structlog.contextvars.bind_contextvars(user=name)

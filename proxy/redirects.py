@@ -198,7 +198,7 @@ def _target(url: URL, location: str) -> URL:
     try:
         target = url.join(URL(location, encoded=True)).with_fragment(None)
         host, user = target.host, target.raw_user or target.raw_password
-    except ValueError:
+    except (ValueError, IndexError):  # yarl stumbles over "//[::1]@"
         host = user = None
         target = url
     if not host or target.scheme not in ("http", "https"):

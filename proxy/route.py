@@ -91,7 +91,7 @@ def origin_form(target: str) -> str:
 
 
 Request = PartitionPull | ContentPull | SignaturePull | ReferrersPull | ManifestWrite | Other
-_OTHER: Final = Other()
+OTHER: Final = Other()
 
 
 def route(method: str, target: str) -> Request:
@@ -111,11 +111,11 @@ def _route(method: str, target: str) -> Request:
     path, _, query = target.partition("?")
     match = _CONTENT.fullmatch(path)
     if match is None or not _is_repository(match["repository"]):
-        return _OTHER
+        return OTHER
     repository, reference = match["repository"], unquote(match["reference"])
     if match["kind"] == "manifests" and method in _TAG_WRITES:
         return ManifestWrite(repository)
-    return _read(match["kind"], repository, reference, query) if method in _READS else _OTHER
+    return _read(match["kind"], repository, reference, query) if method in _READS else OTHER
 
 
 def _read(kind: str, repository: str, reference: str, query: str) -> Request:
@@ -124,11 +124,11 @@ def _read(kind: str, repository: str, reference: str, query: str) -> Request:
     if is_digest(reference):
         return ContentPull(repository, Digest(reference), kind == "manifests")
     if kind != "manifests":
-        return _OTHER
+        return OTHER
     if (subject := signed_by_tag(reference)) is not None:
         return SignaturePull(repository, subject)
     ways = readings(reference)
-    return PartitionPull(repository, ways) if ways else _OTHER
+    return PartitionPull(repository, ways) if ways else OTHER
 
 
 def _referrers(repository: str, reference: str, query: str) -> Request:
@@ -136,7 +136,7 @@ def _referrers(repository: str, reference: str, query: str) -> Request:
     # A media type has no spaces, so "+" means itself, whether the client escaped it or not.
     asked = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
     if not is_digest(reference) or [name for name, _ in asked] not in ([], ["artifactType"]):
-        return _OTHER
+        return OTHER
     return ReferrersPull(repository, Digest(reference), asked[0][1] if asked else None)
 
 

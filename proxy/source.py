@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,7 @@ from aiohttp import hdrs
 from cachetools import LRUCache, TTLCache
 
 from proxy.flight import SingleFlight
+from proxy.grants import Grants
 from proxy.identity import Identity
 from proxy.upstream import RefusedError, Reply, Upstream
 from twodfs.digest import Digest, digest_of, is_digest
@@ -47,9 +49,10 @@ _Question = tuple[str, str, str, bytes]
 class Sources:
     """Asks the upstream, once for all who ask the same with the same rights at the same time."""
 
-    def __init__(self, upstream: Upstream, *, tag_ttl: float) -> None:
-        """``tag_ttl``: seconds for which an answer is given again without asking; 0 for never."""
+    def __init__(self, upstream: Upstream, grants: Grants, *, tag_ttl: float) -> None:
+        """``tag_ttl``: seconds for which a client with a grant is told the same without asking; 0: never."""
         self._upstream = upstream
+        self._grants = grants
         self._flight: SingleFlight[Source | None] = SingleFlight()
         self._known: TTLCache[_Question, Source] | None = TTLCache(_MOST_TAGS, tag_ttl) if tag_ttl else None
         self._writes = 0
@@ -72,24 +75,33 @@ class Sources:
             UpstreamError: it did not answer.
         """
         question = (repository, reference, accept, identity.fingerprint)
-        if self._known is not None and (known := self._known.get(question)):
+        known = self._known.get(question) if self._known is not None else None
+        # What a tag names may be known for longer than who may read it.
+        if known is not None and self.may_read(identity, repository, known.digest):
             return known
         return await self._flight.do(question, lambda: self._ask(question, identity))
 
+    def may_read(self, identity: Identity, repository: str, source: Digest) -> bool:
+        """Say whether the upstream's yes to this client for ``source`` is known, without asking."""
+        return self._grants.holds(identity, repository, source)
+
     def forget(self, repository: str) -> None:
-        """Drop what is known of ``repository``: a tag of it may have moved."""
+        """Drop what is known of ``repository``: a tag of it may have moved, an image may be gone."""
         self._writes += 1
+        self._grants.forget(repository)
         if self._known is not None:
             for question in [one for one in self._known if one[0] == repository]:
                 self._known.pop(question, None)
 
     async def _ask(self, question: _Question, identity: Identity) -> Source | None:
         repository, reference, accept, _ = question
-        writes = self._writes
+        writes, asked_at = self._writes, time.monotonic()
         source = await self._look_up(repository, reference, identity, accept)
         # An answer that was on its way while a tag was pushed may be the old one.
-        if self._known is not None and source is not None and writes == self._writes:
-            self._known[question] = source
+        if source is not None and writes == self._writes:
+            self._grants.remember(identity, repository, source.digest, asked_at)
+            if self._known is not None:
+                self._known[question] = source
         return source
 
     async def _look_up(

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-from aiohttp import hdrs, payload
+from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
+from proxy.authority import Authority
 from proxy.config import BlobsConfig, UpstreamConfig
+from proxy.credentials import CredentialsError, source
 from proxy.identity import Identity
+from proxy.realm import RealmPolicy
 from proxy.redirects import RedirectError, Redirects
-from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest
+from proxy.scope import Scope, ScopeError, scopes
+from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest, RequestBody
 from proxy.tls import registry_context
 
 Take = Callable[[bytes], Awaitable[None]]
@@ -25,6 +29,9 @@ Take = Callable[[bytes], Awaitable[None]]
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
 _READS: Final = frozenset({"GET", "HEAD"})
+_UNAUTHORIZED: Final = 401
+_REFUSALS: Final = frozenset({_UNAUTHORIZED, 403})
+_PERSONAL: Final = (hdrs.AUTHORIZATION, hdrs.COOKIE)
 # A proxy adds nothing the client did not send.
 _NO_AUTO_HEADERS: Final = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 
@@ -58,9 +65,12 @@ class Reply:
 class Upstream:
     """The registry, over a pool of kept connections."""
 
-    def __init__(self, config: UpstreamConfig, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, config: UpstreamConfig, session: aiohttp.ClientSession, authority: Authority | None
+    ) -> None:
         self._config = config
         self._session = session
+        self._authority = authority
         self._origin = URL(config.url)
         self._redirects: Redirects | None = None
         self._server_name = config.server_name or None
@@ -68,13 +78,21 @@ class Upstream:
     @classmethod
     @contextlib.asynccontextmanager
     async def connect(
-        cls, config: UpstreamConfig, blobs: BlobsConfig | None = None
+        cls, config: UpstreamConfig, blobs: BlobsConfig, realms: RealmPolicy
     ) -> AsyncIterator[Upstream]:
-        """Open the pool for the time of the context; ``blobs`` says where redirects may lead.
+        """Open the pool for the time of the context.
+
+        Args:
+            config: where the registry is, and what the proxy shows it.
+            blobs: where redirects may lead.
+            realms: guards the credentials of our own.
 
         Raises:
-            CertificateError: the files that the configuration names cannot be used.
+            CertificateError, CredentialsError: the files that the configuration names cannot be used.
         """
+        origin = URL(config.url)
+        # Docker's configuration and ECR know a registry by its authority, without a default port.
+        keychain = None if config.credentials.kind == "none" else source(config.credentials, origin.authority)
         pool: dict[str, Any] = {
             "limit": config.max_connections,
             "keepalive_timeout": config.keepalive_timeout,
@@ -94,11 +112,12 @@ class Upstream:
             max_line_size=MAX_LINE_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         ) as session:
-            upstream = cls(config, session)
+            authority = None
+            if keychain is not None:
+                authority = Authority(session, config.url, keychain, realms, timeout=config.metadata_timeout)
+            upstream = cls(config, session, authority)
             tls = registry_context(config, with_identity=False)
-            async with Redirects.connect(
-                blobs or BlobsConfig(), upstream._origin, upstream._request, ssl=tls, **pool
-            ) as redirects:
+            async with Redirects.connect(blobs, origin, upstream._request, ssl=tls, **pool) as redirects:
                 upstream._redirects = redirects
                 yield upstream
 
@@ -118,29 +137,42 @@ class Upstream:
         """The origin, for people."""
         return str(self._origin)
 
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The pool, for the token server."""
+        return self._session
+
     @contextlib.asynccontextmanager
     async def stream(
         self,
         method: str,
         target: str,
         headers: CIMultiDict[str],
-        body: payload.Payload | None = None,
+        body: RequestBody | None = None,
         *,
         expect_continue: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request with its target as it is, and yield the answer with its body unread.
 
-        Redirects of reads are followed where so configured. The request upstream ends with the context.
+        Redirects of reads are followed where so configured. The request upstream ends with the context. Where
+        the proxy has credentials of its own, they replace the client's; refused, they are renewed, and a
+        request without a body is sent once more.
 
         Raises:
             UpstreamError: no answer came. Errors inside the context are the caller's.
         """
         url = URL(f"{self._config.url}{target}", encoded=True)
+
+        def send() -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+            return self._request(method, url, headers, data=body, expect100=expect_continue)
+
         async with contextlib.AsyncExitStack() as stack:
             async with _explained(self.url):
-                response = await stack.enter_async_context(
-                    self._request(method, url, headers, data=body, expect100=expect_continue)
-                )
+                if self._authority is None:
+                    response = await stack.enter_async_context(send())
+                else:
+                    asked = self._as_ourselves(method, target, headers, body, send)
+                    response = await stack.enter_async_context(asked)
                 redirects = self._redirects
                 if redirects is not None and redirects.are_followed and method in _READS and body is None:
                     first = response
@@ -150,6 +182,58 @@ class Upstream:
                     if response is not first:
                         _check_found(response)
             yield response
+
+    @contextlib.asynccontextmanager
+    async def _as_ourselves(
+        self,
+        method: str,
+        target: str,
+        headers: CIMultiDict[str],
+        body: RequestBody | None,
+        send: Callable[[], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]],
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield the answer to our own credentials, renewed where they are refused."""
+        wanted = _scopes(method, target)
+        shown = await self._authorise(headers, wanted)
+        async with contextlib.AsyncExitStack() as stack:
+            response = await stack.enter_async_context(send())
+            renewed = await self._renewed(wanted, shown, response.status, response.headers)
+            if renewed is not None and body is not None:
+                # What was read of the client's body is gone, or may be on its way.
+                response.close()
+                raise UpstreamError(
+                    "the proxy's own credentials for the registry were renewed: try again", status=503
+                )
+            if renewed is not None:
+                response.release()
+                headers[hdrs.AUTHORIZATION] = renewed
+                response = await stack.enter_async_context(send())
+            if response.status == _UNAUTHORIZED:
+                response.close()
+                raise _refused()
+            yield response
+
+    async def _authorise(self, headers: CIMultiDict[str], wanted: tuple[Scope, ...]) -> str | None:
+        """Put our own credentials into ``headers``, in the place of whatever the client sent."""
+        assert self._authority is not None  # noqa: S101 - the caller asked
+        for name in _PERSONAL:
+            headers.popall(name, None)
+        with _own_credentials():
+            shown = await self._authority.header(wanted)
+        if shown is not None:
+            headers[hdrs.AUTHORIZATION] = shown
+        return shown
+
+    async def _renewed(
+        self, wanted: tuple[Scope, ...], shown: str | None, status: int, headers: CIMultiDictProxy[str]
+    ) -> str | None:
+        """Return what to show in the place of what was refused; None when it was not, or there is nothing."""
+        if status not in _REFUSALS:
+            return None
+        assert self._authority is not None  # noqa: S101 - the caller asked
+        challenges = headers.getall(hdrs.WWW_AUTHENTICATE, ())
+        with _own_credentials():
+            return await self._authority.after_refusal(wanted, shown, challenges)
 
     async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
         """Ask for the headers of ``path``, bounded by the metadata timeout; 304 if it has the tag ``held``.
@@ -192,17 +276,34 @@ class Upstream:
     async def _ask(
         self, method: str, path: str, headers: Mapping[istr, str], *, limit: int, take: Take | None = None
     ) -> Reply:
-        url = URL(f"{self._config.url}{path}", encoded=True)
         asked: CIMultiDict[str] = CIMultiDict({**headers, hdrs.ACCEPT_ENCODING: "identity"})
+        if self._authority is None:
+            return await self._exchange(method, path, asked, limit, take)
+        wanted = _scopes(method, path)
+        shown = await self._authorise(asked, wanted)
+        reply = await self._exchange(method, path, asked, limit, take)
+        renewed = await self._renewed(wanted, shown, reply.status, reply.headers)
+        if renewed is not None:
+            asked[hdrs.AUTHORIZATION] = renewed
+            reply = await self._exchange(method, path, asked, limit, take)
+        # HEAD is answered badly by some, so its refusal is not the last word.
+        if reply.status == _UNAUTHORIZED and method != hdrs.METH_HEAD:
+            raise _refused()
+        return reply
+
+    async def _exchange(
+        self, method: str, path: str, headers: CIMultiDict[str], limit: int, take: Take | None
+    ) -> Reply:
+        url = URL(f"{self._config.url}{path}", encoded=True)
         async with (
             _explained(self.url),
             asyncio.timeout(self._config.metadata_timeout),
             contextlib.AsyncExitStack() as stack,
         ):
-            response = await stack.enter_async_context(self._request(method, url, asked))
+            response = await stack.enter_async_context(self._request(method, url, headers))
             if self._redirects is not None:
                 response = await stack.enter_async_context(
-                    self._redirects.followed(method, url, asked, response)
+                    self._redirects.followed(method, url, headers, response)
                 )
             return await _read(response, limit, take)
 
@@ -213,6 +314,29 @@ def _check_found(response: aiohttp.ClientResponse) -> None:
         raise UpstreamError(
             f"the registry redirects to {response.url.host} for this, which answers {response.status}"
         )
+
+
+def _scopes(method: str, target: str) -> tuple[Scope, ...]:
+    """Return what a request of ours needs; the door has seen to it that a client's can be read."""
+    try:
+        return scopes(method, target, {})
+    except ScopeError as error:
+        raise UpstreamError(str(error), status=403) from None
+
+
+def _refused() -> UpstreamError:
+    return UpstreamError(
+        "the registry refuses this to the proxy's own credentials: check upstream.credentials",
+        status=403,
+    )
+
+
+@contextlib.contextmanager
+def _own_credentials() -> Iterator[None]:
+    try:
+        yield
+    except CredentialsError as error:
+        raise UpstreamError(f"the proxy's own credentials for the registry cannot be had: {error}") from None
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, take: Take | None) -> Reply:

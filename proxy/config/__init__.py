@@ -13,15 +13,20 @@ from __future__ import annotations
 
 from proxy.config.redis_url import RedisAddress, Topology
 from proxy.config.schema import (
+    AuthConfig,
     BlobsConfig,
     CacheConfig,
     ClientConfig,
+    ClientsConfig,
     Config,
+    CredentialsConfig,
     LimitsConfig,
     LogConfig,
     PartitionConfig,
+    RuleConfig,
     SigningConfig,
     TlsConfig,
+    TokenConfig,
     UpstreamConfig,
 )
 from proxy.config.sources import ConfigError, environment_variable, load, settings
@@ -29,18 +34,23 @@ from proxy.config.values import Address, Network
 
 __all__ = [
     "Address",
+    "AuthConfig",
     "BlobsConfig",
     "CacheConfig",
     "ClientConfig",
+    "ClientsConfig",
     "Config",
     "ConfigError",
+    "CredentialsConfig",
     "LimitsConfig",
     "LogConfig",
     "Network",
     "PartitionConfig",
     "RedisAddress",
+    "RuleConfig",
     "SigningConfig",
     "TlsConfig",
+    "TokenConfig",
     "Topology",
     "UpstreamConfig",
     "environment_variable",

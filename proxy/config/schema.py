@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
 
@@ -12,15 +12,18 @@ from proxy.config.values import (
     Authority,
     File,
     Hosts,
+    Listed,
     ListenAddress,
     Networks,
     OptionalAddress,
     Origin,
     Paths,
+    RealmHost,
     RedisUrl,
     RegistryName,
     Seconds,
     SecondsOrZero,
+    TokenService,
 )
 
 
@@ -30,6 +33,44 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
     )
+
+
+class CredentialsConfig(Section):
+    """What the proxy itself shows the registry. Any kind but ``none`` makes the proxy the door."""
+
+    kind: Literal["none", "static", "docker-config", "file", "ecr"] = Field(
+        "none", description="Whose credentials go to the registry; none: each client's own."
+    )
+    username: str = Field("", description="User of static; of file, where the file holds the password alone.")
+    password: SecretStr = Field(SecretStr(""), description="Password of static.")
+    token: SecretStr = Field(SecretStr(""), description="Bearer token of static, sent as it is.")
+    file: Path | None = Field(
+        None, description="Secret of file, or Docker's config.json of docker-config; read again on change."
+    )
+    ecr_region: str = Field(
+        "", pattern=r"^[a-z0-9-]*$", description="Region of the ECR API; empty: as the AWS settings say."
+    )
+    ecr_endpoint: Origin | None = Field(None, description="Origin of the ECR API, where it is not Amazon's.")
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> CredentialsConfig:
+        password, token = self.password.get_secret_value(), self.token.get_secret_value()
+        if self.kind == "static" and not token and not (self.username and password):
+            raise ValueError("kind static needs username and password, or token")
+        if self.kind == "file" and self.file is None:
+            raise ValueError("kind file needs file, the path of the secret")
+        unused = {
+            "username": self.username and self.kind not in ("static", "file"),
+            "password": password and self.kind != "static",
+            "token": token and self.kind != "static",
+            "file": self.file is not None and self.kind not in ("file", "docker-config"),
+            "ecr_region": self.ecr_region and self.kind != "ecr",
+            "ecr_endpoint": self.ecr_endpoint and self.kind != "ecr",
+        }
+        if any(unused.values()):
+            names = ", ".join(name for name, is_unused in unused.items() if is_unused)
+            raise ValueError(f"kind {self.kind} has no use for {names}")
+        return self
 
 
 class UpstreamConfig(Section):
@@ -45,6 +86,7 @@ class UpstreamConfig(Section):
     )
     max_connections: int = Field(2048, ge=1, le=65_535, description="Most connections to the registry.")
     keepalive_timeout: Seconds = Field(15, description="Seconds an idle connection is kept for reuse.")
+    credentials: CredentialsConfig = CredentialsConfig()
     ca_file: File = Field(None, description="PEM bundle of CAs to trust, in place of the system's.")
     client_certificate: File = Field(None, description="PEM chain that proves this proxy to the registry.")
     client_key: File = Field(None, description="PEM key of the client certificate; unset: in the same file.")
@@ -203,6 +245,60 @@ class SigningConfig(Section):
         return self
 
 
+class TokenConfig(Section):
+    """The registry's bearer tokens, verified here without asking it."""
+
+    keys: Path | None = Field(
+        None, description="Keys that tokens are signed with: JWKS, or PEM certificates and public keys."
+    )
+    issuer: str = Field("", description="Who must have issued a token.")
+    audience: str = Field("", description="Whom a token must be for: the registry's service name.")
+    leeway: float = Field(30, ge=0, le=300, description="Seconds that clocks may differ.")
+    realm: TokenService | None = Field(
+        None, description="Where our own challenge sends clients for a token, with upstream.credentials."
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> TokenConfig:
+        if self.keys is not None and not (self.issuer and self.audience):
+            raise ValueError("keys need issuer and audience beside them, or any token they signed would do")
+        return self
+
+
+class RuleConfig(Section):
+    """What some users may do in some repositories."""
+
+    users: tuple[str, ...] = Field(min_length=1, description="Names; * is everyone who logged in.")
+    repositories: tuple[str, ...] = Field(min_length=1, description="Patterns; * within a part, ** across.")
+    actions: tuple[Literal["pull", "push", "delete"], ...] = Field(("pull",), min_length=1)
+
+
+class ClientsConfig(Section):
+    """Who may enter, where the proxy is the door."""
+
+    htpasswd: Path | None = Field(None, description="Users and bcrypt hashes; read again on change.")
+    allow_anonymous: bool = Field(default=False, description="Let in whoever can connect.")
+    rules: Annotated[tuple[RuleConfig, ...], Listed] = Field(
+        (), description="Who may do what; without any, whoever is let in may pull everything."
+    )
+
+
+class AuthConfig(Section):
+    """How clients prove who they are, and how long a yes is good for."""
+
+    realm: Literal["upstream", "proxy"] = Field(
+        "upstream", description="Where clients get tokens: at the registry's realm, or through the proxy."
+    )
+    realm_hosts: Annotated[tuple[RealmHost, ...], Listed] = Field(
+        (), description="Token servers that may see credentials, beside the registry's own host and port."
+    )
+    ttl: SecondsOrZero = Field(
+        10, description="Seconds the registry's yes to a client is remembered; 0 asks every time."
+    )
+    token: TokenConfig = TokenConfig()
+    clients: ClientsConfig = ClientsConfig()
+
+
 class LogConfig(Section):
     """Log lines, on standard error."""
 
@@ -234,10 +330,39 @@ class Config(Section):
     partition: PartitionConfig = PartitionConfig()
     client: ClientConfig = ClientConfig()
     signing: SigningConfig = SigningConfig()
+    auth: AuthConfig = AuthConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
     def _listeners_differ(self) -> Config:
         if self.admin is not None and self.admin.overlaps(self.listen):
             raise ValueError("admin and listen are the same address; health must not be on the public port")
+        return self
+
+    @property
+    def is_door(self) -> bool:
+        """Whether the proxy shows the registry credentials of its own, and so decides who enters."""
+        return self.upstream.credentials.kind != "none"
+
+    @model_validator(mode="after")
+    def _the_door_is_guarded(self) -> Config:
+        clients, token = self.auth.clients, self.auth.token
+        if not self.is_door:
+            if clients != ClientsConfig():
+                raise ValueError(
+                    "auth.clients has no use without upstream.credentials: the registry knows its own clients"
+                )
+            return self
+        if not (clients.htpasswd or token.keys or clients.allow_anonymous):
+            raise ValueError(
+                "upstream.credentials let the proxy in for whoever asks it, so it must know its clients: set "
+                "auth.clients.htpasswd or auth.token.keys, or auth.clients.allow_anonymous = true to let in "
+                "everyone who can connect"
+            )
+        if token.keys and token.realm is None and not (clients.htpasswd or clients.allow_anonymous):
+            raise ValueError("auth.token.realm is missing: clients must hear where to get their tokens")
+        if self.auth.realm == "proxy":
+            raise ValueError(
+                "auth.realm = proxy has no use with upstream.credentials: clients do not see that realm"
+            )
         return self

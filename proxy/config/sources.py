@@ -121,6 +121,8 @@ def _place(merged: dict[str, Any], path: str, value: Any) -> None:
 
 def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing" and path not in ("upstream", "upstream.url"):
+        return f"{path} is missing ({origins.get(_setting(path), 'file')})"
     if error["type"] == "missing":
         variable = environment_variable("upstream")
         return f"upstream.url is missing: give --upstream, {variable} or the key in the TOML file"
@@ -131,8 +133,18 @@ def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[st
     allowed = allowed[:1].lower() + allowed[1:]
     if not path:
         return allowed
-    shown = "" if _is_secret(path) else f" {_USER_INFO.sub('//***@', repr(value))}"
-    return f"{path}{shown} is not allowed ({origins.get(path, 'configuration')}): {allowed}"
+    # A table may hold secrets beside what is wrong with it.
+    is_shown = isinstance(value, str | int | float) and not _is_secret(path)
+    shown = f" {_USER_INFO.sub('//***@', repr(value))}" if is_shown else ""
+    return f"{path}{shown} is not allowed ({origins.get(_setting(path), 'configuration')}): {allowed}"
+
+
+def _setting(path: str) -> str:
+    """Return the setting that ``path`` is or is a part of: ``auth.clients.rules`` for ``….rules.0``."""
+    known = settings()
+    parts = path.split(".")
+    prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in known), path)
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
@@ -151,5 +163,8 @@ def _is_secret(path: str) -> bool:
 def _value_at(merged: Mapping[str, Any], path: str) -> Any:
     value: Any = merged
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            value = value.get(part) if isinstance(value, Mapping) else None
     return value

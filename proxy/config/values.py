@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr
 
 from proxy.config.redis_url import RedisAddress
@@ -17,6 +17,7 @@ from proxy.config.redis_url import RedisAddress
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _AUTHORITY: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _MAX_PORT: Final = 65535
+_VISIBLE: Final = re.compile(r"[!#-~]{1,2048}")  # no quote: it is sent within quotes
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -105,10 +106,8 @@ def _redis_url(value: object) -> object:
 
 
 def _words(value: object) -> list[str]:
-    """Return the items of a list; from an environment variable as ``a,b`` or ``["a", "b"]``."""
-    items = value
-    if isinstance(value, str):
-        items = json.loads(value) if value.startswith("[") else value.split(",")
+    """Return the items of a list, as text."""
+    items = _list(value)
     if not isinstance(items, list | tuple):
         raise ValueError("expected a list, or items with commas between them")  # noqa: TRY004 - pydantic's protocol
     return [text for item in items if (text := str(item).strip())]
@@ -140,6 +139,38 @@ def _file(value: object) -> object:
     return None if value == "" else value
 
 
+def _realm_host(value: object) -> str:
+    """Return a ``host`` or ``host:port`` in lower case, as ``auth.realm_hosts`` lists them."""
+    text = str(value).lower()
+    if text.rpartition(":")[0]:
+        return str(Address.parse(text))
+    if not _HOST.fullmatch(text):
+        raise ValueError("expected host or host:port")
+    return text
+
+
+def _token_service(value: object) -> str:
+    text = str(value)
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.fragment:
+        raise ValueError("expected http(s)://host[:port]/path, where clients get their tokens")
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError("expected no spaces and no quotes")
+    return text
+
+
+def _list(value: object) -> object:
+    """Return what an environment variable or a flag lists: JSON, or values with commas between."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            raise ValueError("expected a JSON list, or values with commas between") from None
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
 def _seconds(*, least: float) -> Any:
     return Field(ge=least, le=86_400)
 
@@ -164,7 +195,10 @@ Paths = Annotated[
     BeforeValidator(_words),
     PlainSerializer(lambda paths: ", ".join(map(str, paths))),
 ]
+Listed = BeforeValidator(_list)
+RealmHost = Annotated[str, BeforeValidator(_realm_host)]
 Origin = Annotated[str, BeforeValidator(_origin)]
+TokenService = Annotated[str, BeforeValidator(_token_service)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Seconds = Annotated[float, _seconds(least=0.001)]
 SecondsOrZero = Annotated[float, _seconds(least=0)]

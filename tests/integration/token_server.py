@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 SERVICE = "lab-registry"
 ISSUER = "lab-issuer"
 LOGIN = ("ann", "s3cret")
+OTHER_LOGIN = ("bob", "hunter2-of-bob")
 IDENTITY_TOKEN = "identity-of-ann"
 
 
@@ -34,10 +35,12 @@ class TokenRequest:
 
 @dataclass(slots=True)
 class TokenServer:
-    """Anyone may pull from `public/...`; Ann may do anything."""
+    """Anyone may pull from `public/...`; Ann may do anything; Bob what he likes in `bob/...`."""
 
     url: str
     certificate: Path
+    lifetime: int = 300
+    """Seconds."""
     requests: list[TokenRequest] = field(default_factory=list)
 
     def registry_config(self) -> dict[str, Any]:
@@ -75,11 +78,13 @@ def _handler(
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked = self._record(urlsplit(self.path).query)
-            if asked.authorization not in (None, _basic(*LOGIN)):
+            users = {None: None, _basic(*LOGIN): LOGIN[0], _basic(*OTHER_LOGIN): OTHER_LOGIN[0]}
+            if asked.authorization not in users:
                 self._answer(401, {"details": "who are you?"})
                 return
-            scopes = asked.parameters.get("scope", [])
-            self._grant("token", scopes, known=asked.authorization is not None)
+            # Docker asks for several scopes in one parameter.
+            scopes = " ".join(asked.parameters.get("scope", [])).split()
+            self._grant("token", scopes, users[asked.authorization])
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
@@ -87,7 +92,7 @@ def _handler(
             if asked.parameters.get("refresh_token") != [IDENTITY_TOKEN]:
                 self._answer(401, {"details": "who are you?"})
                 return
-            self._grant("access_token", asked.parameters["scope"][0].split(), known=True)
+            self._grant("access_token", asked.parameters["scope"][0].split(), LOGIN[0])
 
         def log_message(self, *_: object) -> None: ...
 
@@ -96,9 +101,10 @@ def _handler(
             server.requests.append(asked)
             return asked
 
-        def _grant(self, name: str, scopes: list[str], *, known: bool) -> None:
-            access = [one for scope in scopes if (one := _access(scope, known=known))]
-            self._answer(200, {name: _jwt(access, key, certificate), "expires_in": 300})
+        def _grant(self, name: str, scopes: list[str], user: str | None) -> None:
+            access = [one for scope in scopes if (one := _access(scope, user))]
+            token = _jwt(access, key, certificate, user or "", server.lifetime)
+            self._answer(200, {name: token, "expires_in": server.lifetime})
 
         def _answer(self, status: int, content: Mapping[str, object]) -> None:
             body = json.dumps(content).encode()
@@ -110,21 +116,28 @@ def _handler(
     return Handler
 
 
-def _access(scope: str, *, known: bool) -> dict[str, object] | None:
+def _access(scope: str, user: str | None) -> dict[str, object] | None:
     kind, name, actions = scope.split(":")
-    allowed = actions.split(",") if known else ["pull"] * name.startswith("public/")
+    is_free = user == LOGIN[0] or (user == OTHER_LOGIN[0] and name.startswith("bob/"))
+    allowed = actions.split(",") if is_free else ["pull"] * name.startswith("public/")
     return {"type": kind, "name": name, "actions": allowed} if allowed else None
 
 
-def _jwt(access: list[Any], key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> str:
+def _jwt(
+    access: list[Any],
+    key: ec.EllipticCurvePrivateKey,
+    certificate: x509.Certificate,
+    user: str,
+    lifetime: int,
+) -> str:
     der = certificate.public_bytes(serialization.Encoding.DER)
     header = {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(der).decode()]}
     now = int(time.time())
     claims = {
         "iss": ISSUER,
-        "sub": "lab",
+        "sub": user,
         "aud": SERVICE,
-        "exp": now + 300,
+        "exp": now + lifetime,
         "nbf": now - 60,
         "iat": now,
         "jti": "lab",

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.clients import Clients
+from proxy.documents import byte_range
 from proxy.grammar import GrammarError
-from proxy.handlers import byte_range
 from proxy.headers import Origins
 from proxy.route import ContentPull, ManifestWrite, PartitionPull, TargetError, origin_form, route
 from tests.cutting import cut_from, documents_of

@@ -38,6 +38,13 @@ class DockerEngine(Lifetime):
     def login(self, address: str, user: str, password: str) -> None:
         add_login(self._logins, address, user, password)
 
+    def log_in(self, address: str, user: str, password: str) -> None:
+        """Run `docker login`, which asks the registry; raises CommandError when it says no."""
+        self._run("login", "--username", user, "--password", password, address)
+
+    def log_out(self, address: str) -> None:
+        self._run("logout", address)
+
     def pull(self, reference: str, platform: str | None = None) -> None:
         choice = ("--platform", platform) if platform else ()
         pull(self.name, reference, (*self._client, "pull", *choice, reference), self._environment)
@@ -106,6 +113,9 @@ class DockerEngine(Lifetime):
             str(context),
         )
         command.run((*client, *arguments), {**self._environment, "DOCKER_BUILDKIT": "1"}, seconds=600)
+
+    def tag(self, reference: str, other: str) -> None:
+        self._run("tag", reference, other)
 
     def push(self, reference: str) -> None:
         command.run((*self._client, "push", "--quiet", reference), self._environment, seconds=600)

@@ -269,3 +269,90 @@ def test_lists_have_commas_in_the_environment_and_brackets_in_the_file(tmp_path:
     file.write_text('trusted_proxies = ["10.0.0.0/8", "fd00::/8"]\n[blobs]\nallowed_hosts = ["A.lan"]\n')
     from_file = load(UPSTREAM, {}, file)
     assert from_file == config_of(TRUSTED_PROXIES="10.0.0.0/8,fd00::/8", BLOBS_ALLOWED_HOSTS="a.lan")
+
+
+STATIC: dict[str, str] = UPSTREAM | {
+    "upstream.credentials.kind": "static",
+    "upstream.credentials.username": "servant",
+    "upstream.credentials.password": "hunter2",
+}
+
+
+def test_a_door_without_clients_does_not_start_and_says_what_to_set() -> None:
+    assert refusal(STATIC) == (
+        "upstream.credentials let the proxy in for whoever asks it, so it must know its clients: set "
+        "auth.clients.htpasswd or auth.token.keys, or auth.clients.allow_anonymous = true to let in everyone "
+        "who can connect"
+    )
+    assert config_of(STATIC | {"auth.clients.htpasswd": "/etc/clients"}).is_door
+    assert config_of(STATIC | {"auth.clients.allow_anonymous": "true"}).is_door
+    assert not config_of().is_door
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"auth.clients.allow_anonymous": "true"}, "auth.clients has no use without upstream.credentials"),
+        ({"auth.token.keys": "/keys"}, "keys need issuer and audience"),
+        ({"auth.token.leeway": "301"}, "auth.token.leeway '301' is not allowed"),
+        ({"auth.token.realm": "https://a/b c"}, "expected no spaces"),
+        ({"auth.realm": "mine"}, "'upstream' or 'proxy'"),
+        ({"auth.realm_hosts": "https://a/token"}, "expected host"),
+        ({"auth.ttl": "-1"}, "auth.ttl '-1' is not allowed"),
+        ({"upstream.credentials.kind": "file"}, "kind file needs file"),
+        ({"upstream.credentials.kind": "static"}, "kind static needs username and password, or token"),
+        ({"upstream.credentials.username": "servant"}, "kind none has no use for username"),
+        (
+            STATIC | {"auth.clients.allow_anonymous": "true", "auth.realm": "proxy"},
+            "auth.realm = proxy has no use with upstream.credentials",
+        ),
+        (
+            STATIC | {"auth.token.keys": "/k", "auth.token.issuer": "i", "auth.token.audience": "a"},
+            "auth.token.realm is missing",
+        ),
+        (
+            STATIC | {"auth.clients.rules": '[{"users":["a"],"repositories":["b"],"actions":["fly"]}]'},
+            "auth.clients.rules.0.actions.0 is not allowed (flag): input should be 'pull', 'push'",
+        ),
+        (
+            STATIC | {"auth.clients.rules": '[{"users":["a"]}]'},
+            "auth.clients.rules.0.repositories is missing",
+        ),
+        (STATIC | {"auth.clients.rules": "[{]"}, "expected a JSON list"),
+    ],
+)
+def test_settings_of_authentication_that_do_not_fit_are_refused(more: dict[str, str], said: str) -> None:
+    heard = refusal(UPSTREAM | more)
+    assert said in heard
+    assert "hunter2" not in heard
+
+
+def test_lists_are_written_with_commas_or_as_json() -> None:
+    for written in ("auth.docker.io, 127.0.0.1:5001", '["auth.docker.io", "127.0.0.1:5001"]'):
+        assert config_of(AUTH_REALM_HOSTS=written).auth.realm_hosts == ("auth.docker.io", "127.0.0.1:5001")
+
+
+@pytest.mark.parametrize("name", ["PASSWORD", "TOKEN"])
+def test_a_secret_of_ours_is_never_shown(name: str) -> None:
+    variables = {"UPSTREAM_CREDENTIALS_KIND": "static", f"UPSTREAM_CREDENTIALS_{name}": "hunter2"}
+    complete = variables | {"UPSTREAM_CREDENTIALS_USERNAME": "u", "AUTH_CLIENTS_ALLOW_ANONYMOUS": "true"}
+    config = config_of(UPSTREAM, **complete)
+    assert "hunter2" not in repr(config)
+    assert "hunter2" not in orjson.dumps(config.model_dump(mode="json")).decode()
+    assert "hunter2" not in refusal(UPSTREAM, **variables)
+    assert "hunter2" not in refusal(UPSTREAM, **(variables | {"UPSTREAM_CREDENTIALS_KIND": "hunter"}))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("[auth.clients]\nhtpasswd = 'missing'\n" + "", "cannot read missing: No such file"),
+        ("[auth.clients]\nallow_anonymous = true\n", "upstream.credentials.file: cannot read none: No such"),
+    ],
+)
+def test_a_file_that_is_not_there_ends_the_start_with_its_name(tmp_path: Path, more: str, said: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"[upstream.credentials]\nkind = 'file'\nfile = 'none'\n{more}")
+    done = command("--upstream", "http://127.0.0.1:1", "--admin", "none", "--config", str(file))
+    assert done.returncode == 1
+    assert said in done.stderr
