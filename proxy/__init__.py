@@ -4,11 +4,14 @@ A request travels down this list; a module imports only from those above it::
 
     config       what can be set, and where a bad value came from
     logs         structured lines with a request id
+    metrics      what is counted, and how it is told
+    tracing      what a request waited for, told to a collector
     server       everything that touches aiohttp's insides: error replies, responses, request bodies
     route        method + target -> typed request
     identity     who asks: the credentials that go upstream, and a keyed hash of them
     flight       identical concurrent work is done once
     records      what is remembered, and how it is sealed against rot
+    access       what is counted, logged and traced of a request when it is over
     store        memory in front of Redis
     upstream     the one door to the registry: streamed answers and bounded ones
     source       base tag -> digest: freshness and permission in one question
@@ -17,8 +20,9 @@ A request travels down this list; a module imports only from those above it::
     headers     what ends at a hop, and addresses that must come back to us
     relay        everything else, byte for byte
     handlers     typed request -> answer
-    admin        health on a listener of its own
+    admin        health and metrics on a listener of its own
     app          wiring and lifetimes
+    workers      several processes on one port, and who watches over them
     __main__     the command
 
 The rules that hold everywhere are in ``docs/design.md``.

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
-from proxy.admin import Health
+from proxy.access import Accounts
+from proxy.admin import Admin, Health
 from proxy.config import Address, Config
 from proxy.content import Contents
 from proxy.handlers import Handlers
 from proxy.headers import Origins
 from proxy.logs import get_logger
+from proxy.metrics import catalogue
+from proxy.metrics.instruments import Snapshot, snapshot
 from proxy.relay import Relay
 from proxy.server import Listener
 from proxy.source import Sources
@@ -24,10 +28,13 @@ from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.synthesis import Partitions
+from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream import Upstream
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5
+BACKLOG: Final = 1024
+"""Connections that wait for us to accept them."""
 
 
 class StartError(Exception):
@@ -40,19 +47,26 @@ class Running:
 
     listen: Address
     admin: Address | None
+    health: Health
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config) -> AsyncIterator[Running]:
+async def running(config: Config, shared: socket.socket | None = None) -> AsyncIterator[Running]:
     """Run a proxy for the time of the context.
+
+    ``shared`` is a socket that listens already and that other workers accept from too.
 
     On the way out it first stops to accept, lets running requests finish for ``shutdown_grace`` seconds, and
     then closes the registry's and Redis' connections.
 
     Raises:
-        StartError: a listener cannot be bound.
+        StartError: a listener cannot be bound, or tracing is configured and cannot be had.
     """
     async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(tracing(config.tracing))
+        except TracingError as error:
+            raise StartError(str(error)) from None
         redis = None
         if config.cache.redis_url.get_secret_value():
             redis = await stack.enter_async_context(RedisStore.connect(config.cache))
@@ -60,14 +74,15 @@ async def running(config: Config) -> AsyncIterator[Running]:
         health = Health(upstream, redis)
         admin = None
         if config.admin is not None:
-            admin_runner = web.AppRunner(health.application(), access_log=None)
-            admin = await _serve(stack, admin_runner, config.admin, "admin")
-        handlers = _handlers(config, upstream, TieredStore(MemoryStore(config.cache.memory), redis))
+            admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
+        memory = MemoryStore(config.cache.memory)
+        handlers = _handlers(config, upstream, TieredStore(memory, redis))
+        _watch(stack, handlers, memory, redis)
         listener = Listener(handlers, keepalive_timeout=config.client.keepalive_timeout)
         runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
-        listen = await _serve(stack, runner, config.listen, "public")
+        listen = await _serve(stack, runner, config.listen, "public", shared)
         try:
-            yield Running(listen, admin)
+            yield Running(listen, admin, health)
         finally:
             health.is_stopping = True
             for site in runner.sites.copy():
@@ -102,17 +117,51 @@ def _handlers(config: Config, upstream: Upstream, store: TieredStore) -> Handler
     sources = Sources(upstream, tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstream, store, max_field=config.partition.max_field)
     partitions = Partitions(contents, sources, store, max_layers=config.partition.max_layers)
-    return Handlers(relay, sources, partitions, origins)
+    return Handlers(relay, sources, partitions, origins, Accounts(config))
+
+
+def _watch(
+    stack: contextlib.AsyncExitStack, handlers: Handlers, memory: MemoryStore, redis: RedisStore | None
+) -> None:
+    """Let the metrics see what only the parts know, for the time of ``stack``."""
+    stack.enter_context(catalogue.process())
+    stack.enter_context(catalogue.IN_FLIGHT.read_from(lambda: handlers.in_flight))
+    stack.enter_context(catalogue.MEMORY_BYTES.read_from(lambda: memory.used_bytes))
+    stack.enter_context(catalogue.WORKERS.read_from(lambda: 1))
+    if redis is not None:
+        stack.enter_context(catalogue.REDIS_UP.read_from(lambda: redis.is_available))
+        stack.enter_context(catalogue.BREAKER_OPEN.read_from(lambda: not redis.is_available, "redis"))
+
+
+async def _state() -> Snapshot:
+    return snapshot()
+
+
+async def serve_admin(stack: contextlib.AsyncExitStack, admin: Admin, address: Address) -> Address:
+    """Answer health and metrics for the time of ``stack``; returns the address with its real port.
+
+    Raises:
+        StartError: the address cannot be bound.
+    """
+    return await _serve(stack, web.AppRunner(admin.application(), access_log=None), address, "admin")
 
 
 async def _serve(
-    stack: contextlib.AsyncExitStack, runner: web.BaseRunner, address: Address, name: str
+    stack: contextlib.AsyncExitStack,
+    runner: web.BaseRunner,
+    address: Address,
+    name: str,
+    shared: socket.socket | None = None,
 ) -> Address:
     """Bind ``address`` for the time of ``stack`` and return it with its real port."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    if shared is not None:
+        # One connection for each turn of the loop: who is busy leaves the others to workers that are not.
+        await web.SockSite(runner, shared, backlog=1).start()
+        return Address(address.host, runner.addresses[0][1])
     try:
-        await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
+        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
     except OSError as error:
         problem = error.strerror or str(error)
         raise StartError(f"cannot listen on {address} ({name}): {problem}") from None

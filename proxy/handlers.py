@@ -11,9 +11,11 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from proxy.access import Accounts, count_spared
 from proxy.headers import Origins
 from proxy.identity import Identity
 from proxy.logs import bind_request_id, get_logger
+from proxy.metrics.catalogue import CLIENT_GONE
 from proxy.records import Recipe
 from proxy.relay import BodyError, Relay
 from proxy.route import (
@@ -29,6 +31,7 @@ from proxy.route import (
 from proxy.server import JSON, WholeResponse, oci_errors, whole
 from proxy.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.synthesis import Partitions
+from proxy.tracing.spans import serves
 from proxy.upstream import RefusedError, Reply, UpstreamError
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
 from twodfs.oci import Document
@@ -36,8 +39,6 @@ from twodfs.oci import Document
 _REQUEST_ID: Final = "X-Request-Id"
 _NOT_FOUND: Final = 404
 _OUR_FAULT: Final = 500
-# nginx's number for it; nobody receives it, it is for the log.
-_CLIENT_GONE: Final = 499
 _BLOB_TYPE: Final = "application/octet-stream"
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -45,11 +46,14 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 class Handlers:
     """Answers every request that reaches the public listener."""
 
-    def __init__(self, relay: Relay, sources: Sources, partitions: Partitions, origins: Origins) -> None:
+    def __init__(
+        self, relay: Relay, sources: Sources, partitions: Partitions, origins: Origins, accounts: Accounts
+    ) -> None:
         self._relay = relay
         self._sources = sources
         self._partitions = partitions
         self._origins = origins
+        self._accounts = accounts
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -60,17 +64,22 @@ class Handlers:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return self._running
+
+    @serves
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer ``request`` and log one line about it, also when the client leaves before its answer."""
         started = time.perf_counter()
         request_id = bind_request_id(request.headers.get(_REQUEST_ID))
-        kind, status = "Invalid", _CLIENT_GONE
+        routed, status = None, CLIENT_GONE
         self._running += 1
         self._idle.clear()
         try:
             target = origin_form(request.raw_path)
             routed = route(request.method, target)
-            kind = type(routed).__name__
             response = await self._answer(request, target, routed)
             status = response.status
         except Exception as error:  # noqa: BLE001 - the last line of defence: an error document, never a traceback
@@ -81,15 +90,7 @@ class Handlers:
             self._running -= 1
             if not self._running:
                 self._idle.set()
-            get_logger().info(
-                "request",
-                kind=kind,
-                method=request.method,
-                path=request.path,
-                status=status,
-                milliseconds=round(1000 * (time.perf_counter() - started), 3),
-                remote=request.remote,
-            )
+            self._accounts.close(request, routed, status, time.perf_counter() - started)
         return response
 
     async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
@@ -121,7 +122,9 @@ class Handlers:
                 continue
             made = await self._partitions.get(source, Recipe(source.digest, reading.selection()), identity)
             if made is not None:
-                return _manifest(made.top, request)
+                response = _manifest(made.top, request)
+                count_spared(made, made.root, request, response)
+                return response
         # The tag merely looks like a partition, so it is passed on literally.
         if accepts_indexes(accept):
             return await self._relay.forward(request, target)
@@ -144,10 +147,13 @@ class Handlers:
         if answer is not None:
             return answer
         identity = Identity.of(request.headers)
-        document = await self._partitions.find(pull.repository, pull.digest, identity)
-        if document is None:
+        made = await self._partitions.find(pull.repository, pull.digest, identity)
+        if made is None:
             return await self._relay.forward(request, target)
-        return _manifest(document, request) if pull.is_manifest else _blob(document, request)
+        document = made.documents[pull.digest]
+        response = _manifest(document, request) if pull.is_manifest else _blob(document, request)
+        count_spared(made, pull.digest, request, response)
+        return response
 
 
 def _manifest(document: Document, request: web.BaseRequest) -> web.StreamResponse:

@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict, istr
 
 from proxy.logs import get_logger
+from proxy.metrics.catalogue import RELAYED_UP
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
@@ -147,6 +148,7 @@ class RequestBody(payload.Payload):
         while chunk := await content.readany():
             patience.for_upstream()
             await writer.write(chunk)
+            RELAYED_UP.add(len(chunk))
             patience.for_client()
         patience.for_upstream()
 

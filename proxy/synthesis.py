@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from typing import Any
 
 from proxy.content import Contents
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.logs import get_logger
+from proxy.metrics.catalogue import CELLS, SYNTHESIS
 from proxy.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
 from proxy.source import ALL_TYPES, Source, Sources
 from proxy.store.tiered import TieredStore
+from proxy.tracing.spans import trace_id, traced
 from proxy.upstream import RefusedError
 from twodfs.digest import Digest
 from twodfs.flatten import FLATTEN_VERSION, Answer, Kind, Need, Partition, cut
@@ -43,7 +46,7 @@ class Partitions:
             RefusedError, UpstreamError: a part of the source could not be had.
         """
         key = recipe.key(source.repository)
-        made = self._store.peek(key) or await self._store.get(key)
+        made = self._store.peek(key, counted=True) or await self._store.get(key)
         if made is not None:
             await self._keep(key, made)
             return made
@@ -56,8 +59,8 @@ class Partitions:
             own_flight = (*flight, identity.fingerprint)
             return await self._flight.do(own_flight, lambda: self._make(source, recipe, identity))
 
-    async def find(self, repository: str, digest: Digest, identity: Identity) -> Document | None:
-        """Return the document of ours that has ``digest``, if this client may read what it was cut from.
+    async def find(self, repository: str, digest: Digest, identity: Identity) -> Made | None:
+        """Return the partition of ours that holds ``digest``, if this client may read what it was cut from.
 
         To be asked only after the upstream said that it does not know the digest.
 
@@ -73,29 +76,29 @@ class Partitions:
                 continue
             if source is None or source.digest != recipe.source:
                 continue
-            document = await self._remake(source, recipe, digest, identity)
-            if document is not None:
-                return document
+            made = await self._remake(source, recipe, identity)
+            if made is not None and digest in made.documents:
+                return made
         if refusal is not None:
             raise refusal
         return None
 
-    async def _remake(
-        self, source: Source, recipe: Recipe, digest: Digest, identity: Identity
-    ) -> Document | None:
+    async def _remake(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
         if recipe.version == FLATTEN_VERSION:
-            made = await self.get(source, recipe, identity)
-        else:  # cut by another release: it can be served while it is kept, but not made again
-            made = await self._store.get(recipe.key(source.repository))
-        return None if made is None else made.documents.get(digest)
+            return await self.get(source, recipe, identity)
+        # Cut by another release: it can be served while it is kept, but not made again.
+        return await self._store.get(recipe.key(source.repository))
 
     async def _make(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
+        started = time.perf_counter()
         partition = await self._cut(source, recipe, identity)
         if partition is None:
             return None
+        SYNTHESIS.observe(time.perf_counter() - started, trace_id())
+        CELLS.add(partition.allotments)
         # Its documents are those of the rectangles, whatever they were called.
         resolved = Recipe(recipe.source, partition.selection)
-        made = Made.of(resolved, partition.root.digest, partition.documents)
+        made = Made.of(resolved, partition.root.digest, partition.documents, partition.left_out_bytes)
         for key in {recipe.key(source.repository), resolved.key(source.repository)}:
             await self._publish(key, made)
         get_logger().info(
@@ -117,6 +120,7 @@ class Partitions:
         if not (is_known and self._store.is_published(key)):
             await self._publish(key, made)
 
+    @traced("store")
     async def _publish(self, key: PartitionKey, made: Made) -> None:
         """Store ``made`` and the recipes of its documents.
 
@@ -133,6 +137,7 @@ class Partitions:
         known = await self._store.get_all(RecipeKey(digest))
         return functools.reduce(Recipes.__or__, known, Recipes())
 
+    @traced("flatten")
     async def _cut(self, source: Source, recipe: Recipe, identity: Identity) -> Partition | None:
         """Drive ``twodfs.flatten.cut``, answering each batch of needs at once."""
         body = await self._contents.manifest(source.repository, source.digest, identity)

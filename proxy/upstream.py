@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +16,9 @@ from yarl import URL
 
 from proxy.config import UpstreamConfig
 from proxy.identity import Identity
+from proxy.metrics.catalogue import UPSTREAM_ERRORS, UPSTREAM_SECONDS
 from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest
+from proxy.tracing.spans import carry, trace_id
 
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
@@ -105,7 +108,8 @@ class Upstream:
             UpstreamError: no answer came. Errors inside the context are the caller's.
         """
         url = URL(f"{self._config.url}{target}", encoded=True)
-        async with _explained(self.url):
+        carry(headers)
+        async with _explained(self.url, "stream"):
             response = await self._session.request(
                 method, url, headers=headers, data=body, expect100=expect_continue, allow_redirects=False
             )
@@ -140,8 +144,9 @@ class Upstream:
 
     async def _ask(self, method: str, path: str, headers: Mapping[istr, str], *, limit: int) -> Reply:
         headers = {**headers, hdrs.ACCEPT_ENCODING: "identity"}
+        carry(headers)
         url = URL(f"{self._config.url}{path}", encoded=True)
-        async with _explained(self.url), asyncio.timeout(self._config.metadata_timeout):
+        async with _explained(self.url, method.lower()), asyncio.timeout(self._config.metadata_timeout):
             for _ in range(_MAX_REDIRECTS + 1):
                 async with self._session.request(
                     method, url, headers=headers, allow_redirects=False
@@ -178,17 +183,27 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> Reply:
 
 
 @contextlib.asynccontextmanager
-async def _explained(upstream: str) -> AsyncIterator[None]:
-    """Turn the library's errors into sentences about the registry."""
+async def _explained(upstream: str, operation: str) -> AsyncIterator[None]:
+    """Turn the library's errors into sentences about the registry, and count both time and errors."""
+    started = time.perf_counter()
     try:
         yield
+    except UpstreamError:
+        UPSTREAM_ERRORS.of("answer").add()
+        raise
     except aiohttp.ConnectionTimeoutError:
+        UPSTREAM_ERRORS.of("connect_timeout").add()
         raise UpstreamError(f"the registry at {upstream} does not accept connections", status=504) from None
     except TimeoutError:
+        UPSTREAM_ERRORS.of("timeout").add()
         raise UpstreamError(f"the registry at {upstream} does not answer in time", status=504) from None
     except aiohttp.ClientConnectorError as error:
+        UPSTREAM_ERRORS.of("unreachable").add()
         problem = error.strerror or str(error)
         raise UpstreamError(f"the registry at {upstream} cannot be reached: {problem}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
+        UPSTREAM_ERRORS.of("broke_off").add()
         problem = str(error) or type(error).__name__
         raise UpstreamError(f"the registry at {upstream} broke off: {problem}") from None
+    finally:
+        UPSTREAM_SECONDS.of(operation).observe(time.perf_counter() - started, trace_id())

@@ -10,7 +10,16 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
 
 from __future__ import annotations
 
-from proxy.config.schema import CacheConfig, ClientConfig, Config, LogConfig, PartitionConfig, UpstreamConfig
+from proxy.config.schema import (
+    CacheConfig,
+    ClientConfig,
+    Config,
+    LogConfig,
+    MetricsConfig,
+    PartitionConfig,
+    TracingConfig,
+    UpstreamConfig,
+)
 from proxy.config.sources import ConfigError, environment_variable, load, settings
 from proxy.config.values import Address
 
@@ -21,7 +30,9 @@ __all__ = [
     "Config",
     "ConfigError",
     "LogConfig",
+    "MetricsConfig",
     "PartitionConfig",
+    "TracingConfig",
     "UpstreamConfig",
     "environment_variable",
     "load",

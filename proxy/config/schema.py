@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from proxy.config.values import (
     Address,
@@ -14,6 +14,7 @@ from proxy.config.values import (
     RedisUrl,
     Seconds,
     SecondsOrZero,
+    Share,
 )
 
 
@@ -93,6 +94,44 @@ class LogConfig(Section):
 
     format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    blob_sample: Share = Field(
+        1, description="Share of blob requests that get a line; those that fail always do."
+    )
+
+
+class MetricsConfig(Section):
+    """What /metrics tells beyond the usual."""
+
+    repositories: tuple[str, ...] = Field(
+        (), description="Repositories counted by name, * for any part of one; none by default."
+    )
+
+    @field_validator("repositories", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """Return the list that an environment variable writes, as TOML does or with commas alone."""
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+
+class TracingConfig(Section):
+    """Traces, sent by OTLP over HTTP; needs the extra `otel`."""
+
+    endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Where spans go, as http://collector:4318/v1/traces; empty: OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
+    sample_ratio: Share | None = Field(
+        None,
+        description="Share of requests traced that no caller decided on; unset: OTEL_TRACES_SAMPLER, or all.",
+    )
+    service_name: str = Field(
+        "", description="Name in the traces; empty: OTEL_SERVICE_NAME, or twodfs-proxy."
+    )
 
 
 class Config(Section):
@@ -100,7 +139,8 @@ class Config(Section):
 
     listen: ListenAddress = Field(Address("127.0.0.1", 5000), description="Where clients connect.")
     admin: OptionalAddress = Field(
-        Address("127.0.0.1", 9464), description="Listener of /healthz and /readyz; none turns it off."
+        Address("127.0.0.1", 9464),
+        description="Listener of /healthz, /readyz and /metrics; none turns it off.",
     )
     public_url: Origin | None = Field(
         None, description="Origin in Location headers; unset: http:// and the request's Host."
@@ -108,11 +148,25 @@ class Config(Section):
     shutdown_grace: SecondsOrZero = Field(
         30, description="Seconds that running requests get to finish after SIGTERM."
     )
+    workers: int = Field(
+        1, ge=1, le=128, description="Processes that take requests on the one port; more than one need Redis."
+    )
     upstream: UpstreamConfig
     cache: CacheConfig = CacheConfig()
     partition: PartitionConfig = PartitionConfig()
     client: ClientConfig = ClientConfig()
     log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    tracing: TracingConfig = TracingConfig()
+
+    @model_validator(mode="after")
+    def _workers_share(self) -> Config:
+        if self.workers > 1 and not self.cache.redis_url.get_secret_value():
+            raise ValueError(
+                f"workers = {self.workers} need a shared cache: a client asks one for a tag and another "
+                "for its digests; set cache.redis_url, or workers = 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _listeners_differ(self) -> Config:
