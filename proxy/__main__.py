@@ -13,7 +13,7 @@ import orjson
 import typer
 
 from proxy import logs
-from proxy.app import StartError, run
+from proxy.app import StartError, run, start_error
 from proxy.config import ConfigError, load
 from twodfs import __version__
 
@@ -79,8 +79,11 @@ def serve(
             from proxy.workers.supervisor import supervise  # noqa: PLC0415 - one process needs none of it
 
             asyncio.run(supervise(settings, lambda: load(flags, os.environ, config)))
-    except StartError as error:
-        typer.echo(f"twodfs-proxy: {error}", err=True)
+    except (StartError, ExceptionGroup) as error:
+        reason = start_error(error)
+        if reason is None:
+            raise
+        typer.echo(f"twodfs-proxy: {reason}", err=True)
         raise typer.Exit(1) from None
 
 

@@ -73,7 +73,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         upstream = await stack.enter_async_context(Upstream.connect(config.upstream))
         health = Health(upstream, redis)
         admin = None
-        if config.admin is not None:
+        if config.admin is not None and shared is None:  # the parent answers for workers
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
         memory = MemoryStore(config.cache.memory)
         handlers = _handlers(config, upstream, TieredStore(memory, redis))
@@ -89,6 +89,13 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
                 await site.stop()
             listener.pre_shutdown()  # idle connections close now, busy ones after their request
             await handlers.finish(config.shutdown_grace)
+
+
+def start_error(error: BaseException) -> StartError | None:
+    """Return the StartError in ``error``, however deep task groups have wrapped it."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(start_error, error.exceptions)), None)
+    return error if isinstance(error, StartError) else None
 
 
 async def run(config: Config) -> None:

@@ -76,8 +76,9 @@ def configure(config: LogConfig, **always: object) -> None:
 
 
 def add_context(source: Callable[[], dict[str, Any]]) -> None:
-    """Put what ``source`` returns on every line."""
-    _sources.append(source)
+    """Put what ``source`` returns on every line from now on."""
+    if source not in _sources:
+        _sources.append(source)
 
 
 def _with_context(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -18,7 +18,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict, istr
 
 from proxy.logs import get_logger
-from proxy.metrics.catalogue import RELAYED_UP
+from proxy.metrics.catalogue import RELAYED_UP, count_request
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
@@ -222,6 +222,8 @@ class _Protocol(RequestHandler):
             problem = (message or str(exc or "")).splitlines()
             text = f"the request is not HTTP as RFC 9112 has it: {problem[0] if problem else 'malformed'}"
             body = oci_errors("UNSUPPORTED", text.rstrip(": "))
+            count_request("invalid", "OTHER", status, 0)
+            get_logger().info("request", kind="invalid", status=status, remote=request.remote)
         else:
             get_logger().error("request failed", exc_info=exc, path=request.path)
             body = oci_errors("UNKNOWN", "the proxy failed on this request; its log has the reason")

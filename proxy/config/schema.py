@@ -110,11 +110,10 @@ class MetricsConfig(Section):
     @classmethod
     def _listed(cls, value: object) -> object:
         """Return the list that an environment variable writes, as TOML does or with commas alone."""
-        return (
-            tuple(part.strip() for part in value.split(",") if part.strip())
-            if isinstance(value, str)
-            else value
-        )
+        if not isinstance(value, str):
+            return value
+        parts = (part.strip(" '\"") for part in value.strip("[] ").split(","))
+        return tuple(part for part in parts if part)
 
 
 class TracingConfig(Section):

@@ -121,6 +121,13 @@ PROCESS_START: Final = Gauge(
     "process_start_time_seconds", "Start of the oldest process, in seconds since the epoch.", joined=min
 )
 
+# Known from the start, so that a rate over the first of them is seen.
+for _reason in ("unreachable", "connect_timeout", "timeout", "broke_off", "answer", "digest"):
+    UPSTREAM_ERRORS.of(_reason)
+for _reason in ("client", "upstream", "broke_off"):
+    BROKEN_TRANSFERS.of(_reason)
+WORKER_RESTARTS.of()
+
 RELAYED_DOWN: Final = RELAYED_BYTES.of("down")
 RELAYED_UP: Final = RELAYED_BYTES.of("up")
 SPARED: Final = SPARED_BYTES.of()

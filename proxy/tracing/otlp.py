@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.config import TracingConfig
-from proxy.logs import get_logger
+from proxy.logs import add_context, get_logger
 from proxy.tracing import spans
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ async def tracing(config: TracingConfig) -> AsyncIterator[None]:
     )
 
     spans.use(_Tracer(provider.get_tracer("proxy"), TraceContextTextMapPropagator()))
+    add_context(spans.log_context)
     try:
         yield
     finally:

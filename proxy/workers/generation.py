@@ -88,6 +88,7 @@ class Generation:
     async def retire(self) -> None:
         """Let every worker finish its requests and end; one that takes too long is ended."""
         self._retired.set()
+        self.listening.close()
         self._failed.set()
         self._tell_all(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):

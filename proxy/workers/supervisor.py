@@ -79,8 +79,6 @@ class _Parent:
                 is_stopped = self._stop.is_set()
                 get_logger().info("stopping", grace_seconds=self._current.config.shutdown_grace)
                 self._stop.set()
-                for generation in self._all:
-                    generation.listening.close()
                 await asyncio.gather(*(generation.retire() for generation in self._all))
         if not is_stopped:
             raise StartError("a worker did not start; the lines above say why")
@@ -88,8 +86,8 @@ class _Parent:
 
     async def _until_stopped(self, tasks: asyncio.TaskGroup) -> None:
         while not self._stop.is_set():
-            async with asyncio.TaskGroup() as waiting:
-                events = [waiting.create_task(one.wait()) for one in (self._stop, self.reload_wanted)]
+            async with asyncio.TaskGroup() as group:
+                events = [group.create_task(one.wait()) for one in (self._stop, self.reload_wanted)]
                 await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
                 for event in events:
                     event.cancel()
@@ -124,7 +122,6 @@ class _Parent:
         self._retiring.remove(generation)
         self._current = generation
         self._retiring.append(before)
-        before.listening.close()
         tasks.create_task(self._finish(before))
         get_logger().info("reloaded", workers=config.workers)
 
@@ -134,7 +131,7 @@ class _Parent:
 
     def _collect(self, generation: Generation) -> None:
         """Keep what a generation that is over has counted."""
-        generation.listening.close()
+        generation.listening.close()  # where it never came up
         self._take_ended()
         self._retiring.remove(generation)
 

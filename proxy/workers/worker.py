@@ -14,7 +14,7 @@ import sys
 
 from proxy import logs
 from proxy.admin import Health
-from proxy.app import StartError, running
+from proxy.app import StartError, running, start_error
 from proxy.config import Config
 from proxy.logs import get_logger
 from proxy.metrics.instruments import snapshot
@@ -37,8 +37,11 @@ async def work(config: Config, listening: socket.socket, control: socket.socket)
                 await link.tell({"event": "ready"})
                 await stop.wait()
                 loop.remove_signal_handler(signal.SIGTERM)  # a second one ends the worker at once
-        except StartError as error:
-            get_logger().error("worker cannot start", reason=str(error))
+        except (StartError, ExceptionGroup) as error:
+            reason = start_error(error)
+            if reason is None:
+                raise
+            get_logger().error("worker cannot start", reason=str(reason))
             return 1
         await link.tell({"event": "ended", "state": snapshot()})
         answering.cancel()
