@@ -33,6 +33,10 @@ from proxy.upstream import Upstream
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5
+_ONE_TURN: Final = 0.01
+# Seconds for the first requests of connections that were just accepted: others go on accepting in our place,
+# so a client has no reason to expect that this one is closed.
+_FIRST_REQUESTS: Final = 0.25
 BACKLOG: Final = 1024
 """Connections that wait for us to accept them."""
 
@@ -85,8 +89,14 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             yield Running(listen, admin, health)
         finally:
             health.is_stopping = True
+            if shared is not None:
+                # asyncio drops a connection that it accepted in the very turn in which a server closes.
+                asyncio.get_running_loop().remove_reader(shared)
+                await asyncio.sleep(_ONE_TURN)
             for site in runner.sites.copy():
                 await site.stop()
+            if shared is not None:
+                await asyncio.sleep(_FIRST_REQUESTS)
             listener.pre_shutdown()  # idle connections close now, busy ones after their request
             await handlers.finish(config.shutdown_grace)
 

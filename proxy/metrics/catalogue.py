@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from proxy.metrics.instruments import Count, Counter, Distribution, Gauge, Histogram, Meter
+from proxy.metrics.instruments import CATALOGUE, Count, Counter, Distribution, Gauge, Histogram, Meter
 from twodfs import __version__
 from twodfs.flatten import FLATTEN_VERSION
 
@@ -174,6 +174,16 @@ class Repositories:
         if repository not in self._seen and len(self._seen) < _MOST_REPOSITORIES:
             self._seen.add(repository)
         REPOSITORY_REQUESTS.of(repository if repository in self._seen else "OTHER", kind).add()
+
+
+def markdown() -> str:
+    """Return every metric as the table of ``docs/observability.md``."""
+    rows = ("| metric | kind | labels | meaning |", "|---|---|---|---|")
+    cells = (
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.meaning} |"
+        for one in CATALOGUE.values()
+    )
+    return "\n".join((*rows, *cells))
 
 
 @contextlib.contextmanager

@@ -181,7 +181,10 @@ def test_openmetrics_is_given_to_who_asks_for_it(proxy: Proxy) -> None:
     assert plain_type.startswith("text/plain; version=0.0.4")
     text, content_type = fetch(proxy.admin_url, OPENMETRICS)
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
-    families = {family.name for family in text_string_to_metric_families(text)}
+    families = {
+        family.name
+        for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    }
     assert REQUESTS.name in CATALOGUE
     assert families == {name.removesuffix("_total") for name in CATALOGUE}
     assert all(f"# TYPE {name} " in plain for name in CATALOGUE)
