@@ -7,6 +7,7 @@ a way of its own past structlog (``Access``).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -161,8 +162,10 @@ class Access:
         _with_context(None, "", event)
         event["level"] = "warning" if level == logging.WARNING else "info"
         event["timestamp"] = self._now()
-        sys.stderr.buffer.write(orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE))
-        sys.stderr.buffer.flush()
+        line = orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        with contextlib.suppress(OSError):  # a full disk must not fail pulls, and there is nowhere to say so
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
 
     def _now(self) -> str:
         """Return the time as structlog writes it; the part down to the second is made once a second."""
