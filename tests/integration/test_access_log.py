@@ -1,6 +1,7 @@
 """The lines that real requests leave: one for each, and no secret in any."""
 
 import os
+import socket
 from base64 import b64encode
 from pathlib import Path
 
@@ -88,3 +89,14 @@ def push_blob(client: RegistryClient, content: bytes) -> str:
     blob = Blob(content, "application/octet-stream")
     client.push_blob("logs/blobs", blob)
     return blob.digest
+
+
+def test_what_is_no_http_leaves_its_line_too(proxy: Proxy) -> None:
+    host, _, port = proxy.address.rpartition(":")
+    before = len(seen(proxy))
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"GET /v2/\xff\xfe/%FF HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    (line,) = seen(proxy)[before:]
+    assert (line["kind"], line["status"]) == ("invalid", 400)
