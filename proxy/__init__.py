@@ -5,6 +5,8 @@ A request travels down this list; a module imports only from those above it::
     config       what can be set, and where a bad value came from
     logs         structured lines with a request id
     connections  the open client connections; the idle ones give way
+    metrics      what is counted, and how it is told
+    tracing      what a request waited for, told to a collector
     server       everything that touches aiohttp's insides: error replies, responses, request bodies
     grammar      what a request target must look like before anything goes upstream
     route        method + target -> typed request
@@ -17,6 +19,7 @@ A request travels down this list; a module imports only from those above it::
     flight       identical concurrent work is done once
     passwords    the clients' own, in an htpasswd file
     records      what is remembered, and how it is sealed against rot
+    access       what is counted, logged and traced of a request when it is over
     store        memory in front of Redis
     tls          certificates: ours, exchanged while we run, and the registry's
     redirects    where the registry may send us, and what we take along
@@ -40,8 +43,9 @@ A request travels down this list; a module imports only from those above it::
     documents    what we made, as answers
     failures     what went wrong, as answers
     handlers     typed request -> answer
-    admin        health on a listener of its own
+    admin        health and metrics on a listener of its own
     app          wiring and lifetimes
+    workers      several processes on one port, and who watches over them
     __main__     the command
 
 The rules that hold everywhere are in ``docs/design.md``.

@@ -13,7 +13,7 @@ import orjson
 import typer
 
 from proxy import logs
-from proxy.app import StartError, run
+from proxy.app import StartError, run, start_error
 from proxy.config import ConfigError, load
 from twodfs import __version__
 
@@ -45,7 +45,7 @@ def serve(
         str | None,
         typer.Option(
             metavar="HOST:PORT|none",
-            help="Where /healthz and /readyz answer. [default: 127.0.0.1:9464]",
+            help="Where /healthz, /readyz and /metrics answer. [default: 127.0.0.1:9464]",
         ),
     ] = None,
     config: Annotated[
@@ -73,9 +73,17 @@ def serve(
     logs.configure(settings.log)
     _raise_file_limit()
     try:
-        asyncio.run(run(settings))
-    except StartError as error:
-        typer.echo(f"twodfs-proxy: {error}", err=True)
+        if settings.workers == 1:
+            asyncio.run(run(settings))
+        else:
+            from proxy.workers.supervisor import supervise  # noqa: PLC0415 - one process needs none of it
+
+            asyncio.run(supervise(settings, lambda: load(flags, os.environ, config)))
+    except (StartError, ExceptionGroup) as error:
+        reason = start_error(error)
+        if reason is None:
+            raise
+        typer.echo(f"twodfs-proxy: {reason}", err=True)
         raise typer.Exit(1) from None
 
 

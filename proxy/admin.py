@@ -1,20 +1,25 @@
-"""Health, on a listener of its own.
+"""Health and metrics, on a listener of its own.
 
 ``/healthz``: the event loop turns. ``/readyz``: requests are welcome: the proxy is not shutting down and the
-registry answers. Redis is reported but never makes the proxy unready: pulls go on without it.
+registry answers. Redis is reported but never makes the proxy unready: pulls go on without it. ``/metrics``:
+what Prometheus reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from proxy.identity import Identity
+from proxy.metrics.exposition import render
+from proxy.metrics.instruments import Snapshot
 from proxy.store.redis import RedisStore
 from proxy.upstream import Upstream, UpstreamError
 
@@ -23,9 +28,40 @@ _REMEMBERED: Final = 1.0
 """Seconds: probes of many kinds must not become load on the registry."""
 _ANONYMOUS: Final = Identity.of(CIMultiDict())
 
+Report = tuple[bool, dict[str, str]]
+"""Whether all is well, and what to say about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """What the admin listener answers, wherever it comes from: this process, or its workers."""
+
+    live: Callable[[], Awaitable[Report]]
+    ready: Callable[[], Awaitable[Report]]
+    state: Callable[[], Awaitable[Snapshot]]
+
+    def application(self) -> web.Application:
+        """Return the application of the admin listener."""
+        application = web.Application()
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/readyz", self._readyz)
+        application.router.add_get("/metrics", self._metrics)
+        return application
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _json(*await self.live())
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _json(*await self.ready())
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        accept = ",".join(request.headers.getall(hdrs.ACCEPT, ()))
+        body, content_type = await asyncio.to_thread(render, await self.state(), accept)
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
 
 class Health:
-    """What the two endpoints answer."""
+    """How this process is."""
 
     def __init__(self, upstream: Upstream, redis: RedisStore | None) -> None:
         self._upstream = upstream
@@ -35,21 +71,16 @@ class Health:
         self._asking = asyncio.Lock()
         self.is_stopping = False
 
-    def application(self) -> web.Application:
-        """Return the application of the admin listener."""
-        application = web.Application()
-        application.router.add_get("/healthz", self._healthz)
-        application.router.add_get("/readyz", self._readyz)
-        return application
+    async def live(self) -> Report:
+        """Say that the loop turns."""
+        return True, {"status": "ok"}
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return _json(200, {"status": "ok"})
-
-    async def _readyz(self, _: web.Request) -> web.Response:
+    async def ready(self) -> Report:
+        """Say whether requests are welcome."""
         problem = "the proxy is shutting down" if self.is_stopping else await self._upstream_problem()
         redis = "off" if self._redis is None else ("ok" if self._redis.is_available else "unavailable")
         document = {"status": "unready" if problem else "ready", "upstream": problem or "ok", "redis": redis}
-        return _json(503 if problem else 200, document)
+        return problem is None, document
 
     async def _upstream_problem(self) -> str | None:
         async with self._asking:
@@ -71,5 +102,7 @@ class Health:
         return f"the registry answers {reply.status}" if is_failing else None
 
 
-def _json(status: int, document: dict[str, str]) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+def _json(is_well: bool, document: dict[str, str]) -> web.Response:  # noqa: FBT001 - the two parts of a Report
+    return web.Response(
+        status=200 if is_well else 503, body=orjson.dumps(document), content_type="application/json"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +13,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from proxy.admin import Health
+from proxy.access import Accounts
+from proxy.admin import Admin, Health
 from proxy.clients import Clients
 from proxy.config import Address, Config, SigningConfig
 from proxy.connections import Connections
@@ -25,6 +27,8 @@ from proxy.handlers import Handlers
 from proxy.headers import Origins
 from proxy.limits import Requests, Slots
 from proxy.logs import get_logger
+from proxy.metrics import catalogue
+from proxy.metrics.instruments import Snapshot, snapshot
 from proxy.passwords import Passwords
 from proxy.policy import SourcePolicy
 from proxy.realm import RealmPolicy, Realms
@@ -39,11 +43,19 @@ from proxy.store.tiered import TieredStore
 from proxy.synthesis import Partitions
 from proxy.tls import CertificateError, ListenerTls
 from proxy.tokens import Verifier
+from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream import Upstream
 from proxy.watched import FileError
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5
+_ADMIN_PATIENCE: Final = 15.0
+_ONE_TURN: Final = 0.01
+# Seconds for the first requests of connections that were just accepted: others go on accepting in our place,
+# so a client has no reason to expect that this one is closed.
+_FIRST_REQUESTS: Final = 0.25
+BACKLOG: Final = 1024
+"""Connections that wait for us to accept them."""
 
 
 class StartError(Exception):
@@ -56,21 +68,29 @@ class Running:
 
     listen: Address
     admin: Address | None
+    health: Health
     tls: ListenerTls | None = None
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config) -> AsyncIterator[Running]:
+async def running(config: Config, shared: socket.socket | None = None) -> AsyncIterator[Running]:
     """Run a proxy for the time of the context.
+
+    ``shared`` is a socket that listens already and that other workers accept from too.
 
     On the way out it first stops to accept, lets running requests finish for ``shutdown_grace`` seconds, and
     then closes the registry's and Redis' connections.
 
     Raises:
-        StartError: a listener cannot be bound, or a file of keys, certificates or secrets cannot be used.
+        StartError: a listener cannot be bound, a file of keys, certificates or secrets cannot be used, or
+            tracing is configured and cannot be had.
     """
     header_timeout = config.limits.header_timeout
     async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(tracing(config.tracing))
+        except TracingError as error:
+            raise StartError(str(error)) from None
         redis = None
         if config.cache.redis_url.get_secret_value():
             redis = await stack.enter_async_context(RedisStore.connect(config.cache))
@@ -85,11 +105,11 @@ async def running(config: Config) -> AsyncIterator[Running]:
             raise StartError(str(error)) from None
         health = Health(upstream, redis)
         admin = None
-        if config.admin is not None:
-            admin_runner = web.AppRunner(health.application(), access_log=None)
-            admin = await _serve(stack, admin_runner, config.admin, "admin", header_timeout=header_timeout)
-        store = TieredStore(MemoryStore(config.cache.memory), redis)
-        handlers = _handlers(config, entrance, upstream, realms, store)
+        if config.admin is not None and shared is None:  # the parent answers for workers
+            admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
+        memory = MemoryStore(config.cache.memory)
+        handlers = _handlers(config, entrance, upstream, realms, TieredStore(memory, redis))
+        _watch(stack, handlers, memory, redis)
         listener = Listener(
             handlers,
             keepalive_timeout=config.client.keepalive_timeout,
@@ -99,15 +119,28 @@ async def running(config: Config) -> AsyncIterator[Running]:
         runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
         if tls is not None:
             await stack.enter_async_context(tls.watched())
-        listen = await _serve(stack, runner, config.listen, "public", tls=tls, header_timeout=header_timeout)
+        listen = await _serve(stack, runner, config.listen, "public", _Wire(header_timeout, tls, shared))
         try:
-            yield Running(listen, admin, tls)
+            yield Running(listen, admin, health, tls)
         finally:
             health.is_stopping = True
+            if shared is not None:
+                # asyncio drops a connection that it accepted in the very turn in which a server closes.
+                asyncio.get_running_loop().remove_reader(shared)
+                await asyncio.sleep(_ONE_TURN)
             for site in runner.sites.copy():
                 await site.stop()
+            if shared is not None:
+                await asyncio.sleep(_FIRST_REQUESTS)
             listener.pre_shutdown()  # idle connections close now, busy ones after their request
             await handlers.finish(config.shutdown_grace)
+
+
+def start_error(error: BaseException) -> StartError | None:
+    """Return the StartError in ``error``, however deep task groups have wrapped it."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(start_error, error.exceptions)), None)
+    return error if isinstance(error, StartError) else None
 
 
 async def run(config: Config) -> None:
@@ -179,6 +212,7 @@ def _handlers(
         requests=Requests(config.limits),
         max_manifest=config.limits.manifest_body,
         client_timeout=config.client.idle_timeout,
+        accounts=Accounts(config),
     )
 
 
@@ -200,26 +234,66 @@ def _signatures(
     return Signatures(upstream, partitions, store, signer, registry=registry)
 
 
+def _watch(
+    stack: contextlib.AsyncExitStack, handlers: Handlers, memory: MemoryStore, redis: RedisStore | None
+) -> None:
+    """Let the metrics see what only the parts know, for the time of ``stack``."""
+    stack.enter_context(catalogue.process())
+    stack.enter_context(catalogue.IN_FLIGHT.read_from(lambda: handlers.in_flight))
+    stack.enter_context(catalogue.MEMORY_BYTES.read_from(lambda: memory.used_bytes))
+    stack.enter_context(catalogue.WORKERS.read_from(lambda: 1))
+    if redis is not None:
+        stack.enter_context(catalogue.REDIS_UP.read_from(lambda: redis.is_available))
+        stack.enter_context(catalogue.BREAKER_OPEN.read_from(lambda: not redis.is_available, "redis"))
+
+
+async def _state() -> Snapshot:
+    return snapshot()
+
+
+async def serve_admin(stack: contextlib.AsyncExitStack, admin: Admin, address: Address) -> Address:
+    """Answer health and metrics for the time of ``stack``; returns the address with its real port.
+
+    Raises:
+        StartError: the address cannot be bound.
+    """
+    return await _serve(
+        stack, web.AppRunner(admin.application(), access_log=None), address, "admin", _Wire(_ADMIN_PATIENCE)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """How connections come in: patience in seconds, TLS, and the socket that workers share."""
+
+    header_timeout: float
+    tls: ListenerTls | None = None
+    shared: socket.socket | None = None
+
+
 async def _serve(
     stack: contextlib.AsyncExitStack,
     runner: web.BaseRunner,
     address: Address,
     name: str,
-    *,
-    tls: ListenerTls | None = None,
-    header_timeout: float,
+    wire: _Wire,
 ) -> Address:
     """Bind ``address`` for the time of ``stack`` and return it with its real port."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    context = wire.tls.context if wire.tls else None
+    if wire.shared is not None:
+        # One connection for each turn of the loop: who is busy leaves the others to workers that are not.
+        await web.SockSite(runner, wire.shared, ssl_context=context, backlog=1).start()
+        return Address(address.host, runner.addresses[0][1])
     try:
         await PatientSite(
             runner,
             address.host,
             address.port,
-            backlog=1024,
-            ssl_context=tls.context if tls else None,
-            handshake_timeout=header_timeout,
+            backlog=BACKLOG,
+            ssl_context=context,
+            handshake_timeout=wire.header_timeout,
         ).start()
     except OSError as error:
         problem = error.strerror or str(error)

@@ -16,9 +16,11 @@ from proxy.field_body import FieldBody
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.logs import get_logger
+from proxy.metrics.catalogue import UPSTREAM_ERRORS
 from proxy.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
 from proxy.source import ALL_TYPES, MAX_MANIFEST
 from proxy.store.tiered import TieredStore
+from proxy.tracing.spans import traced
 from proxy.upstream import RefusedError, Reply, Upstream, UpstreamError
 from twodfs.digest import Digest, verify
 from twodfs.errors import DigestError
@@ -117,6 +119,7 @@ class Contents:
             lambda: self._fetch(repository, kind, digest, identity, limit),
         )
 
+    @traced("fetch")
     async def _fetch(
         self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int
     ) -> bytes:
@@ -126,6 +129,7 @@ class Contents:
         try:
             body = verify(reply.body, digest)
         except DigestError as error:
+            UPSTREAM_ERRORS.of("digest").add()
             raise UpstreamError(f"the registry answered {path} with other content: {error}") from None
         await self._store.put({ContentKey(repository, digest): Content(body)})
         return body

@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from proxy.access import Accounts, count_spared
 from proxy.documents import blob, manifest
 from proxy.door import Entrance
 from proxy.exchange import TokenEndpoint
@@ -17,8 +18,9 @@ from proxy.failures import explain
 from proxy.headers import Origins
 from proxy.identity import Identity
 from proxy.limits import Requests
-from proxy.logs import bind_request_id, get_logger
-from proxy.records import Recipe
+from proxy.logs import bind_request_id
+from proxy.metrics.catalogue import CLIENT_GONE
+from proxy.records import Made, Recipe
 from proxy.relay import Relay
 from proxy.route import (
     OTHER,
@@ -36,12 +38,11 @@ from proxy.server import WholeResponse, deliver
 from proxy.signatures import Signatures
 from proxy.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.synthesis import Partitions
+from proxy.tracing.spans import serves
 from twodfs.oci import Document
 
 _REQUEST_ID: Final = "X-Request-Id"
 _NOT_FOUND: Final = 404
-# nginx's number for it; nobody receives it, it is for the log.
-_CLIENT_GONE: Final = 499
 _FILTERS_APPLIED: Final = "OCI-Filters-Applied"
 
 
@@ -61,6 +62,7 @@ class Handlers:
         requests: Requests,
         max_manifest: int,
         client_timeout: float,
+        accounts: Accounts,
     ) -> None:
         """``signatures`` None: nothing is signed. ``max_manifest``: bytes; ``client_timeout``: seconds."""
         self._entrance = entrance
@@ -69,10 +71,12 @@ class Handlers:
         self._requests = requests
         self._max_manifest = max_manifest
         self._client_timeout = client_timeout
+        self._accounts = accounts
         self._relay = relay
         self._sources = sources
         self._partitions = partitions
         self._origins = origins
+        self._accounts = accounts
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -83,18 +87,23 @@ class Handlers:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return self._running
+
+    @serves
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer ``request`` and log one line about it, also when the client leaves before its answer."""
         started = time.perf_counter()
         request_id = bind_request_id(request.headers.get(_REQUEST_ID))
-        kind, status = "Invalid", _CLIENT_GONE
+        routed, status = None, CLIENT_GONE
         self._running += 1
         self._idle.clear()
         try:
             with self._requests.admitted(self._origins.clients.share(request)):
                 target = origin_form(request.raw_path)
                 routed = route(request.method, target)
-                kind = type(routed).__name__
                 response = await self._answer(request, target, routed)
                 status = response.status
                 if isinstance(response, WholeResponse):
@@ -107,15 +116,8 @@ class Handlers:
             self._running -= 1
             if not self._running:
                 self._idle.set()
-            get_logger().info(
-                "request",
-                kind=kind,
-                method=request.method,
-                path=request.path,
-                status=status,
-                milliseconds=round(1000 * (time.perf_counter() - started), 3),
-                remote=self._origins.clients.address(request),
-            )
+            remote = self._origins.clients.address(request)
+            self._accounts.close(request, routed, status, time.perf_counter() - started, remote)
         return response
 
     async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
@@ -150,7 +152,9 @@ class Handlers:
                 continue
             made = await self._partitions.get(source, Recipe(source.digest, reading.selection()), identity)
             if made is not None:
-                return manifest(made.top, request)
+                response = manifest(made.top, request)
+                count_spared(made, made.root, request, response)
+                return response
         # The tag merely looks like a partition, so it is passed on literally.
         if accepts_indexes(accept):
             return await self._relay.forward(request, target)
@@ -171,28 +175,41 @@ class Handlers:
     ) -> web.StreamResponse:
         # Most blobs are layers, which are never ours: other replicas are asked only where that can help.
         shared = pull.is_manifest or identity.may_pull(pull.repository)
-        document = await self._partitions.recall(pull.repository, pull.digest, identity, shared=shared)
-        if document is None:
+        found: Made | Document | None = await self._partitions.recall(
+            pull.repository, pull.digest, identity, shared=shared
+        )
+        if found is None:
             answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
             if answer is not None:
                 return answer
             # A client about to push asks for each blob with HEAD, and is to hear "no" at once.
             patiently = pull.is_manifest or request.method == hdrs.METH_GET
-            document = await self._find(pull, identity, patiently=patiently)
-        if document is None:
+            found = await self._find(pull, identity, patiently=patiently)
+        if found is None:
             return await self._relay.forward(request, target)
-        return manifest(document, request) if pull.is_manifest else blob(document, request)
+        document = found.documents[pull.digest] if isinstance(found, Made) else found
+        response = manifest(document, request) if pull.is_manifest else blob(document, request)
+        if isinstance(found, Made):
+            count_spared(found, pull.digest, request, response)
+        return response
 
-    async def _find(self, pull: ContentPull, identity: Identity, *, patiently: bool) -> Document | None:
-        """Return the document of ours that is asked for, or that another replica is about to tell of."""
+    async def _find(
+        self, pull: ContentPull, identity: Identity, *, patiently: bool
+    ) -> Made | Document | None:
+        """Return the partition that holds the digest, or what belongs to a signature.
+
+        Another replica may be about to tell of either.
+        """
         started = time.monotonic()
         while True:
-            document = await self._partitions.find(pull.repository, pull.digest, identity)
-            if document is None and self._signatures is not None:
-                document = await self._signatures.find(pull.repository, pull.digest, identity)
+            found: Made | Document | None = await self._partitions.find(
+                pull.repository, pull.digest, identity
+            )
+            if found is None and self._signatures is not None:
+                found = await self._signatures.find(pull.repository, pull.digest, identity)
             waited = time.monotonic() - started
-            if document is not None or not patiently or not await self._partitions.settle(waited):
-                return document
+            if found is not None or not patiently or not await self._partitions.settle(waited):
+                return found
 
     async def _pull_attached(
         self,

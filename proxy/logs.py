@@ -1,11 +1,23 @@
-"""Structured log lines on standard error, each with the id of the request it belongs to."""
+"""Structured log lines on standard error, each with the id of the request it belongs to.
+
+Secrets stay out twice: callers log paths without their queries and never headers, and whatever text comes
+with an error goes through ``redacted``. The line of each request is most of what a busy proxy logs, so it has
+a way of its own past structlog (``Access``).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import random
 import re
 import sys
-import uuid
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -13,24 +25,44 @@ import structlog
 from proxy.config import LogConfig
 
 _FOREIGN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+# Query parameters that prove something (token flow, upload state, signed URLs), user info of a URL, and what
+# stands in an Authorization header.
+_SECRET: Final = re.compile(
+    r"(?i)([?&;](?:_state|account|password|secret|client_secret|code|sig|signature|[\w.-]*token[\w.-]*"
+    r"|x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential))=)[^&\s\"'<>;]*"
+    r"|(//)[^/@\s]+(?=@)"
+    r"|\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]+"
+)
+_ERROR_STATUS: Final = 400
+_OUR_FAULT: Final = 500
+
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
+# What every line of this process says besides its own: which worker, and what tracing knows of the request.
+_always: dict[str, Any] = {}
+_sources: list[Callable[[], dict[str, Any]]] = []
 
 
-def configure(config: LogConfig) -> None:
-    """Send our lines, and the libraries' warnings, to standard error in the configured format."""
+def configure(config: LogConfig, **always: object) -> None:
+    """Send our lines, and the libraries' warnings, to standard error; ``always`` is on each of them."""
+    _always.clear()
+    _always.update(always)
     level = logging.getLevelNamesMapping()[config.level.upper()]
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _with_context,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,  # as text, so that it can be searched for secrets
+        _without_secrets,
     ]
     renderer: structlog.typing.Processor
     if config.format == "json":
-        shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer(
             serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
         )
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -42,6 +74,33 @@ def configure(config: LogConfig) -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_without_record, renderer])
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+
+
+def add_context(source: Callable[[], dict[str, Any]]) -> None:
+    """Put what ``source`` returns on every line from now on."""
+    if source not in _sources:
+        _sources.append(source)
+
+
+def _with_context(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event.update(_always)
+    if request_id := _request_id.get():
+        event["request_id"] = request_id
+    for source in _sources:
+        event.update(source())
+    return event
+
+
+def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = redacted(value)
+    return event
+
+
+def redacted(text: str) -> str:
+    """Return ``text`` with whatever in it could be a secret replaced by ``***``."""
+    return _SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}***", text)
 
 
 def _without_record(
@@ -57,8 +116,8 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
 
 def bind_request_id(offered: str | None) -> str:
     """Put a request id on every line of this task and return it; a sane one that was offered is kept."""
-    request_id = offered if offered and _FOREIGN_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
-    structlog.contextvars.bind_contextvars(request_id=request_id)
+    request_id = offered if offered and _FOREIGN_REQUEST_ID.fullmatch(offered) else os.urandom(16).hex()
+    _request_id.set(request_id)
     return request_id
 
 
@@ -68,3 +127,57 @@ def bind_user(name: str | None) -> None:
         structlog.contextvars.unbind_contextvars("user")
     else:
         structlog.contextvars.bind_contextvars(user=name)
+
+
+class Access:
+    """Writes the line of each request."""
+
+    def __init__(self, config: LogConfig) -> None:
+        self._level = logging.getLevelNamesMapping()[config.level.upper()]
+        self._blob_sample = config.blob_sample
+        self._is_json = config.format == "json"
+        self._second = (0, "")
+
+    def write(
+        self, *, kind: str, method: str, path: str, status: int, seconds: float, remote: str | None
+    ) -> None:
+        """Write one line, unless level or sampling of blobs leave it out; errors are never sampled."""
+        level = logging.WARNING if status >= _OUR_FAULT else logging.INFO
+        if level < self._level:
+            return
+        if (
+            kind == "blob"
+            and status < _ERROR_STATUS
+            and self._blob_sample < 1
+            and random.random() >= self._blob_sample  # noqa: S311 - which lines to keep is no secret
+        ):
+            return
+        if "=" in path or "@" in path:  # a query that was percent-encoded into the path
+            path = redacted(path)
+        event = {
+            "kind": kind,
+            "method": method,
+            "path": path,
+            "status": status,
+            "milliseconds": round(1000 * seconds, 3),
+            "remote": remote,
+        }
+        if not self._is_json:
+            log = get_logger().warning if level == logging.WARNING else get_logger().info
+            log("request", **event)
+            return
+        event["event"] = "request"
+        _with_context(None, "", event)
+        event["level"] = "warning" if level == logging.WARNING else "info"
+        event["timestamp"] = self._now()
+        line = orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        with contextlib.suppress(OSError):  # a full disk must not fail pulls, and there is nowhere to say so
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+
+    def _now(self) -> str:
+        """Return the time as structlog writes it; the part down to the second is made once a second."""
+        second, fraction = divmod(time.time_ns() // 1000, 1_000_000)
+        if self._second[0] != second:
+            self._second = (second, f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}")
+        return f"{self._second[1]}.{fraction:06}Z"

@@ -309,13 +309,15 @@ class Made:
     root: Digest
     documents: dict[Digest, Document] = field(repr=False)
     weight: int
+    left_out_bytes: int = 0
+    """Of the allotments not selected, as far as the field records sizes; for the metrics alone."""
 
     @classmethod
-    def of(cls, recipe: Recipe, root: Digest, documents: Iterable[Document]) -> Made:
+    def of(cls, recipe: Recipe, root: Digest, documents: Iterable[Document], left_out_bytes: int = 0) -> Made:
         """Return the record of ``documents``, ``root`` among them."""
         by_digest = {document.digest: document for document in documents}
         weight = sum(len(document.body) + _OVERHEAD for document in by_digest.values()) + _OVERHEAD
-        return cls(recipe, root, by_digest, weight)
+        return cls(recipe, root, by_digest, weight, left_out_bytes)
 
     @property
     def top(self) -> Document:
@@ -326,7 +328,10 @@ class Made:
         """Return a line of JSON that tells the documents apart, and then their bytes."""
         table = [(one.media_type, one.digest, len(one.body)) for one in self.documents.values()]
         return b"\n".join(
-            (orjson.dumps([self.root, table]), b"".join(d.body for d in self.documents.values()))
+            (
+                orjson.dumps([self.root, table, self.left_out_bytes]),
+                b"".join(d.body for d in self.documents.values()),
+            )
         )
 
 
@@ -346,13 +351,14 @@ class PartitionKey:
         """Return the partition, every document hashed again."""
         head, _, bodies = encoded.partition(b"\n")
         try:
-            root, table = orjson.loads(head)
+            root, table, left_out_bytes = orjson.loads(head)
             documents = []
             at = 0
             for media_type, digest, size in table:
                 documents.append(Document(media_type, digest, _verified(bodies[at : at + size], digest)))
                 at += size
-            made = Made.of(Recipe(self.source, self.selection, self.version), root, documents)
+            recipe = Recipe(self.source, self.selection, self.version)
+            made = Made.of(recipe, root, documents, int(left_out_bytes))
             is_whole = root in made.documents
         except (ValueError, TypeError, KeyError, AttributeError):
             raise RottenError(f"{self} is not a partition") from None

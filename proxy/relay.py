@@ -12,6 +12,7 @@ from aiohttp import web
 
 from proxy.headers import Origins, forwarded_request
 from proxy.logs import get_logger
+from proxy.metrics.catalogue import BROKEN_TRANSFERS, RELAYED_DOWN
 from proxy.server import Patience, RelayedResponse, RequestBody, expects_continue, hang_up
 from proxy.upstream import Upstream, UpstreamError
 
@@ -89,6 +90,7 @@ class Relay:
         except TimeoutError:
             if response is None:
                 raise _silence(patience.waiting_for, self._upstream.url) from None
+            BROKEN_TRANSFERS.of(patience.waiting_for).add()
             get_logger().warning("transfer stalled", path=request.path, waiting_for=patience.waiting_for)
             hang_up(request, at_once=True)
         except (UpstreamError, aiohttp.ClientError, OSError) as error:
@@ -98,6 +100,7 @@ class Relay:
                 raise _reason(error, request) from None
             # The client hung up, or the registry broke off in the middle of a body. A short body must not
             # look whole, so the connection ends with it.
+            BROKEN_TRANSFERS.of("broke_off").add()
             reason = str(error) or type(error).__name__
             get_logger().warning("transfer broke off", path=request.path, reason=reason)
             hang_up(request, at_once=False)
@@ -121,6 +124,7 @@ async def _pass_on(
     while chunk := await content.readany():
         patience.for_client()
         await response.write(chunk)
+        RELAYED_DOWN.add(len(chunk))
         patience.for_upstream()
     patience.for_client()
     await response.write_eof()

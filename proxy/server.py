@@ -19,6 +19,7 @@ from multidict import CIMultiDict, istr
 
 from proxy.connections import Connections
 from proxy.logs import get_logger
+from proxy.metrics.catalogue import RELAYED_UP, count_request
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
@@ -154,6 +155,7 @@ class RequestBody(payload.Payload):
             self._count(len(chunk))
             patience.for_upstream()
             await writer.write(chunk)
+            RELAYED_UP.add(len(chunk))
             patience.for_client()
         patience.for_upstream()
 
@@ -310,6 +312,8 @@ class _Protocol(RequestHandler):
             problem = (message or str(exc or "")).splitlines()
             text = f"the request is not HTTP as RFC 9112 has it: {problem[0] if problem else 'malformed'}"
             body = oci_errors("UNSUPPORTED", text.rstrip(": "))
+            count_request("invalid", "OTHER", status, 0)
+            get_logger().info("request", kind="invalid", status=status, remote=request.remote)
         else:
             get_logger().error("request failed", exc_info=exc, path=request.path)
             body = oci_errors("UNKNOWN", "the proxy failed on this request; its log has the reason")

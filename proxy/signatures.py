@@ -69,7 +69,8 @@ class Signatures:
             UnsignedError: the source must be signed itself, and is not.
             RefusedError, UpstreamError: a part of the source could not be had.
         """
-        subject = await self._partitions.find(repository, digest, identity)
+        made = await self._partitions.find(repository, digest, identity)
+        subject = None if made is None else made.documents[digest]
         if subject is None or subject.media_type not in INDEX_TYPES | MANIFEST_TYPES:
             return None
         payload = Payload.of(subject, f"{self._registry}/{repository}").encode()

@@ -12,6 +12,7 @@ from cachetools import LRUCache, TTLCache
 from proxy.flight import SingleFlight
 from proxy.grants import Grants
 from proxy.identity import Identity
+from proxy.tracing.spans import traced
 from proxy.upstream import RefusedError, Reply, Upstream
 from twodfs.digest import Digest, digest_of, is_digest
 from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES
@@ -93,6 +94,7 @@ class Sources:
             for question in [one for one in self._known if one[0] == repository]:
                 self._known.pop(question, None)
 
+    @traced("resolve")
     async def _ask(self, question: _Question, identity: Identity) -> Source | None:
         repository, reference, accept, _ = question
         writes, asked_at = self._writes, time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from typing import Any, Final
 
 from cachetools import LRUCache
@@ -13,10 +14,12 @@ from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.limits import Slots
 from proxy.logs import get_logger
+from proxy.metrics.catalogue import CELLS, SYNTHESIS
 from proxy.policy import SourcePolicy, UnsignedError
 from proxy.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
 from proxy.source import ALL_TYPES, Source, Sources
 from proxy.store.tiered import TieredStore
+from proxy.tracing.spans import trace_id, traced
 from proxy.upstream import RefusedError
 from twodfs.digest import Digest
 from twodfs.flatten import FLATTEN_VERSION, Answer, Kind, Need, Partition, cut
@@ -67,7 +70,7 @@ class Partitions:
             TooManyRequestsError: too many others are to be cut before it.
         """
         key = recipe.key(source.repository)
-        made = self._store.peek(key) or await self._store.get(key)
+        made = self._store.peek(key, counted=True) or await self._store.get(key)
         if made is not None:
             await self._permit(source, identity)
             await self._keep(key, made)
@@ -83,15 +86,15 @@ class Partitions:
 
     async def recall(
         self, repository: str, digest: Digest, identity: Identity, *, shared: bool
-    ) -> Document | None:
-        """Return the document of ours that has ``digest`` where no question upstream is needed; else None.
+    ) -> Made | None:
+        """Return the partition of ours that holds ``digest`` where no question upstream is needed; else None.
 
         It is content-addressed, so it is what the upstream would send if it had it: the client's right to
         read the source is all that counts, and that is known from a moment ago or from a verified token.
 
         Args:
             repository: as in the request.
-            digest: of the document.
+            digest: of a document.
             identity: whose right must be known.
             shared: whether to look where other replicas keep theirs, too.
         """
@@ -103,13 +106,13 @@ class Partitions:
                 made = await self._store.get(recipe.key(repository))
                 if made is not None and digest in made.documents:
                     await self._permit(Source(repository, recipe.source, recipe.source, ""), identity)
-                    return made.documents[digest]
+                    return made
         return None
 
     async def find(
         self, repository: str, digest: Digest, identity: Identity, *, by_us: bool = False
-    ) -> Document | None:
-        """Return the document of ours that has ``digest``, if this client may read what it was cut from.
+    ) -> Made | None:
+        """Return the partition of ours that holds ``digest``, if this client may read what it was cut from.
 
         To be asked only after the upstream said that it does not know the digest.
 
@@ -126,12 +129,12 @@ class Partitions:
         refusal: RefusedError | UnsignedError | None = None
         for recipe in (await self._recipes(digest)).ways:
             try:
-                document = await self._by_recipe(repository, recipe, digest, identity, by_us=by_us)
+                made = await self._by_recipe(repository, recipe, digest, identity, by_us=by_us)
             except (RefusedError, UnsignedError) as error:
                 refusal = error
                 continue
-            if document is not None:
-                return document
+            if made is not None and digest in made.documents:
+                return made
         if refusal is not None:
             raise refusal
         return None
@@ -157,29 +160,31 @@ class Partitions:
 
     async def _by_recipe(
         self, repository: str, recipe: Recipe, digest: Digest, identity: Identity, *, by_us: bool
-    ) -> Document | None:
+    ) -> Made | None:
         source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
         if source is None or source.digest != recipe.source:
             return None
         if recipe.version == FLATTEN_VERSION:
             is_known = not by_us or digest in self._cut_here
-            made = await (self.get if is_known else self._make)(source, recipe, identity)
-        elif by_us:
+            return await (self.get if is_known else self._make)(source, recipe, identity)
+        if by_us:
             return None
-        else:  # cut by another release: it can be served while it is kept, but not made again
-            await self._permit(source, identity)
-            made = await self._store.get(recipe.key(source.repository))
-        return None if made is None else made.documents.get(digest)
+        # Cut by another release: it can be served while it is kept, but not made again.
+        await self._permit(source, identity)
+        return await self._store.get(recipe.key(source.repository))
 
     async def _make(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
         async with self._slots.taken():
+            started = time.perf_counter()
             partition = await self._cut(source, recipe, identity)
         if partition is None:
             return None
+        SYNTHESIS.observe(time.perf_counter() - started, trace_id())
+        CELLS.add(partition.allotments)
         # Its documents are those of the rectangles, whatever they were called.
         resolved = Recipe(recipe.source, partition.selection)
         self._cut_here.update((document.digest, True) for document in partition.documents)
-        made = Made.of(resolved, partition.root.digest, partition.documents)
+        made = Made.of(resolved, partition.root.digest, partition.documents, partition.left_out_bytes)
         for key in {recipe.key(source.repository), resolved.key(source.repository)}:
             await self._publish(key, made)
         get_logger().info(
@@ -206,6 +211,7 @@ class Partitions:
         if not self._store.is_published(key):
             await self._publish(key, made)
 
+    @traced("store")
     async def _publish(self, key: PartitionKey, made: Made) -> None:
         """Store ``made`` and the recipes of its documents.
 
@@ -222,6 +228,7 @@ class Partitions:
         known = await self._store.get_all(RecipeKey(digest))
         return functools.reduce(Recipes.__or__, known, Recipes())
 
+    @traced("flatten")
     async def _cut(self, source: Source, recipe: Recipe, identity: Identity) -> Partition | None:
         """Drive ``twodfs.flatten.cut``, answering each batch of needs at once."""
         body = await self._contents.manifest(source.repository, source.digest, identity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,11 +19,13 @@ from proxy.authority import Authority
 from proxy.config import BlobsConfig, UpstreamConfig
 from proxy.credentials import CredentialsError, source
 from proxy.identity import Identity
+from proxy.metrics.catalogue import UPSTREAM_ERRORS, UPSTREAM_SECONDS
 from proxy.realm import RealmPolicy
 from proxy.redirects import RedirectError, Redirects
 from proxy.scope import Scope, ScopeError, scopes
 from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest, RequestBody
 from proxy.tls import registry_context
+from proxy.tracing.spans import carry, trace_id
 
 Take = Callable[[bytes], Awaitable[None]]
 
@@ -162,12 +165,13 @@ class Upstream:
             UpstreamError: no answer came. Errors inside the context are the caller's.
         """
         url = URL(f"{self._config.url}{target}", encoded=True)
+        carry(headers)
 
         def send() -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
             return self._request(method, url, headers, data=body, expect100=expect_continue)
 
         async with contextlib.AsyncExitStack() as stack:
-            async with _explained(self.url):
+            async with _explained(self.url, "stream"):
                 if self._authority is None:
                     response = await stack.enter_async_context(send())
                 else:
@@ -277,6 +281,7 @@ class Upstream:
         self, method: str, path: str, headers: Mapping[istr, str], *, limit: int, take: Take | None = None
     ) -> Reply:
         asked: CIMultiDict[str] = CIMultiDict({**headers, hdrs.ACCEPT_ENCODING: "identity"})
+        carry(asked)
         if self._authority is None:
             return await self._exchange(method, path, asked, limit, take)
         wanted = _scopes(method, path)
@@ -296,7 +301,7 @@ class Upstream:
     ) -> Reply:
         url = URL(f"{self._config.url}{path}", encoded=True)
         async with (
-            _explained(self.url),
+            _explained(self.url, method.lower()),
             asyncio.timeout(self._config.metadata_timeout),
             contextlib.AsyncExitStack() as stack,
         ):
@@ -361,36 +366,50 @@ async def _read(response: aiohttp.ClientResponse, limit: int, take: Take | None)
     return Reply(response.status, response.reason or "", response.headers, b"".join(chunks))
 
 
-@contextlib.asynccontextmanager
-async def _explained(upstream: str) -> AsyncIterator[None]:
-    """Turn the library's errors into sentences about the registry."""
-    try:
-        yield
-    except RedirectError as error:
-        raise UpstreamError(str(error)) from None
-    except aiohttp.ClientConnectorCertificateError as error:
+def _about_tls(error: aiohttp.ClientConnectorError, upstream: str) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
         hint = (
             "set upstream.server_name to a name that is in it"
             if "mismatch" in reason or "not valid for" in reason
             else "set upstream.ca_file to the CA that signed it"
         )
-        raise UpstreamError(
-            f"the certificate of the registry at {upstream} is not trusted: {reason.rstrip('.')}; {hint}"
-        ) from None
-    except aiohttp.ClientConnectorSSLError as error:
-        reason = error.os_error.reason if isinstance(error.os_error, ssl.SSLError) else str(error.os_error)
-        raise UpstreamError(f"no TLS could be agreed on with the registry at {upstream}: {reason}") from None
+        return f"the certificate of the registry at {upstream} is not trusted: {reason.rstrip('.')}; {hint}"
+    reason = error.os_error.reason if isinstance(error.os_error, ssl.SSLError) else str(error.os_error)
+    return f"no TLS could be agreed on with the registry at {upstream}: {reason}"
+
+
+@contextlib.asynccontextmanager
+async def _explained(upstream: str, operation: str) -> AsyncIterator[None]:
+    """Turn the library's errors into sentences about the registry, and count both time and errors."""
+    started = time.perf_counter()
+    try:
+        yield
+    except UpstreamError:
+        UPSTREAM_ERRORS.of("answer").add()
+        raise
+    except RedirectError as error:
+        UPSTREAM_ERRORS.of("redirect").add()
+        raise UpstreamError(str(error)) from None
+    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+        UPSTREAM_ERRORS.of("tls").add()
+        raise UpstreamError(_about_tls(error, upstream)) from None
     except aiohttp.ConnectionTimeoutError:
+        UPSTREAM_ERRORS.of("connect_timeout").add()
         raise UpstreamError(f"the registry at {upstream} does not accept connections", status=504) from None
     except TimeoutError:
+        UPSTREAM_ERRORS.of("timeout").add()
         raise UpstreamError(f"the registry at {upstream} does not answer in time", status=504) from None
     except aiohttp.ClientConnectorError as error:
+        UPSTREAM_ERRORS.of("unreachable").add()
         problem = error.strerror or str(error)
         raise UpstreamError(f"the registry at {upstream} cannot be reached: {problem}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
+        UPSTREAM_ERRORS.of("broke_off").add()
         problem = str(error) or type(error).__name__
         if upstream.startswith("https:") and isinstance(error, aiohttp.ServerDisconnectedError):
             # In TLS 1.3 a client hears only after the handshake that its certificate was missed.
             problem += "; if it wants a client certificate, set upstream.client_certificate"
         raise UpstreamError(f"the registry at {upstream} broke off: {problem}") from None
+    finally:
+        UPSTREAM_SECONDS.of(operation).observe(time.perf_counter() - started, trace_id())

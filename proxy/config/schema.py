@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from proxy.config.values import (
     Address,
@@ -23,6 +23,7 @@ from proxy.config.values import (
     RegistryName,
     Seconds,
     SecondsOrZero,
+    Share,
     TokenService,
 )
 
@@ -304,6 +305,43 @@ class LogConfig(Section):
 
     format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    blob_sample: Share = Field(
+        1, description="Share of blob requests that get a line; those that fail always do."
+    )
+
+
+class MetricsConfig(Section):
+    """What /metrics tells beyond the usual."""
+
+    repositories: tuple[str, ...] = Field(
+        (), description="Repositories counted by name, * for any part of one; none by default."
+    )
+
+    @field_validator("repositories", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """Return the list that an environment variable writes, as TOML does or with commas alone."""
+        if not isinstance(value, str):
+            return value
+        parts = (part.strip(" '\"") for part in value.strip("[] ").split(","))
+        return tuple(part for part in parts if part)
+
+
+class TracingConfig(Section):
+    """Traces, sent by OTLP over HTTP; needs the extra `otel`."""
+
+    endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Where spans go, as http://collector:4318/v1/traces; empty: OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
+    sample_ratio: Share | None = Field(
+        None,
+        description="Share of requests traced that no caller decided on; unset: OTEL_TRACES_SAMPLER, or all.",
+    )
+    service_name: str = Field(
+        "", description="Name in the traces; empty: OTEL_SERVICE_NAME, or twodfs-proxy."
+    )
 
 
 class Config(Section):
@@ -311,7 +349,8 @@ class Config(Section):
 
     listen: ListenAddress = Field(Address("127.0.0.1", 5000), description="Where clients connect.")
     admin: OptionalAddress = Field(
-        Address("127.0.0.1", 9464), description="Listener of /healthz and /readyz; none turns it off."
+        Address("127.0.0.1", 9464),
+        description="Listener of /healthz, /readyz and /metrics; none turns it off.",
     )
     public_url: Origin | None = Field(
         None, description="Origin in Location headers; unset: the request's scheme and Host."
@@ -321,6 +360,9 @@ class Config(Section):
     )
     trusted_proxies: Networks = Field(
         (), description="Networks of the proxies in front, whose X-Forwarded headers are believed."
+    )
+    workers: int = Field(
+        1, ge=1, le=128, description="Processes that take requests on the one port; more than one need Redis."
     )
     upstream: UpstreamConfig
     tls: TlsConfig = TlsConfig()
@@ -332,6 +374,17 @@ class Config(Section):
     signing: SigningConfig = SigningConfig()
     auth: AuthConfig = AuthConfig()
     log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    tracing: TracingConfig = TracingConfig()
+
+    @model_validator(mode="after")
+    def _workers_share(self) -> Config:
+        if self.workers > 1 and not self.cache.redis_url.get_secret_value():
+            raise ValueError(
+                f"workers = {self.workers} need a shared cache: a client asks one for a tag and another "
+                "for its digests; set cache.redis_url, or workers = 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _listeners_differ(self) -> Config:

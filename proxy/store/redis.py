@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 
 from proxy.config import CacheConfig
 from proxy.logs import get_logger
+from proxy.metrics.catalogue import REDIS_ERROR, REDIS_HIT, REDIS_MISS, REDIS_ROTTEN
 from proxy.records import Key, R_co, Recipes, Record, RottenError, Subject, seal, unseal
 from proxy.store.clients import Client, bounded, open_client, raise_first
 from proxy.store.recent import Recent
@@ -95,19 +96,25 @@ class RedisStore:
 
     async def get(self, key: Key[R_co]) -> R_co | None:
         """Return the record under ``key``; None when Redis has it not, or not whole, or does not answer."""
-        _, sealed = await self._call(lambda: self._cache.get(str(key)))
+        answered, sealed = await self._call(lambda: self._cache.get(str(key)))
         if sealed is None:
+            (REDIS_MISS if answered else REDIS_ERROR).add()
             return None
         if not isinstance(sealed, bytes):
+            REDIS_ERROR.add()
             self._open_breaker(TypeError(f"GET is answered with {type(sealed).__name__}: is this Redis?"))
             return None
         try:
             if len(sealed) > _SEAL_HERE:
-                return await asyncio.to_thread(unseal, key, sealed)
-            return unseal(key, sealed)
+                record = await asyncio.to_thread(unseal, key, sealed)
+            else:
+                record = unseal(key, sealed)
         except RottenError as error:
+            REDIS_ROTTEN.add()
             get_logger().warning("redis returned garbage", reason=str(error))
             return None
+        REDIS_HIT.add()
+        return record
 
     async def put(self, records: Mapping[Key[Any], Record]) -> bool:
         """Send ``records`` to Redis, and say whether all arrived; those above ``redis_max_value`` stay out.

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from cachetools import LRUCache
 
+from proxy.metrics.catalogue import MEMORY_HIT, MEMORY_MISS
 from proxy.records import Key, R_co, Record
 from proxy.store.memory import MemoryStore
 from proxy.store.protocol import SharedStore
@@ -30,13 +31,17 @@ class TieredStore:
         self._shared = shared
         self._published: LRUCache[Key[Any], tuple[int, float]] = LRUCache(_MOST_PUBLISHED)
 
-    def peek(self, key: Key[R_co]) -> R_co | None:
-        """Return what memory has under ``key``, without a turn of the loop."""
-        return self._memory.peek(key)
+    def peek(self, key: Key[R_co], *, counted: bool = False) -> R_co | None:
+        """Return what memory has under ``key``, without a turn of the loop; ``counted`` as a hit."""
+        record = self._memory.peek(key)
+        if counted and record is not None:
+            MEMORY_HIT.add()
+        return record
 
     async def get(self, key: Key[R_co]) -> R_co | None:
         """Return the record under ``key`` or None."""
         record = self._memory.peek(key)
+        (MEMORY_MISS if record is None else MEMORY_HIT).add()
         if record is not None or self._shared is None:
             return record
         record = await self._shared.get(key)

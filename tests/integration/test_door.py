@@ -187,7 +187,7 @@ def test_a_mount_needs_the_right_to_read_where_it_comes_from(door: Proxy, image:
 def test_tricks_with_paths_do_not_open_the_door(door: Proxy, registry: Registry, target: str) -> None:
     before = len(registry.requests())
     with RegistryClient(door.url, OTHER_LOGIN) as bob:
-        assert bob.request("GET", target).status == 403
+        assert bob.request("GET", target).status in {400, 403}
     assert len(registry.requests()) == before
 
 

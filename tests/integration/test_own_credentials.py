@@ -191,7 +191,7 @@ async def test_a_redirect_takes_no_credentials_of_ours_to_another_origin(
             return refused
 
         registry.interpose = redirecting
-        async with proxied(registry.url, **OWN) as url:
+        async with proxied(registry.url, **OWN, **{"blobs.allowed_networks": "127.0.0.0/8"}) as url:
             assert (await get(client, url + TAG))[0] == 200
     assert seen
     assert not [one for one in seen if "Authorization" in one.headers]

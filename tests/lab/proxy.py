@@ -31,8 +31,9 @@ class Proxy(Server):
         admin_port: int | None = None,
         config: str | None = None,
         environment: Mapping[str, str] | None = None,
+        ready: str = "/readyz",
     ) -> Self:
-        """Start the proxy in front of `upstream` and wait until /readyz says 200.
+        """Start the proxy in front of `upstream` and wait until `ready` of the admin listener says 200.
 
         `extra` are more command-line arguments; `config` is the text of a configuration file, handed over
         with `--config`; `environment` is added to ours.
@@ -47,7 +48,7 @@ class Proxy(Server):
         launch = Launch(
             argv=(*argv, *extra),
             log=directory / "proxy.log",
-            ready=answers_http(admin_port, "/readyz"),
+            ready=answers_http(admin_port, ready),
             environment=peer_environment(**(environment or {})),
             directory=_REPOSITORY,  # where `-m proxy` is found
         )

@@ -1,0 +1,221 @@
+"""Every metric that the proxy has. ``docs/observability.md`` has this list; a test compares them."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import re
+import resource
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from proxy.metrics.instruments import CATALOGUE, Count, Counter, Distribution, Gauge, Histogram, Meter
+from twodfs import __version__
+from twodfs.flatten import FLATTEN_VERSION
+
+CLIENT_GONE: Final = 499
+"""nginx's number for a client that left before its answer; nobody receives it."""
+_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
+_STATUSES: Final = frozenset({*map(int, HTTPStatus), CLIENT_GONE})
+_MOST_REPOSITORIES: Final = 1000
+_RESIDENT: Final = Path("/proc/self/statm")
+_OPEN: Final = Path("/proc/self/fd")
+
+REQUESTS: Final = Counter(
+    "twodfs_proxy_requests_total",
+    "Requests answered. kind: partition, manifest, blob, write, other, invalid. "
+    "status 499: the client left before its answer.",
+    "kind",
+    "method",
+    "status",
+)
+REQUEST_SECONDS: Final = Histogram(
+    "twodfs_proxy_request_seconds",
+    "Seconds from a request's head to the end of its answer; a relayed body is in it, its client's pace too.",
+    "kind",
+)
+IN_FLIGHT: Final = Gauge("twodfs_proxy_in_flight", "Requests that are being answered now.")
+UPSTREAM_SECONDS: Final = Histogram(
+    "twodfs_proxy_upstream_seconds",
+    "Seconds the registry took. operation: stream (until the head of an answer that is relayed), "
+    "head, get (whole answers that the proxy reads itself).",
+    "operation",
+)
+UPSTREAM_ERRORS: Final = Counter(
+    "twodfs_proxy_upstream_errors_total",
+    "Questions that the registry did not answer as a registry does. reason: unreachable, connect_timeout, "
+    "timeout, tls, redirect (where we do not go), broke_off, answer (too long, compressed), "
+    "digest (other content than its digest says).",
+    "reason",
+)
+CACHE_LOOKUPS: Final = Counter(
+    "twodfs_proxy_cache_lookups_total",
+    "Look-ups of what was made or fetched before. tier: memory, redis. outcome: hit, miss, "
+    "error (no answer, or not asked since it failed), rotten (failed its check).",
+    "tier",
+    "outcome",
+)
+MEMORY_BYTES: Final = Gauge("twodfs_proxy_memory_bytes", "Bytes of documents kept in memory.")
+SYNTHESIS_SECONDS: Final = Histogram(
+    "twodfs_proxy_synthesis_seconds", "Seconds to cut a partition, with fetching what it is cut from."
+)
+SYNTHESIS_CELLS: Final = Counter(
+    "twodfs_proxy_synthesis_cells_total", "Allotments in the partitions that were cut."
+)
+SPARED_BYTES: Final = Counter(
+    "twodfs_proxy_spared_bytes_total",
+    "Bytes of allotments left out of partitions, counted when a GET gives a partition's top document.",
+)
+RELAYED_BYTES: Final = Counter(
+    "twodfs_proxy_relayed_bytes_total",
+    "Bytes of bodies relayed. direction: down (registry to client), up (client to registry).",
+    "direction",
+)
+BROKEN_TRANSFERS: Final = Counter(
+    "twodfs_proxy_broken_transfers_total",
+    "Relayed answers that ended early. reason: client (took nothing in time), upstream (sent nothing in "
+    "time), broke_off (either hung up).",
+    "reason",
+)
+REDIS_UP: Final = Gauge(
+    "twodfs_proxy_redis_up", "1 while Redis answers; absent where none is configured.", joined=min
+)
+BREAKER_OPEN: Final = Gauge(
+    "twodfs_proxy_breaker_open",
+    "1 while nobody asks, since it failed. breaker: redis.",
+    "breaker",
+    joined=max,
+)
+REPOSITORY_REQUESTS: Final = Counter(
+    "twodfs_proxy_repository_requests_total",
+    "Requests answered 2xx or 3xx, of repositories that metrics.repositories lists; "
+    f"after {_MOST_REPOSITORIES} of them, OTHER.",
+    "repository",
+    "kind",
+)
+WORKERS: Final = Gauge("twodfs_proxy_workers", "Worker processes that take requests.")
+WORKER_RESTARTS: Final = Counter(
+    "twodfs_proxy_worker_restarts_total", "Workers that ended by themselves and were replaced."
+)
+BUILD_INFO: Final = Gauge(
+    "twodfs_proxy_build_info",
+    "Always 1; the labels say what runs.",
+    "version",
+    "flatten",
+    "python",
+    joined=max,
+)
+PROCESS_CPU: Final = Meter(
+    "process_cpu_seconds_total", "Seconds of processor time, user and system, all workers together."
+)
+PROCESS_RESIDENT: Final = Gauge(
+    "process_resident_memory_bytes", "Resident bytes; pages that workers share count for each."
+)
+PROCESS_FDS: Final = Gauge("process_open_fds", "Open file descriptors.")
+PROCESS_MAX_FDS: Final = Gauge(
+    "process_max_fds", "Most file descriptors that each process may open.", joined=min
+)
+PROCESS_START: Final = Gauge(
+    "process_start_time_seconds", "Start of the oldest process, in seconds since the epoch.", joined=min
+)
+
+# Known from the start, so that a rate over the first of them is seen.
+for _reason in (
+    "unreachable",
+    "connect_timeout",
+    "timeout",
+    "tls",
+    "redirect",
+    "broke_off",
+    "answer",
+    "digest",
+):
+    UPSTREAM_ERRORS.of(_reason)
+for _reason in ("client", "upstream", "broke_off"):
+    BROKEN_TRANSFERS.of(_reason)
+WORKER_RESTARTS.of()
+
+RELAYED_DOWN: Final = RELAYED_BYTES.of("down")
+RELAYED_UP: Final = RELAYED_BYTES.of("up")
+SPARED: Final = SPARED_BYTES.of()
+CELLS: Final = SYNTHESIS_CELLS.of()
+SYNTHESIS: Final = SYNTHESIS_SECONDS.of()
+MEMORY_HIT: Final = CACHE_LOOKUPS.of("memory", "hit")
+MEMORY_MISS: Final = CACHE_LOOKUPS.of("memory", "miss")
+REDIS_HIT: Final = CACHE_LOOKUPS.of("redis", "hit")
+REDIS_MISS: Final = CACHE_LOOKUPS.of("redis", "miss")
+REDIS_ERROR: Final = CACHE_LOOKUPS.of("redis", "error")
+REDIS_ROTTEN: Final = CACHE_LOOKUPS.of("redis", "rotten")
+
+_requests: Final[dict[tuple[str, str, int], tuple[Count, Distribution]]] = {}
+
+
+def count_request(kind: str, method: str, status: int, seconds: float, trace_id: str | None = None) -> None:
+    """Count a request that was answered. Method and status come from outside, so both are bounded here."""
+    key = (kind, method, status)
+    series = _requests.get(key)
+    if series is None:
+        known_method = method if method in _METHODS else "OTHER"
+        known_status = str(status) if status in _STATUSES else f"{status // 100}xx"
+        series = REQUESTS.of(kind, known_method, known_status), REQUEST_SECONDS.of(kind)
+        if method in _METHODS and status in _STATUSES:  # else clients could fill this memory
+            _requests[key] = series
+    count, spread = series
+    count.value += 1
+    spread.observe(seconds, trace_id)
+
+
+class Repositories:
+    """Counts requests by repository, for those that the operator wants to see."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        """``patterns``: names, ``*`` for any part of one."""
+        parts = (".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
+        self._wanted = re.compile("|".join(f"(?:{part})" for part in parts)) if patterns else None
+        self._seen: set[str] = set()
+
+    def count(self, repository: str, kind: str) -> None:
+        """Count a request that the registry said yes to: made-up names must not become labels."""
+        if self._wanted is None or self._wanted.fullmatch(repository) is None:
+            return
+        if repository not in self._seen and len(self._seen) < _MOST_REPOSITORIES:
+            self._seen.add(repository)
+        REPOSITORY_REQUESTS.of(repository if repository in self._seen else "OTHER", kind).add()
+
+
+def markdown() -> str:
+    """Return every metric as the table of ``docs/observability.md``."""
+    rows = ("| metric | kind | labels | meaning |", "|---|---|---|---|")
+    cells = (
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.meaning} |"
+        for one in CATALOGUE.values()
+    )
+    return "\n".join((*rows, *cells))
+
+
+@contextlib.contextmanager
+def process() -> Iterator[None]:
+    """Tell about this process for the time of the context."""
+    started = time.time()
+    with contextlib.ExitStack() as stack:
+        python = platform.python_version()
+        stack.enter_context(BUILD_INFO.read_from(lambda: 1, __version__, str(FLATTEN_VERSION), python))
+        stack.enter_context(PROCESS_CPU.read_from(time.process_time))
+        stack.enter_context(PROCESS_START.read_from(lambda: started))
+        if _RESIDENT.exists():  # Linux
+            stack.enter_context(PROCESS_RESIDENT.read_from(_resident_bytes))
+            stack.enter_context(PROCESS_FDS.read_from(lambda: sum(1 for _ in _OPEN.iterdir())))
+            stack.enter_context(PROCESS_MAX_FDS.read_from(_most_fds))
+        yield
+
+
+def _resident_bytes() -> float:
+    pages = _RESIDENT.read_text(encoding="ascii").split()[1]
+    return float(int(pages) * resource.getpagesize())
+
+
+def _most_fds() -> float:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -1,0 +1,102 @@
+"""The lines that real requests leave: one for each, and no secret in any."""
+
+import os
+import socket
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from tests.lab.images import push_field_image
+from tests.lab.layers import Blob
+from tests.lab.process import free_port
+from tests.lab.proxy import Proxy
+from tests.lab.registry import Registry
+from tests.lab.registry_client import RegistryClient
+
+SECRET = "planted-s3cret-7f1c"
+REPOSITORY = "logs/model"
+
+
+def seen(proxy: Proxy) -> list[dict[str, object]]:
+    return [one for one in proxy.log_events() if one["event"] == "request"]
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_secrets_reach_no_line(registry: Registry, tmp_path: Path, style: str) -> None:
+    push_field_image(registry.url, REPOSITORY, "v1", cells={(0, 0): {"f": b"0"}, (0, 1): {"f": b"1"}})
+    basic = b64encode(f"user:{SECRET}".encode()).decode()
+    places = (tmp_path / "up", tmp_path / "down")
+    for place in places:
+        place.mkdir()
+    options = {"TWODFS_PROXY_LOG_FORMAT": style, "TWODFS_PROXY_LOG_LEVEL": "debug"}
+    written = ""
+    for place, upstream in zip(places, (registry.url, f"http://127.0.0.1:{free_port()}"), strict=True):
+        with Proxy.start(place, upstream, environment=options, ready="/healthz") as proxy:
+            with RegistryClient(proxy.url) as client:
+                for target in (
+                    f"/v2/{REPOSITORY}/manifests/v1--0.0.0.0?token={SECRET}&account={SECRET}",
+                    f"/v2/{REPOSITORY}/blobs/uploads/x?_state={SECRET}",
+                    f"/token?service=a&scope=b&account={SECRET}&refresh_token={SECRET}",
+                    f"/v2/x%3F_state={SECRET}",
+                    f"/v2/%2F%2Fuser:{SECRET}@host/",
+                    f"http://user:{SECRET}@host/v2/",
+                    f"ftp://user:{SECRET}@host/v2/",
+                ):
+                    for value in (f"Bearer {SECRET}", f"Basic {basic}"):
+                        client.request("GET", target, headers={"Authorization": value, "Cookie": SECRET})
+            proxy.terminate()
+            written += proxy.log.read_text()
+    assert written.count("request") >= 28
+    assert SECRET not in written
+    assert basic not in written
+
+
+def test_each_request_leaves_exactly_one_line(registry: Registry, tmp_path: Path) -> None:
+    with Proxy.start(tmp_path, registry.url) as proxy:
+        with RegistryClient(proxy.url) as client:
+            for at in range(30):
+                path = ("/v2/", f"/v2/no/r{at}/manifests/v1--0.0.0.0", f"/v2/no/blobs/sha256:{at:064}")[
+                    at % 3
+                ]
+                client.request("GET", path, headers={"X-Request-Id": f"id-{at}"})
+        proxy.terminate()
+        lines = seen(proxy)
+    assert [one["request_id"] for one in lines] == [f"id-{at}" for at in range(30)]
+    assert {str(one["kind"]) for one in lines} == {"other", "partition", "blob"}
+    assert set(lines[0]) == {
+        *("event", "kind", "level", "method", "milliseconds", "path", "remote"),
+        *("request_id", "status", "timestamp"),
+    }
+
+
+def test_blobs_can_be_sampled_but_failures_are_always_told(registry: Registry, tmp_path: Path) -> None:
+    environment = {"TWODFS_PROXY_LOG_BLOB_SAMPLE": "0"}
+    with Proxy.start(tmp_path, registry.url, environment=environment) as proxy:
+        with RegistryClient(proxy.url) as client:
+            content = os.urandom(100)
+            digest = push_blob(client, content)
+            assert client.request("GET", f"/v2/logs/blobs/blobs/{digest}").body == content
+            assert client.request("GET", f"/v2/logs/blobs/blobs/sha256:{0:064}").status == 404
+        proxy.terminate()
+        blobs = [one for one in seen(proxy) if one["kind"] == "blob"]
+    assert [one["status"] for one in blobs] == [404, 404], (
+        "HEAD before the upload, and the one that is not there"
+    )
+
+
+def push_blob(client: RegistryClient, content: bytes) -> str:
+    blob = Blob(content, "application/octet-stream")
+    client.push_blob("logs/blobs", blob)
+    return blob.digest
+
+
+def test_what_is_no_http_leaves_its_line_too(proxy: Proxy) -> None:
+    host, _, port = proxy.address.rpartition(":")
+    before = len(seen(proxy))
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"GET /v2/\xff\xfe/%FF HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    (line,) = seen(proxy)[before:]
+    assert (line["kind"], line["status"]) == ("invalid", 400)

@@ -1,0 +1,93 @@
+import io
+import random
+import sys
+from datetime import datetime
+
+import orjson
+import pytest
+
+from proxy.config import LogConfig
+from proxy.logs import Access, bind_request_id, redacted
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"GET /v2/x?_state={SECRET}&digest=sha256:1", "GET /v2/x?_state=***&digest=sha256:1"),
+        (f"https://h/token?account={SECRET}&service=s", "https://h/token?account=***&service=s"),
+        (f"?refresh_token={SECRET}&Access_Token={SECRET}", "?refresh_token=***&Access_Token=***"),
+        (f"?X-Amz-Signature={SECRET}&X-Amz-Date=1", "?X-Amz-Signature=***&X-Amz-Date=1"),
+        (f"http://user:{SECRET}@host/path", "http://***@host/path"),
+        (f"Authorization: Bearer {SECRET}.x-y", "Authorization: Bearer ***"),
+        (f"{{'authorization': 'basic {SECRET}=='}}", "{'authorization': 'basic ***'}"),
+        (
+            "the registry at http://127.0.0.1:5001 broke off",
+            "the registry at http://127.0.0.1:5001 broke off",
+        ),
+        ("/v2/a/manifests/v1--0.0.1.2?n=5&last=b", "/v2/a/manifests/v1--0.0.1.2?n=5&last=b"),
+    ],
+)
+def test_what_could_be_a_secret_is_not_shown(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def written(monkeypatch: pytest.MonkeyPatch, config: LogConfig, **more: object) -> list[dict[str, object]]:
+    stream = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stderr", stream)
+    request = {
+        "kind": "blob",
+        "method": "GET",
+        "path": "/v2/",
+        "status": 200,
+        "seconds": 0.0015,
+        "remote": "::1",
+    }
+    Access(config).write(**(request | more))  # type: ignore[arg-type]
+    assert isinstance(stream.buffer, io.BytesIO)
+    return [orjson.loads(line) for line in stream.buffer.getvalue().splitlines()]
+
+
+def test_an_access_line_is_json_with_the_id_of_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    bind_request_id("mine")
+    (line,) = written(monkeypatch, LogConfig())
+    assert datetime.fromisoformat(str(line.pop("timestamp"))).tzinfo is not None
+    assert line == {
+        "event": "request",
+        "kind": "blob",
+        "level": "info",
+        "method": "GET",
+        "milliseconds": 1.5,
+        "path": "/v2/",
+        "remote": "::1",
+        "request_id": "mine",
+        "status": 200,
+    }
+
+
+def test_the_level_holds_for_access_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not written(monkeypatch, LogConfig(level="warning"))
+    (line,) = written(monkeypatch, LogConfig(level="warning"), status=502)
+    assert line["level"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("more", "is_written"),
+    [({}, False), ({"status": 404}, True), ({"status": 499}, True), ({"kind": "manifest"}, True)],
+)
+def test_blobs_that_went_well_are_sampled(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, object], *, is_written: bool
+) -> None:
+    config = LogConfig(blob_sample=0.25)
+    monkeypatch.setattr(random, "random", lambda: 0.25)
+    assert bool(written(monkeypatch, config, **more)) is is_written
+    monkeypatch.setattr(random, "random", lambda: 0.2499)
+    assert len(written(monkeypatch, config, **more)) == 1
+
+
+@pytest.mark.parametrize("offered", [None, "", "a b", "x" * 129, "ü"])
+def test_a_request_id_that_is_not_sane_is_replaced(offered: str | None) -> None:
+    made = bind_request_id(offered)
+    assert made != offered
+    assert len(made) == 32

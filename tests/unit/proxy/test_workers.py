@@ -1,0 +1,54 @@
+import asyncio
+import contextlib
+import pickle
+import socket
+
+import pytest
+
+from proxy.config import ConfigError, load
+from proxy.workers.control import Link
+
+UPSTREAM = {"upstream": "http://127.0.0.1:5001"}
+
+
+def test_a_configuration_reaches_the_workers_whole() -> None:
+    flags = UPSTREAM | {"workers": "2", "cache.redis_url": "redis://u:p@h", "admin": "none"}
+    config = load(flags, {})
+    copy = pickle.loads(pickle.dumps(config))
+    assert copy == config
+    assert copy.cache.redis_url.get_secret_value() == "redis://u:p@h"
+
+
+def test_workers_without_a_shared_cache_are_refused_with_a_sentence() -> None:
+    with pytest.raises(ConfigError, match=r"set cache\.redis_url, or workers = 1"):
+        load(UPSTREAM | {"workers": "2"}, {})
+
+
+async def test_questions_are_answered_to_whoever_asked_and_end_with_the_other_side() -> None:
+    ours, theirs = socket.socketpair()
+    parent, child = await Link.over(ours), await Link.over(theirs)
+    events = []
+
+    async def listen() -> None:
+        async for message in parent.messages():
+            events.append(message)  # noqa: PERF401 - one by one, as they come
+
+    async def answer(count: int) -> None:
+        asked = []
+        async for message in child.messages():
+            asked.append(message)
+            if len(asked) == count:
+                break
+        await child.tell({"event": "between"})
+        for message in reversed(asked):
+            await child.tell({"id": message["id"], "answer": message["ask"].upper()})
+        with contextlib.suppress(OSError):
+            child._writer.close()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(listen())
+        tasks.create_task(answer(2))
+        answers = await asyncio.gather(parent.ask("one", 5), parent.ask("two", 5))
+    assert list(answers) == ["ONE", "TWO"]
+    assert events == [{"event": "between"}]
+    assert await parent.ask("anybody", 0.01) is None
