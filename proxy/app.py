@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.admin import Health
+from proxy.bodies import Bodies
 from proxy.config import Address, Config
 from proxy.content import Contents
 from proxy.handlers import Handlers
@@ -62,7 +63,8 @@ async def running(config: Config) -> AsyncIterator[Running]:
         if config.admin is not None:
             admin_runner = web.AppRunner(health.application(), access_log=None)
             admin = await _serve(stack, admin_runner, config.admin, "admin")
-        handlers = _handlers(config, upstream, TieredStore(MemoryStore(config.cache.memory), redis))
+        bodies = stack.enter_context(Bodies.open(config.blobs.relay))
+        handlers = _handlers(config, upstream, bodies, TieredStore(MemoryStore(config.cache.memory), redis))
         listener = Listener(handlers, keepalive_timeout=config.client.keepalive_timeout)
         runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
         listen = await _serve(stack, runner, config.listen, "public")
@@ -91,11 +93,12 @@ async def run(config: Config) -> None:
     get_logger().info("stopped")
 
 
-def _handlers(config: Config, upstream: Upstream, store: TieredStore) -> Handlers:
+def _handlers(config: Config, upstream: Upstream, bodies: Bodies, store: TieredStore) -> Handlers:
     origins = Origins(config.upstream.url, config.public_url)
     relay = Relay(
         upstream,
         origins,
+        bodies,
         client_timeout=config.client.idle_timeout,
         upstream_timeout=config.upstream.read_timeout,
     )

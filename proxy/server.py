@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from aiohttp import ClientRequest, HttpVersion11, hdrs, payload, web
+from aiohttp import ClientRequest, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
@@ -21,11 +21,12 @@ from proxy.logs import get_logger
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # A registry token is a JWT that can list many scopes; aiohttp's default of 8 KiB is too little for some.
 MAX_FIELD_SIZE = 64 * 1024
 MAX_LINE_SIZE = 16 * 1024
+READ_BUFFER = 256 * 1024
+"""Bytes of a body that are read ahead, on either side."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -38,8 +39,16 @@ def oci_errors(code: str, message: str, detail: object = None) -> bytes:
 class RelayedResponse(web.StreamResponse):
     """A response that has exactly the headers it was given, streamed.
 
-    The caller removes hop-by-hop headers; framing (length or chunks) and keep-alive are decided here.
+    The caller removes hop-by-hop headers; framing (length or chunks) and keep-alive are decided here. The
+    head waits for what is written first, to leave in one segment with it; ``send_head`` does not wait.
     """
+
+    _send_headers_immediately = False
+
+    def send_head(self) -> None:
+        """Send the head now: the body is not there yet."""
+        if self._payload_writer is not None:
+            self._payload_writer.send_headers()
 
     async def _prepare_headers(self) -> None:
         if self._req is not None and self._req.version < HttpVersion11 and self.content_length is None:
@@ -64,9 +73,6 @@ class WholeResponse(RelayedResponse):
         if not self._must_be_empty_body and self._whole:
             await writer.write(self._whole)
         return writer
-
-    # Head and body leave in one segment.
-    _send_headers_immediately = False
 
 
 def whole(
@@ -105,58 +111,6 @@ class Patience:
         """Wait for the registry from now on."""
         self.waiting_for = "upstream"
         self._limit.reschedule(self._now() + self._upstream)
-
-
-class RequestBody(payload.Payload):
-    """A client's request body on its way upstream, passed on as it arrives.
-
-    aiohttp may send a request again when a kept connection turns out to be dead. What was read from the
-    client is gone by then, so a body that was begun refuses to be sent a second time.
-    """
-
-    _autoclose = False
-
-    def __init__(self, request: web.BaseRequest, patience: Patience) -> None:
-        super().__init__(request.content)
-        self._request = request
-        self._patience = patience
-        self.is_begun = False
-        self._size = request.content_length
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
-        """Refuse: a body in transit is never held as a whole."""
-        raise TypeError("a request body in transit is not decoded")
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Pass the whole body on to ``writer``."""
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(
-        self,
-        writer: AbstractStreamWriter,
-        content_length: int | None,  # noqa: ARG002 - the parser already holds the client to its own length
-    ) -> None:
-        """Pass the whole body on to ``writer``."""
-        if self.is_begun:
-            raise ConnectionResetError("the registry closed the connection during the upload")
-        self.is_begun = True
-        await self._send_continue()
-        content = self._request.content
-        patience = self._patience
-        patience.for_client()
-        while chunk := await content.readany():
-            patience.for_upstream()
-            await writer.write(chunk)
-            patience.for_client()
-        patience.for_upstream()
-
-    async def _send_continue(self) -> None:
-        """Tell a client that waits for it to go on: the registry is ready for the body (RFC 9110, 10.1.1)."""
-        if expects_continue(self._request):
-            transport = self._request.transport
-            if transport is None or transport.is_closing():
-                raise ConnectionResetError("the client is gone")
-            transport.write(CONTINUE)
 
 
 class ImpatientRequest(ClientRequest):
@@ -242,7 +196,7 @@ class Listener(web.Server):
             "keepalive_timeout": keepalive_timeout,
             "max_line_size": MAX_LINE_SIZE,
             "max_field_size": MAX_FIELD_SIZE,
-            "read_bufsize": 256 * 1024,
+            "read_bufsize": READ_BUFFER,
         }
 
     def __call__(self) -> RequestHandler:

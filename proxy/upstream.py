@@ -15,7 +15,7 @@ from yarl import URL
 
 from proxy.config import UpstreamConfig
 from proxy.identity import Identity
-from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest
+from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER, ImpatientRequest
 
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
@@ -76,7 +76,7 @@ class Upstream:
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=config.read_timeout, sock_connect=config.connect_timeout
             ),
-            read_bufsize=256 * 1024,
+            read_bufsize=READ_BUFFER,
             max_line_size=MAX_LINE_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         ) as session:

@@ -79,6 +79,14 @@ class PartitionConfig(Section):
     )
 
 
+class BlobsConfig(Section):
+    """How blobs pass through."""
+
+    relay: Literal["auto", "buffered"] = Field(
+        "auto", description="auto moves plaintext bodies from socket to socket in the kernel, where it can."
+    )
+
+
 class ClientConfig(Section):
     """What a client may take."""
 
@@ -111,6 +119,7 @@ class Config(Section):
     upstream: UpstreamConfig
     cache: CacheConfig = CacheConfig()
     partition: PartitionConfig = PartitionConfig()
+    blobs: BlobsConfig = BlobsConfig()
     client: ClientConfig = ClientConfig()
     log: LogConfig = LogConfig()
 
