@@ -5,8 +5,8 @@ A request travels down this list; a module imports only from those above it::
     config       what can be set, and where a bad value came from
     logs         structured lines with a request id
     splice       bytes from socket to socket past this process
+    server       aiohttp taught to be a proxy: error replies, responses, connections, patience
     takeover     aiohttp's sockets, borrowed for a splice and given back
-    server       what aiohttp must not do to a relayed message: error replies, responses, patience
     bodies       bodies in transit, spliced or buffered
     route        method + target -> typed request
     identity     who asks: the credentials that go upstream, and a keyed hash of them

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.admin import Health
-from proxy.bodies import Bodies
+from proxy.bodies import Bodies, Counts
 from proxy.config import Address, Config
 from proxy.content import Contents
 from proxy.handlers import Handlers
@@ -41,6 +41,7 @@ class Running:
 
     listen: Address
     admin: Address | None
+    carried: Counts
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +70,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
         runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
         listen = await _serve(stack, runner, config.listen, "public")
         try:
-            yield Running(listen, admin)
+            yield Running(listen, admin, bodies.counts)
         finally:
             health.is_stopping = True
             for site in runner.sites.copy():

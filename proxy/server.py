@@ -7,13 +7,16 @@ classes here switch those things off, each with the reason beside it.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from aiohttp import ClientRequest, HttpVersion11, hdrs, web
+from aiohttp import ClientRequest, HttpVersion11, StreamReader, TCPConnector, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict, istr
 
@@ -21,6 +24,7 @@ from proxy.logs import get_logger
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
+_FIRST_FINAL_STATUS = 200
 
 # A registry token is a JWT that can list many scopes; aiohttp's default of 8 KiB is too little for some.
 MAX_FIELD_SIZE = 64 * 1024
@@ -127,6 +131,46 @@ class ImpatientRequest(ClientRequest):
             if not self._continue.done():
                 self._continue.set_result(False)
         await super().write_bytes(writer, conn, content_length)
+
+
+class AnswerReader(ResponseHandler):
+    """A connection to the registry that takes one answer for each request.
+
+    aiohttp would keep a second one, which nobody asked for, as the answer to whoever asks next.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._is_asked = False
+
+    def set_response_params(self, **params: Any) -> None:
+        """Begin to wait for an answer."""
+        self._is_asked = True
+        super().set_response_params(**params)
+
+    def rest(self) -> None:
+        """Stand between two answers, with a new parser."""
+        super().set_response_params()
+        self._is_asked = False
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take an answer from the parser; hang up when there was no question."""
+        if self._is_asked:
+            self._is_asked = data[0].code < _FIRST_FINAL_STATUS
+            super().feed_data(data, size)
+        elif self.transport is not None:
+            get_logger().warning("the registry answers what nobody asked")
+            self.force_close()
+            self.transport.abort()
+
+
+class Pool(TCPConnector):
+    """Kept connections to the registry."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take aiohttp's options."""
+        super().__init__(**options)
+        self._factory = functools.partial(AnswerReader, loop=self._loop)  # type: ignore[assignment]
 
 
 def expects_continue(request: web.BaseRequest) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader, TCPConnector, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.client_proto import ResponseHandler
@@ -26,12 +26,14 @@ from aiohttp.http import HttpRequestParser
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
 
 from proxy import splice
+from proxy.server import AnswerReader
 from proxy.splice import Pipe, Splice
 
 _NEEDED: Final[dict[type, tuple[str, ...]]] = {
     BaseProtocol: ("_reading_paused", "_parser", "resume_reading", "transport"),
     RequestHandler: ("_read_bufsize", "max_line_size", "max_field_size", "max_headers"),
-    ResponseHandler: ("set_response_params", "force_close", "should_close"),
+    ResponseHandler: ("set_response_params", "feed_data", "force_close", "should_close"),
+    TCPConnector: ("_release", "_create_connection"),
     StreamReader: ("total_bytes", "read_nowait", "feed_data", "feed_eof", "is_eof", "exception"),
     _SelectorSocketTransport: ("pause_reading", "resume_reading", "get_write_buffer_size"),
 }
@@ -110,7 +112,11 @@ class Flow:
         """
         connection = answer.connection  # None when all of it is here
         protocol = connection.protocol if connection is not None else None
-        if protocol is None or not _is_plain(protocol.transport) or not _is_plain(request.transport):
+        if (
+            not isinstance(protocol, AnswerReader)
+            or not _is_plain(protocol.transport)
+            or not _is_plain(request.transport)
+        ):
             return None
 
         def give_back(remaining: int, source: socket.socket) -> None:
@@ -241,7 +247,7 @@ def _duplicate(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
         yield duplicate
 
 
-def _give_back_answer(protocol: ResponseHandler, content: StreamReader, source: socket.socket) -> bool:
+def _give_back_answer(protocol: AnswerReader, content: StreamReader, source: socket.socket) -> bool:
     """End an answer whose body went past its parser; its connection returns to the pool.
 
     False, and the connection is closed, when the registry sent more than it announced, or hung up.
@@ -249,7 +255,7 @@ def _give_back_answer(protocol: ResponseHandler, content: StreamReader, source: 
     state = _look(source)
     if state is not None:
         protocol.force_close()
-    protocol.set_response_params()  # a parser between two messages; the next request brings its own
+    protocol.rest()
     content.feed_eof()
     return not state
 

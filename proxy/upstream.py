@@ -15,7 +15,7 @@ from yarl import URL
 
 from proxy.config import UpstreamConfig
 from proxy.identity import Identity
-from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER, ImpatientRequest
+from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER, ImpatientRequest, Pool
 
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
@@ -63,7 +63,7 @@ class Upstream:
     @contextlib.asynccontextmanager
     async def connect(cls, config: UpstreamConfig) -> AsyncIterator[Upstream]:
         """Open the pool for the time of the context."""
-        connector = aiohttp.TCPConnector(
+        connector = Pool(
             limit=config.max_connections, keepalive_timeout=config.keepalive_timeout, ttl_dns_cache=30
         )
         async with aiohttp.ClientSession(
