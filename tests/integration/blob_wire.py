@@ -90,15 +90,19 @@ class Wire:
 async def wire(talk: Talk, **settings: str) -> AsyncIterator[Wire]:
     """Run a proxy whose every connection to the registry speaks to ``talk``; settings as ``blobs__relay``."""
     held: list[Wire] = []
+    talks: list[asyncio.Task[None] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         over = asyncio.Event()
+        talks.append(asyncio.current_task())
         held[0].connections += 1
         held[0].gone.append(over)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await talk(End(reader, writer))
-        writer.close()
-        over.set()
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await talk(End(reader, writer))
+        finally:
+            writer.transport.abort() if writer.transport.get_write_buffer_size() > MIB else writer.close()
+            over.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=16 * MIB)
     async with server:
@@ -108,4 +112,10 @@ async def wire(talk: Talk, **settings: str) -> AsyncIterator[Wire]:
         async with running(load({"shutdown_grace": "0.1", **flags}, {})) as started:
             host, _, listening = str(started.listen).rpartition(":")
             held.append(Wire((host, int(listening)), started.carried))
-            yield held[0]
+            try:
+                yield held[0]
+            finally:
+                running_talks = [one for one in talks if one is not None and not one.done()]
+                for one in running_talks:
+                    one.cancel()
+                await asyncio.gather(*running_talks, return_exceptions=True)
