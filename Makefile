@@ -51,6 +51,14 @@ bench: $(installed) peers ## Measure manifest requests: partition, pass-through,
 bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
 	@$(python) -m benchmarks.build $(BENCH_FLAGS)
 
+.PHONY: bench-blobs
+bench-blobs: $(installed) peers ## Measure blobs beside nginx's: throughput, processor time, memory.
+	@$(python) -m benchmarks.blobs $(BENCH_FLAGS)
+
+.PHONY: soak
+soak: $(installed) peers ## Load one proxy for minutes; fails when memory or open files grow.
+	@$(python) -m benchmarks.soak $(BENCH_FLAGS)
+
 .PHONY: lock
 lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_FLAGS=--upgrade: none).
 	@$(pip) install uv==$(uv_version)

@@ -29,8 +29,9 @@ _FIRST_FINAL_STATUS = 200
 # A registry token is a JWT that can list many scopes; aiohttp's default of 8 KiB is too little for some.
 MAX_FIELD_SIZE = 64 * 1024
 MAX_LINE_SIZE = 16 * 1024
-READ_BUFFER = 256 * 1024
-"""Bytes of a body that are read ahead, on either side."""
+READ_BUFFER = 128 * 1024
+"""Bytes of a body that are read ahead, on either side. aiohttp stops reading at twice that, which is what asyncio
+takes from a socket at once: with less, each full read would stop the connection and start it again."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 

@@ -59,6 +59,7 @@ _PROXY: Final = """
             proxy_pass {scheme}://registry;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            proxy_ssl_protocols TLSv1.2 TLSv1.3;
             {tuning}
         }}
     }}
@@ -74,7 +75,7 @@ class Nginx(Server):
         super().__init__(launch)
         self.address = f"127.0.0.1:{port}"
         self.url = f"http://{self.address}"
-        self.tls_url = f"https://localhost:{tls_port}"
+        self.tls_url = f"https://127.0.0.1:{tls_port}"
 
     @classmethod
     def origin(cls, directory: Path, blob_size: int) -> Self:
