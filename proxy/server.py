@@ -30,8 +30,10 @@ _FIRST_FINAL_STATUS = 200
 MAX_FIELD_SIZE = 64 * 1024
 MAX_LINE_SIZE = 16 * 1024
 READ_BUFFER = 128 * 1024
-"""Bytes of a body that are read ahead, on either side. aiohttp stops reading at twice that, which is what asyncio
-takes from a socket at once: with less, each full read would stop the connection and start it again."""
+"""Bytes of a body that are read ahead, on either side.
+
+aiohttp stops reading at twice that, which is what asyncio takes from a socket at once: with less, each full read
+would stop the connection and start it again."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
