@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from proxy.store.tiered import TieredStore
 from proxy.synthesis import Partitions
 from proxy.upstream import Upstream
 
+_MOST_FILES: Final = 2**20
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5
 
@@ -81,6 +83,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
 
 async def run(config: Config) -> None:
     """Run a proxy until SIGTERM or SIGINT; a second one ends it at once."""
+    _allow_many_files()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -92,6 +95,14 @@ async def run(config: Config) -> None:
             loop.remove_signal_handler(number)
         get_logger().info("stopping", grace_seconds=config.shutdown_grace)
     get_logger().info("stopped")
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files to what may be: a relayed download takes two, a spliced one six."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _handlers(config: Config, upstream: Upstream, bodies: Bodies, store: TieredStore) -> Handlers:

@@ -32,8 +32,9 @@ MAX_LINE_SIZE = 16 * 1024
 READ_BUFFER = 128 * 1024
 """Bytes of a body that are read ahead, on either side.
 
-aiohttp stops reading at twice that, which is what asyncio takes from a socket at once: with less, each full read
-would stop the connection and start it again."""
+aiohttp stops reading at twice that, which is what asyncio takes from a socket at once: with less, each full
+read would stop the connection and start it again.
+"""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 

@@ -456,9 +456,10 @@ async def test_odd_requests_get_a_bounded_clear_answer(registry: Registry, raw: 
             assert 200 <= int(head.split()[1]) < 500, head
 
 
-@pytest.fixture
-def running(registry: Registry, tmp_path: Path) -> Iterator[Proxy]:
-    with Proxy.start(tmp_path, registry.url) as started:
+@pytest.fixture(params=["auto", "buffered"])
+def running(registry: Registry, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Proxy]:
+    environment = {"TWODFS_PROXY_BLOBS_RELAY": str(request.param)}
+    with Proxy.start(tmp_path, registry.url, environment=environment) as started:
         yield started
 
 
