@@ -72,6 +72,14 @@ chart-docs: $(installed) ## Write the chart's README from the comments of its va
 chart-golden: $(installed) helm-program ## Write down anew what the chart renders; look at the difference.
 	@TWODFS_UPDATE_GOLDEN=1 $(python) -m pytest --quiet --quiet tests/deploy/test_chart.py -k reviewed
 
+.PHONY: bench-blobs
+bench-blobs: $(installed) peers ## Measure blobs beside nginx's: throughput, processor time, memory.
+	@$(python) -m benchmarks.blobs $(BENCH_FLAGS)
+
+.PHONY: soak
+soak: $(installed) peers ## Load one proxy for minutes; fails when memory or open files grow.
+	@$(python) -m benchmarks.soak $(BENCH_FLAGS)
+
 .PHONY: lock
 lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_FLAGS=--upgrade: none).
 	@$(pip) install uv==$(uv_version)

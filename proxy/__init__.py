@@ -9,6 +9,10 @@ A request travels down this list; a module imports only from those above it::
     tracing      what a request waited for, told to a collector
     server       everything that touches aiohttp's insides: error replies, responses, request bodies
     grammar      what a request target must look like before anything goes upstream
+    splice       bytes from socket to socket past this process
+    server       aiohttp taught to be a proxy: error replies, responses, connections, patience
+    takeover     aiohttp's sockets, borrowed for a splice and given back
+    bodies       bodies in transit, spliced or buffered
     route        method + target -> typed request
     identity     who asks: the credentials that go upstream, a keyed hash of them, and rights that are known
     clients      which client asks, and how it sees us: whose word on that is believed

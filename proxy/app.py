@@ -15,6 +15,7 @@ from aiohttp import web
 
 from proxy.access import Accounts
 from proxy.admin import Admin, Health
+from proxy.bodies import Bodies, Counts
 from proxy.clients import Clients
 from proxy.config import Address, Config, SigningConfig
 from proxy.connections import Connections
@@ -69,6 +70,7 @@ class Running:
     listen: Address
     admin: Address | None
     health: Health
+    carried: Counts
     tls: ListenerTls | None = None
 
 
@@ -108,7 +110,15 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         if config.admin is not None and shared is None:  # the parent answers for workers
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
         memory = MemoryStore(config.cache.memory)
-        handlers = _handlers(config, entrance, upstream, realms, TieredStore(memory, redis))
+        bodies = stack.enter_context(Bodies.open(config.blobs.relay))
+        handlers = _handlers(
+            config,
+            entrance=entrance,
+            upstream=upstream,
+            realm_policy=realms,
+            bodies=bodies,
+            store=TieredStore(memory, redis),
+        )
         _watch(stack, handlers, memory, redis)
         listener = Listener(
             handlers,
@@ -121,7 +131,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             await stack.enter_async_context(tls.watched())
         listen = await _serve(stack, runner, config.listen, "public", _Wire(header_timeout, tls, shared))
         try:
-            yield Running(listen, admin, health, tls)
+            yield Running(listen, admin, health, bodies.counts, tls)
         finally:
             health.is_stopping = True
             if shared is not None:
@@ -172,7 +182,13 @@ def _entrance(config: Config) -> Entrance:
 
 
 def _handlers(
-    config: Config, entrance: Entrance, upstream: Upstream, realm_policy: RealmPolicy, store: TieredStore
+    config: Config,
+    *,
+    entrance: Entrance,
+    upstream: Upstream,
+    realm_policy: RealmPolicy,
+    bodies: Bodies,
+    store: TieredStore,
 ) -> Handlers:
     realms = Realms(realm_policy) if config.auth.realm == "proxy" else None
     clients = Clients(config.trusted_proxies, config.public_url)
@@ -182,6 +198,7 @@ def _handlers(
     relay = Relay(
         upstream,
         origins,
+        bodies,
         client_timeout=config.client.idle_timeout,
         upstream_timeout=config.upstream.read_timeout,
     )

@@ -37,6 +37,7 @@ _ERROR_STATUS: Final = 400
 _OUR_FAULT: Final = 500
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
+_user: ContextVar[str | None] = ContextVar("user", default=None)
 # What every line of this process says besides its own: which worker, and what tracing knows of the request.
 _always: dict[str, Any] = {}
 _sources: list[Callable[[], dict[str, Any]]] = []
@@ -86,6 +87,8 @@ def _with_context(_: object, __: str, event: structlog.typing.EventDict) -> stru
     event.update(_always)
     if request_id := _request_id.get():
         event["request_id"] = request_id
+    if user := _user.get():
+        event["user"] = user
     for source in _sources:
         event.update(source())
     return event
@@ -123,10 +126,7 @@ def bind_request_id(offered: str | None) -> str:
 
 def bind_user(name: str | None) -> None:
     """Put the user, once it proved to be that, on every line of this request; None: nobody did so far."""
-    if name is None:
-        structlog.contextvars.unbind_contextvars("user")
-    else:
-        structlog.contextvars.bind_contextvars(user=name)
+    _user.set(name)
 
 
 class Access:

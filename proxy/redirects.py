@@ -26,7 +26,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.config import BlobsConfig, Network
-from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE
+from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, Pool
 
 MAX_REDIRECTS: Final = 5
 STATUSES: Final = frozenset({301, 302, 303, 307, 308})
@@ -129,9 +129,7 @@ class Redirects:
 
         async with contextlib.AsyncExitStack() as stack:
             sessions = [
-                await stack.enter_async_context(
-                    _session(aiohttp.TCPConnector(socket_factory=make, **connector))
-                )
+                await stack.enter_async_context(_session(Pool(socket_factory=make, **connector)))
                 for make in (judged, new_socket)
             ]
             yield cls(config, origin, own, *sessions)

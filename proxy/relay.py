@@ -1,7 +1,4 @@
-"""Pass-through: a request upstream and its answer back, streamed both ways, byte for byte.
-
-Back-pressure is the sockets' own: nothing is read on one side before the other side took what came earlier.
-"""
+"""Pass-through: a request upstream and its answer back, streamed both ways, byte for byte."""
 
 from __future__ import annotations
 
@@ -10,10 +7,11 @@ import asyncio
 import aiohttp
 from aiohttp import web
 
+from proxy.bodies import Bodies, RequestBody
 from proxy.headers import Origins, forwarded_request
 from proxy.logs import get_logger
-from proxy.metrics.catalogue import BROKEN_TRANSFERS, RELAYED_DOWN
-from proxy.server import Patience, RelayedResponse, RequestBody, expects_continue, hang_up
+from proxy.metrics.catalogue import BROKEN_TRANSFERS
+from proxy.server import Patience, RelayedResponse, expects_continue, hang_up
 from proxy.upstream import Upstream, UpstreamError
 
 
@@ -29,11 +27,18 @@ class Relay:
     """Passes requests on to one upstream."""
 
     def __init__(
-        self, upstream: Upstream, origins: Origins, *, client_timeout: float, upstream_timeout: float
+        self,
+        upstream: Upstream,
+        origins: Origins,
+        bodies: Bodies,
+        *,
+        client_timeout: float,
+        upstream_timeout: float,
     ) -> None:
         """Timeouts are seconds of silence."""
         self._upstream = upstream
         self._origins = origins
+        self._bodies = bodies
         self._client_timeout = client_timeout
         self._upstream_timeout = upstream_timeout
 
@@ -72,7 +77,7 @@ class Relay:
             async with asyncio.timeout(None) as deadline:
                 patience = Patience(deadline, client=self._client_timeout, upstream=self._upstream_timeout)
                 patience.for_upstream()
-                body = RequestBody(request, patience, limit) if request.body_exists else None
+                body = self._bodies.of_request(request, patience, limit)
                 async with self._upstream.stream(
                     request.method,
                     target,
@@ -86,7 +91,7 @@ class Relay:
                     if body is not None and not body.is_begun:
                         # The client waits for a 100 that never comes; what it sends next may be body still.
                         response.force_close()
-                    await _pass_on(answer, response, request, patience)
+                    await self._bodies.pass_on(answer, response, request, patience)
         except TimeoutError:
             if response is None:
                 raise _silence(patience.waiting_for, self._upstream.url) from None
@@ -109,25 +114,6 @@ class Relay:
     def _begin(self, answer: aiohttp.ClientResponse, request: web.BaseRequest) -> RelayedResponse:
         headers = self._origins.forwarded_response(answer.headers, request)
         return RelayedResponse(status=answer.status, reason=answer.reason or "", headers=headers)
-
-
-async def _pass_on(
-    answer: aiohttp.ClientResponse,
-    response: RelayedResponse,
-    request: web.BaseRequest,
-    patience: Patience,
-) -> None:
-    patience.for_client()
-    await response.prepare(request)
-    content = answer.content
-    patience.for_upstream()
-    while chunk := await content.readany():
-        patience.for_client()
-        await response.write(chunk)
-        RELAYED_DOWN.add(len(chunk))
-        patience.for_upstream()
-    patience.for_client()
-    await response.write_eof()
 
 
 def _reason(error: Exception, request: web.BaseRequest) -> Exception:

@@ -7,30 +7,39 @@ classes here switch those things off, each with the reason beside it.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from aiohttp import ClientRequest, HttpVersion11, hdrs, payload, web
+from aiohttp import ClientRequest, HttpVersion11, StreamReader, TCPConnector, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict, istr
 
 from proxy.connections import Connections
 from proxy.logs import get_logger
-from proxy.metrics.catalogue import RELAYED_UP, count_request
+from proxy.metrics.catalogue import count_request
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
 _LINGER_SECONDS = 1.0
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_FIRST_FINAL_STATUS = 200
 
 # A registry token is a JWT that can list many scopes; aiohttp's default of 8 KiB is too little for some.
 MAX_FIELD_SIZE = 64 * 1024
 MAX_LINE_SIZE = 16 * 1024
 MAX_HEAD_SIZE = 128 * 1024
 """Bytes of a request's line and headers together."""
+READ_BUFFER = 128 * 1024
+"""Bytes of a body that are read ahead, on either side.
+
+aiohttp stops reading at twice that, which is what asyncio takes from a socket at once: with less, each full
+read would stop the connection and start it again.
+"""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -43,8 +52,16 @@ def oci_errors(code: str, message: str, detail: object = None) -> bytes:
 class RelayedResponse(web.StreamResponse):
     """A response that has exactly the headers it was given, streamed.
 
-    The caller removes hop-by-hop headers; framing (length or chunks) and keep-alive are decided here.
+    The caller removes hop-by-hop headers; framing (length or chunks) and keep-alive are decided here. The
+    head waits for what is written first, to leave in one segment with it; ``send_head`` does not wait.
     """
+
+    _send_headers_immediately = False
+
+    def send_head(self) -> None:
+        """Send the head now: the body is not there yet."""
+        if self._payload_writer is not None:
+            self._payload_writer.send_headers()
 
     async def _prepare_headers(self) -> None:
         if self._req is not None and self._req.version < HttpVersion11 and self.content_length is None:
@@ -69,9 +86,6 @@ class WholeResponse(RelayedResponse):
         if not self._must_be_empty_body and self._whole:
             await writer.write(self._whole)
         return writer
-
-    # Head and body leave in one segment.
-    _send_headers_immediately = False
 
 
 def whole(
@@ -112,69 +126,6 @@ class Patience:
         self._limit.reschedule(self._now() + self._upstream)
 
 
-class RequestBody(payload.Payload):
-    """A client's request body on its way upstream, passed on as it arrives.
-
-    aiohttp may send a request again when a kept connection turns out to be dead. What was read from the
-    client is gone by then, so a body that was begun refuses to be sent a second time.
-    """
-
-    _autoclose = False
-
-    def __init__(self, request: web.BaseRequest, patience: Patience, limit: int | None = None) -> None:
-        super().__init__(request.content)
-        self._left = limit
-        self.is_too_long = False
-        self._request = request
-        self._patience = patience
-        self.is_begun = False
-        self._size = request.content_length
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
-        """Refuse: a body in transit is never held as a whole."""
-        raise TypeError("a request body in transit is not decoded")
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Pass the whole body on to ``writer``."""
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(
-        self,
-        writer: AbstractStreamWriter,
-        content_length: int | None,  # noqa: ARG002 - the parser already holds the client to its own length
-    ) -> None:
-        """Pass the whole body on to ``writer``."""
-        if self.is_begun:
-            raise ConnectionResetError("the registry closed the connection during the upload")
-        self.is_begun = True
-        await self._send_continue()
-        content = self._request.content
-        patience = self._patience
-        patience.for_client()
-        while chunk := await content.readany():
-            self._count(len(chunk))
-            patience.for_upstream()
-            await writer.write(chunk)
-            RELAYED_UP.add(len(chunk))
-            patience.for_client()
-        patience.for_upstream()
-
-    def _count(self, size: int) -> None:
-        if self._left is not None:
-            self._left -= size
-            if self._left < 0:
-                self.is_too_long = True
-                raise ConnectionResetError("the request's body is longer than its limit")
-
-    async def _send_continue(self) -> None:
-        """Tell a client that waits for it to go on: the registry is ready for the body (RFC 9110, 10.1.1)."""
-        if expects_continue(self._request):
-            transport = self._request.transport
-            if transport is None or transport.is_closing():
-                raise ConnectionResetError("the client is gone")
-            transport.write(CONTINUE)
-
-
 class ImpatientRequest(ClientRequest):
     """A request upstream that waits for ``100 Continue`` for a second, not for ever (RFC 9110, 10.1.1)."""
 
@@ -189,6 +140,46 @@ class ImpatientRequest(ClientRequest):
             if not self._continue.done():
                 self._continue.set_result(False)
         await super().write_bytes(writer, conn, content_length)
+
+
+class AnswerReader(ResponseHandler):
+    """A connection to the registry that takes one answer for each request.
+
+    aiohttp would keep a second one, which nobody asked for, as the answer to whoever asks next.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._is_asked = False
+
+    def set_response_params(self, **params: Any) -> None:
+        """Begin to wait for an answer."""
+        self._is_asked = True
+        super().set_response_params(**params)
+
+    def rest(self) -> None:
+        """Stand between two answers, with a new parser."""
+        super().set_response_params()
+        self._is_asked = False
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take an answer from the parser; hang up when there was no question."""
+        if self._is_asked:
+            self._is_asked = data[0].code < _FIRST_FINAL_STATUS
+            super().feed_data(data, size)
+        elif self.transport is not None:
+            get_logger().warning("the registry answers what nobody asked")
+            self.force_close()
+            self.transport.abort()
+
+
+class Pool(TCPConnector):
+    """Kept connections to the registry."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take aiohttp's options."""
+        super().__init__(**options)
+        self._factory = functools.partial(AnswerReader, loop=self._loop)  # type: ignore[assignment]
 
 
 def expects_continue(request: web.BaseRequest) -> bool:
@@ -349,7 +340,7 @@ class Listener(web.Server):
             "keepalive_timeout": keepalive_timeout,
             "max_line_size": MAX_LINE_SIZE,
             "max_field_size": MAX_FIELD_SIZE,
-            "read_bufsize": 256 * 1024,
+            "read_bufsize": READ_BUFFER,
         }
 
     def __call__(self) -> RequestHandler:

@@ -16,6 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
 from proxy.authority import Authority
+from proxy.bodies import RequestBody
 from proxy.config import BlobsConfig, UpstreamConfig
 from proxy.credentials import CredentialsError, source
 from proxy.identity import Identity
@@ -23,7 +24,7 @@ from proxy.metrics.catalogue import UPSTREAM_ERRORS, UPSTREAM_SECONDS
 from proxy.realm import RealmPolicy
 from proxy.redirects import RedirectError, Redirects
 from proxy.scope import Scope, ScopeError, scopes
-from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, ImpatientRequest, RequestBody
+from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER, ImpatientRequest, Pool
 from proxy.tls import registry_context
 from proxy.tracing.spans import carry, trace_id
 
@@ -102,7 +103,7 @@ class Upstream:
             "ttl_dns_cache": 30,
         }
         async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=registry_context(config), **pool),
+            connector=Pool(ssl=registry_context(config), **pool),
             request_class=ImpatientRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -111,7 +112,7 @@ class Upstream:
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=config.read_timeout, sock_connect=config.connect_timeout
             ),
-            read_bufsize=256 * 1024,
+            read_bufsize=READ_BUFFER,
             max_line_size=MAX_LINE_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         ) as session:

@@ -126,8 +126,11 @@ class TlsConfig(Section):
 
 
 class BlobsConfig(Section):
-    """Blobs that the registry keeps elsewhere, and says so with a redirect."""
+    """How blobs pass through, also those that the registry keeps elsewhere, and says so with a redirect."""
 
+    relay: Literal["auto", "buffered"] = Field(
+        "auto", description="auto moves plaintext bodies from socket to socket in the kernel, where it can."
+    )
     redirect: Literal["pass", "follow"] = Field(
         "pass", description="pass: clients fetch from there; follow: the proxy does."
     )

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -455,9 +456,10 @@ async def test_odd_requests_get_a_bounded_clear_answer(registry: Registry, raw: 
             assert 200 <= int(head.split()[1]) < 500, head
 
 
-@pytest.fixture
-def running(registry: Registry, tmp_path: Path) -> Iterator[Proxy]:
-    with Proxy.start(tmp_path, registry.url) as started:
+@pytest.fixture(params=["auto", "buffered"])
+def running(registry: Registry, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Proxy]:
+    environment = {"TWODFS_PROXY_BLOBS_RELAY": str(request.param)}
+    with Proxy.start(tmp_path, registry.url, environment=environment) as started:
         yield started
 
 
@@ -520,6 +522,10 @@ async def test_a_request_whose_client_left_is_logged(running: Proxy) -> None:
     async with connected(host, int(port)) as (reader, writer):
         writer.write(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
         await head_of(reader)
-    await until(lambda: any(one.get("path") == target for one in running.log_events()))
-    (line,) = [one for one in running.log_events() if one.get("path") == target]
+
+    def lines() -> list[dict[str, Any]]:
+        return [one for one in running.log_events() if (one["event"], one.get("path")) == ("request", target)]
+
+    await until(lambda: bool(lines()))
+    (line,) = lines()
     assert line["status"] in (200, 499)
