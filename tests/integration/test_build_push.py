@@ -212,7 +212,7 @@ def test_a_push_sends_only_what_is_missing(workshop: Workshop) -> None:
     again = workshop.made("push", target, "--json").json
     assert (again["uploadedBlobs"], again["sparedBlobs"]) == (0, 6)
     asked = workshop.registry.requests()[before:]
-    assert {request.method for request in asked} == {"HEAD", "PUT"}
+    assert {request.method for request in asked} == {"HEAD"}
     assert all("/manifests/" in request.target for request in asked if request.method == "PUT")
 
 
@@ -226,7 +226,8 @@ def test_layers_of_a_base_in_the_same_registry_do_not_travel(workshop: Workshop)
 def test_children_are_pushed_before_the_index_that_names_them(workshop: Workshop) -> None:
     before = len(workshop.registry.requests())
     workshop.made("build", "scratch", workshop.target("made/order"), "--push")
-    puts = [one.target for one in workshop.registry.requests()[before:] if "/manifests/" in one.target]
+    asked = workshop.registry.requests()[before:]
+    puts = [one.target for one in asked if one.method == "PUT" and "/manifests/" in one.target]
     assert puts[-1] == "/v2/made/order/manifests/v1"
     assert len(puts) == 3
 

@@ -8,7 +8,7 @@ interrupted.
     commands    what each command does
     (this)      arguments and their help
 
-``commands`` and asyncio are imported when one runs, so that ``--help`` answers at once.
+``commands`` and ``existing`` are imported when one runs, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Final, NoReturn, TypeVar
 
 import typer
 
@@ -181,7 +181,7 @@ def build(
         checksum=checksum,
         jobs=jobs or min(os.cpu_count() or 1, 64),
     )
-    _run(commands.build(asked, as_json=as_json, quiet=quiet))
+    _call(lambda: commands.build(asked, as_json=as_json, quiet=quiet))
 
 
 @app.command()
@@ -202,7 +202,7 @@ def push(
     """
     from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
 
-    _run(commands.push(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+    _call(lambda: commands.push(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
 
 
 @app.command()
@@ -249,7 +249,7 @@ def export(
         platforms=tuple(platform or ()),
         plain_http=plain_http,
     )
-    _run(existing.export(asked, as_json=as_json, quiet=quiet))
+    _call(lambda: existing.export(asked, as_json=as_json, quiet=quiet))
 
 
 @app.command()
@@ -269,7 +269,7 @@ def inspect(
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    _run(existing.inspect(reference, plain_http=plain_http, as_json=as_json))
+    _call(lambda: existing.inspect(reference, plain_http=plain_http, as_json=as_json))
 
 
 @app.command()
@@ -291,7 +291,7 @@ def anchor(
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    _run(existing.anchor(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+    _call(lambda: existing.anchor(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
 
 
 @app.command()
@@ -311,7 +311,7 @@ def doctor(
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    if not _run(existing.doctor(reference, plain_http=plain_http, as_json=as_json)):
+    if not _call(lambda: existing.doctor(reference, plain_http=plain_http, as_json=as_json)):
         raise typer.Exit(FAILED)
 
 
@@ -353,7 +353,7 @@ def login(
     if not username or not password or ":" in username:
         _fail("expected a username without a colon, and a password", USAGE)
     credentials = Credentials(username, password)
-    _run(existing.login(registry, credentials, plain_http=plain_http, as_json=as_json))
+    _call(lambda: existing.login(registry, credentials, plain_http=plain_http, as_json=as_json))
 
 
 @app.command()
@@ -370,7 +370,7 @@ def logout(
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    _run(existing.logout(registry, as_json=as_json))
+    _call(lambda: existing.logout(registry, as_json=as_json))
 
 
 @app.command()
@@ -427,12 +427,6 @@ def prune(
     from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
 
     _call(lambda: commands.prune_store(max_size, images=and_images, as_json=as_json))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    import asyncio  # noqa: PLC0415 - see the module's docstring
-
-    return _call(lambda: asyncio.run(work))
 
 
 def _call(work: Callable[[], T]) -> T:

@@ -1,17 +1,16 @@
 """What each command does.
 
-The client of registries takes longer to load than an unchanged image to build, so it is imported where a
-registry is spoken to; for ``build --push`` that is while threads hash.
+The client of registries is imported where a registry is spoken to; for ``build --push`` that is while threads
+hash.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
 import orjson
@@ -20,7 +19,6 @@ import typer
 from twodfs.build.allotments import Made, Method
 from twodfs.build.choices import Anchor
 from twodfs.build.compression import Packing
-from twodfs.build.concurrency import both
 from twodfs.build.documents import Base
 from twodfs.build.grid import size_text
 from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
@@ -31,6 +29,7 @@ from twodfs.build.recipe import Recipe
 from twodfs.build.store import Store, default_directory
 from twodfs.build.transport import LocalImage, parse_image_name
 from twodfs.cli.console import open_progress
+from twodfs.concurrency import both
 from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError
 from twodfs.oci import Json
 from twodfs.progress import Progress
@@ -59,7 +58,7 @@ class Build:
     jobs: int
 
 
-async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
+def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
     """Build an image, push it where asked to, and print its reference and digest.
 
     Raises:
@@ -72,21 +71,21 @@ async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
         raise RecipeError("--compat knows no named partitions; leave out 'partitions', or --compat")
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
-        async with Registries(plain_http=asked.plain_http) as registries:
+        with Registries(plain_http=asked.plain_http) as registries:
             workshop = _Workshop(asked, target, recipe, store, registries, progress)
             try:
-                built, pushed = await workshop.build(checksum=asked.checksum)
+                built, pushed = workshop.build(checksum=asked.checksum)
             except DamagedError as damaged:
                 # The push has met one blob that is not what was built, so no other is taken on trust.
                 progress.note(str(damaged))
-                built, pushed = await workshop.build(checksum=True)
+                built, pushed = workshop.build(checksum=True)
         progress.note(_summary(built))
         if pushed:
             progress.note(_push_summary(pushed))
     _print_build(target, built, pushed, as_json=as_json)
 
 
-async def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
+def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     """Push an image of the store, and print its reference and digest.
 
     Raises:
@@ -104,9 +103,9 @@ async def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> No
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         base_name = base_name_of(find_image(store, target))
-        async with open_registry(target.registry, plain_http=plain_http) as registry:
+        with open_registry(target.registry, plain_http=plain_http) as registry:
             courier = Courier(store, registry, target, base_name, progress)
-            pushed = await push_image(store, target, courier)
+            pushed = push_image(store, target, courier)
         progress.note(_push_summary(pushed))
     if as_json:
         print_json({"reference": str(target), "digest": pushed.root.digest, **_push_json(pushed)})
@@ -125,44 +124,45 @@ class _Workshop:
     registries: Registries
     progress: Progress
 
-    async def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
+    def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
         """Return what was built, and what was pushed where that is asked for."""
         asked = self.asked
         base = None if asked.base == SCRATCH else parse_image_name(asked.base)
         platforms = tuple(Platform.parse(text) for text in asked.platforms)
         plan = Plan(
             recipe=self.recipe,
-            base=await _base(base, platforms, self.store, self.registries, self.progress),
+            base=_base(base, platforms, self.store, self.registries, self.progress),
             base_name=str(base) if isinstance(base, Reference) else "",
             target=str(self.target),
             method=Method(asked.packing, asked.jobs, checksum),
             anchor=asked.anchor,
         )
         if asked.push:
-            return await self._build_and_push(plan)
-        return await build_image(plan, self.store, self.progress, lambda _: None), None
+            return self._build_and_push(plan)
+        return build_image(plan, self.store, self.progress, lambda _: None), None
 
-    async def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
+    def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
         """Build ``plan``, and upload each allotment as soon as it is in the store."""
-        ready: asyncio.Queue[Made | None] = asyncio.Queue()
+        ready: SimpleQueue[Made | None] = SimpleQueue()
 
-        async def build() -> Built:
-            built = await build_image(plan, self.store, self.progress, ready.put_nowait)
-            ready.put_nowait(None)
-            return built
+        def build() -> Built:
+            try:
+                return build_image(plan, self.store, self.progress, ready.put)
+            finally:
+                ready.put(None)
 
-        async def upload() -> Courier:
-            # In a thread, so that those that build are started meanwhile.
-            push = await asyncio.to_thread(import_module, "twodfs.build.push")
-            registry = await self.registries.open(self.target.registry)
-            courier: Courier = push.Courier(self.store, registry, self.target, plan.base_name, self.progress)
-            await courier.carry_as_they_come(ready)
+        def upload() -> Courier:
+            from twodfs.build.push import Courier  # noqa: PLC0415 - see the module's docstring
+
+            registry = self.registries.open(self.target.registry)
+            courier = Courier(self.store, registry, self.target, plan.base_name, self.progress)
+            courier.carry_as_they_come(ready)
             return courier
 
-        built, courier = await both(build, upload)
+        built, courier = both(build, upload)
         from twodfs.build.push import push_image  # noqa: PLC0415 - see the module's docstring
 
-        return built, await push_image(self.store, self.target, courier)
+        return built, push_image(self.store, self.target, courier)
 
 
 def images(*, as_json: bool) -> None:
@@ -216,22 +216,22 @@ class Registries:
 
     def __init__(self, *, plain_http: bool) -> None:
         self._plain_http = plain_http
-        self._stack = AsyncExitStack()
+        self._stack = ExitStack()
         self._opened: dict[str, Registry] = {}
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_failure: object) -> None:
-        await self._stack.aclose()
+    def __exit__(self, *_failure: object) -> None:
+        self._stack.close()
 
-    async def open(self, name: str) -> Registry:
+    def open(self, name: str) -> Registry:
         """Return the registry at ``name``, opened when it is first asked for."""
         from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
 
         if name not in self._opened:
             opening = open_registry(name, plain_http=self._plain_http)
-            self._opened[name] = await self._stack.enter_async_context(opening)
+            self._opened[name] = self._stack.enter_context(opening)
         return self._opened[name]
 
 
@@ -243,7 +243,7 @@ def parse_target(text: str) -> Reference:
     return target
 
 
-async def _base(
+def _base(
     base: Reference | LocalImage | None,
     platforms: tuple[Platform, ...],
     store: Store,
@@ -254,10 +254,10 @@ async def _base(
         return scratch(platforms, store)
     if isinstance(base, LocalImage):
         with base.open(store.temporary) as source:
-            return await pull_base(source, base.name, platforms, store, progress, reference=str(base))
-    registry = await registries.open(base.registry)
+            return pull_base(source, base.name, platforms, store, progress, reference=str(base))
+    registry = registries.open(base.registry)
     repository = registry.repository(base.repository)
-    return await pull_base(repository, base.name, platforms, store, progress, reference=str(base))
+    return pull_base(repository, base.name, platforms, store, progress, reference=str(base))
 
 
 def _summary(built: Built) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -47,7 +46,7 @@ class ExportRequest:
     plain_http: bool
 
 
-async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
+def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     """Write an image or a partition into an archive, and print its reference and digest.
 
     Raises:
@@ -58,11 +57,11 @@ async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     archive_format = asked.format or ArchiveFormat.of(asked.file.name)
     store = _existing_store()
     with open_progress(quiet=quiet) as progress, store.in_use() if store else nullcontext():
-        async with Registries(plain_http=asked.plain_http) as registries:
-            found = await _find(reference, registries)
+        with Registries(plain_http=asked.plain_http) as registries:
+            found = _find(reference, registries)
             name = None if reference.digest else _tagged(reference, found.tag)
             plan = Export(found.source, found.root, name, archive_format, platforms, asked.file)
-            made = await export_image(plan, progress)
+            made = export_image(plan, progress)
         progress.note(
             f"wrote {asked.file}, {size_text(made.size)}, for {', '.join(map(str, made.platforms))}"
         )
@@ -81,17 +80,17 @@ async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     print_json(content)
 
 
-async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
+def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
     """Print what an image is made of.
 
     Raises:
         TwodfsError: see its subclasses.
     """
     reference = Reference.parse(text)
-    found = await _inspect_stored(reference)
+    found = _inspect_stored(reference)
     if found is None:
-        async with open_registry(reference.registry, plain_http=plain_http) as registry:
-            found = await inspect_image(registry.repository(reference.repository), reference.name)
+        with open_registry(reference.registry, plain_http=plain_http) as registry:
+            found = inspect_image(registry.repository(reference.repository), reference.name)
     if as_json:
         print_json({"reference": str(reference), **found.to_dict()})
     else:
@@ -99,7 +98,7 @@ async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
             typer.echo(line)
 
 
-async def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
+def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     """Let a registry know the allotments of an image, and say what was done.
 
     Raises:
@@ -107,8 +106,8 @@ async def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> 
     """
     target = parse_target(text)
     with open_progress(quiet=quiet) as progress:
-        async with open_registry(target.registry, plain_http=plain_http) as registry:
-            done = await anchor_image(registry.repository(target.repository, push=True), target.name)
+        with open_registry(target.registry, plain_http=plain_http) as registry:
+            done = anchor_image(registry.repository(target.repository, push=True), target.name)
         progress.note(_anchor_summary(done))
     if as_json:
         content: Json = {
@@ -123,15 +122,15 @@ async def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> 
         typer.echo(f"{target}@{done.root.digest}")
 
 
-async def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
+def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
     """Print which allotments a registry lacks or may lose; return whether there are none.
 
     Raises:
         TwodfsError: see its subclasses.
     """
     reference = Reference.parse(text)
-    async with open_registry(reference.registry, plain_http=plain_http) as registry:
-        found = await examine(registry.repository(reference.repository), reference.name)
+    with open_registry(reference.registry, plain_http=plain_http) as registry:
+        found = examine(registry.repository(reference.repository), reference.name)
     if as_json:
         fields = [field.to_dict() for field in found.fields]
         healthy = found.is_healthy
@@ -144,7 +143,7 @@ async def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
     return found.is_healthy
 
 
-async def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool) -> None:
+def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool) -> None:
     """Try credentials at a registry, keep them where Docker keeps them, and say where.
 
     Raises:
@@ -152,9 +151,9 @@ async def login(registry: str, credentials: Credentials, *, plain_http: bool, as
         TwodfsError: see its other subclasses.
     """
     name = _registry_name(registry)
-    async with open_registry(name, plain_http=plain_http, keychain=lambda _registry: credentials) as opened:
-        was_checked = await opened.check_login()
-    place = await asyncio.to_thread(store_credentials, name, credentials)
+    with open_registry(name, plain_http=plain_http, keychain=lambda _registry: credentials) as opened:
+        was_checked = opened.check_login()
+    place = store_credentials(name, credentials)
     if as_json:
         print_json(
             {"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place}
@@ -165,14 +164,14 @@ async def login(registry: str, credentials: Credentials, *, plain_http: bool, as
         typer.echo(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
 
 
-async def logout(registry: str, *, as_json: bool) -> None:
+def logout(registry: str, *, as_json: bool) -> None:
     """Forget the credentials for a registry.
 
     Raises:
         AuthError: they cannot be removed.
     """
     name = _registry_name(registry)
-    was_known = await asyncio.to_thread(erase_credentials, name)
+    was_known = erase_credentials(name)
     if as_json:
         print_json({"registry": name, "removed": was_known})
     else:
@@ -191,7 +190,7 @@ def _registry_name(text: str) -> str:
     return name
 
 
-async def _find(reference: Reference, registries: Registries) -> Found:
+def _find(reference: Reference, registries: Registries) -> Found:
     """Return the image or partition that ``reference`` names: the store goes first, then the registry.
 
     Raises:
@@ -199,12 +198,12 @@ async def _find(reference: Reference, registries: Registries) -> Found:
     """
     repository = f"{reference.registry}/{reference.repository}"
     if reference.digest is None and (store := _existing_store()):
-        found = await find_image(in_store(store, repository), reference.name, repository=repository)
+        found = find_image(in_store(store, repository), reference.name, repository=repository)
         if found is not None:
             return found
-    registry = await registries.open(reference.registry)
+    registry = registries.open(reference.registry)
     look_up = in_registry(registry.repository(reference.repository))
-    found = await find_image(look_up, reference.name, repository=repository)
+    found = find_image(look_up, reference.name, repository=repository)
     if found is None:
         raise BuildError(
             f"{reference} is neither here nor in the registry, nor a partition of an image that is; "
@@ -222,12 +221,12 @@ def _existing_store() -> Store | None:
     return Store(directory) if (directory / "index.json").exists() else None
 
 
-async def _inspect_stored(reference: Reference) -> Inspection | None:
+def _inspect_stored(reference: Reference) -> Inspection | None:
     store = _existing_store()
     image = store.find(str(reference)) if store else None
     if store is None or image is None:
         return None
-    return await inspect_image(StoredImage(store, image), reference.name)
+    return inspect_image(StoredImage(store, image), reference.name)
 
 
 def _anchor_summary(done: Anchored) -> str:
