@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from twodfs.build.choices import ArchiveFormat
 from twodfs.build.documents import MAX_CONFIG_BYTES, MAX_FIELD_BYTES, describe
 from twodfs.build.layout import CONTAINERD_NAME
 from twodfs.build.platforms import Platform
 from twodfs.build.source import SizedSource
 from twodfs.build.store import REF_NAME
-from twodfs.build.tarball import ArchiveFormat, Place, Tarball, docker_table, layout_texts
+from twodfs.build.tarball import Place, Tarball, docker_table, layout_texts
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError
 from twodfs.field import Allotment, Field

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from twodfs.build.documents import MAX_CONFIG_BYTES, Base, BaseImage, scratch_config, scratch_image
+from twodfs.build.documents import MAX_CONFIG_BYTES, Base, BaseImage
 from twodfs.build.platforms import Platform
 from twodfs.build.source import Source
 from twodfs.build.store import Store
@@ -15,19 +15,8 @@ from twodfs.errors import BuildError, FormatError
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
 from twodfs.progress import Progress
 
-SCRATCH: Final = "scratch"
 TRANSFERS: Final = 4
 """Blobs under way at a time."""
-
-DEFAULT_PLATFORM: Final = Platform("linux", "amd64")
-
-
-def scratch(platforms: Sequence[Platform], store: Store) -> Base:
-    """Return a base without files, its configs in ``store``."""
-    wanted = tuple(dict.fromkeys(platforms)) or (DEFAULT_PLATFORM,)
-    for platform in wanted:
-        store.put(scratch_config(platform).body)
-    return Base(tuple(scratch_image(platform) for platform in wanted))
 
 
 def pull_base(

@@ -1,34 +1,28 @@
-"""What each command does.
+"""What ``build`` and ``push`` do.
 
-The client of registries is imported where a registry is spoken to; for ``build --push`` that is while threads
-hash.
+What reads a base and what speaks to registries is imported where that is asked for; for ``build --push``
+that is while threads hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
-import orjson
-import typer
-
 from twodfs.build.allotments import Made, Method
 from twodfs.build.choices import Anchor
 from twodfs.build.compression import Packing
 from twodfs.build.documents import Base
 from twodfs.build.grid import size_text
-from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
 from twodfs.build.image import Built, Plan, build_image
 from twodfs.build.platforms import Platform
-from twodfs.build.pull import SCRATCH, pull_base, scratch
 from twodfs.build.recipe import Recipe
+from twodfs.build.scratch import SCRATCH, scratch
 from twodfs.build.store import Store, default_directory
-from twodfs.build.transport import LocalImage, parse_image_name
-from twodfs.cli.console import open_progress
+from twodfs.cli.console import open_progress, print_json
 from twodfs.concurrency import both
 from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError
 from twodfs.oci import Json
@@ -110,7 +104,7 @@ def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json({"reference": str(target), "digest": pushed.root.digest, **_push_json(pushed)})
     else:
-        typer.echo(f"{target}@{pushed.root.digest}")
+        print(f"{target}@{pushed.root.digest}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +121,11 @@ class _Workshop:
     def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
         """Return what was built, and what was pushed where that is asked for."""
         asked = self.asked
-        base = None if asked.base == SCRATCH else parse_image_name(asked.base)
-        platforms = tuple(Platform.parse(text) for text in asked.platforms)
+        base, base_name = self._base(tuple(Platform.parse(text) for text in asked.platforms))
         plan = Plan(
             recipe=self.recipe,
-            base=_base(base, platforms, self.store, self.registries, self.progress),
-            base_name=str(base) if isinstance(base, Reference) else "",
+            base=base,
+            base_name=base_name,
             target=str(self.target),
             method=Method(asked.packing, asked.jobs, checksum),
             anchor=asked.anchor,
@@ -140,6 +133,23 @@ class _Workshop:
         if asked.push:
             return self._build_and_push(plan)
         return build_image(plan, self.store, self.progress, lambda _: None), None
+
+    def _base(self, platforms: tuple[Platform, ...]) -> tuple[Base, str]:
+        """Return the base, and its reference where it is in a registry."""
+        if self.asked.base == SCRATCH:
+            return scratch(platforms, self.store), ""
+        from twodfs.build.pull import pull_base  # noqa: PLC0415 - see the module's docstring
+        from twodfs.build.transport import LocalImage, parse_image_name  # noqa: PLC0415
+
+        base = parse_image_name(self.asked.base)
+        name = str(base)
+        if isinstance(base, LocalImage):
+            with base.open(self.store.temporary) as source:
+                found = pull_base(source, base.name, platforms, self.store, self.progress, reference=name)
+            return found, ""
+        repository = self.registries.open(base.registry).repository(base.repository)
+        found = pull_base(repository, base.name, platforms, self.store, self.progress, reference=name)
+        return found, name
 
     def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
         """Build ``plan``, and upload each allotment as soon as it is in the store."""
@@ -163,52 +173,6 @@ class _Workshop:
         from twodfs.build.push import push_image  # noqa: PLC0415 - see the module's docstring
 
         return built, push_image(self.store, self.target, courier)
-
-
-def images(*, as_json: bool) -> None:
-    """Print the images of the store.
-
-    Raises:
-        TwodfsError: see its subclasses.
-    """
-    found = list_images(Store(default_directory()))
-    if as_json:
-        print_json({"images": [one.to_dict() for one in found]})
-        return
-    for one in found:
-        typer.echo(f"{one.reference}  {one.digest[:19]}  {one.allotments} allotments, {size_text(one.size)}")
-
-
-def remove(texts: Sequence[str], *, as_json: bool) -> None:
-    """Forget images, and print which.
-
-    Raises:
-        TwodfsError: see its subclasses.
-    """
-    store = Store(default_directory())
-    references = [str(Reference.parse(text)) for text in texts]
-    for reference in references:
-        remove_image(store, reference)
-    if as_json:
-        print_json({"removed": references})
-        return
-    for reference in references:
-        typer.echo(reference)
-
-
-def prune_store(size: str, *, images: bool, as_json: bool) -> None:
-    """Make the store smaller, and print by how much.
-
-    Raises:
-        TwodfsError: see its subclasses.
-    """
-    pruned = prune(Store(default_directory()), parse_size(size), images=images)
-    if as_json:
-        print_json(pruned.to_dict())
-        return
-    for reference in pruned.images:
-        typer.echo(f"forgot {reference}")
-    typer.echo(f"removed {pruned.blobs} blobs, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")
 
 
 class Registries:
@@ -243,23 +207,6 @@ def parse_target(text: str) -> Reference:
     return target
 
 
-def _base(
-    base: Reference | LocalImage | None,
-    platforms: tuple[Platform, ...],
-    store: Store,
-    registries: Registries,
-    progress: Progress,
-) -> Base:
-    if base is None:
-        return scratch(platforms, store)
-    if isinstance(base, LocalImage):
-        with base.open(store.temporary) as source:
-            return pull_base(source, base.name, platforms, store, progress, reference=str(base))
-    registry = registries.open(base.registry)
-    repository = registry.repository(base.repository)
-    return pull_base(repository, base.name, platforms, store, progress, reference=str(base))
-
-
 def _summary(built: Built) -> str:
     total = size_text(sum(one.size or 0 for one in built.allotments))
     platforms = ", ".join(map(str, built.platforms))
@@ -275,7 +222,7 @@ def _push_summary(pushed: Pushed) -> str:
 
 def _print_build(target: Reference, built: Built, pushed: Pushed | None, *, as_json: bool) -> None:
     if not as_json:
-        typer.echo(f"{target}@{built.root.digest}")
+        print(f"{target}@{built.root.digest}")
         return
     content: Json = {
         "reference": str(target),
@@ -296,8 +243,3 @@ def _push_json(pushed: Pushed) -> Json:
         "uploadedBytes": pushed.uploaded_bytes,
         "sparedBlobs": pushed.spared,
     }
-
-
-def print_json(content: Json) -> None:
-    """Print ``content`` for programs."""
-    typer.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2))

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import typer
-
 from twodfs.auth import Credentials
 from twodfs.build.anchoring import Anchored, anchor_image
+from twodfs.build.choices import ArchiveFormat
 from twodfs.build.cutting import Found, find_image, in_registry, in_store
 from twodfs.build.export import Export, export_image
 from twodfs.build.grid import draw, size_text
@@ -21,9 +20,8 @@ from twodfs.build.inspection import Inspection, inspect_image, media_types, name
 from twodfs.build.platforms import Platform
 from twodfs.build.source import StoredImage
 from twodfs.build.store import Store, default_directory
-from twodfs.build.tarball import ArchiveFormat
-from twodfs.cli.commands import Registries, parse_target, print_json
-from twodfs.cli.console import open_progress
+from twodfs.cli.commands import Registries, parse_target
+from twodfs.cli.console import open_progress, print_json
 from twodfs.credentials import registry_host
 from twodfs.errors import BuildError, InvalidReferenceError
 from twodfs.field import Field
@@ -66,7 +64,7 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
             f"wrote {asked.file}, {size_text(made.size)}, for {', '.join(map(str, made.platforms))}"
         )
     if not as_json:
-        typer.echo(f"{name}@{made.root.digest}" if name else str(reference))
+        print(f"{name}@{made.root.digest}" if name else str(reference))
         return
     content: Json = {
         "reference": name or str(reference),
@@ -95,7 +93,7 @@ def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
         print_json({"reference": str(reference), **found.to_dict()})
     else:
         for line in _describe(reference, found):
-            typer.echo(line)
+            print(line)
 
 
 def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
@@ -119,7 +117,7 @@ def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
         }
         print_json(content)
     else:
-        typer.echo(f"{target}@{done.root.digest}")
+        print(f"{target}@{done.root.digest}")
 
 
 def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
@@ -139,7 +137,7 @@ def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
         )
     else:
         for line in _diagnosis(reference, found):
-            typer.echo(line)
+            print(line)
     return found.is_healthy
 
 
@@ -159,9 +157,9 @@ def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json:
             {"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place}
         )
     elif was_checked:
-        typer.echo(f"logged in to {name} as {credentials.username}; kept in {place}")
+        print(f"logged in to {name} as {credentials.username}; kept in {place}")
     else:
-        typer.echo(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
+        print(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
 
 
 def logout(registry: str, *, as_json: bool) -> None:
@@ -175,7 +173,7 @@ def logout(registry: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"registry": name, "removed": was_known})
     else:
-        typer.echo(f"logged out of {name}" if was_known else f"not logged in to {name}")
+        print(f"logged out of {name}" if was_known else f"not logged in to {name}")
 
 
 def _registry_name(text: str) -> str:
