@@ -16,7 +16,7 @@ from twodfs.build.allotments import Made, Method
 from twodfs.build.choices import Anchor
 from twodfs.build.compression import Packing
 from twodfs.build.documents import Base
-from twodfs.build.grid import size_text
+from twodfs.build.grid import count_text, size_text
 from twodfs.build.image import Built, Plan, build_image
 from twodfs.build.platforms import Platform
 from twodfs.build.recipe import Recipe
@@ -26,6 +26,7 @@ from twodfs.cli.console import open_progress, print_json
 from twodfs.concurrency import both
 from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError
 from twodfs.oci import Json
+from twodfs.partition import RESERVED, readings
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
 
@@ -58,7 +59,7 @@ def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
     Raises:
         TwodfsError: see its subclasses.
     """
-    target = parse_target(asked.target)
+    target = parse_new(asked.target)
     asked.packing.check()
     recipe = Recipe.load(asked.file)
     if asked.packing.gzip_only and recipe.partitions:
@@ -93,7 +94,7 @@ def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     )
     from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
 
-    target = parse_target(text)
+    target = parse_new(text)
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         base_name = base_name_of(find_image(store, target))
@@ -207,16 +208,28 @@ def parse_target(text: str) -> Reference:
     return target
 
 
+def parse_new(text: str) -> Reference:
+    """Return the reference of an image that is to be made, which must not read as a part of another one."""
+    target = parse_target(text)
+    for reading in readings(target.tag or ""):
+        if reading.selection().rectangles or RESERVED.intersection(reading.chain):
+            raise InvalidReferenceError(
+                f"{text!r} cannot name a new image: a proxy reads the tag as a partition of "
+                f"{reading.base!r}; choose one that does not end in --{'--'.join(reading.chain)}"
+            )
+    return target
+
+
 def _summary(built: Built) -> str:
     total = size_text(sum(one.size or 0 for one in built.allotments))
     platforms = ", ".join(map(str, built.platforms))
-    return f"built {len(built.allotments)} allotments, {total}, for {platforms}"
+    return f"built {count_text(len(built.allotments), 'allotment')}, {total}, for {platforms}"
 
 
 def _push_summary(pushed: Pushed) -> str:
     return (
-        f"pushed {pushed.uploaded} blobs, {size_text(pushed.uploaded_bytes)}; "
-        f"{pushed.spared} were in the registry"
+        f"pushed {count_text(pushed.uploaded, 'blob')}, {size_text(pushed.uploaded_bytes)}; "
+        f"{pushed.spared} {'was' if pushed.spared == 1 else 'were'} in the registry"
     )
 
 

@@ -14,7 +14,7 @@ from twodfs.build.anchoring import Anchored, anchor_image
 from twodfs.build.choices import ArchiveFormat
 from twodfs.build.cutting import Found, find_image, in_registry, in_store
 from twodfs.build.export import Export, export_image
-from twodfs.build.grid import draw, size_text
+from twodfs.build.grid import count_text, draw, size_text
 from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.inspection import Inspection, inspect_image, media_types, named_partitions
 from twodfs.build.platforms import Platform
@@ -231,13 +231,13 @@ def _anchor_summary(done: Anchored) -> str:
     if not done.allotments:
         return "all allotments are anchored; nothing was done"
     wrapped = "; the image was put into an index for that" if done.wrapped else ""
-    return f"anchored {done.allotments} allotments, which nothing had protected{wrapped}"
+    return f"anchored {count_text(done.allotments, 'allotment')}, which nothing had protected{wrapped}"
 
 
 def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
     for field in found.fields:
-        yield f"field {field.digest[:19]}: {len(field.present)} allotments are in the registry"
+        yield f"field {field.digest[:19]}: {count_text(len(field.present), 'allotment')} in the registry"
         if field.missing:
             yield f"  missing: {cells_text(field.missing)}; push the image again"
         if field.damaged:
@@ -256,13 +256,14 @@ def _describe(reference: Reference, found: Inspection) -> Iterator[str]:
     yield f"  {found.root.media_type}"
     for image in found.images:
         its_field = f"field {image.field[:19]}" if image.field else "no field"
-        yield f"  {image.platform}  {image.digest[:19]}  {image.layers} layers, {its_field}"
+        yield f"  {image.platform}  {image.digest[:19]}  {count_text(image.layers, 'layer')}, {its_field}"
     yield "  the index keeps the allotments alive" if found.anchored else "  no anchor for the allotments"
     width = shutil.get_terminal_size((100, _GRID_HEIGHT)).columns
     for digest, field in found.fields.items():
         yield ""
         extent = f" in {field.extent}" if field.extent else ""
-        yield f"field {digest[:19]}: {field.count} allotments{extent}, {size_text(field.total_bytes)}"
+        count = count_text(field.count, "allotment")
+        yield f"field {digest[:19]}: {count}{extent}, {size_text(field.total_bytes)}"
         yield from draw(field, width=width, height=_GRID_HEIGHT)
         yield from _describe_parts(field)
 
@@ -273,5 +274,5 @@ def _describe_parts(field: Field) -> Iterator[str]:
     partitions = list(named_partitions(field))
     width = max((len(one.name) for one in partitions), default=0)
     for one in partitions:
-        size = size_text(one.size)
-        yield f"  --{one.name.ljust(width)}  {one.allotments} allotments, {size}  {one.selection}"
+        size = f"{count_text(one.allotments, 'allotment')}, {size_text(one.size)}"
+        yield f"  --{one.name.ljust(width)}  {size}  {one.selection}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twodfs.build.grid import size_text
+from twodfs.build.grid import count_text, size_text
 from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
 from twodfs.build.store import Store, default_directory
 from twodfs.cli.console import print_json
@@ -22,7 +22,8 @@ def images(*, as_json: bool) -> None:
         print_json({"images": [one.to_dict() for one in found]})
         return
     for one in found:
-        print(f"{one.reference}  {one.digest[:19]}  {one.allotments} allotments, {size_text(one.size)}")
+        count = count_text(one.allotments, "allotment")
+        print(f"{one.reference}  {one.digest[:19]}  {count}, {size_text(one.size)}")
 
 
 def remove(texts: Sequence[str], *, as_json: bool) -> None:
@@ -54,4 +55,5 @@ def prune_store(size: str, *, images: bool, as_json: bool) -> None:
         return
     for reference in pruned.images:
         print(f"forgot {reference}")
-    print(f"removed {pruned.blobs} blobs, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")
+    count = count_text(pruned.blobs, "blob")
+    print(f"removed {count}, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")
