@@ -19,10 +19,11 @@ Data goes one way, each module imports only from those above it:
 
 Everything above is pure: no sockets, no event loop, no clock. Below it live the client side:
 
+    concurrency many jobs in threads, the first failure ends all
     credentials Docker's configuration and its credential helpers
     login       credentials kept there, and forgotten
     progress    who hears how far things are
-    registry    the distribution API over aiohttp
+    registry    the distribution API, its client
     verification  an image in a registry, held against its signatures
     build       build files, layers, the content store, images
     cli         the ``twodfs`` command

@@ -6,7 +6,7 @@ that digest is checked with keys that the caller brings.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,7 +37,7 @@ class Verified:
     payload: Payload
 
 
-async def verify_signed(
+def verify_signed(
     repository: Repository, reference: str, keys: Sequence[Verifier], *, recursive: bool = False
 ) -> list[Verified]:
     """Return what ``reference`` names once it is known to be signed by one of ``keys``.
@@ -53,19 +53,19 @@ async def verify_signed(
         DigestError: the registry sent other bytes than the digest says.
         RegistryError, AuthError: it refuses, or gives no answer.
     """
-    top = await repository.manifest(reference)
-    verified = [await _verify(repository, top, keys)]
+    top = repository.manifest(reference)
+    verified = [_verify(repository, top, keys)]
     parsed = parse_manifest(top.body, top.media_type) if recursive else None
     if isinstance(parsed, Index):
         for digest in dict.fromkeys(entry.digest for _, entry in parsed.image_entries()):
-            image = await repository.manifest(digest)
-            verified.append(await _verify(repository, image, keys))
+            image = repository.manifest(digest)
+            verified.append(_verify(repository, image, keys))
     return verified
 
 
-async def _verify(repository: Repository, document: Document, keys: Sequence[Verifier]) -> Verified:
+def _verify(repository: Repository, document: Document, keys: Sequence[Verifier]) -> Verified:
     reasons = []
-    async for manifest in _signature_manifests(repository, document.digest):
+    for manifest in _signature_manifests(repository, document.digest):
         try:
             candidates = signatures_in(manifest)
         except FormatError as error:
@@ -73,7 +73,7 @@ async def _verify(repository: Repository, document: Document, keys: Sequence[Ver
             continue
         for candidate in candidates:
             try:
-                payload = await _payload(repository, candidate)
+                payload = _payload(repository, candidate)
                 return Verified(document, check(candidate, payload, document.digest, keys))
             except SignatureError as error:
                 reasons.append(str(error))
@@ -84,9 +84,9 @@ async def _verify(repository: Repository, document: Document, keys: Sequence[Ver
     raise SignatureError(f"{repository}@{document.digest} has no good signature: {why}")
 
 
-async def _payload(repository: Repository, signed: Signed) -> bytes:
+def _payload(repository: Repository, signed: Signed) -> bytes:
     try:
-        return await repository.blob(signed.payload.digest, limit=MAX_PAYLOAD)
+        return repository.blob(signed.payload.digest, limit=MAX_PAYLOAD)
     except DigestError as error:
         raise SignatureError(f"the payload was changed: {error}") from None
     except RegistryError as error:
@@ -95,16 +95,16 @@ async def _payload(repository: Repository, signed: Signed) -> bytes:
         raise SignatureError(f"the registry lacks its payload {signed.payload.digest}") from None
 
 
-async def _signature_manifests(repository: Repository, digest: Digest) -> AsyncIterator[Document]:
+def _signature_manifests(repository: Repository, digest: Digest) -> Iterator[Document]:
     """Yield what the tag names, and then what refers to ``digest`` as a signature."""
     tagged = None
     try:
-        tagged = await repository.manifest(signature_tag(digest))
+        tagged = repository.manifest(signature_tag(digest))
     except RegistryError as error:
         if error.status != _NOT_FOUND:
             raise
     else:
         yield tagged
-    for referrer in (await repository.referrers(digest, SIGNATURE_TYPE))[:MAX_SIGNATURES]:
+    for referrer in (repository.referrers(digest, SIGNATURE_TYPE))[:MAX_SIGNATURES]:
         if tagged is None or referrer.digest != tagged.digest:
-            yield await repository.manifest(referrer.digest)
+            yield repository.manifest(referrer.digest)

@@ -52,7 +52,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.build", description=__doc__)
     parser.add_argument("--models", nargs="+", choices=SPLITS, default=list(SPLITS))
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median counts")
+    parser.add_argument("--rounds", type=int, default=2, help="of which the median counts")
     parser.add_argument("--no-docker", action="store_true")
     return parser.parse_args()
 

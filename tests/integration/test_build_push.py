@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,8 @@ ANCHOR_TYPE = "application/vnd.2dfs.allotments.v1"
 GZIP_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 INDEXES = {"oci": "application/vnd.oci.image.index.v1+json"}
 INDEXES["docker"] = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+NEVER_LOADED = ("aiohttp", "asyncio", "typer", "pydantic", "rich")
 
 
 def test_an_image_from_scratch_holds_what_the_build_file_says(workshop: Workshop) -> None:
@@ -212,7 +216,7 @@ def test_a_push_sends_only_what_is_missing(workshop: Workshop) -> None:
     again = workshop.made("push", target, "--json").json
     assert (again["uploadedBlobs"], again["sparedBlobs"]) == (0, 6)
     asked = workshop.registry.requests()[before:]
-    assert {request.method for request in asked} == {"HEAD", "PUT"}
+    assert {request.method for request in asked} == {"HEAD"}
     assert all("/manifests/" in request.target for request in asked if request.method == "PUT")
 
 
@@ -226,7 +230,8 @@ def test_layers_of_a_base_in_the_same_registry_do_not_travel(workshop: Workshop)
 def test_children_are_pushed_before_the_index_that_names_them(workshop: Workshop) -> None:
     before = len(workshop.registry.requests())
     workshop.made("build", "scratch", workshop.target("made/order"), "--push")
-    puts = [one.target for one in workshop.registry.requests()[before:] if "/manifests/" in one.target]
+    asked = workshop.registry.requests()[before:]
+    puts = [one.target for one in asked if one.method == "PUT" and "/manifests/" in one.target]
     assert puts[-1] == "/v2/made/order/manifests/v1"
     assert len(puts) == 3
 
@@ -273,7 +278,7 @@ def test_inspect_speaks_json(workshop: Workshop) -> None:
 def test_inspect_says_that_an_image_has_no_field(workshop: Workshop) -> None:
     base = push_image(workshop.registry.url, "base/fieldless", "v1", kind="docker-manifest")
     shown = workshop.made("inspect", base.reference()).out
-    assert "1 layers, no field" in shown
+    assert "1 layer, no field" in shown
 
 
 def test_results_go_to_standard_output_and_the_rest_to_standard_error(workshop: Workshop) -> None:
@@ -356,7 +361,7 @@ def test_help_does_not_load_the_client(workshop: Workshop) -> None:
         check=True,
     ).stderr
     assert "twodfs.cli" in loaded
-    assert not [one for one in ("aiohttp", "asyncio", "twodfs.field", "sqlite3") if one in loaded]
+    assert not [one for one in ("aiohttp", "asyncio", "pydantic", "twodfs.field", "sqlite3") if one in loaded]
     assert workshop
 
 
@@ -371,7 +376,52 @@ def test_a_build_without_a_registry_does_not_load_the_client(workshop: Workshop)
         check=True,
     ).stderr
     assert "twodfs.build.allotments" in loaded
-    assert not [one for one in ("aiohttp", "twodfs.registry", "rich") if f" {one}" in loaded]
+    assert not [one for one in (*NEVER_LOADED, "twodfs.registry") if f" {one}" in loaded]
+
+
+def test_a_push_over_plain_http_loads_what_it_needs(workshop: Workshop) -> None:
+    program = (
+        "import sys, twodfs.cli\n"
+        "try:\n    twodfs.cli.main()\n"
+        "finally:\n    print(*sys.modules, sep='\\n', file=sys.stderr)"
+    )
+    arguments = ("build", "scratch", workshop.target("made/light"), "--push", "--quiet")
+    loaded = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=workshop.directory,
+        env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr.splitlines()
+    assert "twodfs.registry.wire" in loaded
+    assert not {*NEVER_LOADED, "ssl", "http.client", "email", "twodfs.auth", "twodfs.credentials"} & {*loaded}
+
+
+def test_a_tag_that_reads_as_a_partition_names_no_new_image(workshop: Workshop) -> None:
+    for tag in ("v1--0.0.0.1", "v1--all", "v1--base", "v1--0.0.0.1--edge"):
+        done = workshop.twodfs("build", "scratch", workshop.target("made/part", tag))
+        assert done.status == 2
+        assert "reads the tag as a partition of 'v1'" in done.err
+    assert workshop.made("build", "scratch", workshop.target("made/part", "v1--edge")).status == 0
+
+
+def test_a_process_that_is_interrupted_ends_at_once_and_in_one_line(workshop: Workshop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}/made/silent:v1"
+        with subprocess.Popen(
+            [sys.executable, "-m", "twodfs", "build", "scratch", target, "--push", "--quiet"],
+            cwd=workshop.directory,
+            env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            silent.settimeout(30)
+            connection, _ = silent.accept()
+            with connection:
+                running.send_signal(signal.SIGINT)
+                _, err = running.communicate(timeout=30)
+    assert (running.returncode, err) == (130, "twodfs: interrupted\n")
 
 
 def test_memory_does_not_grow_with_the_file(workshop: Workshop) -> None:

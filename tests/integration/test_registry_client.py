@@ -5,12 +5,13 @@ import io
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from yarl import URL
 
 from tests.integration.token_server import IDENTITY_TOKEN, LOGIN, TokenServer, token_server
 from tests.lab.images import push_image
@@ -31,12 +32,23 @@ from twodfs.oci import (
 )
 from twodfs.registry import Repository, Retries, open_registry
 from twodfs.registry.message import Request
-from twodfs.registry.transport import Transport, open_session
+from twodfs.registry.pool import Pool
+from twodfs.registry.transport import Transport, located
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ANN = Credentials(*LOGIN)
 AT_ONCE = Retries(attempts=4, first_delay=0, longest_delay=0)
+
+
+class Threaded:
+    """A repository whose methods run in a thread, so that the servers of a test's loop can answer them."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        return partial(asyncio.to_thread, getattr(self._repository, name))
 
 
 @asynccontextmanager
@@ -47,9 +59,9 @@ async def opened(
     credentials: Credentials | None = None,
     push: bool = True,
     mount_from: str | None = None,
-) -> AsyncIterator[Repository]:
-    async with open_registry(address, keychain=lambda _registry: credentials, retries=AT_ONCE) as registry:
-        yield registry.repository(name, push=push, mount_from=mount_from)
+) -> AsyncIterator[Threaded]:
+    with open_registry(address, keychain=lambda _registry: credentials, retries=AT_ONCE) as registry:
+        yield Threaded(registry.repository(name, push=push, mount_from=mount_from))
 
 
 @asynccontextmanager
@@ -487,18 +499,10 @@ async def test_requests_ask_for_the_bytes_as_they_are() -> None:
     assert seen == [("identity", "twodfs")]
 
 
-async def test_the_way_out_of_tls_is_not_taken() -> None:
-    request = Request("GET", URL("https://registry.example.com/v2/a/blobs/x"))
-    async with open_session() as session:
-        transport = Transport(
-            session,
-            "registry.example.com",
-            plain_http=False,
-            keychain=lambda _registry: None,
-            retries=AT_ONCE,
-        )
-        with pytest.raises(RegistryError, match="away from TLS; not followed"):
-            transport.located(request, request.url, "http://registry.example.com/x?secret=1")
+def test_the_way_out_of_tls_is_not_taken() -> None:
+    request = Request("GET", "https://registry.example.com/v2/a/blobs/x")
+    with pytest.raises(RegistryError, match="away from TLS; not followed"):
+        located(request, request.url, "http://registry.example.com/x?secret=1")
 
 
 @pytest.mark.parametrize(
@@ -512,16 +516,15 @@ async def test_the_way_out_of_tls_is_not_taken() -> None:
         ("[::1]:5000", False, "http://[::1]:5000"),
     ],
 )
-async def test_plain_http_is_for_this_machine_or_on_demand(
+def test_plain_http_is_for_this_machine_or_on_demand(
     registry: str,
     plain_http: bool,  # noqa: FBT001
     origin: str,
 ) -> None:
-    async with open_session() as session:
-        transport = Transport(
-            session, registry, plain_http=plain_http, keychain=lambda _registry: None, retries=AT_ONCE
-        )
-        assert transport.origin == URL(origin)
+    transport = Transport(
+        Pool(), registry, plain_http=plain_http, keychain=lambda _registry: None, retries=AT_ONCE
+    )
+    assert transport.url == origin
 
 
 async def test_a_registry_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,3 @@
-import asyncio
 import hashlib
 import os
 import time
@@ -48,7 +47,7 @@ class Workshop:
         old = time.time_ns() - 10**9
         os.utime(self.directory / name, ns=(old, old))
 
-    async def build(
+    def build(
         self, *names: str, packing: Packing = AUTO, checksum: bool = False, jobs: int = 2
     ) -> tuple[list[str], tuple[Allotment, ...]]:
         """Return which allotments were built, and all of them."""
@@ -58,10 +57,10 @@ class Workshop:
         ]
         heard = Heard()
         told: list[Made] = []
-        await asyncio.sleep(0.03)  # a file that has just changed is not remembered
+        time.sleep(0.03)  # a file that has just changed is not remembered
         method = Method(packing, jobs, checksum)
         with self.store.in_use():
-            allotments = await make_allotments(cells, method, self.store, heard, told.append)
+            allotments = make_allotments(cells, method, self.store, heard, told.append)
         assert sorted(one.allotment.col for one in told) == list(range(len(names)))
         for one in allotments:
             assert self.store.is_sound(one.digest, one.size or 0)
@@ -76,20 +75,20 @@ def workshop(tmp_path: Path) -> Workshop:
     return workshop
 
 
-async def test_what_has_not_changed_is_not_read(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    built, first = await workshop.build("a", "b", "c")
+def test_what_has_not_changed_is_not_read(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    built, first = workshop.build("a", "b", "c")
     assert built == ["0/0", "0/1", "0/2"]
     monkeypatch.setattr(layer, "_opened", None)
-    assert await workshop.build("a", "b", "c") == ([], first)
+    assert workshop.build("a", "b", "c") == ([], first)
     workshop.write("a", b"a")
     with pytest.raises(TypeError):
-        await workshop.build("a", "b", "c")
+        workshop.build("a", "b", "c")
 
 
-async def test_one_changed_file_rebuilds_one_allotment(workshop: Workshop) -> None:
-    _, first = await workshop.build("a", "b", "c")
+def test_one_changed_file_rebuilds_one_allotment(workshop: Workshop) -> None:
+    _, first = workshop.build("a", "b", "c")
     workshop.write("b", b"B" * 100_000)
-    built, second = await workshop.build("a", "b", "c")
+    built, second = workshop.build("a", "b", "c")
     assert built == ["0/1"]
     assert [one.digest == other.digest for one, other in zip(first, second, strict=True)] == [
         True,
@@ -98,82 +97,82 @@ async def test_one_changed_file_rebuilds_one_allotment(workshop: Workshop) -> No
     ]
 
 
-async def test_a_change_that_keeps_size_and_time_is_seen(workshop: Workshop) -> None:
-    await workshop.build("a")
+def test_a_change_that_keeps_size_and_time_is_seen(workshop: Workshop) -> None:
+    workshop.build("a")
     before = (workshop.directory / "a").stat()
     (workshop.directory / "a").write_bytes(b"A" * 100_000)
     os.utime(workshop.directory / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (await workshop.build("a"))[0] == ["0/0"]
+    assert (workshop.build("a"))[0] == ["0/0"]
 
 
-async def test_other_parameters_build_another_layer(workshop: Workshop) -> None:
+def test_other_parameters_build_another_layer(workshop: Workshop) -> None:
     for packing in (Packing(), Packing(Compression.NONE), Packing(Compression.GZIP, 9)):
-        assert (await workshop.build("a", packing=packing))[0] == ["0/0"]
-        assert (await workshop.build("a", packing=packing))[0] == []
+        assert (workshop.build("a", packing=packing))[0] == ["0/0"]
+        assert (workshop.build("a", packing=packing))[0] == []
 
 
-async def test_checksums_go_by_content_alone(workshop: Workshop) -> None:
-    _, first = await workshop.build("a", "b")
+def test_checksums_go_by_content_alone(workshop: Workshop) -> None:
+    _, first = workshop.build("a", "b")
     os.utime(workshop.directory / "a")
-    assert await workshop.build("a", "b", checksum=True) == ([], first)
-    assert await workshop.build("a", "b") == ([], first)
+    assert workshop.build("a", "b", checksum=True) == ([], first)
+    assert workshop.build("a", "b") == ([], first)
 
 
-async def test_a_file_that_has_just_changed_is_not_remembered(workshop: Workshop) -> None:
+def test_a_file_that_has_just_changed_is_not_remembered(workshop: Workshop) -> None:
     soon = time.time_ns() + 10**10
     os.utime(workshop.directory / "a", ns=(soon, soon))
     for _ in range(2):
-        assert (await workshop.build("a"))[0] == ["0/0"]
+        assert (workshop.build("a"))[0] == ["0/0"]
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "gone"])
-async def test_a_damaged_blob_is_built_again(workshop: Workshop, damage: str) -> None:
-    _, first = await workshop.build("a", "b")
+def test_a_damaged_blob_is_built_again(workshop: Workshop, damage: str) -> None:
+    _, first = workshop.build("a", "b")
     path = workshop.store.path(first[0].digest)
     content = path.read_bytes()
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(content[:-1] if damage == "truncated" else content[:-1] + b"?")
-    assert await workshop.build("a", "b") == (["0/0"], first)
+    assert workshop.build("a", "b") == (["0/0"], first)
     assert path.read_bytes() == content
 
 
-async def test_checksums_find_a_bit_that_flipped_on_the_disk(workshop: Workshop) -> None:
-    _, first = await workshop.build("a", "b")
+def test_checksums_find_a_bit_that_flipped_on_the_disk(workshop: Workshop) -> None:
+    _, first = workshop.build("a", "b")
     path = workshop.store.path(first[0].digest)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     os.utime(path, ns=(0, 0))
-    assert await workshop.build("a", "b", checksum=True) == (["0/0"], first)
+    assert workshop.build("a", "b", checksum=True) == (["0/0"], first)
 
 
-async def test_a_damaged_key_cache_begins_anew(workshop: Workshop) -> None:
-    _, first = await workshop.build("a", "b")
+def test_a_damaged_key_cache_begins_anew(workshop: Workshop) -> None:
+    _, first = workshop.build("a", "b")
     for damaged in (b"no database" * 1000, b""):
         (workshop.store.directory / KEYS_NAME).write_bytes(damaged)
-        assert await workshop.build("a", "b") == (["0/0", "0/1"], first)
-        assert await workshop.build("a", "b") == ([], first)
+        assert workshop.build("a", "b") == (["0/0", "0/1"], first)
+        assert workshop.build("a", "b") == ([], first)
 
 
-async def test_any_number_of_workers_gives_the_same(workshop: Workshop, tmp_path: Path) -> None:
-    _, first = await workshop.build("a", "b", "c", jobs=1)
+def test_any_number_of_workers_gives_the_same(workshop: Workshop, tmp_path: Path) -> None:
+    _, first = workshop.build("a", "b", "c", jobs=1)
     other = Workshop(tmp_path / "other")
     other.directory = workshop.directory
-    _, second = await other.build("a", "b", "c", jobs=8)
+    _, second = other.build("a", "b", "c", jobs=8)
     assert first == second
 
 
-async def test_overlapping_allotments_are_named(workshop: Workshop) -> None:
+def test_overlapping_allotments_are_named(workshop: Workshop) -> None:
     cells = [
         Cell(0, col, (Copy(workshop.directory / name, "same", f"allotments[{col}].src"),))
         for col, name in enumerate("ab")
     ]
     with pytest.raises(BuildError, match="'/same' is in allotment 0/0 and in allotment 0/1; allotments must"):
-        await make_allotments(cells, Method(Packing(), 2), workshop.store, Heard(), lambda _: None)
+        make_allotments(cells, Method(Packing(), 2), workshop.store, Heard(), lambda _: None)
 
 
-async def test_a_plain_allotment_is_its_tar(workshop: Workshop) -> None:
-    _, (made,) = await workshop.build("a", packing=Packing(Compression.NONE))
+def test_a_plain_allotment_is_its_tar(workshop: Workshop) -> None:
+    _, (made,) = workshop.build("a", packing=Packing(Compression.NONE))
     assert made.digest == made.diff_id
     content = workshop.store.path(made.digest).read_bytes()
     assert made.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -1,6 +1,5 @@
 """From a build file to an image in a registry; each module imports only from those above it.
 
-concurrency   many jobs, a bounded number at a time
 platforms     ``linux/arm64/v8``
 choices       what can be chosen on the command line
 recipe        the build file ``2dfs.json``
@@ -11,6 +10,7 @@ store         a content store that is an OCI layout directory
 keys          which layer was made of what, so that what has not changed is not read
 allotments    recipe -> allotments in the store, in threads
 documents     base + field -> manifests and index (pure)
+scratch       a base without files
 source        where an image is read from
 tarball       an image as a tar archive, planned (pure)
 archive       the files of a directory or a tar archive

@@ -7,22 +7,20 @@ the allotments that are done only their digests.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
 from twodfs.build.compression import Packing
-from twodfs.build.concurrency import concurrently, in_thread
 from twodfs.build.keys import KeyCache, key_of_content, key_of_stamps
 from twodfs.build.layer import Layer, LayerPlan
 from twodfs.build.members import Territory
 from twodfs.build.recipe import Cell
 from twodfs.build.store import Store
+from twodfs.concurrency import concurrently, scope
 from twodfs.field import Allotment
 from twodfs.progress import Advance, Progress
 
@@ -55,7 +53,7 @@ class Method:
     checksum: bool = False
 
 
-async def make_allotments(
+def make_allotments(
     cells: Sequence[Cell], method: Method, store: Store, progress: Progress, listener: Listener
 ) -> tuple[Allotment, ...]:
     """Return the allotments that ``cells`` ask for, once they are in ``store``.
@@ -65,30 +63,15 @@ async def make_allotments(
         method: how.
         store: takes the blobs; must be in use.
         progress: hears of those that are built.
-        listener: hears of each allotment as soon as it is in the store, in the event loop's thread.
+        listener: hears of each allotment as soon as it is in the store, in the thread that made it.
 
     Raises:
         BuildError: a file cannot be read or changes meanwhile, or two allotments bring the same name.
     """
-    loop = asyncio.get_running_loop()
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
         works = _Works(cells, method, store, keys, progress)
-        run = partial(works.run, _Messenger(loop, listener).tell)
-        with ThreadPoolExecutor(method.jobs) as pool:
-            await concurrently([partial(in_thread, run, pool)] * method.jobs, limit=method.jobs)
-    # What the threads have told is heard by now: calls into the loop keep their order.
+        concurrently([partial(works.run, listener)] * method.jobs, limit=method.jobs)
     return works.allotments()
-
-
-@dataclass(frozen=True, slots=True)
-class _Messenger:
-    """Carries news from the threads to the event loop."""
-
-    loop: asyncio.AbstractEventLoop
-    listener: Listener
-
-    def tell(self, made: Made) -> None:
-        self.loop.call_soon_threadsafe(self.listener, made)
 
 
 class _Works:
@@ -107,8 +90,9 @@ class _Works:
         self._taking = threading.Lock()
         self._made: list[Allotment | None] = [None] * len(cells)
 
-    def run(self, tell: Listener, check: Callable[[], None]) -> None:
+    def run(self, tell: Listener) -> None:
         """Make allotments until none is left."""
+        check = scope().check
         while (taken := self._take(check)) is not None:
             at, plan = taken
             made = self._make(self._cells[at], plan, check)

@@ -40,7 +40,7 @@ class Anchored:
     wrapped: bool
 
 
-async def anchor_image(repository: Repository, tag: str) -> Anchored:
+def anchor_image(repository: Repository, tag: str) -> Anchored:
     """Let ``tag`` name an index that lists every allotment, so that the registry keeps them.
 
     An image without an index gets one of its own kind. Nothing is done where all are listed.
@@ -50,35 +50,35 @@ async def anchor_image(repository: Repository, tag: str) -> Anchored:
         FormatError: a document is malformed.
         RegistryError: the registry refuses.
     """
-    health = await examine(repository, tag)
+    health = examine(repository, tag)
     _check(health, f"{repository}:{tag}")
     before = health.root
     unprotected = {one.digest for field in health.fields for one in field.unprotected}
     if not unprotected:
         return Anchored(before, before.digest, 0, wrapped=False)
     top = parse_manifest(before.body, before.media_type)
-    base, entries = await _base(repository, before, top)
+    base, entries = _base(repository, before, top)
     present = [one for field in health.fields for one in field.present]
     root, anchors = with_anchors(base, entries, present)
     empty = Descriptor(EMPTY_TYPE, digest_of(EMPTY_BLOB), len(EMPTY_BLOB), {})
-    if not await repository.has_blob(empty.digest):
-        await repository.upload(empty, EMPTY_BLOB)
+    if not repository.has_blob(empty.digest):
+        repository.upload(empty, EMPTY_BLOB)
     for anchor in anchors:
-        await repository.put_manifest(anchor)
-    if (await repository.resolve(tag)).digest != before.digest:
+        repository.put_manifest(anchor)
+    if (repository.resolve(tag)).digest != before.digest:
         raise BuildError(f"{repository}:{tag} was pushed by someone else meanwhile; try again")
-    await repository.put_manifest(root, tag)
+    repository.put_manifest(root, tag)
     return Anchored(root, before.digest, len(unprotected), wrapped=isinstance(top, Manifest))
 
 
-async def _base(
+def _base(
     repository: Repository, root: Document, top: Manifest | Index
 ) -> tuple[Base, list[Mapping[str, object]]]:
     """Return what the new index is made from, and its entries without the anchors of before."""
     if isinstance(top, Index):
         kept = [one.raw for one in top.manifests if one.raw.get("artifactType") != ANCHOR_ARTIFACT]
         return Base((), top), kept
-    config = ImageConfig.parse(await repository.blob(top.config.digest, limit=MAX_CONFIG_BYTES))
+    config = ImageConfig.parse(repository.blob(top.config.digest, limit=MAX_CONFIG_BYTES))
     image = BaseImage(top, Platform.of(config.raw))
     return Base((image,)), [{**describe(root), "platform": image.platform.to_dict()}]
 

@@ -14,3 +14,15 @@ class Anchor(StrEnum):
 
     INDEX = "index"
     NONE = "none"
+
+
+class ArchiveFormat(StrEnum):
+    """Who is to read an archive."""
+
+    OCI = "oci"
+    DOCKER = "docker"
+
+    @classmethod
+    def of(cls, name: str) -> ArchiveFormat:
+        """Return the format that a file of this name has as a rule."""
+        return cls.DOCKER if name.endswith((".docker", ".docker.tar")) else cls.OCI

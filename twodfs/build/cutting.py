@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Final, TypeAlias
 
-from twodfs.build.concurrency import concurrently
 from twodfs.build.documents import MAX_CONFIG_BYTES, MAX_FIELD_BYTES
 from twodfs.build.source import SizedSource, StoredImage
 from twodfs.build.store import Store
+from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import RegistryError
 from twodfs.field import Field
@@ -32,25 +32,25 @@ class CutImage:
     partition: Partition
     made: Mapping[Digest, Document]
 
-    async def manifest(self, reference: str) -> Document:
+    def manifest(self, reference: str) -> Document:
         """Return a manifest that was made; the partition's own for any other name."""
         return self.made.get(Digest(reference), self.partition.root)
 
-    async def blob(self, digest: Digest, *, limit: int) -> bytes:
+    def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob of at most ``limit`` bytes."""
         made = self.made.get(digest)
-        return await self.source.blob(digest, limit=limit) if made is None else made.body
+        return self.source.blob(digest, limit=limit) if made is None else made.body
 
-    async def size(self, digest: Digest) -> int:
+    def size(self, digest: Digest) -> int:
         """Return a blob's bytes."""
         made = self.made.get(digest)
-        return await self.source.size(digest) if made is None else len(made.body)
+        return self.source.size(digest) if made is None else len(made.body)
 
-    async def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
+    def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a blob into ``file``."""
         made = self.made.get(blob.digest)
         if made is None:
-            await self.source.download(blob, file, advance)
+            self.source.download(blob, file, advance)
         else:
             file.write(made.body)
             advance(len(made.body))
@@ -65,19 +65,19 @@ class Found:
     tag: str
 
 
-Lookup: TypeAlias = Callable[[str], Awaitable[Found | None]]
+Lookup: TypeAlias = Callable[[str], Found | None]
 """Finds the image that a tag names, in one place; None when it has no such tag."""
 
 
 def in_store(store: Store, repository: str) -> Lookup:
     """Return a look-up in ``store`` of the tags of ``repository``, whose name includes the registry."""
 
-    async def look_up(tag: str) -> Found | None:
+    def look_up(tag: str) -> Found | None:
         image = store.find(f"{repository}:{tag}")
         if image is None:
             return None
         source = StoredImage(store, image)
-        return Found(source, await source.manifest(tag), tag)
+        return Found(source, source.manifest(tag), tag)
 
     return look_up
 
@@ -85,9 +85,9 @@ def in_store(store: Store, repository: str) -> Lookup:
 def in_registry(repository: Repository) -> Lookup:
     """Return a look-up in a registry."""
 
-    async def look_up(tag: str) -> Found | None:
+    def look_up(tag: str) -> Found | None:
         try:
-            return Found(repository, await repository.manifest(tag), tag)
+            return Found(repository, repository.manifest(tag), tag)
         except RegistryError as error:
             if error.status == _NOT_FOUND:
                 return None
@@ -96,7 +96,7 @@ def in_registry(repository: Repository) -> Lookup:
     return look_up
 
 
-async def find_image(look_up: Lookup, tag: str, *, repository: str) -> Found | None:
+def find_image(look_up: Lookup, tag: str, *, repository: str) -> Found | None:
     """Return what ``tag`` names, read as the proxy reads it: a partition first, then the tag itself.
 
     None when there is neither the tag nor one that it could be a partition of.
@@ -107,20 +107,20 @@ async def find_image(look_up: Lookup, tag: str, *, repository: str) -> Found | N
         RegistryError: the registry does not give it.
     """
     for reading in readings(tag):
-        base = await look_up(reading.base)
-        image = await _partition(base, reading, repository) if base else None
+        base = look_up(reading.base)
+        image = _partition(base, reading, repository) if base else None
         if image is not None:
             return Found(image, image.partition.root, str(reading))
-    return await look_up(tag)
+    return look_up(tag)
 
 
-async def _partition(base: Found, reading: PartitionTag, repository: str) -> CutImage | None:
+def _partition(base: Found, reading: PartitionTag, repository: str) -> CutImage | None:
     steps = cut(base.root, reading.selection(), image=f"{repository}:{reading.base}")
     try:
         needs = next(steps)
         while True:
             jobs = (partial(_answer, base.source, need) for need in needs)
-            answers = await concurrently(jobs, limit=_AT_A_TIME)
+            answers = concurrently(jobs, limit=_AT_A_TIME)
             needs = steps.send(dict(zip(needs, answers, strict=True)))
     except StopIteration as done:
         partition: Partition | None = done.value
@@ -129,13 +129,13 @@ async def _partition(base: Found, reading: PartitionTag, repository: str) -> Cut
     return CutImage(base.source, partition, {one.digest: one for one in partition.documents})
 
 
-async def _answer(source: SizedSource, need: Need) -> Answer:
+def _answer(source: SizedSource, need: Need) -> Answer:
     match need.kind:
         case Kind.MANIFEST:
-            return (await source.manifest(need.digest)).body
+            return (source.manifest(need.digest)).body
         case Kind.CONFIG:
-            return await source.blob(need.digest, limit=MAX_CONFIG_BYTES)
+            return source.blob(need.digest, limit=MAX_CONFIG_BYTES)
         case Kind.FIELD:
-            return Field.parse(await source.blob(need.digest, limit=MAX_FIELD_BYTES))
+            return Field.parse(source.blob(need.digest, limit=MAX_FIELD_BYTES))
         case Kind.SIZE:
-            return await source.size(need.digest)
+            return source.size(need.digest)

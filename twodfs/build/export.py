@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from twodfs.build.concurrency import concurrently
+from twodfs.build.choices import ArchiveFormat
 from twodfs.build.documents import MAX_CONFIG_BYTES, MAX_FIELD_BYTES, describe
 from twodfs.build.layout import CONTAINERD_NAME
 from twodfs.build.platforms import Platform
 from twodfs.build.source import SizedSource
 from twodfs.build.store import REF_NAME
-from twodfs.build.tarball import ArchiveFormat, Place, Tarball, docker_table, layout_texts
+from twodfs.build.tarball import Place, Tarball, docker_table, layout_texts
+from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError
 from twodfs.field import Allotment, Field
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Json, Manifest, parse_manifest
@@ -69,7 +70,7 @@ class Export:
     file: Path
 
 
-async def export_image(asked: Export, progress: Progress) -> Exported:
+def export_image(asked: Export, progress: Progress) -> Exported:
     """Write an image into an archive; the same image gives the same bytes.
 
     Raises:
@@ -78,7 +79,7 @@ async def export_image(asked: Export, progress: Progress) -> Exported:
         OSError: the file cannot be written.
         RegistryError: the registry does not give it.
     """
-    root, images = await _chosen(asked)
+    root, images = _chosen(asked)
     shown = asked.name or root.digest
     manifests = [image.document for image in images]
     if root not in manifests:
@@ -86,24 +87,24 @@ async def export_image(asked: Export, progress: Progress) -> Exported:
     texts = list(layout_texts(_entry(root, images, asked.name), manifests))
     if asked.format is ArchiveFormat.DOCKER:
         texts.append(docker_table(_loadable(images, shown), asked.name))
-    blobs = {blob.digest: blob for image in images for blob in await _blobs(asked.source, image.manifest)}
+    blobs = {blob.digest: blob for image in images for blob in _blobs(asked.source, image.manifest)}
     tarball = Tarball.plan(texts, blobs.values())
-    await _write(tarball, asked, progress)
+    _write(tarball, asked, progress)
     platforms = tuple(image.platform for image in images if image.platform)
     return Exported(root, asked.format, platforms, tarball.size)
 
 
-async def _chosen(asked: Export) -> tuple[Document, list[_Image]]:
+def _chosen(asked: Export) -> tuple[Document, list[_Image]]:
     """Return the images to be written, and what names them all."""
     root = asked.root
     top = parse_manifest(root.body, root.media_type)
     if isinstance(top, Manifest):
-        image = _Image(root, top, await _platform(asked.source, top))
+        image = _Image(root, top, _platform(asked.source, top))
         _check(asked, [image])
         return root, [image]
     entries = {entry.digest: entry for entry in top.manifests}
     jobs = (partial(_image, asked.source, top, entry) for entry in entries.values())
-    images = await concurrently(jobs, limit=TRANSFERS)
+    images = concurrently(jobs, limit=TRANSFERS)
     if not asked.platforms and asked.format is ArchiveFormat.OCI:
         return root, images
     kept = [image for image in images if image.platform and _is_wanted(image.platform, asked.platforms)]
@@ -117,8 +118,8 @@ async def _chosen(asked: Export) -> tuple[Document, list[_Image]]:
     return Document.of(root.media_type, content), kept
 
 
-async def _image(source: SizedSource, index: Index, entry: Descriptor) -> _Image:
-    document = await source.manifest(entry.digest)
+def _image(source: SizedSource, index: Index, entry: Descriptor) -> _Image:
+    document = source.manifest(entry.digest)
     manifest = parse_manifest(document.body, entry.media_type)
     if not isinstance(manifest, Manifest):
         raise BuildError(f"{entry.digest} is an index within an index, which no engine can load")
@@ -127,10 +128,10 @@ async def _image(source: SizedSource, index: Index, entry: Descriptor) -> _Image
     return _Image(Document(entry.media_type, entry.digest, document.body), manifest, platform)
 
 
-async def _platform(source: SizedSource, manifest: Manifest) -> Platform | None:
+def _platform(source: SizedSource, manifest: Manifest) -> Platform | None:
     if not manifest.is_image:
         return None
-    config = await source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
+    config = source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
     return Platform.of(ImageConfig.parse(config).raw)
 
 
@@ -165,40 +166,40 @@ def _entry(root: Document, images: Sequence[_Image], name: str | None) -> Json:
     return {**describe(root), **placed, **named}
 
 
-async def _blobs(source: SizedSource, manifest: Manifest) -> list[Descriptor]:
+def _blobs(source: SizedSource, manifest: Manifest) -> list[Descriptor]:
     """Return config and layers, and the allotments of a field among them."""
     blobs = [manifest.config, *manifest.layers]
     for position in manifest.field_positions():
-        body = await source.blob(manifest.layers[position].digest, limit=MAX_FIELD_BYTES)
+        body = source.blob(manifest.layers[position].digest, limit=MAX_FIELD_BYTES)
         jobs = (partial(_allotment, source, one) for one in Field.parse(body))
-        blobs += await concurrently(jobs, limit=TRANSFERS)
+        blobs += concurrently(jobs, limit=TRANSFERS)
     return blobs
 
 
-async def _allotment(source: SizedSource, one: Allotment) -> Descriptor:
-    size = await source.size(one.digest) if one.size is None else one.size
+def _allotment(source: SizedSource, one: Allotment) -> Descriptor:
+    size = source.size(one.digest) if one.size is None else one.size
     return Descriptor(one.media_type, one.digest, size, {})
 
 
-async def _write(tarball: Tarball, asked: Export, progress: Progress) -> None:
+def _write(tarball: Tarball, asked: Export, progress: Progress) -> None:
     with _replacing(asked.file) as descriptor:
         os.truncate(descriptor, tarball.size)
         for text in tarball.texts:
             _pwrite(descriptor, text.content, text.at)
-        await concurrently(
+        concurrently(
             (partial(_fetch, asked.source, place, descriptor, progress) for place in tarball.places),
             limit=TRANSFERS,
         )
         os.fsync(descriptor)
 
 
-async def _fetch(source: SizedSource, place: Place, descriptor: int, progress: Progress) -> None:
+def _fetch(source: SizedSource, place: Place, descriptor: int, progress: Progress) -> None:
     blob = place.blob
     with (
         progress.step(f"export {blob.digest[:19]}", blob.size) as advance,
         io.BufferedWriter(_Window(descriptor, place.at, blob.size), _CHUNK) as file,
     ):
-        await source.download(blob, file, advance)
+        source.download(blob, file, advance)
 
 
 @contextmanager

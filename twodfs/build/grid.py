@@ -15,6 +15,11 @@ _MINIMUM_WIDTH = 5
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
+def count_text(count: int, noun: str) -> str:
+    """Return ``count`` with its noun, whose plural ends in an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def size_text(size: int | None) -> str:
     """Return ``size`` (bytes) in three digits and a decimal unit, as ``1.25 GB``."""
     if size is None:

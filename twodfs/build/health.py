@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from twodfs.build.concurrency import concurrently
 from twodfs.build.documents import MAX_FIELD_BYTES
+from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import BuildError, RegistryError
 from twodfs.field import Allotment, Field
@@ -77,7 +77,7 @@ class Health:
         return all(field.is_healthy for field in self.fields)
 
 
-async def examine(repository: Repository, name: str) -> Health:
+def examine(repository: Repository, name: str) -> Health:
     """Return the health of the image that ``name``, a tag or digest, has in ``repository``.
 
     Raises:
@@ -85,17 +85,17 @@ async def examine(repository: Repository, name: str) -> Health:
         FormatError: a document is malformed.
         RegistryError: the registry does not give it.
     """
-    root = await repository.manifest(name)
-    manifests = await _manifests(repository, root)
+    root = repository.manifest(name)
+    manifests = _manifests(repository, root)
     listed = {layer.digest for one in manifests for layer in one.layers}
     fields = {one.layers[at].digest: None for one in manifests for at in one.field_positions()}
     if not fields:
         raise BuildError(f"{repository}:{name} has no field, so there is nothing to look after")
-    found = [await _field(repository, digest, listed) for digest in fields]
+    found = [_field(repository, digest, listed) for digest in fields]
     return Health(root, tuple(found))
 
 
-async def _manifests(repository: Repository, root: Document) -> list[Manifest]:
+def _manifests(repository: Repository, root: Document) -> list[Manifest]:
     """Return the manifests that a registry keeps along with ``root``; those that are gone protect nothing."""
     top = parse_manifest(root.body, root.media_type)
     if isinstance(top, Manifest):
@@ -103,12 +103,12 @@ async def _manifests(repository: Repository, root: Document) -> list[Manifest]:
     jobs = (
         partial(_manifest, repository, entry) for entry in top.manifests if entry.media_type in MANIFEST_TYPES
     )
-    return [one for one in await concurrently(jobs, limit=_AT_A_TIME) if one]
+    return [one for one in concurrently(jobs, limit=_AT_A_TIME) if one]
 
 
-async def _manifest(repository: Repository, entry: Descriptor) -> Manifest | None:
+def _manifest(repository: Repository, entry: Descriptor) -> Manifest | None:
     try:
-        document = await repository.manifest(entry.digest)
+        document = repository.manifest(entry.digest)
     except RegistryError as error:
         if error.status == _NOT_FOUND:
             return None
@@ -117,10 +117,10 @@ async def _manifest(repository: Repository, entry: Descriptor) -> Manifest | Non
     return manifest if isinstance(manifest, Manifest) else None
 
 
-async def _field(repository: Repository, digest: Digest, listed: set[Digest]) -> FieldHealth:
-    field = Field.parse(await repository.blob(digest, limit=MAX_FIELD_BYTES))
+def _field(repository: Repository, digest: Digest, listed: set[Digest]) -> FieldHealth:
+    field = Field.parse(repository.blob(digest, limit=MAX_FIELD_BYTES))
     digests = dict.fromkeys(one.digest for one in field)
-    answers = await concurrently((partial(_size, repository, one) for one in digests), limit=_AT_A_TIME)
+    answers = concurrently((partial(_size, repository, one) for one in digests), limit=_AT_A_TIME)
     sizes = dict(zip(digests, answers, strict=True))
     return FieldHealth(digest, *_sorted_out(field, sizes, listed))
 
@@ -139,9 +139,9 @@ def _sorted_out(
     yield tuple(one for one in present if one.digest not in listed)
 
 
-async def _size(repository: Repository, digest: Digest) -> int | None:
+def _size(repository: Repository, digest: Digest) -> int | None:
     try:
-        return await repository.size(digest)
+        return repository.size(digest)
     except RegistryError as error:
         if error.status == _NOT_FOUND:
             return None

@@ -46,7 +46,7 @@ class Plan:
     anchor: Anchor = Anchor.INDEX
 
 
-async def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener) -> Built:
+def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener) -> Built:
     """Build ``plan`` into ``store`` and return what was built.
 
     The same sources on the same base give the same bytes. ``listener`` hears of each allotment as soon as it
@@ -55,7 +55,7 @@ async def build_image(plan: Plan, store: Store, progress: Progress, listener: Li
     Raises:
         BuildError: a source cannot be read, or changes meanwhile.
     """
-    allotments = await make_allotments(plan.recipe.cells, plan.method, store, progress, listener)
+    allotments = make_allotments(plan.recipe.cells, plan.method, store, progress, listener)
     original_name = plan.target if plan.method.packing.gzip_only else ""
     composed = compose(
         plan.base,

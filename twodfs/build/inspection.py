@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from twodfs.build.concurrency import concurrently
 from twodfs.build.documents import ANCHOR_ARTIFACT, MAX_CONFIG_BYTES, MAX_FIELD_BYTES
 from twodfs.build.platforms import Platform
 from twodfs.build.source import Source
+from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import BuildError, NothingSelectedError
 from twodfs.field import Allotment, Field
@@ -75,7 +75,7 @@ class Inspection:
         }
 
 
-async def inspect_image(source: Source, name: str) -> Inspection:
+def inspect_image(source: Source, name: str) -> Inspection:
     """Return what ``name``, a tag or digest, is made of.
 
     Raises:
@@ -83,37 +83,37 @@ async def inspect_image(source: Source, name: str) -> Inspection:
         FormatError: a document is malformed.
         RegistryError: it is not there.
     """
-    root = await source.manifest(name)
+    root = source.manifest(name)
     parsed = parse_manifest(root.body, root.media_type)
     if isinstance(parsed, Manifest):
-        found = [await _image(source, parsed, root.digest, None)]
+        found = [_image(source, parsed, root.digest, None)]
     else:
         entries = [entry for _, entry in parsed.image_entries()]
-        found = await concurrently((partial(_entry, source, entry) for entry in entries), limit=_AT_A_TIME)
+        found = concurrently((partial(_entry, source, entry) for entry in entries), limit=_AT_A_TIME)
     images = tuple(image for image in found if image)
     if not images:
         raise BuildError(f"{name} holds no image")
     fields = {}
     for digest in dict.fromkeys(image.field for image in images if image.field):
-        fields[digest] = Field.parse(await source.blob(digest, limit=MAX_FIELD_BYTES))
+        fields[digest] = Field.parse(source.blob(digest, limit=MAX_FIELD_BYTES))
     return Inspection(root, images, fields, isinstance(parsed, Index) and _is_anchored(parsed))
 
 
-async def _entry(source: Source, entry: Descriptor) -> InspectedImage | None:
-    document = await source.manifest(entry.digest)
+def _entry(source: Source, entry: Descriptor) -> InspectedImage | None:
+    document = source.manifest(entry.digest)
     manifest = parse_manifest(document.body, entry.media_type)
     if not isinstance(manifest, Manifest):
         return None
-    return await _image(source, manifest, entry.digest, Platform.of(entry.platform))
+    return _image(source, manifest, entry.digest, Platform.of(entry.platform))
 
 
-async def _image(
+def _image(
     source: Source, manifest: Manifest, digest: Digest, platform: Platform | None
 ) -> InspectedImage | None:
     if not manifest.is_image:
         return None
     if platform is None:
-        config = await source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
+        config = source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
         platform = Platform.of(ImageConfig.parse(config).raw)
     positions = manifest.field_positions()
     field = manifest.layers[positions[0]].digest if positions else None

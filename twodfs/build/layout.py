@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import BinaryIO, Final
 
 from twodfs.build.archive import Files
-from twodfs.build.concurrency import in_thread
 from twodfs.build.source import copy_verified
 from twodfs.build.store import REF_NAME
 from twodfs.build.tarball import blob_path
@@ -51,25 +49,25 @@ class LayoutImage:
         except FormatError as error:
             raise BuildError(f"{files}: {error} of its {INDEX}") from None
 
-    async def manifest(self, reference: str) -> Document:
+    def manifest(self, reference: str) -> Document:
         """Return the manifest of a digest, else the image's own.
 
         Raises:
             BuildError, DigestError: it is not there, too big, or damaged.
         """
         digest = Digest(reference) if is_digest(reference) else self._root.digest
-        body = await self.blob(digest, limit=MAX_MANIFEST_BYTES)
+        body = self.blob(digest, limit=MAX_MANIFEST_BYTES)
         media_type = parse_object(body).get("mediaType", self._root.media_type)
         return Document(expect(media_type, str, "mediaType"), digest, body)
 
-    async def blob(self, digest: Digest, *, limit: int) -> bytes:
+    def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob of at most ``limit`` bytes; raises like ``manifest``."""
         return verify(read_file(self._files, blob_path(digest), limit=limit), digest)
 
-    async def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
+    def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a blob into ``file``; raises like ``manifest``."""
         with self._files.open(blob_path(blob.digest)) as content:
-            await in_thread(partial(copy_verified, content, blob, file, advance))
+            copy_verified(content, blob, file, advance)
 
     def __str__(self) -> str:
         return str(self._files)

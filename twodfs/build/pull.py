@@ -6,31 +6,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from twodfs.build.concurrency import concurrently
-from twodfs.build.documents import MAX_CONFIG_BYTES, Base, BaseImage, scratch_config, scratch_image
+from twodfs.build.documents import MAX_CONFIG_BYTES, Base, BaseImage
 from twodfs.build.platforms import Platform
 from twodfs.build.source import Source
 from twodfs.build.store import Store
+from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, FormatError
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
 from twodfs.progress import Progress
 
-SCRATCH: Final = "scratch"
 TRANSFERS: Final = 4
 """Blobs under way at a time."""
 
-DEFAULT_PLATFORM: Final = Platform("linux", "amd64")
 
-
-def scratch(platforms: Sequence[Platform], store: Store) -> Base:
-    """Return a base without files, its configs in ``store``."""
-    wanted = tuple(dict.fromkeys(platforms)) or (DEFAULT_PLATFORM,)
-    for platform in wanted:
-        store.put(scratch_config(platform).body)
-    return Base(tuple(scratch_image(platform) for platform in wanted))
-
-
-async def pull_base(
+def pull_base(
     source: Source,
     name: str,
     platforms: Sequence[Platform],
@@ -58,35 +47,35 @@ async def pull_base(
         RegistryError: the registry does not give it.
     """
     try:
-        top = await source.manifest(name)
+        top = source.manifest(name)
         parsed = parse_manifest(top.body, top.media_type)
         if isinstance(parsed, Index):
-            base = await _index(source, parsed, platforms, reference)
+            base = _index(source, parsed, platforms, reference)
             _tell_what_is_left_out(parsed, base, platforms, progress)
         else:
-            base = Base((await _single(source, parsed, store, reference),))
+            base = Base((_single(source, parsed, store, reference),))
         _check(base, platforms, reference)
-        await _fetch_blobs(source, base, store, progress)
+        _fetch_blobs(source, base, store, progress)
     except FormatError as error:
         raise BuildError(f"{reference}: {error}") from None
     return base
 
 
-async def _single(source: Source, manifest: Manifest, store: Store, reference: str) -> BaseImage:
+def _single(source: Source, manifest: Manifest, store: Store, reference: str) -> BaseImage:
     if not manifest.is_image:
         raise BuildError(f"{reference} is an artifact, not an image")
-    config = await _fetch_config(source, manifest, store)
+    config = _fetch_config(source, manifest, store)
     return BaseImage(manifest, Platform.of(config.raw))
 
 
-async def _index(source: Source, index: Index, platforms: Sequence[Platform], reference: str) -> Base:
+def _index(source: Source, index: Index, platforms: Sequence[Platform], reference: str) -> Base:
     entries = [entry for _, entry in index.image_entries()]
     wanted = [entry for entry in entries if _is_wanted(Platform.of(entry.platform), platforms)]
     if not wanted:
         offered = ", ".join(str(Platform.of(entry.platform)) for entry in entries) or "none"
         asked = " or ".join(map(str, platforms)) or "any platform"
         raise BuildError(f"{reference} has no image for {asked}; it has {offered}")
-    found = await concurrently((partial(source.manifest, entry.digest) for entry in wanted), limit=TRANSFERS)
+    found = concurrently((partial(source.manifest, entry.digest) for entry in wanted), limit=TRANSFERS)
     images = (_image(entry, document) for entry, document in zip(wanted, found, strict=True))
     return Base(tuple(image for image in images if image), index)
 
@@ -122,14 +111,14 @@ def _check(base: Base, platforms: Sequence[Platform], reference: str) -> None:
         raise BuildError(f"{reference} has a field already; build from the image it was made from")
 
 
-async def _fetch_blobs(source: Source, base: Base, store: Store, progress: Progress) -> None:
+def _fetch_blobs(source: Source, base: Base, store: Store, progress: Progress) -> None:
     configs = {image.manifest.config.digest: image.manifest for image in base.images}
-    await concurrently(
+    concurrently(
         (partial(_fetch_config, source, manifest, store) for manifest in configs.values()),
         limit=TRANSFERS,
     )
     layers = {layer.digest: layer for image in base.images for layer in image.manifest.layers}
-    await concurrently(
+    concurrently(
         (
             partial(_fetch_layer, source, layer, store, progress)
             for layer in layers.values()
@@ -139,12 +128,12 @@ async def _fetch_blobs(source: Source, base: Base, store: Store, progress: Progr
     )
 
 
-async def _fetch_config(source: Source, manifest: Manifest, store: Store) -> ImageConfig:
+def _fetch_config(source: Source, manifest: Manifest, store: Store) -> ImageConfig:
     found = manifest.config
     if store.has(found.digest, found.size):
         body = store.read(found.digest, limit=MAX_CONFIG_BYTES)
     else:
-        body = await source.blob(found.digest, limit=MAX_CONFIG_BYTES)
+        body = source.blob(found.digest, limit=MAX_CONFIG_BYTES)
         store.put(body, found.digest)
     config = ImageConfig.parse(body)
     layers = len(manifest.layers) - len(manifest.field_positions())
@@ -156,7 +145,7 @@ async def _fetch_config(source: Source, manifest: Manifest, store: Store) -> Ima
     return config
 
 
-async def _fetch_layer(source: Source, layer: Descriptor, store: Store, progress: Progress) -> None:
+def _fetch_layer(source: Source, layer: Descriptor, store: Store, progress: Progress) -> None:
     with progress.step(f"base {layer.digest[:19]}", layer.size) as advance, store.ingest() as blob:
-        await source.download(layer, blob.file, advance)
+        source.download(layer, blob.file, advance)
         blob.commit(layer.digest)

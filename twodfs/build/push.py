@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 from typing import Final
 
 from twodfs.build.allotments import Made
-from twodfs.build.concurrency import concurrently
 from twodfs.build.documents import MAX_FIELD_BYTES
 from twodfs.build.store import BASE_NAME, Store
+from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import BuildError, DamagedError, DigestError, InvalidReferenceError
 from twodfs.field import Allotment, Field
@@ -19,6 +20,9 @@ from twodfs.oci import MAX_MANIFEST_BYTES, Descriptor, Document, Index, Manifest
 from twodfs.progress import Progress
 from twodfs.reference import Reference
 from twodfs.registry import Registry
+
+LOOKUPS: Final = 8
+"""Questions asked at a time."""
 
 TRANSFERS: Final = 4
 """Blobs under way at a time."""
@@ -58,6 +62,8 @@ class Courier:
         self._store = store
         self._progress = progress
         self._begun: set[Digest] = set()
+        self._beginning = threading.Lock()
+        self._transferring = threading.Semaphore(TRANSFERS)
         self._sent: list[int] = []
 
     @property
@@ -65,7 +71,7 @@ class Courier:
         """How many blobs travelled, and how many bytes."""
         return len(self._sent), sum(self._sent)
 
-    async def carry(self, blob: Descriptor, *, hashed: bool = False) -> None:
+    def carry(self, blob: Descriptor, *, hashed: bool = False) -> None:
         """Bring ``blob`` to the repository, unless that is done or under way.
 
         Args:
@@ -76,16 +82,18 @@ class Courier:
             DamagedError: the store does not have it, or has it damaged.
             RegistryError: the registry refuses.
         """
-        if blob.digest in self._begun:
-            return
-        self._begun.add(blob.digest)
-        if await self.repository.has_blob(blob.digest):
+        with self._beginning:
+            if blob.digest in self._begun:
+                return
+            self._begun.add(blob.digest)
+        if self.repository.has_blob(blob.digest):
             return
         if not self._store.has(blob.digest, blob.size):
             raise self._dropped(blob.digest)
-        with self._progress.step(f"push {blob.digest[:19]}", blob.size) as advance:
+        step = self._progress.step(f"push {blob.digest[:19]}", blob.size)
+        with self._transferring, step as advance:
             try:
-                travelled = await self.repository.upload(
+                travelled = self.repository.upload(
                     blob,
                     self._store.path(blob.digest),
                     mount_from=self._mount_from,
@@ -97,19 +105,19 @@ class Courier:
         if travelled:
             self._sent.append(blob.size)
 
-    async def carry_as_they_come(self, ready: asyncio.Queue[Made | None]) -> None:
+    def carry_as_they_come(self, ready: SimpleQueue[Made | None]) -> None:
         """Bring allotments to the repository as they become ready, until None comes.
 
         Raises:
             TwodfsError: as ``carry`` does.
         """
 
-        async def work() -> None:
-            while (made := await ready.get()) is not None:
-                await self.carry(_descriptor(self._store, made.allotment), hashed=made.hashed)
-            ready.put_nowait(None)  # for the others
+        def work() -> None:
+            while (made := ready.get()) is not None:
+                self.carry(_descriptor(self._store, made.allotment), hashed=made.hashed)
+            ready.put(None)  # for the others
 
-        await concurrently([work] * TRANSFERS, limit=TRANSFERS)
+        concurrently([work] * LOOKUPS, limit=LOOKUPS)
 
     def _dropped(self, digest: Digest) -> DamagedError:
         self._store.discard(digest)
@@ -118,7 +126,7 @@ class Courier:
         )
 
 
-async def push_image(store: Store, target: Reference, courier: Courier) -> Pushed:
+def push_image(store: Store, target: Reference, courier: Courier) -> Pushed:
     """Push the image that ``target`` names in ``store``; ``courier`` may have carried some of it already.
 
     Raises:
@@ -126,10 +134,20 @@ async def push_image(store: Store, target: Reference, courier: Courier) -> Pushe
         RegistryError: the registry refuses.
     """
     content = _content(store, find_image(store, target))
-    await concurrently((partial(courier.carry, blob) for blob in content.blobs), limit=TRANSFERS)
     repository = courier.repository
-    await concurrently((partial(repository.put_manifest, one) for one in content.below), limit=TRANSFERS)
-    await repository.put_manifest(content.root, target.tag)
+    lacking: list[Document] = []
+
+    def look_for(document: Document, tag: str | None) -> None:
+        if not repository.has_manifest(document, tag):
+            lacking.append(document)
+
+    carried = [partial(courier.carry, blob) for blob in content.blobs]
+    looked_for = [partial(look_for, one, None) for one in content.below]
+    concurrently([*carried, *looked_for, partial(look_for, content.root, target.tag)], limit=LOOKUPS)
+    below = [one for one in content.below if one in lacking]
+    concurrently([partial(repository.put_manifest, one) for one in below], limit=TRANSFERS)
+    if content.root in lacking or below:
+        repository.put_manifest(content.root, target.tag)
     uploaded, uploaded_bytes = courier.sent
     return Pushed(content.root, uploaded, uploaded_bytes, len(content.blobs) - uploaded)
 

@@ -15,13 +15,11 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, BinaryIO, Final
 
 import orjson
 
 from twodfs.build.archive import Files
-from twodfs.build.concurrency import in_thread
 from twodfs.build.documents import MAX_CONFIG_BYTES
 from twodfs.build.layout import INDEX, MARKER, LayoutImage, names_image, read_file
 from twodfs.build.source import CHUNK, Source, copy_verified
@@ -86,21 +84,21 @@ class _SavedImage:
         self._root = Document.of(OCI_MANIFEST, content)
         self._config = config
 
-    async def manifest(self, reference: str) -> Document:
+    def manifest(self, reference: str) -> Document:
         """Return the one manifest there is."""
         del reference
         return self._root
 
-    async def blob(self, digest: Digest, *, limit: int) -> bytes:
+    def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return the config, which is the only blob that is read whole."""
         if len(self._config) > limit:
             raise BuildError(f"the config of {self._files} has more than {limit} bytes")
         return verify(self._config, digest)
 
-    async def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
+    def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a layer into ``file``."""
         with self._files.open(self._layers[blob.digest]) as content:
-            await in_thread(partial(copy_verified, content, blob, file, advance))
+            copy_verified(content, blob, file, advance)
 
     def __str__(self) -> str:
         return str(self._files)

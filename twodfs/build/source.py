@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import BinaryIO, Final, Protocol
 
-from twodfs.build.concurrency import in_thread
 from twodfs.build.store import Store
+from twodfs.concurrency import scope
 from twodfs.digest import Digest, is_digest
 from twodfs.errors import BuildError, DigestError
 from twodfs.oci import MAX_MANIFEST_BYTES, Descriptor, Document, expect, parse_object
@@ -22,20 +20,20 @@ CHUNK: Final = 1024 * 1024
 class Source(Protocol):
     """Where an image is read from. Whatever it hands out was hashed."""
 
-    async def manifest(self, reference: str) -> Document:
+    def manifest(self, reference: str) -> Document:
         """Return the manifest or index of a tag or digest."""
 
-    async def blob(self, digest: Digest, *, limit: int) -> bytes:
+    def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob of at most ``limit`` bytes."""
 
-    async def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
+    def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a blob of any size into ``file``, from its start."""
 
 
 class SizedSource(Source, Protocol):
     """A source that knows how big a blob is that it was not told of."""
 
-    async def size(self, digest: Digest) -> int:
+    def size(self, digest: Digest) -> int:
         """Return a blob's bytes."""
 
 
@@ -46,18 +44,18 @@ class StoredImage:
     store: Store
     image: Descriptor
 
-    async def manifest(self, reference: str) -> Document:
+    def manifest(self, reference: str) -> Document:
         """Return the manifest of a digest, else the image's own."""
         digest = Digest(reference) if is_digest(reference) else self.image.digest
         body = self.store.read(digest, limit=MAX_MANIFEST_BYTES)
         media_type = parse_object(body).get("mediaType", self.image.media_type)
         return Document(expect(media_type, str, "mediaType"), digest, body)
 
-    async def blob(self, digest: Digest, *, limit: int) -> bytes:
+    def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob."""
         return self.store.read(digest, limit=limit)
 
-    async def size(self, digest: Digest) -> int:
+    def size(self, digest: Digest) -> int:
         """Return a blob's bytes.
 
         Raises:
@@ -70,7 +68,7 @@ class StoredImage:
                 f"the store {self.store.directory} lacks {digest}; build the image again"
             ) from None
 
-    async def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
+    def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Copy a blob.
 
         Raises:
@@ -80,12 +78,10 @@ class StoredImage:
         if not self.store.has(blob.digest, blob.size):
             raise BuildError(f"the store {self.store.directory} lacks {blob.digest}; build the image again")
         with self.store.path(blob.digest).open("rb") as stored:
-            await in_thread(partial(copy_verified, stored, blob, file, advance))
+            copy_verified(stored, blob, file, advance)
 
 
-def copy_verified(
-    source: BinaryIO, blob: Descriptor, file: BinaryIO, advance: Advance, check: Callable[[], None]
-) -> None:
+def copy_verified(source: BinaryIO, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:
     """Write what ``source`` holds into ``file``, which is to be ``blob``.
 
     Args:
@@ -93,7 +89,6 @@ def copy_verified(
         blob: its digest and size are held against what was read.
         file: takes the bytes.
         advance: hears of them.
-        check: ends the copy by raising.
 
     Raises:
         BuildError: it has another size.
@@ -102,8 +97,9 @@ def copy_verified(
     algorithm, _, encoded = blob.digest.partition(":")
     hasher = hashlib.new(algorithm)
     size = 0
+    wanted = scope()
     while chunk := source.read(CHUNK):
-        check()
+        wanted.check()
         hasher.update(chunk)
         file.write(chunk)
         size += len(chunk)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import orjson
@@ -20,18 +19,6 @@ from twodfs.oci import OCI_INDEX, Descriptor, Document, Json, Manifest
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 _BLOCK: Final = 512
 _RECORD: Final = 20 * _BLOCK
-
-
-class ArchiveFormat(StrEnum):
-    """Who is to read an archive."""
-
-    OCI = "oci"
-    DOCKER = "docker"
-
-    @classmethod
-    def of(cls, name: str) -> ArchiveFormat:
-        """Return the format that a file of this name has as a rule."""
-        return cls.DOCKER if name.endswith((".docker", ".docker.tar")) else cls.OCI
 
 
 @dataclass(frozen=True, slots=True)

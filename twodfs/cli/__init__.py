@@ -4,11 +4,14 @@ Results go to standard output, progress and errors to standard error. The exit s
 1 when it failed or found something wrong, 2 when the command line or the build file is wrong, 130 when it was
 interrupted.
 
-    console     bars and lines on standard error
-    commands    what each command does
-    (this)      arguments and their help
+    arguments   a command line, read
+    console     what is said, and where
+    commands    what build and push do
+    existing    what the commands do that look into images and registries
+    storage     what those do that look after the store
+    (this)      the commands, their arguments and help
 
-``commands`` and asyncio are imported when one runs, so that ``--help`` answers at once.
+They are imported when one runs, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -16,16 +19,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, TypeVar
-
-import typer
+from typing import Annotated, Final, NoReturn, TypeVar
 
 from twodfs import __version__
-from twodfs.build.choices import DEFAULT_NAME, Anchor
+from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat
 from twodfs.build.compression import Compression, Packing
-from twodfs.build.tarball import ArchiveFormat
+from twodfs.cli.arguments import Argument, Commands, Option
 from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError
 from twodfs.reference import DOCKER_HUB
 
@@ -54,98 +55,81 @@ twodfs inspect registry.example.com/model:v1
 130 it was interrupted.
 """
 
-app = typer.Typer(
-    name="twodfs",
-    help=_HELP,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
+program = Commands("twodfs", _HELP, f"twodfs {__version__}")
 
 _PlainHttp = Annotated[
     bool,
-    typer.Option("--plain-http", help="Speak HTTP without TLS. A registry on this machine needs no asking."),
+    Option("--plain-http", help="Speak HTTP without TLS. A registry on this machine needs no asking."),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+_Json = Annotated[bool, Option("--json", help="Print the result as JSON, for programs.")]
+_Quiet = Annotated[bool, Option("--quiet", "-q", help="Show no progress.")]
 
 
 def main() -> None:
     """Run the command line."""
     # Loading makes many objects and no garbage: collecting it took a tenth of the time of a short command.
     gc.set_threshold(100_000, 10, 10)
-    app()
+    try:
+        program.run(sys.argv[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has gone; nothing is left to be said, at the end of the process neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001 - how typer calls it
-    if asked:
-        typer.echo(f"twodfs {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    del version
-
-
-@app.command()
+@program.add
 def build(
     base: Annotated[
         str,
-        typer.Argument(
-            metavar="BASE",
-            help="The image to put the field on: in a registry, [bold]scratch[/bold], or on this machine as "
+        Argument(
+            "BASE",
+            "The image to put the field on: in a registry, [bold]scratch[/bold], or on this machine as "
             "oci:DIR, oci-archive:FILE or docker-archive:FILE, with :NAME where there are several.",
         ),
     ],
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="What the new image is called.")],
+    target: Annotated[str, Argument("TARGET", "What the new image is called.")],
     *,
-    file: Annotated[Path, typer.Option("--file", "-f", help="The build file.")] = Path(DEFAULT_NAME),
+    file: Annotated[Path, Option("--file", "-f", help="The build file.")] = Path(DEFAULT_NAME),
     platform: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Which image of BASE, as linux/arm64; may be given again. All where it is left out; "
             "linux/amd64 for scratch."
         ),
     ] = None,
-    push: Annotated[bool, typer.Option("--push", help="Push the image once it is built.")] = False,
+    push: Annotated[bool, Option("--push", help="Push the image once it is built.")] = False,
     plain_http: _PlainHttp = False,
     anchor: Annotated[
         Anchor,
-        typer.Option(
+        Option(
             help="[bold]index[/bold]: an entry of the index keeps the allotments alive in the registry; "
             "a BASE that is a single manifest becomes an index. [bold]none[/bold]: BASE's form stays."
         ),
     ] = Anchor.INDEX,
     compression: Annotated[
         Compression,
-        typer.Option(
+        Option(
             help="Of the allotments. [bold]auto[/bold] takes a sample of each: gzip where it saves a fifth, "
             "else none, as for weights."
         ),
     ] = Compression.AUTO,
     level: Annotated[
-        int | None, typer.Option(help="Of gzip, 1 to 9 (default 1), or of zstd, 1 to 22 (default 3).")
+        int | None, Option(help="Of gzip, 1 to 9 (default 1), or of zstd, 1 to 22 (default 3).")
     ] = None,
     compat: Annotated[
         bool,
-        typer.Option("--compat", help="Write gzip and the field as the original registry wants them."),
+        Option("--compat", help="Write gzip and the field as the original registry wants them."),
     ] = False,
     checksum: Annotated[
         bool,
-        typer.Option(
-            "--checksum", help="Go by what files hold, not by their times; hash what the store has."
-        ),
+        Option("--checksum", help="Go by what files hold, not by their times; hash what the store has."),
     ] = False,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="Allotments written at a time; as many as processors by default."),
+        Option(min=1, max=64, help="Allotments written at a time; as many as processors by default."),
     ] = None,
     as_json: _Json = False,
     quiet: _Quiet = False,
@@ -181,12 +165,12 @@ def build(
         checksum=checksum,
         jobs=jobs or min(os.cpu_count() or 1, 64),
     )
-    _run(commands.build(asked, as_json=as_json, quiet=quiet))
+    _call(lambda: commands.build(asked, as_json=as_json, quiet=quiet))
 
 
-@app.command()
+@program.add
 def push(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="An image that was built here.")],
+    target: Annotated[str, Argument("TARGET", "An image that was built here.")],
     *,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
@@ -202,19 +186,17 @@ def push(
     """
     from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
 
-    _run(commands.push(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+    _call(lambda: commands.push(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
 
 
-@app.command()
+@program.add
 def export(
-    reference: Annotated[
-        str, typer.Argument(metavar="REF", help="An image or a partition, built here or in a registry.")
-    ],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to be written.")],
+    reference: Annotated[str, Argument("REF", "An image or a partition, built here or in a registry.")],
+    file: Annotated[Path, Argument("FILE", "The archive to be written.")],
     *,
     archive_format: Annotated[
         ArchiveFormat | None,
-        typer.Option(
+        Option(
             "--format",
             help="[bold]docker[/bold]: for 'docker load'; the default for a FILE that ends in .docker or "
             ".docker.tar. [bold]oci[/bold]: for skopeo and podman; the default for any other.",
@@ -222,9 +204,7 @@ def export(
     ] = None,
     platform: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Which of the images, as linux/arm64; may be given again. All where it is left out."
-        ),
+        Option(help="Which of the images, as linux/arm64; may be given again. All where it is left out."),
     ] = None,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
@@ -249,12 +229,12 @@ def export(
         platforms=tuple(platform or ()),
         plain_http=plain_http,
     )
-    _run(existing.export(asked, as_json=as_json, quiet=quiet))
+    _call(lambda: existing.export(asked, as_json=as_json, quiet=quiet))
 
 
-@app.command()
+@program.add
 def inspect(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="An image, built here or in a registry.")],
+    reference: Annotated[str, Argument("REF", "An image, built here or in a registry.")],
     *,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
@@ -269,12 +249,12 @@ def inspect(
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    _run(existing.inspect(reference, plain_http=plain_http, as_json=as_json))
+    _call(lambda: existing.inspect(reference, plain_http=plain_http, as_json=as_json))
 
 
-@app.command()
+@program.add
 def anchor(
-    target: Annotated[str, typer.Argument(metavar="REF", help="An image in a registry.")],
+    target: Annotated[str, Argument("REF", "An image in a registry.")],
     *,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
@@ -291,12 +271,12 @@ def anchor(
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    _run(existing.anchor(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+    _call(lambda: existing.anchor(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
 
 
-@app.command()
+@program.add
 def doctor(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="An image in a registry.")],
+    reference: Annotated[str, Argument("REF", "An image in a registry.")],
     *,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
@@ -311,31 +291,32 @@ def doctor(
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    if not _run(existing.doctor(reference, plain_http=plain_http, as_json=as_json)):
-        raise typer.Exit(FAILED)
+    if not _call(lambda: existing.doctor(reference, plain_http=plain_http, as_json=as_json)):
+        sys.exit(FAILED)
 
 
-@app.command()
+@program.add
 def verify(
-    reference: Annotated[
-        str, typer.Argument(metavar="REF", help="An image in a registry, or a partition behind a proxy.")
-    ],
+    reference: Annotated[str, Argument("REF", "An image in a registry, or a partition behind a proxy.")],
     *,
     key: Annotated[
         list[Path],
-        typer.Option(
-            help="A public key in PEM (ECDSA P-256), as cosign writes it; may be given again: any will do."
+        Option(
+            "--key",
+            help="A public key in PEM (ECDSA P-256), as cosign writes it; may be given again: any will do.",
         ),
     ],
     source: Annotated[
         str | None,
-        typer.Option(
-            metavar="DIGEST", help="Insist that it was cut from this image, as a partition's signature tells."
+        Option(
+            "--source",
+            metavar="DIGEST",
+            help="Insist that it was cut from this image, as a partition's signature tells.",
         ),
     ] = None,
     recursive: Annotated[
         bool,
-        typer.Option("--recursive", "-r", help="Check a signature of each image of an index as well."),
+        Option("--recursive", "-r", help="Check a signature of each image of an index as well."),
     ] = False,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
@@ -363,16 +344,16 @@ def verify(
     asked = trust.Question(
         reference=reference, keys=tuple(key), source=source, recursive=recursive, plain_http=plain_http
     )
-    _run(trust.verify(asked, as_json=as_json))
+    _call(lambda: trust.verify(asked, as_json=as_json))
 
 
-@app.command()
+@program.add
 def login(
-    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="As host or host:port.")] = DOCKER_HUB,
+    registry: Annotated[str, Argument("REGISTRY", "As host or host:port.")] = DOCKER_HUB,
     *,
-    username: Annotated[str, typer.Option("--username", "-u", help="Asked for where left out.")] = "",
+    username: Annotated[str, Option("--username", "-u", help="Asked for where left out.")] = "",
     password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+        bool, Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
@@ -387,6 +368,8 @@ def login(
 
     cat password | twodfs login registry.example.com --username ann --password-stdin
     """
+    import typer  # noqa: PLC0415 - to ask questions with
+
     from twodfs.auth import Credentials  # noqa: PLC0415 - see the module's docstring
     from twodfs.cli import existing  # noqa: PLC0415
 
@@ -404,12 +387,12 @@ def login(
     if not username or not password or ":" in username:
         _fail("expected a username without a colon, and a password", USAGE)
     credentials = Credentials(username, password)
-    _run(existing.login(registry, credentials, plain_http=plain_http, as_json=as_json))
+    _call(lambda: existing.login(registry, credentials, plain_http=plain_http, as_json=as_json))
 
 
-@app.command()
+@program.add
 def logout(
-    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="As host or host:port.")] = DOCKER_HUB,
+    registry: Annotated[str, Argument("REGISTRY", "As host or host:port.")] = DOCKER_HUB,
     *,
     as_json: _Json = False,
 ) -> None:
@@ -421,10 +404,10 @@ def logout(
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    _run(existing.logout(registry, as_json=as_json))
+    _call(lambda: existing.logout(registry, as_json=as_json))
 
 
-@app.command()
+@program.add
 def images(*, as_json: _Json = False) -> None:
     """List the images of the local store.
 
@@ -432,14 +415,14 @@ def images(*, as_json: _Json = False) -> None:
 
     twodfs images --json
     """
-    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+    from twodfs.cli import storage  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: commands.images(as_json=as_json))
+    _call(lambda: storage.images(as_json=as_json))
 
 
-@app.command()
+@program.add
 def rm(
-    references: Annotated[list[str], typer.Argument(metavar="REF...", help="Images that were built here.")],
+    references: Annotated[list[str], Argument("REF...", "Images that were built here.")],
     *,
     as_json: _Json = False,
 ) -> None:
@@ -451,19 +434,17 @@ def rm(
 
     twodfs rm registry.example.com/model:v1
     """
-    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+    from twodfs.cli import storage  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: commands.remove(references, as_json=as_json))
+    _call(lambda: storage.remove(references, as_json=as_json))
 
 
-@app.command()
+@program.add
 def prune(
     *,
-    max_size: Annotated[
-        str, typer.Option("--max-size", metavar="SIZE", help="What may stay, as 10GB or 512MiB.")
-    ],
+    max_size: Annotated[str, Option("--max-size", metavar="SIZE", help="What may stay, as 10GB or 512MiB.")],
     and_images: Annotated[
-        bool, typer.Option("--images", help="Forget images, too, where the rest is not enough.")
+        bool, Option("--images", help="Forget images, too, where the rest is not enough.")
     ] = False,
     as_json: _Json = False,
 ) -> None:
@@ -475,15 +456,9 @@ def prune(
 
     twodfs prune --max-size 20GB
     """
-    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+    from twodfs.cli import storage  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: commands.prune_store(max_size, images=and_images, as_json=as_json))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    import asyncio  # noqa: PLC0415 - see the module's docstring
-
-    return _call(lambda: asyncio.run(work))
+    _call(lambda: storage.prune_store(max_size, images=and_images, as_json=as_json))
 
 
 def _call(work: Callable[[], T]) -> T:
@@ -504,5 +479,5 @@ def _call(work: Callable[[], T]) -> T:
 
 
 def _fail(problem: str, status: int) -> NoReturn:
-    typer.echo(f"twodfs: {' '.join(problem.split())}", err=True)
-    raise typer.Exit(status)
+    print(f"twodfs: {' '.join(problem.split())}", file=sys.stderr)
+    sys.exit(status)

@@ -1,38 +1,32 @@
-"""What each command does.
+"""What ``build`` and ``push`` do.
 
-The client of registries takes longer to load than an unchanged image to build, so it is imported where a
-registry is spoken to; for ``build --push`` that is while threads hash.
+What reads a base and what speaks to registries is imported where that is asked for; for ``build --push``
+that is while threads hash.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
-
-import orjson
-import typer
 
 from twodfs.build.allotments import Made, Method
 from twodfs.build.choices import Anchor
 from twodfs.build.compression import Packing
-from twodfs.build.concurrency import both
 from twodfs.build.documents import Base
-from twodfs.build.grid import size_text
-from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
+from twodfs.build.grid import count_text, size_text
 from twodfs.build.image import Built, Plan, build_image
 from twodfs.build.platforms import Platform
-from twodfs.build.pull import SCRATCH, pull_base, scratch
 from twodfs.build.recipe import Recipe
+from twodfs.build.scratch import SCRATCH, scratch
 from twodfs.build.store import Store, default_directory
-from twodfs.build.transport import LocalImage, parse_image_name
-from twodfs.cli.console import open_progress
+from twodfs.cli.console import open_progress, print_json
+from twodfs.concurrency import both
 from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError
 from twodfs.oci import Json
+from twodfs.partition import RESERVED, readings
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
 
@@ -59,34 +53,34 @@ class Build:
     jobs: int
 
 
-async def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
+def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
     """Build an image, push it where asked to, and print its reference and digest.
 
     Raises:
         TwodfsError: see its subclasses.
     """
-    target = parse_target(asked.target)
+    target = parse_new(asked.target)
     asked.packing.check()
     recipe = Recipe.load(asked.file)
     if asked.packing.gzip_only and recipe.partitions:
         raise RecipeError("--compat knows no named partitions; leave out 'partitions', or --compat")
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
-        async with Registries(plain_http=asked.plain_http) as registries:
+        with Registries(plain_http=asked.plain_http) as registries:
             workshop = _Workshop(asked, target, recipe, store, registries, progress)
             try:
-                built, pushed = await workshop.build(checksum=asked.checksum)
+                built, pushed = workshop.build(checksum=asked.checksum)
             except DamagedError as damaged:
                 # The push has met one blob that is not what was built, so no other is taken on trust.
                 progress.note(str(damaged))
-                built, pushed = await workshop.build(checksum=True)
+                built, pushed = workshop.build(checksum=True)
         progress.note(_summary(built))
         if pushed:
             progress.note(_push_summary(pushed))
     _print_build(target, built, pushed, as_json=as_json)
 
 
-async def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
+def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     """Push an image of the store, and print its reference and digest.
 
     Raises:
@@ -100,18 +94,18 @@ async def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> No
     )
     from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
 
-    target = parse_target(text)
+    target = parse_new(text)
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         base_name = base_name_of(find_image(store, target))
-        async with open_registry(target.registry, plain_http=plain_http) as registry:
+        with open_registry(target.registry, plain_http=plain_http) as registry:
             courier = Courier(store, registry, target, base_name, progress)
-            pushed = await push_image(store, target, courier)
+            pushed = push_image(store, target, courier)
         progress.note(_push_summary(pushed))
     if as_json:
         print_json({"reference": str(target), "digest": pushed.root.digest, **_push_json(pushed)})
     else:
-        typer.echo(f"{target}@{pushed.root.digest}")
+        print(f"{target}@{pushed.root.digest}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,90 +119,61 @@ class _Workshop:
     registries: Registries
     progress: Progress
 
-    async def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
+    def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
         """Return what was built, and what was pushed where that is asked for."""
         asked = self.asked
-        base = None if asked.base == SCRATCH else parse_image_name(asked.base)
-        platforms = tuple(Platform.parse(text) for text in asked.platforms)
+        base, base_name = self._base(tuple(Platform.parse(text) for text in asked.platforms))
         plan = Plan(
             recipe=self.recipe,
-            base=await _base(base, platforms, self.store, self.registries, self.progress),
-            base_name=str(base) if isinstance(base, Reference) else "",
+            base=base,
+            base_name=base_name,
             target=str(self.target),
             method=Method(asked.packing, asked.jobs, checksum),
             anchor=asked.anchor,
         )
         if asked.push:
-            return await self._build_and_push(plan)
-        return await build_image(plan, self.store, self.progress, lambda _: None), None
+            return self._build_and_push(plan)
+        return build_image(plan, self.store, self.progress, lambda _: None), None
 
-    async def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
+    def _base(self, platforms: tuple[Platform, ...]) -> tuple[Base, str]:
+        """Return the base, and its reference where it is in a registry."""
+        if self.asked.base == SCRATCH:
+            return scratch(platforms, self.store), ""
+        from twodfs.build.pull import pull_base  # noqa: PLC0415 - see the module's docstring
+        from twodfs.build.transport import LocalImage, parse_image_name  # noqa: PLC0415
+
+        base = parse_image_name(self.asked.base)
+        name = str(base)
+        if isinstance(base, LocalImage):
+            with base.open(self.store.temporary) as source:
+                found = pull_base(source, base.name, platforms, self.store, self.progress, reference=name)
+            return found, ""
+        repository = self.registries.open(base.registry).repository(base.repository)
+        found = pull_base(repository, base.name, platforms, self.store, self.progress, reference=name)
+        return found, name
+
+    def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
         """Build ``plan``, and upload each allotment as soon as it is in the store."""
-        ready: asyncio.Queue[Made | None] = asyncio.Queue()
+        ready: SimpleQueue[Made | None] = SimpleQueue()
 
-        async def build() -> Built:
-            built = await build_image(plan, self.store, self.progress, ready.put_nowait)
-            ready.put_nowait(None)
-            return built
+        def build() -> Built:
+            try:
+                return build_image(plan, self.store, self.progress, ready.put)
+            finally:
+                ready.put(None)
 
-        async def upload() -> Courier:
-            # In a thread, so that those that build are started meanwhile.
-            push = await asyncio.to_thread(import_module, "twodfs.build.push")
-            registry = await self.registries.open(self.target.registry)
-            courier: Courier = push.Courier(self.store, registry, self.target, plan.base_name, self.progress)
-            await courier.carry_as_they_come(ready)
+        def upload() -> Courier:
+            from twodfs.build.push import Courier  # noqa: PLC0415 - see the module's docstring
+
+            registry = self.registries.open(self.target.registry)
+            courier = Courier(self.store, registry, self.target, plan.base_name, self.progress)
+            courier.carry_as_they_come(ready)
             return courier
 
-        built, courier = await both(build, upload)
+        built, courier = both(build, upload)
         from twodfs.build.push import push_image  # noqa: PLC0415 - see the module's docstring
 
-        return built, await push_image(self.store, self.target, courier)
-
-
-def images(*, as_json: bool) -> None:
-    """Print the images of the store.
-
-    Raises:
-        TwodfsError: see its subclasses.
-    """
-    found = list_images(Store(default_directory()))
-    if as_json:
-        print_json({"images": [one.to_dict() for one in found]})
-        return
-    for one in found:
-        typer.echo(f"{one.reference}  {one.digest[:19]}  {one.allotments} allotments, {size_text(one.size)}")
-
-
-def remove(texts: Sequence[str], *, as_json: bool) -> None:
-    """Forget images, and print which.
-
-    Raises:
-        TwodfsError: see its subclasses.
-    """
-    store = Store(default_directory())
-    references = [str(Reference.parse(text)) for text in texts]
-    for reference in references:
-        remove_image(store, reference)
-    if as_json:
-        print_json({"removed": references})
-        return
-    for reference in references:
-        typer.echo(reference)
-
-
-def prune_store(size: str, *, images: bool, as_json: bool) -> None:
-    """Make the store smaller, and print by how much.
-
-    Raises:
-        TwodfsError: see its subclasses.
-    """
-    pruned = prune(Store(default_directory()), parse_size(size), images=images)
-    if as_json:
-        print_json(pruned.to_dict())
-        return
-    for reference in pruned.images:
-        typer.echo(f"forgot {reference}")
-    typer.echo(f"removed {pruned.blobs} blobs, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")
+        return built, push_image(self.store, self.target, courier)
 
 
 class Registries:
@@ -216,22 +181,22 @@ class Registries:
 
     def __init__(self, *, plain_http: bool) -> None:
         self._plain_http = plain_http
-        self._stack = AsyncExitStack()
+        self._stack = ExitStack()
         self._opened: dict[str, Registry] = {}
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_failure: object) -> None:
-        await self._stack.aclose()
+    def __exit__(self, *_failure: object) -> None:
+        self._stack.close()
 
-    async def open(self, name: str) -> Registry:
+    def open(self, name: str) -> Registry:
         """Return the registry at ``name``, opened when it is first asked for."""
         from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
 
         if name not in self._opened:
             opening = open_registry(name, plain_http=self._plain_http)
-            self._opened[name] = await self._stack.enter_async_context(opening)
+            self._opened[name] = self._stack.enter_context(opening)
         return self._opened[name]
 
 
@@ -243,39 +208,34 @@ def parse_target(text: str) -> Reference:
     return target
 
 
-async def _base(
-    base: Reference | LocalImage | None,
-    platforms: tuple[Platform, ...],
-    store: Store,
-    registries: Registries,
-    progress: Progress,
-) -> Base:
-    if base is None:
-        return scratch(platforms, store)
-    if isinstance(base, LocalImage):
-        with base.open(store.temporary) as source:
-            return await pull_base(source, base.name, platforms, store, progress, reference=str(base))
-    registry = await registries.open(base.registry)
-    repository = registry.repository(base.repository)
-    return await pull_base(repository, base.name, platforms, store, progress, reference=str(base))
+def parse_new(text: str) -> Reference:
+    """Return the reference of an image that is to be made, which must not read as a part of another one."""
+    target = parse_target(text)
+    for reading in readings(target.tag or ""):
+        if reading.selection().rectangles or RESERVED.intersection(reading.chain):
+            raise InvalidReferenceError(
+                f"{text!r} cannot name a new image: a proxy reads the tag as a partition of "
+                f"{reading.base!r}; choose one that does not end in --{'--'.join(reading.chain)}"
+            )
+    return target
 
 
 def _summary(built: Built) -> str:
     total = size_text(sum(one.size or 0 for one in built.allotments))
     platforms = ", ".join(map(str, built.platforms))
-    return f"built {len(built.allotments)} allotments, {total}, for {platforms}"
+    return f"built {count_text(len(built.allotments), 'allotment')}, {total}, for {platforms}"
 
 
 def _push_summary(pushed: Pushed) -> str:
     return (
-        f"pushed {pushed.uploaded} blobs, {size_text(pushed.uploaded_bytes)}; "
-        f"{pushed.spared} were in the registry"
+        f"pushed {count_text(pushed.uploaded, 'blob')}, {size_text(pushed.uploaded_bytes)}; "
+        f"{pushed.spared} {'was' if pushed.spared == 1 else 'were'} in the registry"
     )
 
 
 def _print_build(target: Reference, built: Built, pushed: Pushed | None, *, as_json: bool) -> None:
     if not as_json:
-        typer.echo(f"{target}@{built.root.digest}")
+        print(f"{target}@{built.root.digest}")
         return
     content: Json = {
         "reference": str(target),
@@ -296,8 +256,3 @@ def _push_json(pushed: Pushed) -> Json:
         "uploadedBytes": pushed.uploaded_bytes,
         "sparedBlobs": pushed.spared,
     }
-
-
-def print_json(content: Json) -> None:
-    """Print ``content`` for programs."""
-    typer.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2))

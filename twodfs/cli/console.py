@@ -1,4 +1,4 @@
-"""What the commands say on standard error: bars on a terminal, plain lines anywhere else."""
+"""What commands say: results for programs; on standard error bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+import orjson
+
 from twodfs.build.grid import size_text
+from twodfs.oci import Json
 from twodfs.progress import Advance, Progress, Silent, silent
 
 if TYPE_CHECKING:
@@ -95,3 +98,8 @@ def _bars() -> RichProgress:
 
 def _done(label: str, total: int | None) -> str:
     return label if total is None else f"{label}  {size_text(total)}"
+
+
+def print_json(content: Json) -> None:
+    """Print ``content`` for programs."""
+    print(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -10,21 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import typer
-
 from twodfs.auth import Credentials
 from twodfs.build.anchoring import Anchored, anchor_image
+from twodfs.build.choices import ArchiveFormat
 from twodfs.build.cutting import Found, find_image, in_registry, in_store
 from twodfs.build.export import Export, export_image
-from twodfs.build.grid import draw, size_text
+from twodfs.build.grid import count_text, draw, size_text
 from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.inspection import Inspection, inspect_image, media_types, named_partitions
 from twodfs.build.platforms import Platform
 from twodfs.build.source import StoredImage
 from twodfs.build.store import Store, default_directory
-from twodfs.build.tarball import ArchiveFormat
-from twodfs.cli.commands import Registries, parse_target, print_json
-from twodfs.cli.console import open_progress
+from twodfs.cli.commands import Registries, parse_target
+from twodfs.cli.console import open_progress, print_json
 from twodfs.credentials import registry_host
 from twodfs.errors import BuildError, InvalidReferenceError
 from twodfs.field import Field
@@ -47,7 +44,7 @@ class ExportRequest:
     plain_http: bool
 
 
-async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
+def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     """Write an image or a partition into an archive, and print its reference and digest.
 
     Raises:
@@ -58,16 +55,16 @@ async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     archive_format = asked.format or ArchiveFormat.of(asked.file.name)
     store = _existing_store()
     with open_progress(quiet=quiet) as progress, store.in_use() if store else nullcontext():
-        async with Registries(plain_http=asked.plain_http) as registries:
-            found = await _find(reference, registries)
+        with Registries(plain_http=asked.plain_http) as registries:
+            found = _find(reference, registries)
             name = None if reference.digest else _tagged(reference, found.tag)
             plan = Export(found.source, found.root, name, archive_format, platforms, asked.file)
-            made = await export_image(plan, progress)
+            made = export_image(plan, progress)
         progress.note(
             f"wrote {asked.file}, {size_text(made.size)}, for {', '.join(map(str, made.platforms))}"
         )
     if not as_json:
-        typer.echo(f"{name}@{made.root.digest}" if name else str(reference))
+        print(f"{name}@{made.root.digest}" if name else str(reference))
         return
     content: Json = {
         "reference": name or str(reference),
@@ -81,25 +78,25 @@ async def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     print_json(content)
 
 
-async def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
+def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
     """Print what an image is made of.
 
     Raises:
         TwodfsError: see its subclasses.
     """
     reference = Reference.parse(text)
-    found = await _inspect_stored(reference)
+    found = _inspect_stored(reference)
     if found is None:
-        async with open_registry(reference.registry, plain_http=plain_http) as registry:
-            found = await inspect_image(registry.repository(reference.repository), reference.name)
+        with open_registry(reference.registry, plain_http=plain_http) as registry:
+            found = inspect_image(registry.repository(reference.repository), reference.name)
     if as_json:
         print_json({"reference": str(reference), **found.to_dict()})
     else:
         for line in _describe(reference, found):
-            typer.echo(line)
+            print(line)
 
 
-async def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
+def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     """Let a registry know the allotments of an image, and say what was done.
 
     Raises:
@@ -107,8 +104,8 @@ async def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> 
     """
     target = parse_target(text)
     with open_progress(quiet=quiet) as progress:
-        async with open_registry(target.registry, plain_http=plain_http) as registry:
-            done = await anchor_image(registry.repository(target.repository, push=True), target.name)
+        with open_registry(target.registry, plain_http=plain_http) as registry:
+            done = anchor_image(registry.repository(target.repository, push=True), target.name)
         progress.note(_anchor_summary(done))
     if as_json:
         content: Json = {
@@ -120,18 +117,18 @@ async def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> 
         }
         print_json(content)
     else:
-        typer.echo(f"{target}@{done.root.digest}")
+        print(f"{target}@{done.root.digest}")
 
 
-async def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
+def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
     """Print which allotments a registry lacks or may lose; return whether there are none.
 
     Raises:
         TwodfsError: see its subclasses.
     """
     reference = Reference.parse(text)
-    async with open_registry(reference.registry, plain_http=plain_http) as registry:
-        found = await examine(registry.repository(reference.repository), reference.name)
+    with open_registry(reference.registry, plain_http=plain_http) as registry:
+        found = examine(registry.repository(reference.repository), reference.name)
     if as_json:
         fields = [field.to_dict() for field in found.fields]
         healthy = found.is_healthy
@@ -140,11 +137,11 @@ async def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
         )
     else:
         for line in _diagnosis(reference, found):
-            typer.echo(line)
+            print(line)
     return found.is_healthy
 
 
-async def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool) -> None:
+def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool) -> None:
     """Try credentials at a registry, keep them where Docker keeps them, and say where.
 
     Raises:
@@ -152,31 +149,31 @@ async def login(registry: str, credentials: Credentials, *, plain_http: bool, as
         TwodfsError: see its other subclasses.
     """
     name = _registry_name(registry)
-    async with open_registry(name, plain_http=plain_http, keychain=lambda _registry: credentials) as opened:
-        was_checked = await opened.check_login()
-    place = await asyncio.to_thread(store_credentials, name, credentials)
+    with open_registry(name, plain_http=plain_http, keychain=lambda _registry: credentials) as opened:
+        was_checked = opened.check_login()
+    place = store_credentials(name, credentials)
     if as_json:
         print_json(
             {"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place}
         )
     elif was_checked:
-        typer.echo(f"logged in to {name} as {credentials.username}; kept in {place}")
+        print(f"logged in to {name} as {credentials.username}; kept in {place}")
     else:
-        typer.echo(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
+        print(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
 
 
-async def logout(registry: str, *, as_json: bool) -> None:
+def logout(registry: str, *, as_json: bool) -> None:
     """Forget the credentials for a registry.
 
     Raises:
         AuthError: they cannot be removed.
     """
     name = _registry_name(registry)
-    was_known = await asyncio.to_thread(erase_credentials, name)
+    was_known = erase_credentials(name)
     if as_json:
         print_json({"registry": name, "removed": was_known})
     else:
-        typer.echo(f"logged out of {name}" if was_known else f"not logged in to {name}")
+        print(f"logged out of {name}" if was_known else f"not logged in to {name}")
 
 
 def _registry_name(text: str) -> str:
@@ -191,7 +188,7 @@ def _registry_name(text: str) -> str:
     return name
 
 
-async def _find(reference: Reference, registries: Registries) -> Found:
+def _find(reference: Reference, registries: Registries) -> Found:
     """Return the image or partition that ``reference`` names: the store goes first, then the registry.
 
     Raises:
@@ -199,12 +196,12 @@ async def _find(reference: Reference, registries: Registries) -> Found:
     """
     repository = f"{reference.registry}/{reference.repository}"
     if reference.digest is None and (store := _existing_store()):
-        found = await find_image(in_store(store, repository), reference.name, repository=repository)
+        found = find_image(in_store(store, repository), reference.name, repository=repository)
         if found is not None:
             return found
-    registry = await registries.open(reference.registry)
+    registry = registries.open(reference.registry)
     look_up = in_registry(registry.repository(reference.repository))
-    found = await find_image(look_up, reference.name, repository=repository)
+    found = find_image(look_up, reference.name, repository=repository)
     if found is None:
         raise BuildError(
             f"{reference} is neither here nor in the registry, nor a partition of an image that is; "
@@ -222,25 +219,25 @@ def _existing_store() -> Store | None:
     return Store(directory) if (directory / "index.json").exists() else None
 
 
-async def _inspect_stored(reference: Reference) -> Inspection | None:
+def _inspect_stored(reference: Reference) -> Inspection | None:
     store = _existing_store()
     image = store.find(str(reference)) if store else None
     if store is None or image is None:
         return None
-    return await inspect_image(StoredImage(store, image), reference.name)
+    return inspect_image(StoredImage(store, image), reference.name)
 
 
 def _anchor_summary(done: Anchored) -> str:
     if not done.allotments:
         return "all allotments are anchored; nothing was done"
     wrapped = "; the image was put into an index for that" if done.wrapped else ""
-    return f"anchored {done.allotments} allotments, which nothing had protected{wrapped}"
+    return f"anchored {count_text(done.allotments, 'allotment')}, which nothing had protected{wrapped}"
 
 
 def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
     for field in found.fields:
-        yield f"field {field.digest[:19]}: {len(field.present)} allotments are in the registry"
+        yield f"field {field.digest[:19]}: {count_text(len(field.present), 'allotment')} in the registry"
         if field.missing:
             yield f"  missing: {cells_text(field.missing)}; push the image again"
         if field.damaged:
@@ -259,13 +256,14 @@ def _describe(reference: Reference, found: Inspection) -> Iterator[str]:
     yield f"  {found.root.media_type}"
     for image in found.images:
         its_field = f"field {image.field[:19]}" if image.field else "no field"
-        yield f"  {image.platform}  {image.digest[:19]}  {image.layers} layers, {its_field}"
+        yield f"  {image.platform}  {image.digest[:19]}  {count_text(image.layers, 'layer')}, {its_field}"
     yield "  the index keeps the allotments alive" if found.anchored else "  no anchor for the allotments"
     width = shutil.get_terminal_size((100, _GRID_HEIGHT)).columns
     for digest, field in found.fields.items():
         yield ""
         extent = f" in {field.extent}" if field.extent else ""
-        yield f"field {digest[:19]}: {field.count} allotments{extent}, {size_text(field.total_bytes)}"
+        count = count_text(field.count, "allotment")
+        yield f"field {digest[:19]}: {count}{extent}, {size_text(field.total_bytes)}"
         yield from draw(field, width=width, height=_GRID_HEIGHT)
         yield from _describe_parts(field)
 
@@ -276,5 +274,5 @@ def _describe_parts(field: Field) -> Iterator[str]:
     partitions = list(named_partitions(field))
     width = max((len(one.name) for one in partitions), default=0)
     for one in partitions:
-        size = size_text(one.size)
-        yield f"  --{one.name.ljust(width)}  {one.allotments} allotments, {size}  {one.selection}"
+        size = f"{count_text(one.allotments, 'allotment')}, {size_text(one.size)}"
+        yield f"  --{one.name.ljust(width)}  {size}  {one.selection}"

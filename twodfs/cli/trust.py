@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import typer
-
-from twodfs.cli.commands import print_json
+from twodfs.cli.console import print_json
 from twodfs.digest import parse_digest
 from twodfs.ecdsa import PublicKey
 from twodfs.errors import DigestError, InvalidReferenceError, KeyFormatError, SignatureError
@@ -29,7 +27,7 @@ class Question:
     plain_http: bool
 
 
-async def verify(asked: Question, *, as_json: bool) -> None:
+def verify(asked: Question, *, as_json: bool) -> None:
     """Print what is signed, and what the signature says.
 
     Raises:
@@ -43,9 +41,9 @@ async def verify(asked: Question, *, as_json: bool) -> None:
     except DigestError as error:
         raise InvalidReferenceError(f"--source: {error}") from None
     keys = [_load(file) for file in asked.keys]
-    async with open_registry(reference.registry, plain_http=asked.plain_http) as registry:
+    with open_registry(reference.registry, plain_http=asked.plain_http) as registry:
         repository = registry.repository(reference.repository)
-        verified = await verify_signed(repository, reference.name, keys, recursive=asked.recursive)
+        verified = verify_signed(repository, reference.name, keys, recursive=asked.recursive)
     top = verified[0]
     if source is not None and top.payload.source != source:
         told = top.payload.source or "no source at all"
@@ -54,14 +52,14 @@ async def verify(asked: Question, *, as_json: bool) -> None:
     if as_json:
         print_json({"reference": str(reference), "pinned": pinned, **_told(top), "images": _images(verified)})
         return
-    typer.echo(pinned)
-    typer.echo(f"  signed as {top.payload.repository}")
+    print(pinned)
+    print(f"  signed as {top.payload.repository}")
     if top.payload.source is not None:
-        typer.echo(f"  cut from {top.payload.source}")
+        print(f"  cut from {top.payload.source}")
     if top.payload.selection is not None:
-        typer.echo(f"  selection {top.payload.selection}")
+        print(f"  selection {top.payload.selection}")
     for one in verified[1:]:
-        typer.echo(f"  image {one.document.digest}, signed as well")
+        print(f"  image {one.document.digest}, signed as well")
 
 
 def _load(file: Path) -> PublicKey:

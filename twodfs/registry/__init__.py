@@ -1,26 +1,32 @@
-"""The client side of the distribution API (OCI distribution-spec v1.1), over aiohttp.
+"""The client side of the distribution API (OCI distribution-spec v1.1). For any thread.
 
+    wire         HTTP/1.1 on one connection
+    pool         connections to origins, kept for the next request
     message      requests and answers, failures put into words
     transport    one registry: challenges, redirects, retries
     repository   one repository of it: manifests and blobs, read and written
 
 ::
 
-    async with open_registry("ghcr.io") as registry:
+    with open_registry("ghcr.io") as registry:
         repository = registry.repository("library/model", push=True)
-        manifest = await repository.manifest("v1")
+        manifest = repository.manifest("v1")
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from twodfs.credentials import find_credentials
 from twodfs.errors import AuthError, RegistryError
 from twodfs.registry.message import Request
+from twodfs.registry.pool import Pool
 from twodfs.registry.repository import MAX_ANSWER_BYTES, Repository, Resolved
-from twodfs.registry.transport import Keychain, Retries, Transport, open_session
+from twodfs.registry.transport import Keychain, Retries, Transport
+
+if TYPE_CHECKING:
+    from twodfs.auth import Credentials
 
 __all__ = ["Keychain", "Registry", "Repository", "Resolved", "Retries", "open_registry"]
 
@@ -31,16 +37,16 @@ class Registry:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def check_login(self) -> bool:
+    def check_login(self) -> bool:
         """Ask the registry whether it knows the user; return whether it wanted to know at all.
 
         Raises:
             AuthError: it refuses the credentials, or there are none.
             RegistryError: it does not answer, or is no registry.
         """
-        request = Request("GET", self._transport.origin / "v2" / "")
+        request = Request("GET", f"{self._transport.url}/v2/")
         try:
-            await self._transport.fetch(request, 200, limit=MAX_ANSWER_BYTES)
+            self._transport.fetch(request, 200, limit=MAX_ANSWER_BYTES)
         except RegistryError as error:
             if error.status in (401, 403):
                 raise AuthError(f"{self._transport.registry} refuses this username and password") from None
@@ -61,25 +67,38 @@ class Registry:
         return Repository(self._transport, name, tuple(scopes))
 
 
-@asynccontextmanager
-async def open_registry(
+@contextmanager
+def open_registry(
     registry: str,
     *,
     plain_http: bool = False,
-    keychain: Keychain = find_credentials,
+    keychain: Keychain | None = None,
     retries: Retries | None = None,
-) -> AsyncIterator[Registry]:
+) -> Iterator[Registry]:
     """Open connections to ``registry`` (``host[:port]``), close them at the end.
 
     Args:
         registry: ``docker.io`` means Docker Hub's own host.
         plain_http: speak HTTP without TLS; a registry on a loopback address needs no asking.
-        keychain: finds the user's credentials, in a thread, once the registry asks for some.
+        keychain: finds the user's credentials once the registry asks for some; Docker's where left out.
         retries: how often and how patiently; the default takes four attempts.
     """
-    async with open_session() as session:
+    pool = Pool()
+    try:
         yield Registry(
             Transport(
-                session, registry, plain_http=plain_http, keychain=keychain, retries=retries or Retries()
+                pool,
+                registry,
+                plain_http=plain_http,
+                keychain=keychain or _from_docker,
+                retries=retries or Retries(),
             )
         )
+    finally:
+        pool.close()
+
+
+def _from_docker(registry: str) -> Credentials | None:
+    from twodfs.credentials import find_credentials  # noqa: PLC0415 - many registries ask nothing
+
+    return find_credentials(registry)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
-from collections.abc import AsyncIterator
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import quote
-
-from aiohttp import hdrs
-from yarl import URL
 
 from twodfs.digest import Digest, digest_of, is_digest, parse_digest, verify
 from twodfs.errors import DigestError, FormatError, RegistryError
@@ -31,16 +27,21 @@ from twodfs.oci import (
 )
 from twodfs.progress import Advance, silent
 from twodfs.registry.message import Request
-from twodfs.registry.transport import Transport
+from twodfs.registry.transport import Text, Transport, located
+from twodfs.registry.wire import Headers, Outlet
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 CHUNK: Final = 1024 * 1024
 """Bytes of a blob in memory at a time."""
 
-DIGEST_HEADER: Final = "Docker-Content-Digest"
+DIGEST_HEADER: Final = "docker-content-digest"
 _KNOWN = INDEX_TYPES | MANIFEST_TYPES
-_ACCEPT: dict[str, str] = {hdrs.ACCEPT: ", ".join(sorted(_KNOWN))}
-_OCTETS: dict[str, str] = {hdrs.CONTENT_TYPE: "application/octet-stream"}
+_ACCEPT: Final = {"Accept": ", ".join(sorted(_KNOWN))}
+_OCTETS: Final = {"Content-Type": "application/octet-stream"}
+_FIRST_BYTE: Final = {"Range": "bytes=0-0"}
+_CONTENT_RANGE = re.compile(r"bytes 0-\d+/(\d+)")
+_BIG: Final = 4 * 1024 * 1024
+"""Bytes of a file given to the kernel at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +64,22 @@ class Repository:
     def __str__(self) -> str:
         return f"{self._transport.registry}/{self.name}"
 
-    async def resolve(self, reference: str) -> Resolved:
+    def resolve(self, reference: str) -> Resolved:
         """Return what ``reference``, a tag or digest, names; without reading the manifest where that works.
 
         Raises:
             RegistryError: it names nothing (status 404), or the registry does not say.
             AuthError: the registry wants other credentials.
         """
-        answer = await self._transport.fetch(
-            self._request("HEAD", f"manifests/{reference}", _ACCEPT), 200, limit=0
-        )
-        found = answer.headers.get(DIGEST_HEADER, "")
-        length = answer.headers.get(hdrs.CONTENT_LENGTH, "")
+        answer = self._transport.fetch(self._request("HEAD", f"manifests/{reference}", _ACCEPT), 200, limit=0)
+        found = answer.headers.get(DIGEST_HEADER)
+        length = answer.headers.get("content-length")
         if is_digest(found) and length.isdecimal() and answer.media_type in _KNOWN:
             return Resolved(Digest(found), answer.media_type, int(length))
-        document = await self.manifest(reference)
+        document = self.manifest(reference)
         return Resolved(document.digest, document.media_type, len(document.body))
 
-    async def manifest(self, reference: str) -> Document:
+    def manifest(self, reference: str) -> Document:
         """Return the manifest or index that ``reference``, a tag or digest, names; verified.
 
         Raises:
@@ -88,7 +87,7 @@ class Repository:
             DigestError: the bytes are not those of the digest asked for, or answered.
         """
         request = self._request("GET", f"manifests/{reference}", _ACCEPT)
-        answer = await self._transport.fetch(request, 200, limit=MAX_MANIFEST_BYTES)
+        answer = self._transport.fetch(request, 200, limit=MAX_MANIFEST_BYTES)
         media_type = answer.media_type
         if media_type not in _KNOWN:
             media_type = _own_type(answer.body, media_type)
@@ -96,26 +95,26 @@ class Repository:
         digest = parse_digest(promised) if promised else digest_of(answer.body)
         return Document(media_type, digest, verify(answer.body, digest))
 
-    async def blob(self, digest: Digest, *, limit: int) -> bytes:
+    def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob of at most ``limit`` bytes; verified.
 
         Raises:
             RegistryError: it is not there (status 404), or bigger.
             DigestError: the bytes are others.
         """
-        answer = await self._transport.fetch(self._request("GET", f"blobs/{digest}"), 200, limit=limit)
+        answer = self._transport.fetch(self._request("GET", f"blobs/{digest}"), 200, limit=limit)
         return verify(answer.body, digest)
 
-    async def referrers(self, digest: Digest, artifact_type: str) -> tuple[Descriptor, ...]:
+    def referrers(self, digest: Digest, artifact_type: str) -> tuple[Descriptor, ...]:
         """Return what of one type refers to a manifest; nothing where the registry has no such API.
 
         Raises:
             RegistryError: as for ``resolve``; or it answers more than 4 MiB.
             FormatError: the answer is no index.
         """
-        plain = self._request("GET", f"referrers/{digest}", {hdrs.ACCEPT: OCI_INDEX})
-        request = replace(plain, url=plain.url.with_query({"artifactType": artifact_type}))
-        answer = await self._transport.fetch(request, 200, 404, limit=MAX_MANIFEST_BYTES)
+        plain = self._request("GET", f"referrers/{digest}", {"Accept": OCI_INDEX})
+        request = replace(plain, url=f"{plain.url}?artifactType={quote(artifact_type, safe='')}")
+        answer = self._transport.fetch(request, 200, 404, limit=MAX_MANIFEST_BYTES)
         if answer.status == 404:  # noqa: PLR2004
             return ()
         listed = parse_manifest(answer.body, OCI_INDEX)
@@ -124,7 +123,7 @@ class Repository:
         # A registry may leave the filter to its clients (distribution-spec, "Listing Referrers").
         return tuple(one for one in listed.manifests if one.raw.get("artifactType") == artifact_type)
 
-    async def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
+    def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a blob into ``file``, from its start; verified, of any size.
 
         Raises:
@@ -132,59 +131,88 @@ class Repository:
             DigestError: the bytes are others.
         """
         request = self._request("GET", f"blobs/{blob.digest}")
-        await self._transport.retry(partial(self._download_once, request, blob, file, advance))
+        self._transport.retry(partial(self._download_once, request, blob, file, advance))
 
-    async def _download_once(
-        self, request: Request, blob: Descriptor, file: BinaryIO, advance: Advance
-    ) -> None:
+    def _download_once(self, request: Request, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:
         hasher = hashlib.new(blob.digest.partition(":")[0])
         received = 0
-
-        def take(chunk: bytes) -> None:
-            hasher.update(chunk)
-            file.write(chunk)
-
+        buffer = memoryview(bytearray(min(CHUNK, blob.size + 1)))
         file.seek(0)
         file.truncate()
         try:
-            async with self._transport.exchange(request, 200) as response:
-                async for chunk in response.content.iter_chunked(CHUNK):
-                    received += len(chunk)
+            with self._transport.exchange(request, 200) as (response, _):
+                while size := response.readinto(buffer):
+                    received += size
                     if received > blob.size:
                         raise request.failed(f"sent more than the {blob.size} bytes its descriptor says")
-                    await asyncio.to_thread(take, chunk)
-                    advance(len(chunk))
+                    hasher.update(buffer[:size])
+                    file.write(buffer[:size])
+                    advance(size)
         except RegistryError:
-            advance(-received)
+            advance(-min(received, blob.size))
             raise
         if received != blob.size:
             raise request.failed(f"sent {received} bytes where its descriptor says {blob.size}")
         if hasher.hexdigest() != blob.digest.partition(":")[2]:
             raise DigestError(f"{self} sent other content than {blob.digest}")
 
-    async def has_blob(self, digest: Digest) -> bool:
+    def has_blob(self, digest: Digest) -> bool:
         """Say whether the repository has a blob.
 
         Raises:
             RegistryError: the registry does not say.
         """
-        answer = await self._transport.fetch(self._request("HEAD", f"blobs/{digest}"), 200, 404, limit=0)
+        answer = self._transport.fetch(self._request("HEAD", f"blobs/{digest}"), 200, 404, limit=0)
         return answer.status == 200  # noqa: PLR2004
 
-    async def size(self, digest: Digest) -> int:
-        """Return a blob's bytes.
+    def has_manifest(self, document: Document, tag: str | None = None) -> bool:
+        """Say whether the repository has a manifest or index: as what ``tag`` names, or at all.
+
+        A registry that does not say has it not: it is going to be given it.
+        """
+        request = self._request("HEAD", f"manifests/{tag or document.digest}", _ACCEPT)
+        try:
+            answer = self._transport.fetch(request, 200, limit=0)
+        except RegistryError as error:
+            if error.status is None:
+                raise
+            return False
+        return answer.headers.get(DIGEST_HEADER) == document.digest
+
+    def size(self, digest: Digest) -> int:
+        """Return a blob's bytes, having asked for the first of them where the registry does not tell.
 
         Raises:
             RegistryError: it is not there (status 404), or the registry does not say.
         """
         request = self._request("HEAD", f"blobs/{digest}")
-        answer = await self._transport.fetch(request, 200, limit=0)
-        length = answer.headers.get(hdrs.CONTENT_LENGTH, "")
+        try:
+            length = self._transport.fetch(request, 200, limit=0).headers.get("content-length")
+        except RegistryError as error:
+            if error.status in (None, 404):
+                raise
+            length = ""
+        return int(length) if length.isdecimal() else self._size_by_range(digest)
+
+    def _size_by_range(self, digest: Digest) -> int:
+        # ECR Public answers 401 to HEAD, and others leave the length out.
+        request = self._request("GET", f"blobs/{digest}", _FIRST_BYTE)
+
+        def attempt() -> tuple[int, Headers]:
+            with self._transport.exchange(request, 200, 206) as (response, _):
+                return response.status, response.headers
+
+        status, headers = self._transport.retry(attempt)
+        if status == 200:  # noqa: PLR2004 - it knows no ranges: the length is that of all
+            length = headers.get("content-length")
+        else:
+            found = _CONTENT_RANGE.fullmatch(headers.get("content-range"))
+            length = found[1] if found else ""
         if not length.isdecimal():
-            raise request.failed("the registry does not tell the size of the blob", status=answer.status)
+            raise request.failed("the registry does not tell the size of the blob", status=status)
         return int(length)
 
-    async def upload(
+    def upload(
         self,
         blob: Descriptor,
         content: Path | bytes,
@@ -209,54 +237,46 @@ class Repository:
             RegistryError: the registry refuses, or finds another digest than the blob's.
             DigestError: the content is not the blob's.
         """
-        once = partial(self._upload_once, blob, content, mount_from, blob if verify else None, advance)
-        return await self._transport.retry(once)
+        once = partial(self._upload_once, blob, content, mount_from, advance, verify=verify)
+        return self._transport.retry(once)
 
-    async def _upload_once(
+    def _upload_once(
         self,
         blob: Descriptor,
         content: Path | bytes,
         mount_from: str | None,
-        expected: Descriptor | None,
         advance: Advance,
+        *,
+        verify: bool,
     ) -> bool:
-        location = await self._begin_upload(blob.digest, mount_from)
+        location = self._begin_upload(blob.digest, mount_from)
         if location is None:
             return False
         with _opened(content) as file:
-            outgoing = _Outgoing(file, advance, expected)
-            request = Request(
-                "PUT",
-                _with_digest(location, blob.digest),
-                self._scopes,
-                _OCTETS,
-                body=outgoing.chunks,
-                length=blob.size,
-            )
+            outgoing = _Outgoing(file, blob, advance, verify=verify)
+            url = _with_digest(location, blob.digest)
             try:
-                async with self._transport.exchange(request, 201, 204):
+                with self._transport.exchange(Request("PUT", url, self._scopes, _OCTETS, outgoing), 201, 204):
                     return True
             except RegistryError:
-                if outgoing.is_damaged:
-                    raise DigestError(f"what should be {blob.digest} has other content") from None
-                outgoing.rewind()
+                outgoing.take_back()
                 raise
 
-    async def _begin_upload(self, digest: Digest, mount_from: str | None) -> URL | None:
+    def _begin_upload(self, digest: Digest, mount_from: str | None) -> str | None:
         """Return where the blob goes; None when the registry mounted it instead."""
         request = self._request("POST", "blobs/uploads/")
         if mount_from is not None:
-            asked = {"mount": digest, "from": mount_from}
-            request = Request("POST", request.url.with_query(asked), self._scopes)
-        async with self._transport.exchange(request, 201, 202) as response:
+            query = f"?mount={quote(digest, safe='')}&from={quote(mount_from, safe='')}"
+            request = Request("POST", request.url + query, self._scopes)
+        with self._transport.exchange(request, 201, 202) as (response, address):
             if response.status == 201:  # noqa: PLR2004
                 return None
-            location = response.headers.get(hdrs.LOCATION)
-            if location is None:
+            location = response.headers.get("location")
+            if not location:
                 raise request.failed("opened an upload without saying where", status=response.status)
-            return self._transport.located(request, response.url, location)
+            return located(request, str(address), location)
 
-    async def put_manifest(self, document: Document, tag: str | None = None) -> None:
+    def put_manifest(self, document: Document, tag: str | None = None) -> None:
         """Store a manifest or index, under ``tag`` or by its digest alone.
 
         Raises:
@@ -271,76 +291,81 @@ class Repository:
             self._url(f"manifests/{tag or document.digest}"),
             self._scopes,
             {"Content-Type": document.media_type},
-            body=_Outgoing(io.BytesIO(document.body), silent).chunks,
-            length=len(document.body),
+            Text(document.body),
         )
-        answer = await self._transport.fetch(request, 200, 201, 202, limit=MAX_ANSWER_BYTES)
-        stored = answer.headers.get(DIGEST_HEADER, document.digest)
+        answer = self._transport.fetch(request, 200, 201, 202, limit=MAX_ANSWER_BYTES)
+        stored = answer.headers.get(DIGEST_HEADER) or document.digest
         if stored != document.digest:
             raise request.failed(f"the registry made {stored[:140]} of the manifest {document.digest}")
 
-    def _url(self, path: str) -> URL:
-        return self._transport.origin / "v2" / self.name / path
+    def _url(self, path: str) -> str:
+        return f"{self._transport.url}/v2/{self.name}/{path}"
 
     def _request(self, method: str, path: str, headers: dict[str, str] | None = None) -> Request:
         return Request(method, self._url(path), self._scopes, headers or {})
 
 
 class _Outgoing:
-    """Content on its way to the registry; it sets out again as often as it takes.
+    """A blob on its way to the registry; it sets out again as often as it takes."""
 
-    The file is the caller's to close: a request that is given up leaves its body where it stands.
-    """
-
-    def __init__(self, file: BinaryIO, advance: Advance, expected: Descriptor | None = None) -> None:
-        self.is_damaged = False
+    def __init__(self, file: BinaryIO, blob: Descriptor, advance: Advance, *, verify: bool) -> None:
         self._file = file
+        self._blob = blob
         self._advance = advance
-        self._expected = expected
+        self._verify = verify
         self._sent = 0
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the content from its start; of what is not as expected, all but the end.
+    @property
+    def length(self) -> int:
+        """Its bytes."""
+        return self._blob.size
+
+    def write_to(self, outlet: Outlet) -> None:
+        """Send the blob from its start; of one that is to be verified and is damaged, all but the end.
 
         Raises:
-            DigestError: it is not as expected.
+            DigestError: it is damaged.
         """
-        self.rewind()
-        check = _Check(self._expected) if self._expected else None
-        while chunk := await asyncio.to_thread(self._read, check):
-            yield chunk
-            self._sent += len(chunk)
-            self._advance(len(chunk))
+        self.take_back()
+        if self._verify:
+            self._send_verified(outlet)
+        else:
+            self._send_unread(outlet)
 
-    def rewind(self) -> None:
-        """Go back to the start, and take back what was said to have gone out."""
-        self._file.seek(0)
+    def take_back(self) -> None:
+        """Take back what was said to have gone out."""
         self._advance(-self._sent)
         self._sent = 0
 
-    def _read(self, check: _Check | None) -> bytes:
-        chunk = self._file.read(CHUNK)
-        if check and not check.allows(chunk):
-            self.is_damaged = True
-            raise DigestError("damaged on its way out")
-        return chunk
+    def _send_unread(self, outlet: Outlet) -> None:
+        while left := self._blob.size - self._sent:
+            sent = outlet.write_file(self._file, self._sent, min(left, _BIG))
+            if not sent:
+                raise self._damaged()
+            self._tell(sent)
 
+    def _send_verified(self, outlet: Outlet) -> None:
+        algorithm, _, expected = self._blob.digest.partition(":")
+        hasher = hashlib.new(algorithm)
+        buffer = memoryview(bytearray(min(CHUNK, self._blob.size + 1)))
+        left = self._blob.size
+        self._file.seek(0)
+        while size := self._file.readinto(buffer[: left + 1]):  # type: ignore[attr-defined]
+            hasher.update(buffer[:size])
+            left -= size
+            if left < 0 or (not left and hasher.hexdigest() != expected):
+                break
+            outlet.write(buffer[:size])
+            self._tell(size)
+        if left or hasher.hexdigest() != expected:
+            raise self._damaged()
 
-class _Check:
-    """Hashes content that should be a blob."""
+    def _tell(self, sent: int) -> None:
+        self._sent += sent
+        self._advance(sent)
 
-    def __init__(self, blob: Descriptor) -> None:
-        algorithm, _, self._expected = blob.digest.partition(":")
-        self._hasher = hashlib.new(algorithm)
-        self._left = blob.size
-
-    def allows(self, chunk: bytes) -> bool:
-        """Say whether ``chunk`` may go out: not the last one, nor an end before it, of other content."""
-        self._hasher.update(chunk)
-        self._left -= len(chunk)
-        if self._left > 0:
-            return bool(chunk)
-        return self._hasher.hexdigest() == self._expected
+    def _damaged(self) -> DigestError:
+        return DigestError(f"what should be {self._blob.digest} has other content")
 
 
 def _own_type(body: bytes, served_as: str) -> str:
@@ -349,9 +374,9 @@ def _own_type(body: bytes, served_as: str) -> str:
     return expect(own, str, "mediaType")
 
 
-def _with_digest(location: URL, digest: Digest) -> URL:
-    separator = "&" if location.raw_query_string else "?"
-    return URL(f"{location}{separator}digest={quote(digest, safe='')}", encoded=True)
+def _with_digest(location: str, digest: Digest) -> str:
+    separator = "&" if "?" in location else "?"
+    return f"{location}{separator}digest={quote(digest, safe='')}"
 
 
 def _opened(content: Path | bytes) -> BinaryIO:

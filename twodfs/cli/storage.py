@@ -1,0 +1,59 @@
+"""What the commands do that look after the local store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twodfs.build.grid import count_text, size_text
+from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
+from twodfs.build.store import Store, default_directory
+from twodfs.cli.console import print_json
+from twodfs.reference import Reference
+
+
+def images(*, as_json: bool) -> None:
+    """Print the images of the store.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    found = list_images(Store(default_directory()))
+    if as_json:
+        print_json({"images": [one.to_dict() for one in found]})
+        return
+    for one in found:
+        count = count_text(one.allotments, "allotment")
+        print(f"{one.reference}  {one.digest[:19]}  {count}, {size_text(one.size)}")
+
+
+def remove(texts: Sequence[str], *, as_json: bool) -> None:
+    """Forget images, and print which.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    store = Store(default_directory())
+    references = [str(Reference.parse(text)) for text in texts]
+    for reference in references:
+        remove_image(store, reference)
+    if as_json:
+        print_json({"removed": references})
+        return
+    for reference in references:
+        print(reference)
+
+
+def prune_store(size: str, *, images: bool, as_json: bool) -> None:
+    """Make the store smaller, and print by how much.
+
+    Raises:
+        TwodfsError: see its subclasses.
+    """
+    pruned = prune(Store(default_directory()), parse_size(size), images=images)
+    if as_json:
+        print_json(pruned.to_dict())
+        return
+    for reference in pruned.images:
+        print(f"forgot {reference}")
+    count = count_text(pruned.blobs, "blob")
+    print(f"removed {count}, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")

@@ -1,0 +1,205 @@
+"""Connections to origins, kept for the next request; through a proxy where the environment names one."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from twodfs.reference import is_loopback
+from twodfs.registry.wire import Connection, WireError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+CONNECT_SECONDS: Final = 15.0
+
+_PORTS: Final = {"http": 80, "https": 443}
+_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
+_HOST = re.compile(r"[0-9A-Za-z._:%-]+")
+
+
+class Origin(NamedTuple):
+    """Whom a connection leads to (RFC 9110, 4.3.1)."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL, taken apart: ``target`` is its path and query as they are written."""
+
+    origin: Origin
+    target: str
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Return the parts of ``url``; its user and fragment are left out, its escapes stay.
+
+        Raises:
+            ValueError: it is no http(s) address.
+        """
+        parts = urlsplit(quote(url, safe=_VISIBLE))
+        host, port = parts.hostname or "", parts.port
+        if parts.scheme not in _PORTS or not _HOST.fullmatch(host):
+            raise ValueError(url)
+        query = f"?{parts.query}" if parts.query else ""
+        return cls(
+            Origin(parts.scheme, host, _PORTS[parts.scheme] if port is None else port),
+            (parts.path or "/") + query,
+        )
+
+    @property
+    def authority(self) -> str:
+        """What the ``Host`` header says."""
+        host = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
+        usual = self.origin.port == _PORTS[self.origin.scheme]
+        return host if usual else f"{host}:{self.origin.port}"
+
+    def __str__(self) -> str:
+        return f"{self.origin.scheme}://{self.authority}{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy. ``authorization`` is the header line that it wants, or empty."""
+
+    host: str
+    port: int
+    authorization: str
+
+    @classmethod
+    def parse(cls, url: str) -> Proxy:
+        """Return the proxy that the environment writes as ``url``.
+
+        Raises:
+            WireError: it is none that can be spoken to.
+        """
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme != "http" or not parts.hostname:
+            raise WireError("the proxy that the environment names is no http:// address")
+        return cls(parts.hostname, parts.port or _PORTS["http"], _authorization(parts))
+
+
+class Pool:
+    """Connections, kept for whoever comes next. For any thread."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._changing = threading.Lock()
+        self._proxies: dict[Origin, Proxy | None] = {}
+        self._tls: SSLContext | None = None
+
+    def take(self, origin: Origin, idle: float) -> Connection:
+        """Return a connection to ``origin``, a new one where none is left.
+
+        Raises:
+            WireError: nobody is there, or nobody who can be trusted.
+        """
+        while True:
+            with self._changing:
+                kept = self._idle.get(origin)
+                connection = kept.pop() if kept else None
+            if connection is None:
+                return self._connect(origin, idle)
+            if not connection.has_news():
+                return connection
+            connection.close()  # what was kept was ended by the other side
+
+    def put(self, origin: Origin, connection: Connection) -> None:
+        """Keep ``connection`` for the next request."""
+        with self._changing:
+            self._idle.setdefault(origin, []).append(connection)
+
+    def close(self) -> None:
+        """End what is kept."""
+        with self._changing:
+            kept = [connection for one in self._idle.values() for connection in one]
+            self._idle.clear()
+        for connection in kept:
+            connection.close()
+
+    def proxy(self, origin: Origin) -> Proxy | None:
+        """Return the proxy between here and ``origin``.
+
+        Raises:
+            WireError: there is one that cannot be spoken to.
+        """
+        if origin not in self._proxies:
+            url = _proxy_url(origin)
+            self._proxies[origin] = Proxy.parse(url) if url else None
+        return self._proxies[origin]
+
+    def _connect(self, origin: Origin, idle: float) -> Connection:
+        proxy = self.proxy(origin)
+        sock = _open(*((proxy.host, proxy.port) if proxy else (origin.host, origin.port)))
+        try:
+            if proxy and origin.scheme == "https":
+                # Nothing of what follows is read by mistake: TLS servers say nothing unasked.
+                Connection(sock, encrypted=False).tunnel(origin.host, origin.port, proxy.authorization, idle)
+            if origin.scheme == "https":
+                sock = self._encrypted(sock, origin.host)
+        except BaseException:
+            sock.close()
+            raise
+        return Connection(sock, encrypted=origin.scheme == "https")
+
+    def _encrypted(self, sock: socket.socket, host: str) -> socket.socket:
+        import ssl  # noqa: PLC0415 - for https alone
+
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        try:
+            return self._tls.wrap_socket(sock, server_hostname=host)
+        except ssl.SSLCertVerificationError as error:
+            reason = error.verify_message or "not valid"
+            raise WireError(f"the registry's certificate is not trusted: {reason}") from error
+        except TimeoutError as error:
+            raise WireError("the registry does not answer in time", temporary=True) from error
+        except ssl.SSLError as error:
+            raise WireError(
+                "no TLS could be agreed on; a registry that speaks plain HTTP takes --plain-http"
+            ) from error
+        except OSError as error:
+            raise WireError(f"cannot connect: {error.strerror or error}", temporary=True) from error
+
+
+def _open(host: str, port: int) -> socket.socket:
+    try:
+        # Bytes, for which no codec of international names is loaded.
+        sock = socket.create_connection((host.encode("ascii"), port), CONNECT_SECONDS)  # type: ignore[arg-type]
+    except TimeoutError as error:
+        raise WireError("the registry does not answer in time", temporary=True) from error
+    except OSError as error:
+        raise WireError(f"cannot connect: {error.strerror or error}", temporary=True) from error
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _proxy_url(origin: Origin) -> str | None:
+    """Return the HTTP proxy that the environment names for ``origin``; never one for a loopback address."""
+    named = any(name.lower().endswith("_proxy") for name in os.environ)
+    if is_loopback(f"[{origin.host}]") or not (named or sys.platform == "darwin"):
+        return None
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - takes 20 ms to load
+
+    return None if proxy_bypass(origin.host) else getproxies().get(origin.scheme)
+
+
+def _authorization(parts: SplitResult) -> str:
+    if parts.username is None:
+        return ""
+    import base64  # noqa: PLC0415 - few proxies ask
+
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return f"Proxy-Authorization: Basic {base64.b64encode(pair.encode()).decode('ascii')}\r\n"
