@@ -116,6 +116,7 @@ def test_every_way_to_frame_an_answer_is_read(answer: bytes) -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncontent", "in the middle of an answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 7, 8\r\n\r\ncontent", "no one length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: +7\r\n\r\ncontent", "no one length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\ncontent", "no one length"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "a transfer coding"),
         (CHUNKED + b"-7\r\ncontent", "a chunk of it has no size"),
         (

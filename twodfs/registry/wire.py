@@ -28,6 +28,7 @@ _PIECE: Final = 256 * 1024
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: (.*))?")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?")
+_LENGTH = re.compile("[0-9]{1,19}")
 _BODILESS: Final = frozenset({204, 304})
 _INTERIM: Final = 16
 _OK: Final = 200
@@ -369,6 +370,6 @@ def _length(headers: Headers) -> int:
     # RFC 9110, 8.6: the same length may come several times.
     values = {one.strip() for one in headers.get("content-length").split(",")}
     text = values.pop()
-    if values or not (text.isascii() and text.isdecimal()):
+    if values or not _LENGTH.fullmatch(text):
         raise WireError("the answer is no HTTP: it has no one length")
     return int(text)
