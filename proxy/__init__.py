@@ -22,6 +22,7 @@ A request travels down this list; a module imports only from those above it::
     handlers     typed request -> answer
     admin        health on a listener of its own
     app          wiring and lifetimes
+    doctor       what would go wrong here, and what to change
     __main__     the command
 
 The rules that hold everywhere are in ``docs/design.md``.

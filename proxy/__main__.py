@@ -15,6 +15,7 @@ import typer
 from proxy import logs
 from proxy.app import StartError, run
 from proxy.config import ConfigError, load
+from proxy.doctor.command import EPILOG, doctor
 from twodfs import __version__
 
 _USAGE_ERROR = 2
@@ -24,6 +25,8 @@ Then:     docker pull 127.0.0.1:5000/library/model:v1--0.0.1.2
 
 Every setting is also an environment variable (TWODFS_PROXY_CACHE_REDIS_URL) and a key of the TOML file
 (redis_url below \\[cache]); config.example.toml lists them all. Flags win over environment over file.
+
+Before going live: twodfs-proxy doctor --upstream URL  says what to change.
 """
 
 
@@ -34,6 +37,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback prot
 
 
 def serve(
+    context: typer.Context,
     *,
     upstream: Annotated[
         str | None, typer.Option(metavar="URL", help="The stock registry, as http://127.0.0.1:5001.")
@@ -59,6 +63,8 @@ def serve(
     ] = False,
 ) -> None:
     """Pull any rectangle of a 2DFS image from a stock registry."""
+    if context.invoked_subcommand is not None:
+        return
     flags = {"upstream": upstream, "listen": listen, "admin": admin}
     try:
         settings = load(flags, os.environ, config)
@@ -90,7 +96,8 @@ def _raise_file_limit() -> None:
 def main() -> None:
     """Run the command."""
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command(epilog=_EPILOG)(serve)
+    application.callback(invoke_without_command=True, epilog=_EPILOG)(serve)
+    application.command(epilog=EPILOG)(doctor)
     application(prog_name="twodfs-proxy")
 
 
