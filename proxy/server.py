@@ -195,6 +195,15 @@ class _Protocol(RequestHandler):
 
     __slots__ = ()
 
+    def close(self) -> None:
+        """Close the connection: an idle one now, a busy one after its request.
+
+        aiohttp stops listening to idle ones and leaves them open: requests on them would hang until the end.
+        """
+        super().close()
+        if self._current_request is None and not self._messages and self.transport is not None:
+            self.transport.close()
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         # aiohttp queues a parse error behind the request under way, whose handler would wait for its body.
