@@ -51,6 +51,10 @@ bench: $(installed) peers ## Measure manifest requests: partition, pass-through,
 bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
 	@$(python) -m benchmarks.build $(BENCH_FLAGS)
 
+.PHONY: bench-fleet
+bench-fleet: $(installed) peers ## Let a fleet pull from one proxy process, and forecast what 10,000 nodes need.
+	@$(python) -m benchmarks.fleet $(BENCH_FLAGS)
+
 .PHONY: lock
 lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_FLAGS=--upgrade: none).
 	@$(pip) install uv==$(uv_version)

@@ -7,7 +7,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.lab import command
 from tests.lab.images import PushedImage, push_field_image
+from tests.lab.programs import environment, program
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
@@ -27,8 +29,8 @@ def image(registry: Registry) -> PushedImage:
 @contextmanager
 def replica(directory: Path, name: str, registry: Registry, redis: Redis, module: str) -> Iterator[Proxy]:
     (directory / name).mkdir()
-    environment = {"TWODFS_PROXY_CACHE_REDIS_URL": redis.url, "TWODFS_PROXY_CACHE_REDIS_TIMEOUT": "2"}
-    with Proxy.start(directory / name, registry.url, environment=environment, module=module) as started:
+    settings = {"TWODFS_PROXY_CACHE_REDIS_URL": redis.url, "TWODFS_PROXY_CACHE_REDIS_TIMEOUT": "2"}
+    with Proxy.start(directory / name, registry.url, environment=settings, module=module) as started:
         yield started
 
 
@@ -80,3 +82,21 @@ def test_a_digest_of_the_old_release_lasts_as_long_as_its_documents(
             assert asking.get_manifest(image.repository, digest).status == 404
     with replica(tmp_path, "again", registry, redis_server, "proxy") as back:
         assert pull(back, image, digest)[0] == digest
+
+
+def test_a_pin_that_was_copied_into_the_registry_needs_neither_redis_nor_the_proxy(
+    registry: Registry, image: PushedImage, proxy: Proxy
+) -> None:
+    before = pull(proxy, image, PARTITION)
+    options = ("--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false")
+    source = f"docker://{proxy.address}/{image.repository}:{PARTITION}"
+    target = f"docker://{registry.address}/{image.repository}:pinned"
+    command.run(
+        (program("skopeo"), "--insecure-policy", "copy", "--quiet", *options, source, target), environment()
+    )
+    with RegistryClient(registry.url) as alone:
+        pinned = alone.get_manifest(image.repository, before[0])
+        assert pinned.status == 200
+        assert digest_of(pinned.body) == before[0]
+        assert alone.get_manifest(image.repository, before[1]).status == 200
+        assert alone.request("GET", f"/v2/{image.repository}/blobs/{before[2]}").status == 200
