@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 from pathlib import Path
@@ -78,6 +79,7 @@ def serve(
         return
     logs.configure(settings.log)
     _raise_file_limit()
+    _spare_the_collector()
     try:
         asyncio.run(run(settings))
     except StartError as error:
@@ -91,6 +93,16 @@ def _raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # macOS names a limit that it does not grant
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _spare_the_collector() -> None:
+    """Look for cycles seldom: requests leave few, and with thousands under way each look costs.
+
+    Measured with 2,000 pulls at the same moment: a third to a half of all processor time. What waits to be
+    collected is some ten megabytes at most.
+    """
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(50_000, 20, 20)
 
 
 def main() -> None:
