@@ -80,6 +80,10 @@ bench-blobs: $(installed) peers ## Measure blobs beside nginx's: throughput, pro
 soak: $(installed) peers ## Load one proxy for minutes; fails when memory or open files grow.
 	@$(python) -m benchmarks.soak $(BENCH_FLAGS)
 
+.PHONY: bench-fleet
+bench-fleet: $(installed) peers ## Let a fleet pull from one proxy process, and forecast what 10,000 nodes need.
+	@$(python) -m benchmarks.fleet $(BENCH_FLAGS)
+
 .PHONY: lock
 lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_FLAGS=--upgrade: none).
 	@$(pip) install uv==$(uv_version)

@@ -3,6 +3,7 @@
 A request travels down this list; a module imports only from those above it::
 
     config       what can be set, and where a bad value came from
+    process      limits of the machine and the interpreter
     logs         structured lines with a request id
     connections  the open client connections; the idle ones give way
     metrics      what is counted, and how it is told
@@ -50,6 +51,7 @@ A request travels down this list; a module imports only from those above it::
     admin        health and metrics on a listener of its own
     app          wiring and lifetimes
     workers      several processes on one port, and who watches over them
+    doctor       what would go wrong here, and what to change
     __main__     the command
 
 The rules that hold everywhere are in ``docs/design.md``.

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import resource
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
 
-from proxy import logs
+from proxy import logs, process
 from proxy.app import StartError, run, start_error
 from proxy.config import ConfigError, load
+from proxy.doctor.command import EPILOG, doctor
 from twodfs import __version__
 
 _USAGE_ERROR = 2
@@ -24,6 +23,8 @@ Then:     docker pull 127.0.0.1:5000/library/model:v1--0.0.1.2
 
 Every setting is also an environment variable (TWODFS_PROXY_CACHE_REDIS_URL) and a key of the TOML file
 (redis_url below \\[cache]); config.example.toml lists them all. Flags win over environment over file.
+
+Before going live: twodfs-proxy doctor --upstream URL  says what to change.
 """
 
 
@@ -34,6 +35,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback prot
 
 
 def serve(
+    context: typer.Context,
     *,
     upstream: Annotated[
         str | None, typer.Option(metavar="URL", help="The stock registry, as http://127.0.0.1:5001.")
@@ -59,6 +61,8 @@ def serve(
     ] = False,
 ) -> None:
     """Pull any rectangle of a 2DFS image from a stock registry."""
+    if context.invoked_subcommand is not None:
+        return
     flags = {"upstream": upstream, "listen": listen, "admin": admin}
     try:
         settings = load(flags, os.environ, config)
@@ -71,7 +75,7 @@ def serve(
         typer.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
         return
     logs.configure(settings.log)
-    _raise_file_limit()
+    process.prepare()
     try:
         if settings.workers == 1:
             asyncio.run(run(settings))
@@ -87,18 +91,11 @@ def serve(
         raise typer.Exit(1) from None
 
 
-def _raise_file_limit() -> None:
-    """Use every file descriptor that the system allows: a transfer takes two, the usual limit is 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # macOS names a limit that it does not grant
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def main() -> None:
     """Run the command."""
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command(epilog=_EPILOG)(serve)
+    application.callback(invoke_without_command=True, epilog=_EPILOG)(serve)
+    application.command(epilog=EPILOG)(doctor)
     application(prog_name="twodfs-proxy")
 
 

@@ -275,6 +275,15 @@ class _Protocol(RequestHandler):
             message = f"the request's headers have more than {MAX_HEAD_SIZE} bytes"
             self._refuse(431, "Request Header Fields Too Large", "UNSUPPORTED", message)
 
+    def close(self) -> None:
+        """Close the connection: an idle one now, a busy one after its request.
+
+        aiohttp stops listening to idle ones and leaves them open: requests on them would hang until the end.
+        """
+        super().close()
+        if self._current_request is None and not self._messages and self.transport is not None:
+            self.transport.close()
+
     def data_received(self, data: bytes) -> None:
         if self._close or self._force_close:
             return

@@ -107,7 +107,7 @@ async def _open_server(address: RedisAddress, config: CacheConfig) -> AsyncItera
         timeout=config.redis_timeout,
         socket_connect_timeout=config.redis_timeout,
         decode_responses=False,
-        **_tls_files(address, config),
+        **tls_files(address, config),
     )
     try:
         yield _Pooled(config, pool)
@@ -119,7 +119,7 @@ async def _open_server(address: RedisAddress, config: CacheConfig) -> AsyncItera
 async def _open_sentinel(address: RedisAddress, config: CacheConfig) -> AsyncIterator[Client]:
     # A Sentinel that is silent must leave time to ask the next one within one call.
     patience = max(_SHORTEST_WAIT, config.redis_timeout / (len(address.nodes) + 1))
-    tls = {"ssl": True, **_tls_files(address, config)} if address.is_tls else {}
+    tls = {"ssl": True, **tls_files(address, config)} if address.is_tls else {}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         address.nodes,
         sentinel_kwargs={
@@ -150,7 +150,7 @@ async def _open_sentinel(address: RedisAddress, config: CacheConfig) -> AsyncIte
 
 @contextlib.asynccontextmanager
 async def _open_cluster(address: RedisAddress, config: CacheConfig) -> AsyncIterator[Client]:
-    tls = {"ssl": True, **_tls_files(address, config)} if address.is_tls else {}
+    tls = {"ssl": True, **tls_files(address, config)} if address.is_tls else {}
     cluster = RedisCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in address.nodes],
         username=address.login.username,
@@ -187,7 +187,8 @@ def _cache(config: CacheConfig, pool: ConnectionPool) -> RedisCache:
     )
 
 
-def _tls_files(address: RedisAddress, config: CacheConfig) -> dict[str, Any]:
+def tls_files(address: RedisAddress, config: CacheConfig) -> dict[str, Any]:
+    """Return what redis-py is told of certificates; nothing without TLS."""
     files = {
         "ssl_ca_certs": config.redis_ca_file,
         "ssl_certfile": config.redis_certificate,

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-from proxy import logs
+from proxy import logs, process
 from proxy.admin import Health
 from proxy.app import StartError, running, start_error
 from proxy.config import Config
@@ -69,6 +69,7 @@ def main() -> None:
     config = pickle.load(sys.stdin.buffer)  # noqa: S301 - our parent wrote it, over a pipe of its own
     logs.configure(config.log, worker=number)
     listening = _Shared(fileno=listen)
+    process.prepare()
     sys.exit(asyncio.run(work(config, listening, socket.socket(fileno=control))))
 
 

@@ -32,14 +32,15 @@ class Proxy(Server):
         config: str | None = None,
         environment: Mapping[str, str] | None = None,
         ready: str = "/readyz",
+        module: str = "proxy",
     ) -> Self:
         """Start the proxy in front of `upstream` and wait until `ready` of the admin listener says 200.
 
         `extra` are more command-line arguments; `config` is the text of a configuration file, handed over
-        with `--config`; `environment` is added to ours.
+        with `--config`; `environment` is added to ours; `module` is what runs in place of `proxy`.
         """
         port, admin_port = port or free_port(), admin_port or free_port()
-        argv = [sys.executable, "-m", "proxy", "--upstream", upstream]
+        argv = [sys.executable, "-m", module, "--upstream", upstream]
         argv += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin_port}"]
         if config is not None:
             file = directory / "config.toml"

@@ -1,0 +1,15 @@
+"""``twodfs-proxy doctor``: will this proxy work here, and what to change where it will not.
+
+Nothing is changed by it, but for one record in Redis that is gone after seconds. Every wait is bounded::
+
+    finding     what one check says
+    settings    the configuration, looked at as a whole
+    host        file descriptors, memory and disk of this machine
+    network     names, connections and TLS to the registry
+    client      one bounded question to the registry, and credentials for it
+    registry    the API, its clock, its connections, its authentication
+    image       manifests and blobs of one image: HEAD, digests, redirects, ranges
+    redis       the shared cache
+    examination all of them, in the order in which they depend on each other
+    command     arguments and what is printed
+"""

@@ -1,0 +1,168 @@
+"""One bounded question to the registry, and credentials for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.config import UpstreamConfig
+from proxy.identity import Identity
+from proxy.upstream import Upstream, UpstreamError
+from twodfs.auth import Challenge, TokenAnswer, TokenRequest, answer, parse_challenges
+from twodfs.credentials import find_credentials
+from twodfs.errors import AuthError
+
+_PATIENCE: Final = 10.0
+"""Seconds for one question; nobody waits longer for a doctor."""
+_MOST_BODY: Final = 4 * 2**20
+_UNAUTHORIZED: Final = 401
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An answer: its head, as much of its body as was wanted, and the seconds until the head came."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes = field(repr=False)
+    seconds: float
+    is_kept: bool
+    """Whether the connection may be used again."""
+
+    @property
+    def challenges(self) -> tuple[Challenge, ...]:
+        """What the registry wants to be shown."""
+        return parse_challenges(self.headers.getall(hdrs.WWW_AUTHENTICATE, ()))
+
+
+class Patient:
+    """The registry as the doctor asks it: through the proxy's own client, and never for long."""
+
+    def __init__(self, upstream: Upstream, config: UpstreamConfig) -> None:
+        self.upstream = upstream
+        self.origin = config.url
+        self.seconds = min(_PATIENCE, config.metadata_timeout)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        identity: Identity,
+        *,
+        limit: int = 0,
+        more: Mapping[str, str] | None = None,
+    ) -> Heard:
+        """Send one request; redirects are not followed. Of the body, at most ``limit`` bytes are read.
+
+        Raises:
+            UpstreamError: no answer came in time, or TLS failed.
+        """
+        headers = CIMultiDict({hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: "identity"})
+        headers.update(identity.headers)
+        headers.update(more or {})
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.seconds), self.upstream.stream(method, path, headers) as response:
+                seconds = time.perf_counter() - started
+                body = await _some(response, min(limit, _MOST_BODY)) if limit else b""
+                tokens = response.headers.get(hdrs.CONNECTION, "").lower()
+                is_kept = response.version == aiohttp.HttpVersion11 and "close" not in tokens
+                return Heard(response.status, response.headers, body, seconds, is_kept)
+        except TimeoutError:
+            raise UpstreamError(
+                f"the registry at {self.origin} does not answer within {self.seconds:g} s"
+            ) from None
+        except aiohttp.ClientError as error:
+            raise UpstreamError(f"the registry at {self.origin} broke off: {error}") from None
+
+
+async def _some(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    chunks = bytearray()
+    async for chunk in response.content.iter_any():
+        chunks += chunk
+        if len(chunks) >= limit:
+            break
+    return bytes(chunks[:limit])
+
+
+def anonymous() -> Identity:
+    """Return nobody's identity."""
+    return Identity.of(CIMultiDict())
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """As whom the image is asked for."""
+
+    identity: Identity
+    who: str
+
+
+async def authenticate(
+    patient: Patient, challenges: tuple[Challenge, ...], repository: str, realm_hosts: frozenset[str]
+) -> Access:
+    """Meet the registry's challenge with the credentials of Docker's configuration, or without any.
+
+    Credentials go to a token server only at the registry's own address or at one of ``realm_hosts``
+    (``host[:port]``); any other is asked for an anonymous token.
+
+    Raises:
+        AuthError: the token server refuses, cannot be reached, or a login is missing; without secrets.
+    """
+    registry = urlsplit(patient.origin).netloc
+    credentials = await asyncio.to_thread(find_credentials, registry)
+    realm = realm_of(challenges)
+    if realm is not None and urlsplit(realm).netloc not in {registry, *realm_hosts}:
+        credentials = None
+    flow = answer(
+        challenges,
+        credentials,
+        registry=registry,
+        scopes=[f"repository:{repository}:pull"],
+        plain_http=patient.origin.startswith("http:"),
+    )
+    try:
+        wanted = next(flow)
+        while True:
+            wanted = flow.send(await _ask_token_server(wanted, patient.seconds))
+    except StopIteration as done:
+        header: str = done.value.header
+    who = "anonymously" if credentials is None else "with the credentials of Docker's configuration"
+    return Access(Identity.of(CIMultiDict({hdrs.AUTHORIZATION: header})), who)
+
+
+def realm_of(challenges: tuple[Challenge, ...]) -> str | None:
+    """Return the address of the token server in a Bearer challenge."""
+    return next(
+        (
+            one.parameters["realm"]
+            for one in challenges
+            if "realm" in one.parameters and one.scheme == "bearer"
+        ),
+        None,
+    )
+
+
+async def _ask_token_server(wanted: TokenRequest, seconds: float) -> TokenAnswer:
+    host = urlsplit(wanted.url).netloc
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            session.request(
+                wanted.method, wanted.url, headers=wanted.headers, data=wanted.form, allow_redirects=False
+            ) as response,
+        ):
+            return TokenAnswer(response.status, await _some(response, _MOST_BODY))
+    except TimeoutError:
+        raise AuthError(f"the token server {host} does not answer within {seconds:g} s") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise AuthError(f"the token server {host} cannot be asked: {type(error).__name__}") from None

@@ -1,0 +1,262 @@
+"""One image, asked for as partitions need it: HEAD, digests, lengths, redirects and ranges."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs
+from yarl import URL
+
+from proxy.doctor.client import Access, Heard, Patient, anonymous, authenticate
+from proxy.doctor.finding import Finding, ok, problem, skipped, warning
+from proxy.source import ALL_TYPES
+from proxy.upstream import UpstreamError
+from twodfs.digest import digest_of, is_digest
+from twodfs.errors import AuthError, FormatError
+from twodfs.oci import Descriptor, Index, Manifest, parse_manifest
+
+_DIGEST_HEADER: Final = "Docker-Content-Digest"
+_ACCEPT: Final[dict[str, str]] = {hdrs.ACCEPT: ALL_TYPES}
+_ONE_BYTE: Final[dict[str, str]] = {hdrs.RANGE: "bytes=0-0"}
+_MANIFEST_LIMIT: Final = 4 * 2**20
+_OK: Final = 200
+_PARTIAL: Final = 206
+_UNAUTHORIZED: Final = 401
+_REDIRECTS: Final = range(300, 400)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The image to look at, and the token servers that may see credentials."""
+
+    repository: str
+    tag: str
+    realm_hosts: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.repository}:{self.tag}"
+
+
+async def check_image(patient: Patient, probe: Probe) -> list[Finding]:
+    """Return what the registry does with the requests that a pull of ``probe`` leads to."""
+    try:
+        access, entry = await _enter(patient, probe)
+    except (AuthError, UpstreamError) as error:
+        return [
+            problem(
+                "auth",
+                str(error),
+                "log in with 'docker login' as the user that runs this, or name an image "
+                "that everyone may pull",
+            )
+        ]
+    findings = [entry]
+    try:
+        findings += [finding async for finding in _manifests(patient, probe, access)]
+    except UpstreamError as error:
+        findings.append(problem("image", str(error), "look at the registry's own log for what happened"))
+    return findings
+
+
+async def _enter(patient: Patient, probe: Probe) -> tuple[Access, Finding]:
+    """Find out as whom the image can be read."""
+    heard = await patient.ask("GET", _manifest_path(probe.repository, probe.tag), anonymous(), more=_ACCEPT)
+    if heard.status != _UNAUTHORIZED:
+        return Access(anonymous(), "anonymously"), ok(
+            "access", f"{probe.name} is asked for without credentials"
+        )
+    access = await authenticate(patient, heard.challenges, probe.repository, probe.realm_hosts)
+    return access, ok("access", f"{probe.name} is asked for {access.who}")
+
+
+async def _manifests(patient: Patient, probe: Probe, access: Access) -> AsyncIterator[Finding]:
+    path = _manifest_path(probe.repository, probe.tag)
+    got = await patient.ask("GET", path, access.identity, limit=_MANIFEST_LIMIT, more=_ACCEPT)
+    if got.status != _OK:
+        yield problem(
+            "image",
+            f"the registry answers {got.status} for {probe.name}, asked {access.who}",
+            "check the names, and that this user may pull it"
+            if got.status != _UNAUTHORIZED
+            else "log in with 'docker login' as the user that runs this",
+        )
+        return
+    yield _manifest_digest(got)
+    yield _manifest_head(await patient.ask("HEAD", path, access.identity, more=_ACCEPT), got)
+    try:
+        manifest = await _image_manifest(patient, probe, access, got)
+    except FormatError as error:
+        yield problem("image", f"the manifest of {probe.name} is malformed: {error}", "push the image again")
+        return
+    if manifest is None:
+        yield skipped("blobs", f"{probe.name} has no image in it whose blobs could be looked at")
+        return
+    yield _field(probe, manifest)
+    blob = max((*manifest.layers, manifest.config), key=lambda one: one.size)
+    async for finding in _blobs(patient, probe, access, blob):
+        yield finding
+
+
+def _manifest_digest(got: Heard) -> Finding:
+    claimed = got.headers.get(_DIGEST_HEADER)
+    if claimed is None:
+        return warning(
+            "digest",
+            f"the registry does not tell a manifest's digest ({_DIGEST_HEADER})",
+            "the proxy hashes manifests itself, which takes a GET for each look-up of a tag",
+        )
+    if is_digest(claimed) and claimed.startswith("sha256:") and claimed != digest_of(got.body):
+        return problem(
+            "digest",
+            f"the registry calls a manifest {claimed} that hashes to {digest_of(got.body)}",
+            "something between here and the registry changes content (recoding, templating): take it out",
+        )
+    return ok("digest", "a manifest's digest is told, and true")
+
+
+def _manifest_head(head: Heard, got: Heard) -> Finding:
+    if head.status != _OK:
+        return warning(
+            "head",
+            f"HEAD of a manifest answers {head.status} where GET answers {got.status}",
+            "the proxy falls back to GET for each look-up of a tag; let fronts pass HEAD",
+        )
+    lacking = [
+        name
+        for name, value in (
+            (_DIGEST_HEADER, head.headers.get(_DIGEST_HEADER)),
+            ("Content-Length", _length(head)),
+        )
+        if value is None
+    ]
+    if lacking:
+        return warning(
+            "head",
+            f"HEAD of a manifest lacks {' and '.join(lacking)}",
+            "the proxy falls back to GET, which costs each look-up of a tag more; let these headers through",
+        )
+    return ok("head", f"HEAD of a manifest tells digest and length ({head.seconds * 1000:.0f} ms)")
+
+
+async def _image_manifest(patient: Patient, probe: Probe, access: Access, got: Heard) -> Manifest | None:
+    """Return the first image of what the tag names."""
+    parsed = parse_manifest(got.body, _media_type(got))
+    if isinstance(parsed, Index):
+        entry = next((entry for _, entry in parsed.image_entries()), None)
+        if entry is None:
+            return None
+        path = _manifest_path(probe.repository, entry.digest)
+        child = await patient.ask("GET", path, access.identity, limit=_MANIFEST_LIMIT, more=_ACCEPT)
+        if child.status != _OK:
+            raise UpstreamError(
+                f"{probe.name} is incomplete: the registry answers {child.status} for {entry.digest}"
+            )
+        parsed = parse_manifest(child.body, _media_type(child))
+    return parsed if isinstance(parsed, Manifest) else None
+
+
+def _field(probe: Probe, manifest: Manifest) -> Finding:
+    if manifest.field_positions():
+        return ok(
+            "field", f"{probe.name} is a 2DFS image: {probe.name}--ROW.COL.ROW.COL is a partition of it"
+        )
+    return ok("field", f"{probe.name} has no field: it passes through, and has no partitions")
+
+
+async def _blobs(patient: Patient, probe: Probe, access: Access, blob: Descriptor) -> AsyncIterator[Finding]:
+    path = f"/v2/{probe.repository}/blobs/{blob.digest}"
+    yield _blob_head(await patient.ask("HEAD", path, access.identity), blob)
+    heard = await patient.ask("GET", path, access.identity, more=_ONE_BYTE)
+    location = heard.headers.get(hdrs.LOCATION)
+    if heard.status in _REDIRECTS and location is not None:
+        yield _redirect(patient.origin, location)
+        try:
+            reply = await patient.upstream.first_byte(path, access.identity)
+        except UpstreamError as error:
+            yield problem("range", str(error), "let the proxy reach what the registry redirects to")
+            return
+        yield _range(reply.status, reply.headers.get(hdrs.CONTENT_RANGE))
+        return
+    yield ok("redirect", "the registry serves blobs itself")
+    yield _range(heard.status, heard.headers.get(hdrs.CONTENT_RANGE))
+
+
+def _blob_head(head: Heard, blob: Descriptor) -> Finding:
+    if head.status in _REDIRECTS:
+        return ok("blob-head", "HEAD of a blob is redirected as GET is")
+    length = _length(head)
+    if head.status != _OK or length is None:
+        seen = f"answers {head.status}" if head.status != _OK else "lacks Content-Length"
+        return warning(
+            "blob-head",
+            f"HEAD of a blob {seen}",
+            "sizes that a field does not record are asked by a one-byte GET instead; rebuild images of the "
+            "original builder with 'twodfs build', which records sizes",
+        )
+    if length != str(blob.size):
+        return problem(
+            "blob-head",
+            f"HEAD says that a blob has {length} bytes, its manifest says {blob.size}",
+            "something between here and the registry changes content (compression): take it out",
+        )
+    return ok("blob-head", f"HEAD of a blob tells its length ({head.seconds * 1000:.0f} ms)")
+
+
+def _redirect(origin: str, location: str) -> Finding:
+    at = URL(origin)
+    target = at.join(URL(location, encoded=True))
+    if at.scheme == "https" and target.scheme != "https":
+        return problem(
+            "redirect",
+            f"blobs are redirected from https to {target.scheme}://{target.authority}",
+            "have the object storage speak TLS: clients and the proxy refuse to leave it",
+        )
+    if target.origin() == at.origin():
+        return warning(
+            "redirect",
+            "blobs are redirected within the registry",
+            "Location comes back pointing at this proxy; check that the path is one that clients may ask for",
+        )
+    return ok(
+        "redirect",
+        f"blobs come from {urlsplit(str(target)).netloc}: clients must reach that themselves",
+    )
+
+
+def _range(status: int, content_range: str | None) -> Finding:
+    if status == _PARTIAL and content_range:
+        return ok("range", "blobs can be read in part (206): broken downloads go on where they ended")
+    if status == _OK:
+        return warning(
+            "range",
+            "Range is ignored: the whole blob comes",
+            "let Range pass to the registry or its storage; a download that breaks off starts anew otherwise",
+        )
+    if status == _PARTIAL:
+        return warning(
+            "range",
+            "206 comes without Content-Range",
+            "let Content-Range pass: without it nobody knows what part it is",
+        )
+    return problem(
+        "range",
+        f"a blob's first byte is answered with {status}",
+        "check that this user may pull, and the storage's log",
+    )
+
+
+def _length(heard: Heard) -> str | None:
+    return heard.headers.get(hdrs.CONTENT_LENGTH)
+
+
+def _media_type(heard: Heard) -> str:
+    return heard.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
+
+
+def _manifest_path(repository: str, reference: str) -> str:
+    return f"/v2/{repository}/manifests/{reference}"

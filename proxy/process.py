@@ -1,0 +1,31 @@
+"""What a process that serves asks of its machine and its interpreter, before it begins."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import resource
+
+
+def prepare() -> None:
+    """Make ready for thousands of connections at once."""
+    _raise_file_limit()
+    _spare_the_collector()
+
+
+def _raise_file_limit() -> None:
+    """Use every file descriptor that the system allows: a transfer takes two, the usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS names a limit that it does not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _spare_the_collector() -> None:
+    """Look for cycles seldom: requests leave few, and with thousands under way each look costs.
+
+    Measured with 2,000 pulls at the same moment: a third to a half of all processor time. What waits to be
+    collected is some ten megabytes at most.
+    """
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(50_000, 20, 20)

@@ -1,0 +1,381 @@
+"""`twodfs-proxy doctor` against registries and Redis that are well, ill, or not there."""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from proxy.config import load
+from proxy.doctor.examination import examine
+from proxy.doctor.finding import Finding, Level
+from proxy.doctor.image import Probe
+from tests.integration.fake_registry import FakeRegistry, served, serving
+from tests.integration.token_server import LOGIN, token_server
+from tests.lab.images import build_image, push_field_image, push_image
+from tests.lab.process import free_port
+from tests.lab.redis import Redis
+from tests.lab.registry import Registry
+from tests.lab.registry_client import basic
+
+SOURCE = Path(__file__).parents[2]
+CELLS = {(0, col): {f"{col}": b"%d" % col * 1000} for col in range(3)}
+IMAGE = build_image(CELLS)
+PROBE = Probe("team/model", "v1")
+
+
+def doctor(*arguments: str, docker_config: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"DOCKER_CONFIG": str(docker_config or "/nonexistent"), "COLUMNS": "200"}
+    argv = [sys.executable, "-W", "error", "-m", "proxy", "doctor", *arguments]
+    return subprocess.run(
+        argv, capture_output=True, text=True, timeout=60, check=False, cwd=SOURCE, env=environment
+    )
+
+
+def document(done: subprocess.CompletedProcess[str]) -> Any:
+    assert not done.stderr, done.stderr
+    return json.loads(done.stdout)
+
+
+def by_check(shown: Any) -> dict[str, str]:
+    return {one["check"]: one["level"] for one in shown["findings"]}
+
+
+async def findings_of(upstream: str, probe: Probe | None = PROBE, **settings: str) -> dict[str, Finding]:
+    given: dict[str, str | None] = {path.replace("__", "."): value for path, value in settings.items()}
+    found = await examine(load({"upstream.url": upstream} | given, {}), probe)
+    return {one.check: one for one in found}
+
+
+def test_a_stock_registry_with_an_image_is_well(registry: Registry) -> None:
+    push_field_image(registry.url, "doctor/field", "v1", cells=CELLS)
+    done = doctor("--upstream", registry.url, "--repository", "doctor/field", "--tag", "v1", "--json")
+    shown = document(done)
+    assert done.returncode == 0
+    assert shown["verdict"] == "ok"
+    levels = by_check(shown)
+    assert set(levels.values()) == {"ok"}
+    assert {"dns", "connect", "api", "clock", "keep-alive", "auth", "access", "digest"} <= set(levels)
+    assert {"head", "field", "blob-head", "redirect", "range", "redis", "files", "disk"} <= set(levels)
+
+
+def test_without_an_image_it_says_what_was_left_out(registry: Registry) -> None:
+    done = doctor("--upstream", registry.url)
+    assert done.returncode == 0, done.stderr
+    assert "give --repository and --tag" in done.stdout
+    assert "Nothing to change." in done.stdout
+
+
+def test_an_option_before_the_command_counts_as_well(registry: Registry) -> None:
+    argv = [sys.executable, "-m", "proxy", "--upstream", registry.url, "doctor", "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=SOURCE)
+    assert document(done)["upstream"] == registry.url
+
+
+def test_an_image_that_is_not_there(registry: Registry) -> None:
+    done = doctor("--upstream", registry.url, "--repository", "doctor/none", "--tag", "v9")
+    assert done.returncode == 1
+    assert "the registry answers 404 for doctor/none:v9" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--upstream", "nonsense"),
+        (),
+        ("--upstream", "http://127.0.0.1:1", "--tag", "v1"),
+        ("--upstream", "http://127.0.0.1:1", "--repository", "UPPER", "--tag", "v1"),
+        ("--upstream", "http://127.0.0.1:1", "--config", "/nonexistent.toml"),
+        ("--no-such-option",),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...]) -> None:
+    done = doctor(*arguments)
+    assert done.returncode == 2
+    assert done.stderr
+
+
+def test_nothing_listens() -> None:
+    done = doctor("--upstream", f"http://127.0.0.1:{free_port()}", "--json")
+    assert done.returncode == 1
+    levels = by_check(document(done))
+    assert (levels["connect"], levels["api"]) == ("problem", "skipped")
+
+
+def test_a_name_that_nobody_knows() -> None:
+    done = doctor("--upstream", "https://registry.invalid", "--json")
+    assert done.returncode == 1
+    assert by_check(document(done))["dns"] == "problem"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Registry]:
+    with Registry.start(tmp_path, htpasswd={"ann": "pl4nted-s3cret"}) as started:
+        push_image(started.url, "team/model", "v1", credentials=("ann", "pl4nted-s3cret"))
+        yield started
+
+
+def logged_in(directory: Path, registry: str, user: str, password: str) -> Path:
+    auth = basic(user, password).removeprefix("Basic ")
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
+    return directory
+
+
+def test_basic_authentication_with_and_without_a_login(guarded: Registry, tmp_path: Path) -> None:
+    arguments = ("--upstream", guarded.url, "--repository", "team/model", "--tag", "v1")
+    stranger = doctor(*arguments)
+    assert stranger.returncode == 1
+    assert "docker login" in stranger.stdout
+    home = logged_in(tmp_path / "ann", guarded.address, "ann", "pl4nted-s3cret")
+    ann = doctor(*arguments, docker_config=home)
+    assert ann.returncode == 0, ann.stdout
+    assert "asks for a name and password (Basic)" in ann.stdout
+    assert "with the credentials of Docker's configuration" in ann.stdout
+    forged = logged_in(tmp_path / "eve", guarded.address, "ann", "wr0ng-s3cret")
+    eve = doctor(*arguments, docker_config=forged)
+    assert eve.returncode == 1
+    assert "the registry answers 401 for team/model:v1" in eve.stdout
+    encoded = basic("ann", "pl4nted-s3cret").removeprefix("Basic ")
+    for done in (stranger, ann, eve):
+        printed = done.stdout + done.stderr
+        assert not [secret for secret in ("pl4nted", "wr0ng", encoded) if secret in printed]
+
+
+def test_docker_credentials_go_to_a_foreign_token_server_only_when_it_is_named(tmp_path: Path) -> None:
+    with (
+        token_server(tmp_path) as tokens,
+        Registry.start(tmp_path, extra_config=tokens.registry_config()) as started,
+    ):
+        home = logged_in(tmp_path / "ann", started.address, *LOGIN)
+        host = tokens.url.removeprefix("http://").removesuffix("/token")
+        arguments = ("--upstream", started.url, "--repository", "public/none", "--tag", "v1")
+        unnamed = doctor(*arguments, docker_config=home)
+        assert f"given out by {host}: clients must reach that" in unnamed.stdout
+        assert "asked anonymously" in unnamed.stdout
+        assert [one.authorization for one in tokens.requests] == [None]
+        named = doctor(*arguments, "--realm-host", host, docker_config=home)
+        assert "asked with the credentials of Docker's configuration" in named.stdout
+        assert [one.authorization for one in tokens.requests] == [None, basic(*LOGIN)]
+        assert LOGIN[1] not in named.stdout + named.stderr
+
+
+@contextmanager
+def certificate(directory: Path) -> Iterator[tuple[ssl.SSLContext, Path]]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = directory / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    yield context, pem
+
+
+@asynccontextmanager
+async def tls_registry(context: ssl.SSLContext) -> AsyncIterator[str]:
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", FakeRegistry(IMAGE).answer)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_certificate_of_an_unknown_authority(tmp_path: Path) -> None:
+    with certificate(tmp_path) as (context, _):
+        async with tls_registry(context) as url:
+            found = await findings_of(url)
+    assert found["tls"].level is Level.PROBLEM
+    assert "is not trusted" in found["tls"].sentence
+    assert "SSL_CERT_FILE" in found["tls"].advice
+
+
+async def test_a_registry_that_does_not_speak_tls() -> None:
+    async with serving(FakeRegistry(IMAGE)) as registry:
+        found = await findings_of(registry.url.replace("http:", "https:"))
+    assert found["tls"].level is Level.PROBLEM
+    assert "use http://" in found["tls"].advice
+
+
+async def test_a_web_page_is_no_registry() -> None:
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>Welcome</html>", content_type="text/html")
+
+    async with served(page) as url:
+        assert (await findings_of(url))["api"].level is Level.PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(301, "redirects to https://registry.example"), (404, "no registry's API"), (503, "answers 503")],
+)
+async def test_an_origin_without_the_api(status: int, words: str) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, headers={"Location": "https://registry.example/v2/"})
+
+    async with served(answer) as url:
+        found = await findings_of(url)
+    assert found["api"].level is Level.PROBLEM
+    assert words in found["api"].sentence
+
+
+async def test_a_registry_that_knows_neither_range_nor_head_digest_nor_keep_alive() -> None:
+    async def bare(request: web.Request) -> web.StreamResponse | None:
+        answer = FakeRegistry(IMAGE).content(request)
+        if answer is None:
+            return None
+        if request.method == "HEAD":
+            if "/blobs/" in request.path:
+                return web.Response(status=405)
+            answer.headers.popall("Docker-Content-Digest", None)
+        answer.headers["Date"] = format_datetime(datetime.now(UTC) - timedelta(minutes=3), usegmt=True)
+        answer.force_close()
+        return answer
+
+    async with serving(FakeRegistry(IMAGE, bare)) as registry:
+        found = await findings_of(registry.url)
+    warned = {name for name, one in found.items() if one.level is Level.WARNING}
+    assert warned == {"head", "blob-head", "range", "keep-alive", "clock"}
+    assert "lacks Docker-Content-Digest" in found["head"].sentence
+    assert "180 s ahead of" in found["clock"].sentence or "181 s ahead of" in found["clock"].sentence
+    assert "Range is ignored" in found["range"].sentence
+
+
+async def test_a_front_that_changes_manifests() -> None:
+    async def templating(request: web.Request) -> web.StreamResponse | None:
+        answer = FakeRegistry(IMAGE).content(request)
+        if answer is not None and "/manifests/" in request.path and isinstance(answer.body, bytes):
+            answer.body = answer.body + b"\n"
+        return answer
+
+    async with serving(FakeRegistry(IMAGE, templating)) as registry:
+        found = await findings_of(registry.url)
+    assert found["digest"].level is Level.PROBLEM
+
+
+async def test_blobs_on_an_object_storage() -> None:
+    async def storage(request: web.Request) -> web.StreamResponse:
+        assert "Authorization" not in request.headers
+        headers = {"Content-Range": "bytes 0-0/1000"}
+        return web.Response(status=206, body=b"x", headers=headers)
+
+    async with served(storage) as elsewhere:
+
+        async def redirecting(request: web.Request) -> web.StreamResponse | None:
+            if "/blobs/" not in request.path:
+                return None
+            return web.Response(status=307, headers={"Location": f"{elsewhere}/bucket?signature=pl4nted"})
+
+        async with serving(FakeRegistry(IMAGE, redirecting)) as registry:
+            found = await findings_of(registry.url, blobs__allowed_networks="127.0.0.0/8")
+    assert f"blobs come from {elsewhere.removeprefix('http://')}" in found["redirect"].sentence
+    assert found["range"].level is Level.OK
+    assert not [one for one in found.values() if "pl4nted" in one.sentence + one.advice]
+
+
+async def test_a_challenge_that_no_client_knows() -> None:
+    async def strange(_: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=401, headers={"WWW-Authenticate": "Negotiate"})
+
+    async with serving(FakeRegistry(IMAGE, strange)) as registry:
+        found = await findings_of(registry.url)
+    assert found["auth"].level is Level.PROBLEM
+
+
+async def redis_findings(url: str, **settings: str) -> list[Finding]:
+    async with serving(FakeRegistry(IMAGE)) as registry:
+        given: dict[str, str | None] = {"upstream.url": registry.url, "cache.redis_url": url}
+        given |= {path.replace("__", "."): value for path, value in settings.items()}
+        found = await examine(load(given, {}), None)
+    return [one for one in found if one.check == "redis"]
+
+
+def worst(findings: list[Finding]) -> list[str]:
+    return [one.sentence for one in findings if one.level in (Level.WARNING, Level.PROBLEM)]
+
+
+async def test_a_redis_that_is_set_up_as_it_should_be(tmp_path: Path) -> None:
+    options = ("--maxmemory", "64mb", "--maxmemory-policy", "volatile-ttl", "--appendonly", "yes")
+    with Redis.start(tmp_path, *options) as server:
+        found = await redis_findings(server.url)
+        assert not worst(found)
+        assert "a sealed record came back whole" in found[-1].sentence
+        with server.client() as client:
+            left = [key for key in client.scan_iter() if b"canary" not in key]
+            assert len(left) == 1
+            assert 0 < client.ttl(left[0]) <= 10
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "no maxmemory"),
+        (("--maxmemory", "64mb"), "refuses writes (maxmemory-policy noeviction)"),
+        (("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"), "may drop what pinned digests"),
+    ],
+)
+async def test_a_redis_that_will_be_full_some_day(
+    tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    with Redis.start(tmp_path, *options) as server:
+        (sentence,) = worst(await redis_findings(server.url))
+    assert words in sentence
+
+
+async def test_a_redis_with_another_password(tmp_path: Path) -> None:
+    with Redis.start(tmp_path, "--requirepass", "right") as server:
+        url = server.url.replace("//", "//:pl4nted@")
+        (finding,) = [one for one in await redis_findings(url) if one.level is Level.PROBLEM]
+    assert "refuses the user or password" in finding.sentence
+    assert "pl4nted" not in finding.sentence + finding.advice
+
+
+async def test_a_redis_that_is_not_there_or_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (off,) = worst(await redis_findings(f"redis://127.0.0.1:{free_port()}"))
+    assert "cannot be" in off
+    monkeypatch.setattr("proxy.doctor.redis._PATIENCE", 0.3)
+    with Redis.start(tmp_path) as server:
+        server.pause()
+        (hangs,) = worst(await redis_findings(server.url))
+        server.resume()
+    assert "does not answer within 0.3 s" in hangs
+
+
+async def test_a_redis_that_is_a_replica(tmp_path: Path) -> None:
+    with Redis.start(tmp_path, "--replicaof", "127.0.0.1", str(free_port())) as server:
+        found = await redis_findings(server.url)
+    assert "this Redis is a replica, which takes no writes" in worst(found)
