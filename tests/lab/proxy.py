@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,14 +32,16 @@ class Proxy(Server):
         config: str | None = None,
         environment: Mapping[str, str] | None = None,
         ready: str = "/readyz",
+        under: Sequence[str] = ("-m",),
     ) -> Self:
         """Start the proxy in front of `upstream` and wait until `ready` of the admin listener says 200.
 
         `extra` are more command-line arguments; `config` is the text of a configuration file, handed over
-        with `--config`; `environment` is added to ours.
+        with `--config`; `environment` is added to ours; `under` is what stands between the interpreter and
+        the module's name.
         """
         port, admin_port = port or free_port(), admin_port or free_port()
-        argv = [sys.executable, "-m", "proxy", "--upstream", upstream]
+        argv = [sys.executable, *under, "proxy", "--upstream", upstream]
         argv += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin_port}"]
         if config is not None:
             file = directory / "config.toml"
