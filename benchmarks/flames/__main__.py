@@ -48,7 +48,7 @@ SUBJECTS: Final = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw flame graphs of the proxy.")
-    parser.add_argument("--seconds", type=int, default=8, help="of load for each graph")
+    parser.add_argument("--seconds", type=int, default=15, help="of load for each graph")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ _LETTER: Final = 6.2
 _OURS: Final = ("proxy/", "twodfs/", "store/", "metrics/", "tracing/", "config/")
 _BUSIEST: Final = 40
 # What runs the loop is in every stack and tells nothing.
-_OUTER: Final = ("<frozen", "flames/", "proxy/__main__", "asyncio/runners", "asyncio/base_events")
+_LOOP: Final = "asyncio/base_events.BaseEventLoop._run_once"
 
 
 @dataclass(slots=True)
@@ -33,9 +33,8 @@ def parse(folded: str) -> dict[tuple[str, ...], int]:
     for line in folded.splitlines():
         stack, _, count = line.rpartition(" ")
         names = stack.split(";")
-        while names and names[0].startswith(_OUTER):
-            names.pop(0)
-        stacks[tuple(names) or ("event loop",)] += int(count)
+        if _LOOP in names:  # else it was not serving yet
+            stacks[tuple(names[names.index(_LOOP) :])] += int(count)
     return stacks
 
 
@@ -75,7 +74,7 @@ def _boxes(node: Node, left: float, depth: int, total: int) -> Iterator[str]:
             y = _TOP + _ROW * depth
             colour = "#e8836b" if name.startswith(_OURS) else "#cccccc"
             share = 100 * inner.samples / total
-            yield f'<g><title>{escape(name)} {share:.1f} %</title>'
+            yield f"<g><title>{escape(name)} {share:.1f} %</title>"
             size = f'width="{width:.1f}" height="{_ROW - 1}"'
             yield f'<rect x="{left:.1f}" y="{y}" {size} fill="{colour}"/>'
             letters = int((width - 4) / _LETTER)

@@ -1,7 +1,7 @@
-"""Run a module, and write down where its main thread was, a thousand times for each second of processor time.
+"""Run a module, and write down where it spends processor time, as often as the kernel's profiling timer ticks.
 
-A profiler that is told of every call makes small functions look dear. This one looks at the stack when the
-kernel's profiling timer has run out; awaiting coroutines are part of the stack, so it shows who asked.
+A profiler that is told of every call makes small functions look dear. This one looks at the stack after some
+milliseconds of processor time; awaiting coroutines are part of the stack, so it shows who asked.
 
     python -m benchmarks.flames.sampler FILE MODULE ARGUMENTS...
 
