@@ -1,4 +1,4 @@
-"""Run a module, and write down where it spends processor time, as often as the kernel's profiling timer ticks.
+"""Run a module, and write down where it spends processor time, at each tick of the profiling timer.
 
 A profiler that is told of every call makes small functions look dear. This one looks at the stack after some
 milliseconds of processor time; awaiting coroutines are part of the stack, so it shows who asked.
