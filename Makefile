@@ -64,6 +64,24 @@ bench-pulls: $(installed) peers ## Measure docker pull of a partition beside the
 bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
 	@$(python) -m benchmarks.build $(BENCH_FLAGS)
 
+.PHONY: bench-profile
+bench-profile: $(installed) peers ## Draw flame graphs of the proxy that answers manifests.
+	@$(python) -m benchmarks.flames $(BENCH_FLAGS)
+
+.PHONY: bench-all
+bench-all: $(installed) peers ## Measure everything, some 25 minutes, and write docs/performance.md.
+	@for one in manifests fields pulls blobs soak flames; do
+	    echo "== $$one"
+	    $(python) -m benchmarks.$$one
+	done
+	echo "== build"
+	$(python) -m benchmarks.build --models MobileNetV2 ResNet50 --rounds 2
+	$(python) -m benchmarks.report
+
+.PHONY: performance-docs
+performance-docs: $(installed) ## Write docs/performance.md from what was measured last.
+	@$(python) -m benchmarks.report
+
 .PHONY: chart-docs
 chart-docs: $(installed) ## Write the chart's README from the comments of its values.
 	@$(python) helm/chart_docs.py

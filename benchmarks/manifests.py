@@ -18,6 +18,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bars import draw
 from benchmarks.peers import Json, cpu_seconds, machine
 from tests.lab import command
 from tests.lab.fields import large_field, push_bare_field
@@ -30,8 +31,12 @@ from tests.lab.registry_client import RegistryClient
 
 DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY / "results" / "manifests.json"
+PLOT: Final = RESULTS.with_suffix(".svg")
 CONNECTIONS: Final = 8
 WARM_UP_SECONDS: Final = 2
+ALONE: Final = ("registry", "partition", "partition, tag_ttl 1 s", "pass-through")
+"""What is asked over a single connection as well, where nothing waits in a queue."""
+ALONE_SECONDS: Final = 2
 BASELINE: Final = "registry"
 TAG: Final = "v1"
 PARTITION: Final = "v1--0.0.1.2"
@@ -77,22 +82,30 @@ class Peers:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure manifest requests.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=10, help="of each target in each round")
+    parser.add_argument("--seconds", type=int, default=8, help="of each target in each round")
     arguments = parser.parse_args()
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=120)
     environment = machine()
     with peers() as measured:
         for target in measured.targets:
             measure(measured, target, WARM_UP_SECONDS)
         rounds = list(play(measured, arguments.rounds, arguments.seconds, console))
+        console.print("one connection")
+        alone = {
+            one.name: measure(measured, one, ALONE_SECONDS, 1)
+            for one in measured.targets
+            if one.name in ALONE
+        }
     by_target = {target.name: [one[target.name] for one in rounds] for target in measured.targets}
     results = {name: summary(own, by_target[BASELINE]) for name, own in by_target.items()}
     console.print(table(results))
     load = {"rounds": arguments.rounds, "seconds": arguments.seconds, "connections": CONNECTIONS}
     content = {"environment": environment, "load": load, "targets": results}
+    content["alone"] = {name: latency(one, alone[BASELINE]) for name, one in alone.items()}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(content, indent=2) + "\n")
-    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)}")
+    PLOT.write_text(plot(results))
+    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)} and {PLOT.name}")
 
 
 @contextmanager
@@ -141,11 +154,11 @@ def play(measured: Peers, rounds: int, seconds: int, console: Console) -> Iterat
         yield results
 
 
-def measure(measured: Peers, target: Target, seconds: int) -> Round:
+def measure(measured: Peers, target: Target, seconds: int, connections: int = CONNECTIONS) -> Round:
     """Load one target."""
     servers = (*measured.proxies, measured.registry)
     before = [cpu_seconds(server) for server in servers]
-    load = (program("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency")
+    load = (program("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency")
     script = ("-s", str(DIRECTORY / "wrk.lua"), target.url, "--", target.argument)
     printed = command.run((*load, *script), peer_environment())
     spent = [cpu_seconds(one) - then for one, then in zip(servers, before, strict=True)]
@@ -174,6 +187,21 @@ def summary(rounds: list[Round], baseline: list[Round]) -> Json:
         "proxy_cpu_us_per_request": round(1e6 * sum(one.proxy_cpu for one in rounds) / requests, 1),
         "registry_cpu_us_per_request": round(1e6 * sum(one.registry_cpu for one in rounds) / requests, 1),
     }
+
+
+def latency(one: Round, registry: Round) -> Json:
+    """Return how long one connection waited, and how much longer at the median than for the registry."""
+    return {"p50_ms": one.p50_ms, "p99_ms": one.p99_ms, "more_ms": round(one.p50_ms - registry.p50_ms, 3)}
+
+
+def plot(results: Mapping[str, Json]) -> str:
+    panels = {
+        "requests a second": {"": {name: of["requests_per_second"] for name, of in results.items()}},
+        "µs of the proxy's processor time a request": {
+            "": {name: of["proxy_cpu_us_per_request"] for name, of in results.items()}
+        },
+    }
+    return draw(panels)
 
 
 def table(results: Mapping[str, Json]) -> Table:

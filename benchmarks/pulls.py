@@ -19,6 +19,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bars import draw
 from benchmarks.peers import Json, machine
 from tests.lab.engines import DockerEngine
 from tests.lab.images import PushedImage, push_field_image
@@ -29,6 +30,7 @@ from tests.lab.registry_client import RegistryClient
 
 DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY / "results" / "pulls.json"
+PLOT: Final = RESULTS.with_suffix(".svg")
 REPOSITORY: Final = "bench/pulls"
 PREBUILT: Final = "prebuilt"
 BASELINE: Final = "pre-built"
@@ -54,13 +56,19 @@ def main() -> None:
     environment = machine()
     with peers() as measured:
         pull_all(measured, 0)  # nothing is warm at first, dockerd least of all
-        rounds = [pull_all(measured, number) for number in range(1, arguments.rounds + 1)]
+        rounds = []
+        for number in range(1, arguments.rounds + 1):
+            rounds.append(pull_all(measured, number))
+            console.print(f"round {number} of {arguments.rounds}")
     results = {name: summary([one[name] for one in rounds], rounds) for name in measured.references}
     console.print(table(results))
     RESULTS.parent.mkdir(exist_ok=True)
     content = {"environment": environment, "rounds": arguments.rounds, "pulls": results}
     RESULTS.write_text(json.dumps(content, indent=2) + "\n")
-    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)}")
+    PLOT.write_text(
+        draw({"docker pull, median ms": {"": {name: of["median_ms"] for name, of in results.items()}}})
+    )
+    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)} and {PLOT.name}")
 
 
 @contextmanager

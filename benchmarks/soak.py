@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from rich.console import Console
 
 from benchmarks.blobs.memory import resident
 from benchmarks.manifests import PARTITION, TAG, check_partition
+from benchmarks.peers import machine
 from tests.lab import command
 from tests.lab.images import push_field_image
 from tests.lab.layers import Blob
@@ -32,6 +33,7 @@ from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 
 DIRECTORY: Final = Path(__file__).parent
+RESULTS: Final = DIRECTORY / "results" / "soak.json"
 BLOB_SIZE: Final = 32 * 2**20
 STREAMS: Final = 8
 SECONDS: Final = 8
@@ -56,6 +58,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100_000)
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
+    measured_on = machine()
     readings: list[Reading] = []
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twodfs-soak-")))
@@ -80,7 +83,18 @@ def main() -> None:
             readings.append(Reading(gibibytes, requests, resident(proxy.pid), files))
             done = f"{gibibytes:7.1f} GiB {requests:8,} requests"
             console.print(f"{done} {readings[-1].mebibytes:6.1f} MiB {files:4} files")
-    sys.exit(verdict(readings))
+    memory, left_open = growth(readings)
+    content = {
+        "environment": measured_on,
+        "readings": [asdict(one) for one in readings],
+        "memory_growth_mib": round(memory, 1),
+        "memory_margin_mib": MEMORY_MARGIN,
+        "files_growth": left_open,
+        "files_margin": FILES_MARGIN,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(content, indent=2) + "\n")
+    sys.exit(verdict(memory, left_open))
 
 
 def play(proxy: Proxy, target: str, *, blobs: bool) -> tuple[int, int]:
@@ -121,14 +135,19 @@ def leave_early(proxy: Proxy, target: str) -> None:
                 received += len(connection.recv(65536))
 
 
-def verdict(readings: list[Reading]) -> str | None:
-    """Return what grew between the second quarter and the last; None when nothing did."""
+def growth(readings: list[Reading]) -> tuple[float, float]:
+    """Return what grew between the second quarter and the last: MiB of memory, and open files."""
     quarter = max(1, len(readings) // 4)
     early, late = readings[quarter : 2 * quarter] or readings[:1], readings[-quarter:]
     memory = statistics.median(one.mebibytes for one in late) - statistics.median(
         one.mebibytes for one in early
     )
     files = statistics.median(one.files for one in late) - statistics.median(one.files for one in early)
+    return memory, files
+
+
+def verdict(memory: float, files: float) -> str | None:
+    """Return what grew too much; None when nothing did."""
     if memory > MEMORY_MARGIN:
         return f"memory grew by {memory:.1f} MiB"
     if files > FILES_MARGIN:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
@@ -23,11 +22,8 @@ Rights = Mapping[str, frozenset[str]]
 
 def fingerprint(*parts: tuple[bytes, bytes]) -> bytes:
     """Return HMAC-SHA-256, keyed by this process's secret, of named ``parts``; it stands for them."""
-    mac = hmac.new(_PROCESS_SECRET, digestmod=hashlib.sha256)
-    for name, value in parts:
-        mac.update(b"%s:%d:" % (name, len(value)))
-        mac.update(value)
-    return mac.digest()
+    message = b"".join(b"%s:%d:%s" % (name, len(value), value) for name, value in parts)
+    return hmac.digest(_PROCESS_SECRET, message, "sha256")
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,15 +139,22 @@ class Redirects:
         """Whether the proxy follows for its clients, too."""
         return self._config.redirect == "follow"
 
-    @contextlib.asynccontextmanager
-    async def followed(
+    def followed(
         self, method: str, url: URL, headers: CIMultiDict[str], first: aiohttp.ClientResponse
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield the answer that ``first``, to a request of ours, leads to: itself where it is no redirect.
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Give the answer that ``first``, to a request of ours, leads to: itself where it is no redirect.
 
         Raises:
             RedirectError: the way leads where we do not go, or too far, or to no answer.
         """
+        if first.status not in STATUSES:  # nearly always
+            return contextlib.nullcontext(first)
+        return self._followed(method, url, headers, first)
+
+    @contextlib.asynccontextmanager
+    async def _followed(
+        self, method: str, url: URL, headers: CIMultiDict[str], first: aiohttp.ClientResponse
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         response = first
         async with contextlib.AsyncExitStack() as stack:
             for left in range(MAX_REDIRECTS, -1, -1):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
@@ -22,6 +23,9 @@ _CONTENT: Final = re.compile(
 )
 _ABSOLUTE_FORM: Final = re.compile(r"https?://[^/?#]*(?P<path>.*)", re.IGNORECASE | re.DOTALL)
 _READS: Final = frozenset({"GET", "HEAD"})
+# Clients ask for the same things again and again: a rollout does, thousands of times.
+_REMEMBERED: Final = 4096
+_LONGEST_REMEMBERED: Final = 400
 _TAG_WRITES: Final = frozenset({"PUT", "DELETE", "PATCH", "POST"})
 
 
@@ -94,6 +98,11 @@ Request = PartitionPull | ContentPull | SignaturePull | ReferrersPull | Manifest
 OTHER: Final = Other()
 
 
+@lru_cache(_REMEMBERED)
+def _remembered(method: str, target: str) -> Request:
+    return _checked(method, target)
+
+
 def route(method: str, target: str) -> Request:
     """Return the typed request for ``method`` and a target in origin-form.
 
@@ -101,6 +110,10 @@ def route(method: str, target: str) -> Request:
         PartitionError: the tag has the shape of a partition but is longer than a tag may be.
         GrammarError: the target breaks the grammar of the API; nothing of it may go upstream.
     """
+    return (_remembered if len(target) <= _LONGEST_REMEMBERED else _checked)(method, target)
+
+
+def _checked(method: str, target: str) -> Request:
     routed = _route(method, target)
     if not isinstance(routed, ContentPull | PartitionPull):  # whose grammar has been looked at
         check(target)

@@ -172,7 +172,7 @@ class Upstream:
             return self._request(method, url, headers, data=body, expect100=expect_continue)
 
         async with contextlib.AsyncExitStack() as stack:
-            async with _explained(self.url, "stream"):
+            with _explained(self.url, "stream"):
                 if self._authority is None:
                     response = await stack.enter_async_context(send())
                 else:
@@ -301,17 +301,20 @@ class Upstream:
         self, method: str, path: str, headers: CIMultiDict[str], limit: int, take: Take | None
     ) -> Reply:
         url = URL(f"{self._config.url}{path}", encoded=True)
-        async with (
-            _explained(self.url, method.lower()),
-            asyncio.timeout(self._config.metadata_timeout),
-            contextlib.AsyncExitStack() as stack,
-        ):
-            response = await stack.enter_async_context(self._request(method, url, headers))
-            if self._redirects is not None:
-                response = await stack.enter_async_context(
-                    self._redirects.followed(method, url, headers, response)
-                )
-            return await _read(response, limit, take)
+        with _explained(self.url, method.lower()):
+            async with (
+                asyncio.timeout(self._config.metadata_timeout),
+                self._request(method, url, headers) as first,
+                self._followed(method, url, headers, first) as response,
+            ):
+                return await _read(response, limit, take)
+
+    def _followed(
+        self, method: str, url: URL, headers: CIMultiDict[str], first: aiohttp.ClientResponse
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        if self._redirects is None:
+            return contextlib.nullcontext(first)
+        return self._redirects.followed(method, url, headers, first)
 
 
 def _check_found(response: aiohttp.ClientResponse) -> None:
@@ -356,7 +359,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int, take: Take | None)
         return Reply(response.status, response.reason or "", response.headers, b"")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.content.iter_any():
+    while chunk := await response.content.readany():
         size += len(chunk)
         if size > bound:
             raise UpstreamError(f"the registry's answer for {response.url.path} is longer than {bound} bytes")
@@ -380,8 +383,8 @@ def _about_tls(error: aiohttp.ClientConnectorError, upstream: str) -> str:
     return f"no TLS could be agreed on with the registry at {upstream}: {reason}"
 
 
-@contextlib.asynccontextmanager
-async def _explained(upstream: str, operation: str) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def _explained(upstream: str, operation: str) -> Iterator[None]:
     """Turn the library's errors into sentences about the registry, and count both time and errors."""
     started = time.perf_counter()
     try:

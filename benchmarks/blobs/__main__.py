@@ -20,9 +20,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bars import draw
 from benchmarks.blobs.memory import slow_downloads
 from benchmarks.blobs.nginx import BLOB, STOCK, TUNED, Nginx
-from benchmarks.blobs.plot import draw
 from benchmarks.peers import cpu_seconds, machine
 from tests.lab import command
 from tests.lab.layers import Blob
@@ -62,7 +62,7 @@ class Sample:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure blob downloads.")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mebibytes", type=int, default=4096, help="of each contender in each round")
     parser.add_argument("--slow", type=int, default=1000, help="slow downloads at once; 0: none")
     arguments = parser.parse_args()
@@ -81,6 +81,7 @@ def main() -> None:
                 content["upstreams"].setdefault(title, {})[str(count)] = summary(rounds)
     console.print(table(content["upstreams"]))
     if arguments.slow:
+        console.print(f"{arguments.slow} slow downloads at once, twice")
         content["slow"] = {relay: slow_downloads(arguments.slow, 10, relay) for relay in ("auto", "buffered")}
         console.print_json(data=content["slow"])
     write(content)
@@ -207,7 +208,7 @@ def write(content: Json) -> None:
         }
         for title, counts in content["upstreams"].items()
     }
-    (RESULTS / "blobs.svg").write_text(draw(panels))
+    (RESULTS / "blobs.svg").write_text(draw(panels, "processor seconds for each GiB relayed, less is better"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,14 +33,16 @@ class Proxy(Server):
         environment: Mapping[str, str] | None = None,
         ready: str = "/readyz",
         module: str = "proxy",
+        under: Sequence[str] = ("-m",),
     ) -> Self:
         """Start the proxy in front of `upstream` and wait until `ready` of the admin listener says 200.
 
         `extra` are more command-line arguments; `config` is the text of a configuration file, handed over
-        with `--config`; `environment` is added to ours; `module` is what runs in place of `proxy`.
+        with `--config`; `environment` is added to ours; `module` is what runs in place of `proxy`,
+        `under` what stands between the interpreter and its name.
         """
         port, admin_port = port or free_port(), admin_port or free_port()
-        argv = [sys.executable, "-m", module, "--upstream", upstream]
+        argv = [sys.executable, *under, module, "--upstream", upstream]
         argv += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin_port}"]
         if config is not None:
             file = directory / "config.toml"

@@ -1,0 +1,1 @@
+"""Where the proxy's time goes: stacks sampled under load, as flame graphs."""
