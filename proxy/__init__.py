@@ -11,6 +11,7 @@ A request travels down this list; a module imports only from those above it::
     grammar      what a request target must look like before anything goes upstream
     splice       bytes from socket to socket past this process
     server       aiohttp taught to be a proxy: error replies, responses, connections, patience
+    decrypt      bytes out of TLS connections into sockets, past asyncio's own way
     takeover     aiohttp's sockets, borrowed for a splice and given back
     bodies       bodies in transit, spliced or buffered
     route        method + target -> typed request
