@@ -31,7 +31,15 @@ NEEDED: Final[dict[type, tuple[str, ...]]] = {
     SSLProtocol: ("get_buffer", "_abort", "_process_outgoing", "_control_ssl_reading"),
     SSLProtocolState: ("WRAPPED",),
 }
-_PARTS: Final = ("_transport", "_sslobj", "_incoming", "_outgoing", "_state", "_ssl_buffer", "_ssl_buffer_view")
+_PARTS: Final = (
+    "_transport",
+    "_sslobj",
+    "_incoming",
+    "_outgoing",
+    "_state",
+    "_ssl_buffer",
+    "_ssl_buffer_view",
+)
 
 
 class Scratch:

@@ -155,6 +155,7 @@ class AnswerReader(ResponseHandler):
         self._is_asked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, with small buffers where the connection is a TLS one."""
         super().connection_made(transport)
         if isinstance(transport, _SSLProtocolTransport):
             # asyncio would read 256 KiB at once, and as much again ahead, for each connection.

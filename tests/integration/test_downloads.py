@@ -19,8 +19,13 @@ SIZES = (0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 500_000, PIPE_SIZE, PIPE_SI
 CUTS = (0, 1, 1000, 64 * KIB, 64 * KIB + 1, 300_000, 600_000, PIPE_SIZE, PIPE_SIZE + 1, 2 * MIB, 3 * MIB - 1)
 
 
-@pytest.fixture(params=["auto", "buffered"])
+@pytest.fixture(params=["auto", "buffered", "tls"])
 def relay(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["auto", "buffered"])
+def plaintext_relay(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
@@ -43,6 +48,7 @@ async def test_bodies_of_every_size_pass_over_one_kept_connection_on_each_side(r
                 assert sha256(body) == sha256(CONTENT[:size])
         assert between.connections == 1
         assert bool(between.carried.spliced_bodies) == (relay == "auto")
+        assert bool(between.carried.decrypted_bodies) == (relay == "tls")
         assert not between.carried.short_bodies
 
 
@@ -313,10 +319,12 @@ async def test_more_streams_than_pipes_are_buffered(monkeypatch: pytest.MonkeyPa
 
 
 async def test_ranges_of_a_real_registry_come_back_right(
-    registry: Registry, tmp_path: Path, relay: str
+    registry: Registry, tmp_path: Path, plaintext_relay: str
 ) -> None:
     target = pushed(registry, "wire/range")
-    with Proxy.start(tmp_path, registry.url, environment={"TWODFS_PROXY_BLOBS_RELAY": relay}) as proxy:
+    with Proxy.start(
+        tmp_path, registry.url, environment={"TWODFS_PROXY_BLOBS_RELAY": plaintext_relay}
+    ) as proxy:
         host, _, port = proxy.address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=16 * MIB)
         client_end = End(reader, writer)
@@ -347,9 +355,14 @@ def descriptors(process: int) -> list[str]:
     return found
 
 
-async def test_neither_sockets_nor_pipes_leak(registry: Registry, tmp_path: Path, relay: str) -> None:
+async def test_neither_sockets_nor_pipes_leak(
+    registry: Registry, tmp_path: Path, plaintext_relay: str
+) -> None:
     target = pushed(registry, "wire/leak")
-    environment = {"TWODFS_PROXY_BLOBS_RELAY": relay, "TWODFS_PROXY_UPSTREAM_KEEPALIVE_TIMEOUT": "0.2"}
+    environment = {
+        "TWODFS_PROXY_BLOBS_RELAY": plaintext_relay,
+        "TWODFS_PROXY_UPSTREAM_KEEPALIVE_TIMEOUT": "0.2",
+    }
     with Proxy.start(tmp_path, registry.url, environment=environment) as proxy:
         host, _, port = proxy.address.rpartition(":")
 
