@@ -11,6 +11,7 @@ from tests.integration.blob_wire import CONTENT, KIB, MIB, End, sha256, wire
 from tests.integration.fake_registry import until
 from tests.lab.layers import Blob
 from tests.lab.proxy import Proxy
+from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 
@@ -338,6 +339,26 @@ async def test_ranges_of_a_real_registry_come_back_right(
             await client_end.say(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
             _, body = await asyncio.wait_for(client_end.message(), 30)
             assert sha256(body) == sha256(CONTENT)
+
+
+async def test_two_workers_carry_bodies_both_ways_unharmed(
+    registry: Registry, redis_server: Redis, tmp_path: Path, plaintext_relay: str
+) -> None:
+    settings = {
+        "TWODFS_PROXY_BLOBS_RELAY": plaintext_relay,
+        "TWODFS_PROXY_WORKERS": "2",
+        "TWODFS_PROXY_CACHE_REDIS_URL": redis_server.url,
+    }
+    with Proxy.start(tmp_path, registry.url, environment=settings) as proxy:
+
+        def both_ways(at: int) -> str:
+            blob = Blob(CONTENT[at:], "application/octet-stream")
+            with RegistryClient(proxy.url) as client:
+                client.push_blob(f"wire/workers-{at}", blob)
+                return sha256(client.request("GET", f"/v2/wire/workers-{at}/blobs/{blob.digest}").body)
+
+        seen = await asyncio.gather(*(asyncio.to_thread(both_ways, at) for at in range(8)))
+        assert seen == [sha256(CONTENT[at:]) for at in range(8)]
 
 
 def pushed(registry: Registry, repository: str) -> str:
