@@ -8,10 +8,10 @@ A request travels down this list; a module imports only from those above it::
     connections  the open client connections; the idle ones give way
     metrics      what is counted, and how it is told
     tracing      what a request waited for, told to a collector
-    server       everything that touches aiohttp's insides: error replies, responses, request bodies
     grammar      what a request target must look like before anything goes upstream
     splice       bytes from socket to socket past this process
     server       aiohttp taught to be a proxy: error replies, responses, connections, patience
+    decrypt      bytes out of TLS connections into sockets, past asyncio's own way
     takeover     aiohttp's sockets, borrowed for a splice and given back
     bodies       bodies in transit, spliced or buffered
     route        method + target -> typed request

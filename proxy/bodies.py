@@ -17,6 +17,7 @@ from aiohttp import hdrs, payload, web
 from aiohttp.abc import AbstractStreamWriter
 
 from proxy import takeover
+from proxy.decrypt import Scratch
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import RELAYED_DOWN, RELAYED_UP
 from proxy.server import Patience, RelayedResponse, expects_continue
@@ -35,6 +36,8 @@ class Counts:
 
     spliced_bodies: int = 0
     spliced_bytes: int = 0
+    decrypted_bodies: int = 0
+    """Answers that went from a TLS connection past aiohttp."""
     short_bodies: int = 0
     """Answers that ended before their announced length; the client's connection ended with them."""
     surplus_bodies: int = 0
@@ -47,6 +50,7 @@ class Bodies:
     def __init__(self, pipes: Pipes | None) -> None:
         """``pipes``: None to buffer everything."""
         self._pipes = pipes
+        self._scratch = None if pipes is None else Scratch()
         self.counts = Counts()
 
     @classmethod
@@ -114,22 +118,30 @@ class Bodies:
         """Pass a large body of known length on; of any other, nothing."""
         is_download = request.method == hdrs.METH_GET and answer.status in _SPLICED_STATUS
         length = answer.content_length if is_download and not request.body_exists else None
-        with self.pipe_for(answer.content, length) as pipe:
-            if pipe is None or length is None:
+        if self._scratch is None or length is None or not _pays(answer.content, length):
+            return
+        flow = Flow.of_answer(
+            answer,
+            request,
+            length=length,
+            await_source=patience.for_upstream,
+            await_sink=patience.for_client,
+            surplus=self._count_surplus,
+        )
+        if flow is None:
+            return
+        try:
+            if flow.tunnel is not None:
+                moved = await flow.decrypt(flow.tunnel, self._scratch)
+                self.counts.decrypted_bodies += bool(moved)
+                RELAYED_DOWN.add(moved)
                 return
-            flow = Flow.of_answer(
-                answer,
-                request,
-                length=length,
-                await_source=patience.for_upstream,
-                await_sink=patience.for_client,
-                surplus=self._count_surplus,
-            )
-            try:
-                RELAYED_DOWN.add(await self.splice(flow, pipe))
-            except SourceEndedError as short:
-                missing = f"{short.missing} of {length} bytes are missing"
-                raise aiohttp.ClientPayloadError(f"the registry broke off: {missing}") from None
+            with self.pipe_for(answer.content, length) as pipe:
+                if pipe is not None:
+                    RELAYED_DOWN.add(await self.splice(flow, pipe))
+        except SourceEndedError as short:
+            missing = f"{short.missing} of {length} bytes are missing"
+            raise aiohttp.ClientPayloadError(f"the registry broke off: {missing}") from None
 
     def _count_surplus(self) -> None:
         self.counts.surplus_bodies += 1
@@ -137,7 +149,7 @@ class Bodies:
     @contextlib.contextmanager
     def pipe_for(self, content: aiohttp.StreamReader, length: int | None) -> Iterator[Pipe | None]:
         """Lend a pipe for a body; None where it does not pay, or too many are in use."""
-        pays = length is not None and length - content.total_bytes >= _SMALLEST_SPLICE
+        pays = length is not None and _pays(content, length)
         pipe = self._pipes.take() if self._pipes is not None and pays else None
         try:
             yield pipe
@@ -147,11 +159,15 @@ class Bodies:
 
     async def splice(self, flow: Flow | None, pipe: Pipe) -> int:
         """Run ``flow``, if there is one, and count it; return how many bytes it moved."""
-        moved = 0 if flow is None else await flow.run(pipe)
+        moved = 0 if flow is None else await flow.splice(pipe)
         if moved:
             self.counts.spliced_bodies += 1
             self.counts.spliced_bytes += moved
         return moved
+
+
+def _pays(content: aiohttp.StreamReader, length: int) -> bool:
+    return length - content.total_bytes >= _SMALLEST_SPLICE
 
 
 class RequestBody(payload.Payload):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from asyncio.sslproto import _SSLProtocolTransport
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from proxy.metrics.catalogue import count_request
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
 _LINGER_SECONDS = 1.0
+_TLS_READ = 32 * 1024
 _FIRST_FINAL_STATUS = 200
 _SLACK = 0.05
 """By what part of the shorter patience a deadline may be early."""
@@ -160,6 +162,17 @@ class AnswerReader(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._is_asked = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, with small buffers where the connection is a TLS one."""
+        super().connection_made(transport)
+        if isinstance(transport, _SSLProtocolTransport):
+            # asyncio would read 256 KiB at once, and as much again ahead, for each connection.
+            transport.set_read_buffer_limits(high=_TLS_READ)
+            layer: Any = transport._ssl_protocol  # noqa: SLF001
+            layer.max_size = _TLS_READ
+            layer._ssl_buffer = bytearray(_TLS_READ)  # noqa: SLF001
+            layer._ssl_buffer_view = memoryview(layer._ssl_buffer)  # noqa: SLF001
 
     def set_response_params(self, **params: Any) -> None:
         """Begin to wait for an answer."""

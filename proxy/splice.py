@@ -6,6 +6,7 @@ thread: a splice runs as far as the sockets go, and then waits for the one that 
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import errno
@@ -95,8 +96,8 @@ class Pipes:
             self._idle.pop().close()
 
 
-class Splice:
-    """Moves an announced number of bytes from one socket to another.
+class Mover(abc.ABC):
+    """Moves an announced number of bytes from one socket to another, as far as they go at a time.
 
     Attributes:
         remaining: bytes that were not taken from the source yet.
@@ -107,7 +108,6 @@ class Splice:
         "_await_source",
         "_done",
         "_loop",
-        "_pipe",
         "_reads",
         "_sink",
         "_source",
@@ -120,7 +120,6 @@ class Splice:
         source: socket.socket,
         sink: socket.socket,
         size: int,
-        pipe: Pipe,
         *,
         await_source: Callable[[], None],
         await_sink: Callable[[], None],
@@ -134,7 +133,6 @@ class Splice:
         self._source = source.fileno()
         self._sink = sink.fileno()
         self.remaining = size
-        self._pipe = pipe
         self._await_source = await_source
         self._await_sink = await_sink
         self._loop = asyncio.get_running_loop()
@@ -162,6 +160,40 @@ class Splice:
             self._move()
         except OSError as error:
             self._done.set_exception(error)
+
+    @abc.abstractmethod
+    def _move(self) -> None:
+        """Move what can be moved now; at the end ``_done`` is set or one of the sockets is watched."""
+
+    def _watch(self, *, reads: bool, writes: bool) -> None:
+        if self._reads and not reads:
+            self._loop.remove_reader(self._source)
+        if self._writes and not writes:
+            self._loop.remove_writer(self._sink)
+        if reads and not self._reads:
+            self._loop.add_reader(self._source, self._turn)
+        if writes and not self._writes:
+            self._loop.add_writer(self._sink, self._turn)
+        self._reads, self._writes = reads, writes
+
+
+class Splice(Mover):
+    """Moves bytes through a pipe; they stay in the kernel."""
+
+    __slots__ = ("_pipe",)
+
+    def __init__(
+        self,
+        source: socket.socket,
+        sink: socket.socket,
+        size: int,
+        pipe: Pipe,
+        *,
+        await_source: Callable[[], None],
+        await_sink: Callable[[], None],
+    ) -> None:
+        super().__init__(source, sink, size, await_source=await_source, await_sink=await_sink)
+        self._pipe = pipe
 
     def _move(self) -> None:
         pipe = self._pipe
@@ -204,17 +236,6 @@ class Splice:
             self._await_sink()
         self._watch(reads=False, writes=True)
         return False
-
-    def _watch(self, *, reads: bool, writes: bool) -> None:
-        if self._reads and not reads:
-            self._loop.remove_reader(self._source)
-        if self._writes and not writes:
-            self._loop.remove_writer(self._sink)
-        if reads and not self._reads:
-            self._loop.add_reader(self._source, self._turn)
-        if writes and not self._writes:
-            self._loop.add_writer(self._sink, self._turn)
-        self._reads, self._writes = reads, writes
 
 
 def obstacle() -> str | None:

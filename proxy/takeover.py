@@ -25,9 +25,10 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpRequestParser
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
 
-from proxy import splice
+from proxy import decrypt, splice
+from proxy.decrypt import Decrypt, Scratch, Tunnel
 from proxy.server import AnswerReader
-from proxy.splice import Pipe, Splice
+from proxy.splice import Mover, Pipe, Splice
 
 _NEEDED: Final[dict[type, tuple[str, ...]]] = {
     BaseProtocol: ("_reading_paused", "_parser", "resume_reading", "transport"),
@@ -36,6 +37,7 @@ _NEEDED: Final[dict[type, tuple[str, ...]]] = {
     TCPConnector: ("_release", "_create_connection"),
     StreamReader: ("total_bytes", "read_nowait", "feed_data", "feed_eof", "is_eof", "exception"),
     _SelectorSocketTransport: ("pause_reading", "resume_reading", "get_write_buffer_size"),
+    **decrypt.NEEDED,
 }
 
 
@@ -74,9 +76,10 @@ async def _nobody(_: web.BaseRequest) -> web.StreamResponse:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A body of a known length between two plaintext connections.
+    """A body of a known length between two connections; only the one that it comes from may be a TLS one.
 
     Attributes:
+        tunnel: the source's TLS layer; None where it is a plaintext connection.
         content: the stream that the source's parser feeds; nobody has read from it.
         length: bytes of the whole body.
         writer: where the body goes; its head may still be waiting in it.
@@ -94,6 +97,7 @@ class Flow:
     await_source: Callable[[], None]
     await_sink: Callable[[], None]
     give_back: Callable[[int, socket.socket], None]
+    tunnel: Tunnel | None = None
 
     @classmethod
     def of_answer(
@@ -112,19 +116,23 @@ class Flow:
         """
         connection = answer.connection  # None when all of it is here
         protocol = connection.protocol if connection is not None else None
-        if (
-            not isinstance(protocol, AnswerReader)
-            or not _is_plain(protocol.transport)
-            or not _is_plain(request.transport)
-        ):
+        if not isinstance(protocol, AnswerReader) or not _is_plain(request.transport):
+            return None
+        tunnel = Tunnel.of(protocol.transport)
+        if tunnel is None and not _is_plain(protocol.transport):
             return None
 
         def give_back(remaining: int, source: socket.socket) -> None:
-            if not remaining and not _give_back_answer(protocol, answer.content, source):
+            if remaining:
+                if tunnel is not None:
+                    tunnel.abort()
+                return
+            state = _look(source) if tunnel is None else tunnel.look(source)
+            if not _give_back_answer(protocol, answer.content, state):
                 surplus()
 
         return cls(
-            source=protocol.transport,  # type: ignore[arg-type] # it is plain
+            source=protocol.transport,  # type: ignore[arg-type] # it is one of the two
             protocol=protocol,
             content=answer.content,
             length=length,
@@ -133,6 +141,7 @@ class Flow:
             await_source=await_source,
             await_sink=await_sink,
             give_back=give_back,
+            tunnel=tunnel,
         )
 
     @classmethod
@@ -165,8 +174,8 @@ class Flow:
             give_back=give_back,
         )
 
-    async def run(self, pipe: Pipe) -> int:
-        """Pass the body on and return how many bytes went past us.
+    async def splice(self, pipe: Pipe) -> int:
+        """Pass the body on through ``pipe`` and return how many bytes went past us.
 
         0: it was complete before anything was borrowed, and is in ``content`` as usual.
 
@@ -177,12 +186,38 @@ class Flow:
         self.await_sink()
         if not await self._hold():
             return 0
+        return await self._run(
+            lambda source, sink, size: Splice(
+                source, sink, size, pipe, await_source=self.await_source, await_sink=self.await_sink
+            )
+        )
+
+    async def decrypt(self, tunnel: Tunnel, scratch: Scratch) -> int:
+        """Do the same out of the source's ``tunnel``."""
+        self.await_sink()
+        if not await self._hold():
+            return 0
+        with tunnel.borrowed() as is_open:
+            if not is_open:
+                self.source.resume_reading()
+                return 0
+            return await self._run(
+                lambda source, sink, size: Decrypt(
+                    source,
+                    sink,
+                    size,
+                    tunnel,
+                    scratch,
+                    await_source=self.await_source,
+                    await_sink=self.await_sink,
+                )
+            )
+
+    async def _run(self, mover: Callable[[socket.socket, socket.socket, int], Mover]) -> int:
         self.writer.send_headers()
         size = self.length - self.content.total_bytes
         with _duplicate(self.source) as source, _duplicate(self.sink) as sink:
-            moving = Splice(
-                source, sink, size, pipe, await_source=self.await_source, await_sink=self.await_sink
-            )
+            moving = mover(source, sink, size)
             try:
                 async with self._flushed():
                     self.await_source()
@@ -247,12 +282,12 @@ def _duplicate(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
         yield duplicate
 
 
-def _give_back_answer(protocol: AnswerReader, content: StreamReader, source: socket.socket) -> bool:
+def _give_back_answer(protocol: AnswerReader, content: StreamReader, state: bytes | None) -> bool:
     """End an answer whose body went past its parser; its connection returns to the pool.
 
-    False, and the connection is closed, when the registry sent more than it announced, or hung up.
+    ``state`` is what is behind the body. False, and the connection is closed, when that is more than was
+    announced; it is closed as well when the registry hung up.
     """
-    state = _look(source)
     if state is not None:
         protocol.force_close()
     protocol.rest()

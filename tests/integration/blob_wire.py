@@ -6,12 +6,16 @@ import hashlib
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from proxy.app import running
 from proxy.bodies import Counts
 from proxy.config import load
+from tests.lab.certificates import Authority
 
 KIB, MIB = 2**10, 2**20
 PATH = "/v2/lib/blob/blobs/sha256:" + "0" * 64
@@ -86,9 +90,34 @@ class Wire:
             end.writer.close()
 
 
+@contextlib.contextmanager
+def _tls() -> Iterator[tuple[ssl.SSLContext, str]]:
+    """Yield what a registry on loopback needs to speak TLS, and the file of who vouches for it."""
+    with tempfile.TemporaryDirectory(prefix="twodfs-wire-") as directory:
+        authority = Authority(Path(directory))
+        pair = authority.issue("registry", "127.0.0.1")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(pair.certificate, pair.key)
+        yield context, str(authority.bundle)
+
+
 @contextlib.asynccontextmanager
 async def wire(talk: Talk, **settings: str) -> AsyncIterator[Wire]:
-    """Run a proxy whose every connection to the registry speaks to ``talk``; settings as ``blobs__relay``."""
+    """Run a proxy whose every connection to the registry speaks to ``talk``; settings as ``blobs__relay``.
+
+    The relay ``tls`` is ``auto`` with a registry that speaks TLS.
+    """
+    with contextlib.ExitStack() as stack:
+        context = None
+        if settings.get("blobs__relay") == "tls":
+            context, settings["upstream__ca_file"] = stack.enter_context(_tls())
+            settings["blobs__relay"] = "auto"
+        async with _wire(talk, context, settings) as started:
+            yield started
+
+
+@contextlib.asynccontextmanager
+async def _wire(talk: Talk, tls: ssl.SSLContext | None, settings: dict[str, str]) -> AsyncIterator[Wire]:
     held: list[Wire] = []
     talks: list[asyncio.Task[None] | None] = []
 
@@ -104,11 +133,12 @@ async def wire(talk: Talk, **settings: str) -> AsyncIterator[Wire]:
             writer.transport.abort() if writer.transport.get_write_buffer_size() > MIB else writer.close()
             over.set()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=16 * MIB)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=16 * MIB, ssl=tls)
     async with server:
         port = server.sockets[0].getsockname()[1]
+        scheme = "https" if tls else "http"
         flags: dict[str, str | None] = {key.replace("__", "."): value for key, value in settings.items()}
-        flags |= {"listen": "127.0.0.1:0", "admin": "none", "upstream.url": f"http://127.0.0.1:{port}"}
+        flags |= {"listen": "127.0.0.1:0", "admin": "none", "upstream.url": f"{scheme}://127.0.0.1:{port}"}
         async with running(load({"shutdown_grace": "0.1", **flags}, {})) as started:
             host, _, listening = str(started.listen).rpartition(":")
             held.append(Wire((host, int(listening)), started.carried))

@@ -11,6 +11,7 @@ from tests.integration.blob_wire import CONTENT, KIB, MIB, End, sha256, wire
 from tests.integration.fake_registry import until
 from tests.lab.layers import Blob
 from tests.lab.proxy import Proxy
+from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 
@@ -19,8 +20,13 @@ SIZES = (0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 500_000, PIPE_SIZE, PIPE_SI
 CUTS = (0, 1, 1000, 64 * KIB, 64 * KIB + 1, 300_000, 600_000, PIPE_SIZE, PIPE_SIZE + 1, 2 * MIB, 3 * MIB - 1)
 
 
-@pytest.fixture(params=["auto", "buffered"])
+@pytest.fixture(params=["auto", "buffered", "tls"])
 def relay(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["auto", "buffered"])
+def plaintext_relay(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
@@ -43,6 +49,7 @@ async def test_bodies_of_every_size_pass_over_one_kept_connection_on_each_side(r
                 assert sha256(body) == sha256(CONTENT[:size])
         assert between.connections == 1
         assert bool(between.carried.spliced_bodies) == (relay == "auto")
+        assert bool(between.carried.decrypted_bodies) == (relay == "tls")
         assert not between.carried.short_bodies
 
 
@@ -313,10 +320,12 @@ async def test_more_streams_than_pipes_are_buffered(monkeypatch: pytest.MonkeyPa
 
 
 async def test_ranges_of_a_real_registry_come_back_right(
-    registry: Registry, tmp_path: Path, relay: str
+    registry: Registry, tmp_path: Path, plaintext_relay: str
 ) -> None:
     target = pushed(registry, "wire/range")
-    with Proxy.start(tmp_path, registry.url, environment={"TWODFS_PROXY_BLOBS_RELAY": relay}) as proxy:
+    with Proxy.start(
+        tmp_path, registry.url, environment={"TWODFS_PROXY_BLOBS_RELAY": plaintext_relay}
+    ) as proxy:
         host, _, port = proxy.address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=16 * MIB)
         client_end = End(reader, writer)
@@ -330,6 +339,26 @@ async def test_ranges_of_a_real_registry_come_back_right(
             await client_end.say(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
             _, body = await asyncio.wait_for(client_end.message(), 30)
             assert sha256(body) == sha256(CONTENT)
+
+
+async def test_two_workers_carry_bodies_both_ways_unharmed(
+    registry: Registry, redis_server: Redis, tmp_path: Path, plaintext_relay: str
+) -> None:
+    settings = {
+        "TWODFS_PROXY_BLOBS_RELAY": plaintext_relay,
+        "TWODFS_PROXY_WORKERS": "2",
+        "TWODFS_PROXY_CACHE_REDIS_URL": redis_server.url,
+    }
+    with Proxy.start(tmp_path, registry.url, environment=settings) as proxy:
+
+        def both_ways(at: int) -> str:
+            blob = Blob(CONTENT[at:], "application/octet-stream")
+            with RegistryClient(proxy.url) as client:
+                client.push_blob(f"wire/workers-{at}", blob)
+                return sha256(client.request("GET", f"/v2/wire/workers-{at}/blobs/{blob.digest}").body)
+
+        seen = await asyncio.gather(*(asyncio.to_thread(both_ways, at) for at in range(8)))
+        assert seen == [sha256(CONTENT[at:]) for at in range(8)]
 
 
 def pushed(registry: Registry, repository: str) -> str:
@@ -347,9 +376,14 @@ def descriptors(process: int) -> list[str]:
     return found
 
 
-async def test_neither_sockets_nor_pipes_leak(registry: Registry, tmp_path: Path, relay: str) -> None:
+async def test_neither_sockets_nor_pipes_leak(
+    registry: Registry, tmp_path: Path, plaintext_relay: str
+) -> None:
     target = pushed(registry, "wire/leak")
-    environment = {"TWODFS_PROXY_BLOBS_RELAY": relay, "TWODFS_PROXY_UPSTREAM_KEEPALIVE_TIMEOUT": "0.2"}
+    environment = {
+        "TWODFS_PROXY_BLOBS_RELAY": plaintext_relay,
+        "TWODFS_PROXY_UPSTREAM_KEEPALIVE_TIMEOUT": "0.2",
+    }
     with Proxy.start(tmp_path, registry.url, environment=environment) as proxy:
         host, _, port = proxy.address.rpartition(":")
 

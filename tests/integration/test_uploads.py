@@ -16,7 +16,7 @@ CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 64\r\n\r\n"
 PAYLOAD_TOO_LARGE = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 2\r\n\r\nno"
 
 
-@pytest.fixture(params=["auto", "buffered"])
+@pytest.fixture(params=["auto", "buffered", "tls"])
 def relay(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
