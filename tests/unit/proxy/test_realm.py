@@ -62,3 +62,10 @@ def test_other_challenges_stay_as_they_are(header: str) -> None:
     realms = Realms(HUB)
     assert realms.as_ours(header, "https://proxy.example.org") == header
     assert realms.known() is None
+
+
+def test_the_token_server_may_be_at_any_origin() -> None:
+    policy = RealmPolicy(("http://a:5000", "http://b:5001"), ())
+    assert str(policy.check("http://b:5001/token")) == "http://b:5001/token"
+    with pytest.raises(RealmError):
+        policy.check("http://b:5000/token")
