@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import aiohttp
 from aiohttp import hdrs
-from multidict import CIMultiDict, CIMultiDictProxy, istr
+from multidict import CIMultiDict, istr
 from yarl import URL
 
 from proxy.authority import Authority
 from proxy.bodies import RequestBody
 from proxy.config import BlobsConfig, UpstreamConfig
-from proxy.credentials import CredentialsError, source
+from proxy.credentials import source
 from proxy.identity import Identity
 from proxy.origins import Origin, OriginPool
+from proxy.own_access import OwnAccess, refused, wanted
 from proxy.realm import RealmPolicy
 from proxy.redirects import Redirects
 from proxy.replies import (
@@ -26,12 +27,10 @@ from proxy.replies import (
     Reply,
     Take,
     UnreachableError,
-    UpstreamError,
     check_found,
     explained,
     read,
 )
-from proxy.scope import Scope, ScopeError, scopes
 from proxy.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER, ImpatientRequest, Pool
 from proxy.tls import registry_context
 from proxy.tracing.spans import carry
@@ -39,8 +38,6 @@ from proxy.tracing.spans import carry
 _READS: Final = frozenset({"GET", "HEAD"})
 _UNAUTHORIZED: Final = 401
 _FAILING: Final = 500
-_REFUSALS: Final = frozenset({_UNAUTHORIZED, 403})
-_PERSONAL: Final = (hdrs.AUTHORIZATION, hdrs.COOKIE)
 # A proxy adds nothing the client did not send.
 _NO_AUTO_HEADERS: Final = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 
@@ -52,12 +49,12 @@ class Upstream:
         self,
         config: UpstreamConfig,
         session: aiohttp.ClientSession,
-        authority: Authority | None,
+        access: OwnAccess | None,
         origins: OriginPool,
     ) -> None:
         self._config = config
         self._session = session
-        self._authority = authority
+        self._access = access
         self.origins = origins
         self._redirects: Redirects | None = None
         self._server_name = config.server_name or None
@@ -103,10 +100,11 @@ class Upstream:
             max_line_size=MAX_LINE_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         ) as session:
-            authority = None
+            access = None
             if keychain is not None:
                 authority = Authority(session, origins, keychain, realms, timeout=config.metadata_timeout)
-            upstream = cls(config, session, authority, origins)
+                access = OwnAccess(authority)
+            upstream = cls(config, session, access, origins)
             tls = registry_context(config, with_identity=False)
             places = tuple(map(URL, config.urls))
             async with Redirects.connect(blobs, places, upstream._request, ssl=tls, **pool) as redirects:
@@ -200,10 +198,10 @@ class Upstream:
             return self._request(method, url, headers, data=body, expect100=expect_continue)
 
         async with explained(origin.url, "stream"):
-            if self._authority is None:
+            if self._access is None:
                 response = await stack.enter_async_context(send())
             else:
-                asked = self._as_ourselves(method, target, headers, body, send)
+                asked = self._access.asked(method, target, headers, body, send)
                 response = await stack.enter_async_context(asked)
             redirects = self._redirects
             if redirects is not None and redirects.are_followed and method in _READS and body is None:
@@ -212,58 +210,6 @@ class Upstream:
                 if response is not first:
                     check_found(response)
             return response
-
-    @contextlib.asynccontextmanager
-    async def _as_ourselves(
-        self,
-        method: str,
-        target: str,
-        headers: CIMultiDict[str],
-        body: RequestBody | None,
-        send: Callable[[], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]],
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield the answer to our own credentials, renewed where they are refused."""
-        wanted = _scopes(method, target)
-        shown = await self._authorise(headers, wanted)
-        async with contextlib.AsyncExitStack() as stack:
-            response = await stack.enter_async_context(send())
-            renewed = await self._renewed(wanted, shown, response.status, response.headers)
-            if renewed is not None and body is not None:
-                # What was read of the client's body is gone, or may be on its way.
-                response.close()
-                raise UpstreamError(
-                    "the proxy's own credentials for the registry were renewed: try again", status=503
-                )
-            if renewed is not None:
-                response.release()
-                headers[hdrs.AUTHORIZATION] = renewed
-                response = await stack.enter_async_context(send())
-            if response.status == _UNAUTHORIZED:
-                response.close()
-                raise _refused()
-            yield response
-
-    async def _authorise(self, headers: CIMultiDict[str], wanted: tuple[Scope, ...]) -> str | None:
-        """Put our own credentials into ``headers``, in the place of whatever the client sent."""
-        assert self._authority is not None  # noqa: S101 - the caller asked
-        for name in _PERSONAL:
-            headers.popall(name, None)
-        with _own_credentials():
-            shown = await self._authority.header(wanted)
-        if shown is not None:
-            headers[hdrs.AUTHORIZATION] = shown
-        return shown
-
-    async def _renewed(
-        self, wanted: tuple[Scope, ...], shown: str | None, status: int, headers: CIMultiDictProxy[str]
-    ) -> str | None:
-        """Return what to show in the place of what was refused; None when it was not, or there is nothing."""
-        if status not in _REFUSALS:
-            return None
-        assert self._authority is not None  # noqa: S101 - the caller asked
-        challenges = headers.getall(hdrs.WWW_AUTHENTICATE, ())
-        with _own_credentials():
-            return await self._authority.after_refusal(wanted, shown, challenges)
 
     async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
         """Ask for the headers of ``path``, bounded by the metadata timeout; 304 if it has the tag ``held``.
@@ -308,18 +254,18 @@ class Upstream:
     ) -> Reply:
         asked: CIMultiDict[str] = CIMultiDict({**headers, hdrs.ACCEPT_ENCODING: "identity"})
         carry(asked)
-        if self._authority is None:
+        if self._access is None:
             return await self._exchange(method, path, asked, limit, take)
-        wanted = _scopes(method, path)
-        shown = await self._authorise(asked, wanted)
+        needed = wanted(method, path)
+        shown = await self._access.authorise(asked, needed)
         reply = await self._exchange(method, path, asked, limit, take)
-        renewed = await self._renewed(wanted, shown, reply.status, reply.headers)
+        renewed = await self._access.renewed(needed, shown, reply.status, reply.headers)
         if renewed is not None:
             asked[hdrs.AUTHORIZATION] = renewed
             reply = await self._exchange(method, path, asked, limit, take)
         # HEAD is answered badly by some, so its refusal is not the last word.
         if reply.status == _UNAUTHORIZED and method != hdrs.METH_HEAD:
-            raise _refused()
+            raise refused()
         return reply
 
     async def _exchange(
@@ -377,26 +323,3 @@ class Upstream:
                 return response.status < _FAILING
         except (aiohttp.ClientError, OSError, ValueError):
             return False
-
-
-def _scopes(method: str, target: str) -> tuple[Scope, ...]:
-    """Return what a request of ours needs; the door has seen to it that a client's can be read."""
-    try:
-        return scopes(method, target, {})
-    except ScopeError as error:
-        raise UpstreamError(str(error), status=403) from None
-
-
-def _refused() -> UpstreamError:
-    return UpstreamError(
-        "the registry refuses this to the proxy's own credentials: check upstream.credentials",
-        status=403,
-    )
-
-
-@contextlib.contextmanager
-def _own_credentials() -> Iterator[None]:
-    try:
-        yield
-    except CredentialsError as error:
-        raise UpstreamError(f"the proxy's own credentials for the registry cannot be had: {error}") from None

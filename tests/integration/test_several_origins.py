@@ -20,7 +20,7 @@ from tests.lab.images import build_image, push_field_image
 from tests.lab.process import free_port
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
-from tests.lab.registry_client import RegistryClient
+from tests.lab.registry_client import RegistryClient, basic
 
 CELLS = {(row, column): {f"{row}.{column}": b"w"} for row in range(2) for column in range(2)}
 IMAGE = build_image(CELLS)
@@ -149,9 +149,13 @@ async def test_a_body_that_was_not_begun_goes_to_the_next_origin(
         bodies.append(await request.read())
         return web.Response(status=202)
 
-    async with served(taking) as second, proxied(f"{dead()},{second}") as url:
-        async with client.request(method, f"{url}/v2/a/blobs/uploads/1", data=b"x" * 200_000) as answer:
-            assert answer.status == 202
+    upload = "/v2/a/blobs/uploads/1"
+    async with (
+        served(taking) as second,
+        proxied(f"{dead()},{second}") as url,
+        client.request(method, url + upload, data=b"x" * 200_000) as answer,
+    ):
+        assert answer.status == 202
     assert [body for body in bodies if body] == [b"x" * 200_000]
 
 
@@ -180,15 +184,39 @@ async def test_a_body_that_was_begun_is_never_sent_again(client: aiohttp.ClientS
     assert "GET" in asked
 
 
+async def test_our_own_credentials_go_to_whichever_origin_answers(client: aiohttp.ClientSession) -> None:
+    async def closed(request: web.Request) -> web.StreamResponse | None:
+        if request.headers.get("Authorization") == basic("proxy", "secret"):
+            return None
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="lab"'})
+
+    settings = {
+        "upstream__credentials__kind": "static",
+        "upstream__credentials__username": "proxy",
+        "upstream__credentials__password": "secret",
+        "auth__clients__allow_anonymous": "true",
+    }
+    async with (
+        serving(FakeRegistry(IMAGE, closed)) as second,
+        proxied(f"{dead()},{second.url}", **settings) as url,
+    ):
+        for target in (TAG, "/v2/team/model/manifests/v1"):
+            async with client.get(url + target) as answer:
+                assert answer.status == 200, await answer.text()
+
+
 async def test_links_of_every_origin_come_back_to_us(client: aiohttp.ClientSession) -> None:
     places = [dead()]
 
     async def elsewhere(_: web.Request) -> web.StreamResponse:
         return web.Response(status=202, headers={"Location": f"{places[0]}/v2/a/blobs/uploads/1?x=1"})
 
-    async with served(elsewhere) as second, proxied(f"{places[0]},{second}") as url:
-        async with client.post(f"{url}/v2/a/blobs/uploads/", allow_redirects=False) as answer:
-            assert answer.headers["Location"] == f"{url}/v2/a/blobs/uploads/1?x=1"
+    async with (
+        served(elsewhere) as second,
+        proxied(f"{places[0]},{second}") as url,
+        client.post(f"{url}/v2/a/blobs/uploads/", allow_redirects=False) as answer,
+    ):
+        assert answer.headers["Location"] == f"{url}/v2/a/blobs/uploads/1?x=1"
 
 
 async def test_who_waits_for_a_free_connection_hears_a_504_in_time(client: aiohttp.ClientSession) -> None:
