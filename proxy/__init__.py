@@ -30,7 +30,10 @@ A request travels down this list; a module imports only from those above it::
     redirects    where the registry may send us, and what we take along
     realm        which token servers may see credentials, and whose address clients are told
     credentials  where the proxy's own credentials come from, if it has any
+    origins      several doors to one registry: which is asked, and which are left alone for a while
     authority    the registry's challenges, answered with those
+    replies      answers that are read as a whole, and why there was none, in sentences
+    own_access   the proxy's own credentials on a request, renewed where they are refused
     upstream     the one door to the registry: streamed answers and bounded ones
     grants       the upstream's yes to a client, remembered for a moment
     source       base tag -> digest: freshness and permission in one question

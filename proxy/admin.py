@@ -20,8 +20,9 @@ from multidict import CIMultiDict
 from proxy.identity import Identity
 from proxy.metrics.exposition import render
 from proxy.metrics.instruments import Snapshot
+from proxy.replies import UpstreamError
 from proxy.store.redis import RedisStore
-from proxy.upstream import Upstream, UpstreamError
+from proxy.upstream import Upstream
 
 _TIMEOUT: Final = 2.0
 _REMEMBERED: Final = 1.0
@@ -90,7 +91,14 @@ class Health:
         return self._problem
 
     async def _ask_upstream(self) -> str | None:
-        """Any answer will do, 401 too: it is a registry that wants credentials."""
+        """Any answer will do, 401 too: it is a registry that wants credentials.
+
+        Of several origins, one that is well suffices; the background probes know.
+        """
+        origins = self._upstream.origins.all
+        if len(origins) > 1:
+            is_any_well = any(one.is_up and one.has_answered for one in origins)
+            return None if is_any_well else f"none of the registries at {self._upstream.url} answers"
         try:
             async with asyncio.timeout(_TIMEOUT):
                 reply = await self._upstream.head("/v2/", _ANONYMOUS, "*/*")

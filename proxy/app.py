@@ -96,7 +96,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         redis = None
         if config.cache.redis_url.get_secret_value():
             redis = await stack.enter_async_context(RedisStore.connect(config.cache))
-        realms = RealmPolicy(config.upstream.url, config.auth.realm_hosts)
+        realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
         entrance = _entrance(config)
         try:
             tls = ListenerTls(config.tls) if config.tls.certificate else None
@@ -193,7 +193,7 @@ def _handlers(
     realms = Realms(realm_policy) if config.auth.realm == "proxy" else None
     clients = Clients(config.trusted_proxies, config.public_url)
     origins = Origins(
-        config.upstream.url, clients, config.upstream.host, realms=realms, is_door=config.is_door
+        config.upstream.urls, clients, config.upstream.host, realms=realms, is_door=config.is_door
     )
     relay = Relay(
         upstream,
@@ -246,7 +246,7 @@ def _signatures(
     if config.signing.key is None:
         return None
     signer = FileSigner.load(config.signing.key)
-    registry = config.signing.registry or urlsplit(config.public_url or config.upstream.url).netloc
+    registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
     get_logger().info("partitions are signed", key=signer.public_key.fingerprint, registry=registry)
     return Signatures(upstream, partitions, store, signer, registry=registry)
 

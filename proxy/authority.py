@@ -18,6 +18,7 @@ from yarl import URL
 
 from proxy.credentials import CredentialsError, Source
 from proxy.flight import SingleFlight
+from proxy.origins import OriginPool
 from proxy.realm import RealmError, RealmPolicy
 from proxy.scope import Scope
 from twodfs.auth import Authorization, Challenge, Flow, TokenAnswer, TokenRequest, answer, parse_challenges
@@ -39,7 +40,7 @@ class Authority:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        origin: str,
+        origins: OriginPool,
         source: Source,
         policy: RealmPolicy,
         *,
@@ -47,7 +48,8 @@ class Authority:
     ) -> None:
         """``timeout``: seconds for one answer of the registry or its token server."""
         self._session = session
-        self._origin = URL(origin)
+        self._origins = origins
+        self._origin = URL(origins.all[0].url)
         self._source = source
         self._policy = policy
         self._timeout = timeout
@@ -127,8 +129,14 @@ class Authority:
 
     async def _probe(self) -> tuple[Challenge, ...]:
         """Return what the registry asks for at the API's root (distribution-spec, "Determining Support")."""
-        request = TokenRequest("GET", str(self._origin / "v2/"))
-        status, headers, _ = await self._ask(request)
+        order = self._origins.order()
+        for origin in order:
+            try:
+                status, headers, _ = await self._ask(TokenRequest("GET", f"{origin.url}/v2/"))
+                break
+            except CredentialsError:
+                if origin is order[-1]:
+                    raise
         if status != 401:  # noqa: PLR2004 - a registry that asks for nothing here may do so elsewhere
             return ()
         return _without_scope(parse_challenges(headers))

@@ -18,10 +18,11 @@ from proxy.identity import Identity
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
 from proxy.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
+from proxy.replies import RefusedError, Reply, UpstreamError
 from proxy.source import ALL_TYPES, MAX_MANIFEST
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
-from proxy.upstream import RefusedError, Reply, Upstream, UpstreamError
+from proxy.upstream import Upstream
 from twodfs.digest import Digest, verify
 from twodfs.errors import DigestError
 from twodfs.field import Field

@@ -17,9 +17,10 @@ from yarl import URL
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.realm import TOKEN_PATH, RealmError, Realms
+from proxy.replies import MAX_REFUSAL, UpstreamError
 from proxy.server import WholeResponse
 from proxy.source import ALL_TYPES
-from proxy.upstream import MAX_REFUSAL, Upstream, UpstreamError
+from proxy.upstream import Upstream
 
 _MAX_REQUEST: Final = 64 * 1024
 _MAX_ANSWER: Final = 2**20

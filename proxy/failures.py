@@ -13,9 +13,9 @@ from proxy.limits import RETRY_AFTER, TooManyRequestsError
 from proxy.logs import get_logger
 from proxy.policy import UnsignedError
 from proxy.relay import BodyError, BodyTooLongError
+from proxy.replies import RefusedError, Reply, UpstreamError
 from proxy.route import TargetError
 from proxy.server import JSON, WholeResponse, oci_errors, whole
-from proxy.upstream import RefusedError, Reply, UpstreamError
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
 
 _NOT_FOUND: Final = 404

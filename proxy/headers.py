@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -56,7 +57,7 @@ class Origins:
 
     def __init__(
         self,
-        upstream: str,
+        upstreams: Sequence[str],
         clients: Clients,
         host: str = "",
         *,
@@ -66,14 +67,14 @@ class Origins:
         """Know the origins.
 
         Args:
-            upstream: the registry's.
+            upstreams: the registry's, one or several.
             clients: how each of them sees us.
             host: the ``Host`` that the registry is told to have, where it is another.
             realms: puts our token endpoint in the place of the registry's; None: its challenges stay.
             is_door: whether the registry knows us instead of the client.
         """
-        self._upstream = URL(upstream)
-        self._host = URL(f"{self._upstream.scheme}://{host}") if host else None
+        hosts = [f"{URL(upstreams[0]).scheme}://{host}"] if host else []
+        self._own = tuple(map(URL, (*upstreams, *hosts)))
         self.clients = clients
         self._realms = realms
         self._dropped = _HOP_BY_HOP | _OUR_OWN if is_door else _HOP_BY_HOP
@@ -112,13 +113,13 @@ class Origins:
             return None
         authority_end = next((at for at, char in enumerate(rest) if char in "/?#"), len(rest))
         try:
-            url = URL(f"{scheme or self._upstream.scheme + ':'}//{rest[:authority_end]}")
+            url = URL(f"{scheme or self._own[0].scheme + ':'}//{rest[:authority_end]}")
         except (ValueError, IndexError):  # yarl stumbles over "//[::1]@"
             return None
         return rest[authority_end:] or "/" if self._is_upstream(url) else None
 
     def _is_upstream(self, url: URL) -> bool:
-        return any(_is_same(url, own) for own in (self._upstream, self._host) if own is not None)
+        return any(_is_same(url, own) for own in self._own)
 
 
 def _is_same(url: URL, own: URL) -> bool:

@@ -14,8 +14,9 @@ from cachetools import TTLCache
 from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.logs import get_logger
+from proxy.replies import RefusedError
 from proxy.source import MAX_MANIFEST, Source
-from proxy.upstream import RefusedError, Upstream
+from proxy.upstream import Upstream
 from twodfs.digest import Digest
 from twodfs.ecdsa import PublicKey
 from twodfs.errors import FormatError, SignatureError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from yarl import URL
@@ -31,9 +31,11 @@ class RealmError(Exception):
 class RealmPolicy:
     """Which realms may see credentials."""
 
-    def __init__(self, upstream: str, hosts: Iterable[str]) -> None:
-        """``hosts`` are ``host`` (on its scheme's own port) or ``host:port``."""
-        self._upstream = URL(upstream)
+    def __init__(self, upstreams: Sequence[str], hosts: Iterable[str]) -> None:
+        """``upstreams`` are origins; ``hosts`` are ``host`` (on its scheme's own port) or ``host:port``."""
+        urls = tuple(map(URL, upstreams))
+        self._is_encrypted = any(url.scheme == "https" for url in urls)
+        self._own = frozenset((url.host, url.port) for url in urls)
         self._hosts = frozenset(hosts)
 
     def check(self, realm: str) -> URL:
@@ -50,11 +52,11 @@ class RealmPolicy:
             url = URL()
         if host is None or port is None or url.scheme not in ("http", "https") or url.user is not None:
             raise RealmError("the registry names a token server that is no http(s) address")
-        if self._upstream.scheme == "https" and url.scheme != "https":
+        if self._is_encrypted and url.scheme != "https":
             raise RealmError(f"the registry sends us from https to a token server without TLS, {host}")
         bracketed = f"[{host}]" if ":" in host else host
         names = {f"{bracketed}:{port}".lower()} | ({host.lower()} if url.is_default_port() else set())
-        is_own = (host, port) == (self._upstream.host, self._upstream.port)
+        is_own = (host, port) in self._own
         if not is_own and not names & self._hosts:
             raise RealmError(
                 f"the registry's token server {bracketed}:{port} is not the registry's own host and port: "

@@ -80,7 +80,7 @@ class Redirects:
     def __init__(
         self,
         config: BlobsConfig,
-        origin: URL,
+        origins: Sequence[URL],
         own: Ask,
         public: aiohttp.ClientSession,
         free: aiohttp.ClientSession,
@@ -89,13 +89,13 @@ class Redirects:
 
         Args:
             config: what is allowed.
-            origin: the registry's.
+            origins: the registry's.
             own: asks the registry itself, which may be anywhere.
             public: for all hosts.
             free: for the hosts that are allowed.
         """
         self._config = config
-        self._origin = origin.origin()
+        self._origins = frozenset(one.origin() for one in origins)
         self._own = own
         self._public = public
         self._free = free
@@ -105,7 +105,7 @@ class Redirects:
     async def connect(
         cls,
         config: BlobsConfig,
-        origin: URL,
+        origins: Sequence[URL],
         own: Ask,
         *,
         new_socket: MakeSocket = make_socket,
@@ -115,7 +115,7 @@ class Redirects:
 
         Args:
             config: what is allowed.
-            origin: the registry's.
+            origins: the registry's.
             own: asks the registry itself.
             new_socket: makes the socket for an address that may be dialled.
             connector: what else aiohttp's connector is told.
@@ -132,7 +132,7 @@ class Redirects:
                 await stack.enter_async_context(_session(Pool(socket_factory=make, **connector)))
                 for make in (judged, new_socket)
             ]
-            yield cls(config, origin, own, *sessions)
+            yield cls(config, origins, own, *sessions)
 
     @property
     def are_followed(self) -> bool:
@@ -176,7 +176,7 @@ class Redirects:
     async def _ask(
         self, stack: contextlib.AsyncExitStack, method: str, url: URL, headers: CIMultiDict[str]
     ) -> aiohttp.ClientResponse:
-        if url.origin() == self._origin:
+        if url.origin() in self._origins:
             return await stack.enter_async_context(self._own(method, url, headers))
         session = self._free if _is_named(url.host or "", self._config.allowed_hosts) else self._public
         try:

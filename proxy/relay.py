@@ -11,8 +11,9 @@ from proxy.bodies import Bodies, RequestBody
 from proxy.headers import Origins, forwarded_request
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import BROKEN_TRANSFERS
+from proxy.replies import UpstreamError
 from proxy.server import Patience, RelayedResponse, expects_continue, hang_up
-from proxy.upstream import Upstream, UpstreamError
+from proxy.upstream import Upstream
 
 
 class BodyError(Exception):

@@ -18,11 +18,12 @@ from proxy.flight import SingleFlight
 from proxy.identity import Identity
 from proxy.logs import get_logger
 from proxy.records import Key, Record, Signature, SignatureKey, Subject, SubjectKey
+from proxy.replies import RefusedError
 from proxy.signer import Signer
 from proxy.source import MAX_MANIFEST
 from proxy.store.tiered import TieredStore
 from proxy.synthesis import Partitions
-from proxy.upstream import RefusedError, Upstream
+from proxy.upstream import Upstream
 from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError
 from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, Document, parse_object

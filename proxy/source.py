@@ -12,8 +12,9 @@ from cachetools import LRUCache, TTLCache
 from proxy.flight import SingleFlight
 from proxy.grants import Grants
 from proxy.identity import Identity
+from proxy.replies import RefusedError, Reply
 from proxy.tracing.spans import traced
-from proxy.upstream import RefusedError, Reply, Upstream
+from proxy.upstream import Upstream
 from twodfs.digest import Digest, digest_of, is_digest
 from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES
 

@@ -17,10 +17,10 @@ from proxy.logs import get_logger
 from proxy.metrics.catalogue import CELLS, SYNTHESIS
 from proxy.policy import SourcePolicy, UnsignedError
 from proxy.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
+from proxy.replies import RefusedError
 from proxy.source import ALL_TYPES, Source, Sources
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import trace_id, traced
-from proxy.upstream import RefusedError
 from twodfs.digest import Digest
 from twodfs.flatten import FLATTEN_VERSION, Answer, Kind, Need, Partition, cut
 from twodfs.oci import Document

@@ -17,6 +17,7 @@ from proxy.config.values import (
     Networks,
     OptionalAddress,
     Origin,
+    OriginList,
     Paths,
     RealmHost,
     RedisUrl,
@@ -77,7 +78,12 @@ class CredentialsConfig(Section):
 class UpstreamConfig(Section):
     """The registry behind the proxy."""
 
-    url: Origin = Field(description="Origin of the stock registry, as http://127.0.0.1:5001.")
+    url: OriginList = Field(
+        description="Origin of the stock registry, as http://127.0.0.1:5001; or several of the same one."
+    )
+    balance: Literal["failover", "round-robin"] = Field(
+        "failover", description="Of several origins: the first that is up, or each in turn."
+    )
     connect_timeout: Seconds = Field(5, description="Seconds to open a connection.")
     read_timeout: Seconds = Field(
         300, description="Seconds the registry may stay silent, also while it checks an upload."
@@ -85,7 +91,9 @@ class UpstreamConfig(Section):
     metadata_timeout: Seconds = Field(
         30, description="Seconds for one whole manifest, config or field that a partition is cut from."
     )
-    max_connections: int = Field(2048, ge=1, le=65_535, description="Most connections to the registry.")
+    max_connections: int = Field(
+        2048, ge=1, le=65_535, description="Most connections to each origin of the registry."
+    )
     keepalive_timeout: Seconds = Field(15, description="Seconds an idle connection is kept for reuse.")
     credentials: CredentialsConfig = CredentialsConfig()
     ca_file: File = Field(None, description="PEM bundle of CAs to trust, in place of the system's.")
@@ -95,6 +103,11 @@ class UpstreamConfig(Section):
         "", description="Name to ask for (SNI) and to find in the registry's certificate; empty: url's host."
     )
     host: Authority = Field("", description="Host header sent to the registry; empty: url's.")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The origins of ``url``, in their order."""
+        return tuple(self.url.split(", "))
 
     @model_validator(mode="after")
     def _keys_have_certificates(self) -> UpstreamConfig:
@@ -232,7 +245,7 @@ class SigningConfig(Section):
     )
     registry: RegistryName = Field(
         None,
-        description="Registry that signatures name; unset: the host of public_url, else of upstream.url.",
+        description="Registry that signatures name; unset: public_url's host, else the first upstream.url's.",
     )
     require_source_signature: bool = Field(
         default=False, description="Cut only images that carry a cosign signature by one of source_keys."

@@ -17,6 +17,7 @@ from proxy.config.redis_url import RedisAddress
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _AUTHORITY: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _MAX_PORT: Final = 65535
+_MOST_ORIGINS: Final = 16
 _VISIBLE: Final = re.compile(r"[!#-~]{1,2048}")  # no quote: it is sent within quotes
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -96,6 +97,18 @@ def _origin(value: object) -> str:
     if parts.path or parts.query or parts.fragment:
         raise ValueError("expected an origin, without a path: the registry's API is at /v2/ of it")
     return text
+
+
+def _origins(value: object) -> str:
+    """Return one origin, or several with commas between."""
+    origins = [_origin(text) for text in _words(value)]
+    if not 1 <= len(origins) <= _MOST_ORIGINS:
+        raise ValueError(f"expected one origin, or up to {_MOST_ORIGINS} with commas between")
+    if len(set(origins)) != len(origins):
+        raise ValueError("expected each origin once")
+    if len({urlsplit(one).scheme for one in origins}) > 1:
+        raise ValueError("expected all origins with http or all with https: they get the same credentials")
+    return ", ".join(origins)
 
 
 def _redis_url(value: object) -> object:
@@ -198,6 +211,7 @@ Paths = Annotated[
 Listed = BeforeValidator(_list)
 RealmHost = Annotated[str, BeforeValidator(_realm_host)]
 Origin = Annotated[str, BeforeValidator(_origin)]
+OriginList = Annotated[str, BeforeValidator(_origins)]
 TokenService = Annotated[str, BeforeValidator(_token_service)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Seconds = Annotated[float, _seconds(least=0.001)]

@@ -15,7 +15,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.config import UpstreamConfig
 from proxy.identity import Identity
-from proxy.upstream import Upstream, UpstreamError
+from proxy.replies import UpstreamError
+from proxy.upstream import Upstream
 from twodfs.auth import Challenge, TokenAnswer, TokenRequest, answer, parse_challenges
 from twodfs.credentials import find_credentials
 from twodfs.errors import AuthError
@@ -48,7 +49,7 @@ class Patient:
 
     def __init__(self, upstream: Upstream, config: UpstreamConfig) -> None:
         self.upstream = upstream
-        self.origin = config.url
+        self.origin = config.urls[0]
         self.seconds = min(_PATIENCE, config.metadata_timeout)
 
     async def ask(

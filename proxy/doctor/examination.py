@@ -25,7 +25,7 @@ async def _registry(config: Config, probe: Probe | None) -> list[Finding]:
     findings = await check_network(config.upstream)
     if any(finding.level is Level.PROBLEM for finding in findings):
         return [*findings, skipped("api", "without a connection nothing more can be said of the registry")]
-    realms = RealmPolicy(config.upstream.url, config.auth.realm_hosts)
+    realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
     # Redirects are looked at, not followed.
     passed = config.blobs.model_copy(update={"redirect": "pass"})
     async with Upstream.connect(config.upstream, passed, realms) as upstream:

@@ -17,11 +17,15 @@ _MOST_ADDRESSES: Final = 8
 
 
 async def check_network(config: UpstreamConfig) -> list[Finding]:
-    """Resolve the registry's name and open a connection to each of its addresses.
+    """Resolve the registry's names and open a connection to each of their addresses.
 
     TLS is left to the first question, which goes through the proxy's own client.
     """
-    parts = urlsplit(config.url)
+    return [finding for origin in config.urls for finding in await _check_origin(origin, config)]
+
+
+async def _check_origin(origin: str, config: UpstreamConfig) -> list[Finding]:
+    parts = urlsplit(origin)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     loop = asyncio.get_running_loop()
     started = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from proxy.config import Address, Config
 from proxy.doctor.finding import Finding, ok, problem, warning
@@ -25,19 +25,20 @@ def check_settings(config: Config) -> list[Finding]:
 
 def _oddities(config: Config) -> Iterator[Finding]:
     is_public = not _is_loopback(config.listen)
-    upstream = urlsplit(config.upstream.url)
-    if _leads_back(config):
-        yield problem(
-            _CHECK,
-            f"upstream.url is {config.upstream.url}, which is this proxy's own address",
-            "let upstream.url name the registry behind the proxy",
-        )
-    if upstream.scheme == "http" and not is_loopback(upstream.netloc):
-        yield warning(
-            _CHECK,
-            f"credentials travel to {config.upstream.url} in clear text",
-            "use https:// for a registry on another machine",
-        )
+    for origin in config.upstream.urls:
+        upstream = urlsplit(origin)
+        if _leads_back(upstream, config):
+            yield problem(
+                _CHECK,
+                f"upstream.url is {origin}, which is this proxy's own address",
+                "let upstream.url name the registry behind the proxy",
+            )
+        if upstream.scheme == "http" and not is_loopback(upstream.netloc):
+            yield warning(
+                _CHECK,
+                f"credentials travel to {origin} in clear text",
+                "use https:// for a registry on another machine",
+            )
     if config.public_url is None and config.tls.certificate is None and is_public:
         yield warning(
             _CHECK,
@@ -90,8 +91,7 @@ def _durations(config: Config) -> Iterator[Finding]:
         )
 
 
-def _leads_back(config: Config) -> bool:
-    upstream = urlsplit(config.upstream.url)
+def _leads_back(upstream: SplitResult, config: Config) -> bool:
     port = upstream.port or _PORTS[upstream.scheme]
     host = upstream.hostname or ""
     if not config.listen.port or port != config.listen.port:

@@ -83,9 +83,15 @@ BROKEN_TRANSFERS: Final = Counter(
 REDIS_UP: Final = Gauge(
     "twodfs_proxy_redis_up", "1 while Redis answers; absent where none is configured.", joined=min
 )
+UPSTREAM_UP: Final = Gauge(
+    "twodfs_proxy_upstream_up",
+    "1 while this origin of the registry takes connections. origin: its place in upstream.url, from 0.",
+    "origin",
+    joined=min,
+)
 BREAKER_OPEN: Final = Gauge(
     "twodfs_proxy_breaker_open",
-    "1 while nobody asks, since it failed. breaker: redis.",
+    "1 while nobody asks, since it failed. breaker: redis, upstream-0 and so on (of several origins).",
     "breaker",
     joined=max,
 )

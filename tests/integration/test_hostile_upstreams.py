@@ -61,7 +61,7 @@ async def follow(location: str, origin: str, config: BlobsConfig, new_socket: An
         served(answer) as url,
         aiohttp.ClientSession() as session,
         session.get(url, allow_redirects=False) as first,
-        Redirects.connect(config, URL(origin), own, new_socket=new_socket) as redirects,
+        Redirects.connect(config, (URL(origin),), own, new_socket=new_socket) as redirects,
         redirects.followed("GET", URL(origin), CIMultiDict(), first) as response,
     ):
         return response.status, await response.read()

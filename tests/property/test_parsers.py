@@ -340,7 +340,7 @@ ADDRESSES = pieces(
     ),
     *("%40", "%2f", " ", "\t", ".", "REGISTRY.example", "..", "user:pass@"),
 )
-ORIGINS = Origins("http://registry.example:5000", Clients(public_url="https://public.example"))
+ORIGINS = Origins(("http://registry.example:5000",), Clients(public_url="https://public.example"))
 
 
 @given(ADDRESSES)

@@ -48,6 +48,14 @@ def test_the_upstream_may_be_written_short(tmp_path: Path, toml: str) -> None:
     assert load({}, {}, file).upstream.url == "http://a:1"
 
 
+@pytest.mark.parametrize("written", ['"http://a:1, http://b:2/"', '["http://a:1", "http://b:2"]'])
+def test_several_upstreams(tmp_path: Path, written: str) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(f"[upstream]\nurl = {written}")
+    assert load({}, {}, file).upstream.urls == ("http://a:1", "http://b:2")
+    assert load({"upstream": "http://c,http://d"}, {}, file).upstream.urls == ("http://c", "http://d")
+
+
 def test_the_example_file_has_every_setting_with_its_default() -> None:
     uncommented = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     written = dict(flat(tomllib.loads(uncommented)))
@@ -101,6 +109,11 @@ def test_every_setting_has_a_variable_of_its_own() -> None:
         ("UPSTREAM", "registry:5000", "upstream.url 'registry:5000' is not allowed"),
         ("UPSTREAM", "http://a/prefix", "expected an origin, without a path"),
         ("UPSTREAM", "ftp://a", "expected http://host[:port] or https://host[:port]"),
+        ("UPSTREAM", "http://a,ftp://b", "expected http://host[:port] or https://host[:port]"),
+        ("UPSTREAM", "http://a,http://a", "expected each origin once"),
+        ("UPSTREAM", "http://a,https://b", "expected all origins with http or all with https"),
+        ("UPSTREAM", ",", "expected one origin, or up to 16"),
+        ("UPSTREAM_BALANCE", "random", "'failover' or 'round-robin'"),
         ("CACHE_TAG_TTL", "-1", "cache.tag_ttl '-1' is not allowed"),
         ("CACHE_MEMORY", "lots", "cache.memory 'lots' is not allowed"),
         ("CACHE_REDIS_TIMEOUT", "0", "greater than or equal to 0.001"),

@@ -2,7 +2,7 @@ import pytest
 
 from proxy.realm import RealmError, RealmPolicy, Realms
 
-HUB = RealmPolicy("https://registry-1.docker.io", ("auth.docker.io",))
+HUB = RealmPolicy(("https://registry-1.docker.io",), ("auth.docker.io",))
 
 
 @pytest.mark.parametrize(
@@ -10,10 +10,10 @@ HUB = RealmPolicy("https://registry-1.docker.io", ("auth.docker.io",))
     [
         (HUB, "https://auth.docker.io/token"),
         (HUB, "https://registry-1.docker.io/token?a=b"),
-        (RealmPolicy("http://127.0.0.1:5000", ("127.0.0.1:5001",)), "http://127.0.0.1:5001/token"),
-        (RealmPolicy("http://127.0.0.1:5000", ("[::1]:5001",)), "http://[::1]:5001/token"),
-        (RealmPolicy("http://registry:5000", ("auth.example.org",)), "https://AUTH.example.org/token"),
-        (RealmPolicy("https://harbor.example.org", ()), "https://harbor.example.org/service/token"),
+        (RealmPolicy(("http://127.0.0.1:5000",), ("127.0.0.1:5001",)), "http://127.0.0.1:5001/token"),
+        (RealmPolicy(("http://127.0.0.1:5000",), ("[::1]:5001",)), "http://[::1]:5001/token"),
+        (RealmPolicy(("http://registry:5000",), ("auth.example.org",)), "https://AUTH.example.org/token"),
+        (RealmPolicy(("https://harbor.example.org",), ()), "https://harbor.example.org/service/token"),
     ],
 )
 def test_the_registrys_own_and_listed_realms_are_trusted(policy: RealmPolicy, realm: str) -> None:
@@ -62,3 +62,10 @@ def test_other_challenges_stay_as_they_are(header: str) -> None:
     realms = Realms(HUB)
     assert realms.as_ours(header, "https://proxy.example.org") == header
     assert realms.known() is None
+
+
+def test_the_token_server_may_be_at_any_origin() -> None:
+    policy = RealmPolicy(("http://a:5000", "http://b:5001"), ())
+    assert str(policy.check("http://b:5001/token")) == "http://b:5001/token"
+    with pytest.raises(RealmError):
+        policy.check("http://b:5000/token")
