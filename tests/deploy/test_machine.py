@@ -81,6 +81,35 @@ def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
     assert "exposure level" in command.run((analyze, "security", *limit, str(unit)), environment())
 
 
+def test_systemd_leaves_the_proxy_the_calls_it_makes() -> None:
+    """Splicing, the process that parses a large field, and several workers, by systemd's own groups."""
+    require("systemd-analyze")
+    text = (DEPLOY / "systemd" / "twodfs-proxy.service").read_text()
+    allowed: set[str] = set()
+    for filtered in re.findall(r"^SystemCallFilter=(\S+)$", text, re.MULTILINE):
+        group = system_calls(filtered.removeprefix("~"))
+        allowed = allowed - group if filtered.startswith("~") else allowed | group
+    assert "mount" not in allowed
+    assert allowed >= {
+        *("splice", "pipe2", "fcntl", "sendfile", "memfd_create", "mmap", "ftruncate"),
+        *("execve", "fork", "vfork", "clone", "clone3", "wait4", "kill"),
+        *("setpriority", "prlimit64", "setrlimit"),
+    }
+    # Python's nice() is setpriority() in glibc, and a process may always become less urgent.
+    assert not re.search(r"^(MemoryDenyWriteExecute|NoExecPaths|LimitNPROC|TasksMax)=", text, re.MULTILINE)
+
+
+def system_calls(group: str) -> set[str]:
+    """Return the system calls of a group, groups within it included."""
+    found: set[str] = set()
+    for line in command.run((program("systemd-analyze"), "syscall-filter", group), environment()).split():
+        if line.startswith("@") and line != group:
+            found |= system_calls(line)
+        elif re.fullmatch(r"[a-z0-9_]+", line):
+            found.add(line)
+    return found
+
+
 def test_systemd_waits_longer_than_the_proxy() -> None:
     text = (DEPLOY / "systemd" / "twodfs-proxy.service").read_text()
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
