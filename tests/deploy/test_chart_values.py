@@ -30,6 +30,7 @@ from tests.lab.helm import CHART, find
         ([UPSTREAM, "redis.mode=cluster"], "redis.mode cluster needs redis.nodes"),
         ([UPSTREAM, "redis.mode=cluster", "redis.nodes={user:open@a:1}"], "redis/nodes"),
         ([UPSTREAM, "redis.tls.certificateKey=tls.crt"], "certificateKey and privateKeyKey together"),
+        ([UPSTREAM, "terminationGracePeriodSeconds=35"], "has to be more than drainSeconds"),
         ([UPSTREAM, "tls.enabled=true"], "tls.existingSecret or certificate.enabled"),
         ([UPSTREAM, "tls.enabled=true", "certificate.enabled=true"], "certificate.issuerRef.name"),
         ([UPSTREAM, "ingress.enabled=true"], "ingress.hosts"),

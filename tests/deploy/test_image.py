@@ -103,6 +103,9 @@ def test_it_serves_partitions_read_only_and_without_capabilities(
     strict = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
     container = docker_engine.start_container(IMAGE, *strict, *variables)
     wait_for(answers_http(admin, "/readyz"))
+    confined = docker_engine.execute(container, "python3", "-c", "print(open('/proc/1/status').read())")
+    said = dict(re.findall(r"^(\w+):\t(\w+)$", confined, re.MULTILINE))
+    assert (int(said["CapEff"], 16), said["NoNewPrivs"], said["Seccomp"]) == (0, "1", "2")
     docker_engine.execute(container, "twodfs-proxy-health", f"http://127.0.0.1:{admin}/healthz")
     with pytest.raises(CommandError, match="refused"):
         docker_engine.execute(container, "twodfs-proxy-health", f"http://127.0.0.1:{free_port()}/healthz")

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import json
 import re
 import ssl
 import sys
@@ -126,9 +127,16 @@ def test_a_partition_comes_through_the_tls_front(registry: Registry, tmp_path: P
     port = free_port()
     origin = f"https://127.0.0.1:{port}"
     (tmp_path / "proxy").mkdir()
-    with Proxy.start(
-        tmp_path / "proxy", registry.url, environment={"TWODFS_PROXY_PUBLIC_URL": origin}
-    ) as proxy:
+    (networks,) = re.findall(
+        r"^#   trusted_proxies = (\[.*\])$",
+        (DEPLOY / "nginx" / "twodfs-proxy.conf").read_text(),
+        re.MULTILINE,
+    )
+    settings = {
+        "TWODFS_PROXY_PUBLIC_URL": origin,
+        "TWODFS_PROXY_TRUSTED_PROXIES": ",".join(json.loads(networks)),
+    }
+    with Proxy.start(tmp_path / "proxy", registry.url, environment=settings) as proxy:
         front = front_configuration(tmp_path, proxy.address, port, certificate, key)
         launch = Launch(
             argv=(program("nginx"), "-c", str(front), "-p", str(tmp_path)),
@@ -143,7 +151,8 @@ def test_a_partition_comes_through_the_tls_front(registry: Registry, tmp_path: P
                 "127.0.0.1", port, timeout=20, context=ssl.create_default_context(cafile=str(certificate))
             )
             target = f"/v2/{image.repository}/manifests/v1--0.0.0.0"
-            status, headers, body = ask(connection, "GET", target, Accept=INDEX)
+            asked = {"Accept": INDEX, "X-Forwarded-For": "203.0.113.9"}
+            status, headers, body = ask(connection, "GET", target, None, **asked)
             assert (status, headers["docker-content-digest"]) == (200, digest_of(body))
             layer = image.allotments[0, 0].blob
             status, _, body = ask(connection, "GET", f"/v2/{image.repository}/blobs/{layer.digest}")
@@ -156,6 +165,7 @@ def test_a_partition_comes_through_the_tls_front(registry: Registry, tmp_path: P
             assert ask(connection, "PUT", target, content)[0] == 201
             assert ask(connection, "GET", "/healthz")[0] == 404  # health is on the admin listener alone
             connection.close()
+            assert "203.0.113.9" in {line.get("remote") for line in proxy.log_events()}
             authorities = tmp_path / "authorities"
             authorities.mkdir()
             (authorities / "ca.crt").write_bytes(certificate.read_bytes())

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from proxy.metrics.catalogue import REQUESTS
+from proxy.metrics.instruments import CATALOGUE
 from tests.lab import command
 from tests.lab.exposition import Scrape
 from tests.lab.helm import CHART
@@ -29,8 +30,10 @@ ALERTS = CHART / "files" / "alerts.yaml"
 DASHBOARD = CHART / "files" / "dashboard.json"
 # What Prometheus adds to every series.
 ADDED = {"job", "instance"}
-_METRIC = re.compile(r"\btwodfs_proxy_\w+")
-_SELECTOR = re.compile(r"\b(twodfs_proxy_\w+)\{([^}]*)\}")
+_METRIC = re.compile(r"\b(?:twodfs_proxy|process)_\w+")
+_SELECTOR = re.compile(r"\b((?:twodfs_proxy|process)_\w+)\{([^}]*)\}")
+# For who asks what runs, or which repository is pulled.
+_NOT_SHOWN = {"twodfs_proxy_build_info", "twodfs_proxy_repository_requests_total"}
 _GROUPING = re.compile(r"\bby \(([^)]*)\)")
 
 
@@ -120,6 +123,19 @@ def test_an_alert_asks_for_kinds_of_requests_that_there_are() -> None:
     kinds = {kind for one in expressions() for kind in re.findall(r'kind="(\w+)"', one)}
     assert kinds
     assert kinds <= set(re.findall(r"\w+", REQUESTS.meaning.partition("kind: ")[2].partition(".")[0]))
+
+
+def test_every_metric_of_ours_is_shown() -> None:
+    shown = {name.removesuffix("_bucket") for one in expressions() for name in _METRIC.findall(one)}
+    assert {name for name in CATALOGUE if name.startswith("twodfs_proxy_")} - shown == _NOT_SHOWN
+
+
+def test_the_alerts_are_tested_with_series_that_are_exported(exported: dict[str, set[str]]) -> None:
+    tests = yaml.safe_load((HERE / "alerts_test.yaml").read_text())["tests"]
+    for written in (series["series"] for test in tests for series in test["input_series"]):
+        name, _, labels = written.partition("{")
+        if name != "up":  # Prometheus' own
+            assert set(re.findall(r"(\w+)=", labels)) <= exported[name] | ADDED, written
 
 
 def test_panels_do_not_overlap() -> None:

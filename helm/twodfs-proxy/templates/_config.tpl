@@ -226,6 +226,10 @@
 {{- if and (regexMatch ":[^/@]+@" .Values.redis.url) (not (contains "$(REDIS_PASSWORD)" .Values.redis.url)) -}}
 {{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
 {{- end -}}
+{{- $waits := add (int .Values.drainSeconds) (ceil .Values.config.shutdown_grace | int) -}}
+{{- if and (not (kindIs "invalid" .Values.terminationGracePeriodSeconds)) (le (int .Values.terminationGracePeriodSeconds) (int $waits)) -}}
+{{- fail (printf "terminationGracePeriodSeconds has to be more than drainSeconds and config.shutdown_grace together (%d), or running downloads are cut off" (int $waits)) -}}
+{{- end -}}
 {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) (not .Values.certificate.enabled) -}}
 {{- fail "tls.enabled needs tls.existingSecret or certificate.enabled" -}}
 {{- end -}}
