@@ -23,6 +23,7 @@ from tests.lab.exposition import Scrape
 from tests.lab.images import push_field_image
 from tests.lab.peers import require
 from tests.lab.process import Launch, Server, answers_http, free_port, listens
+from tests.lab.redis import Redis
 from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
@@ -128,6 +129,41 @@ def test_the_workers_of_the_rendered_container_share_a_redis_cluster(
     with clustered(tmp_path / "group") as group:
         nodes = group.url.removeprefix("redis+cluster://").split(",")
         assert_shared(registry, group, {"mode": "cluster", "nodes": nodes}, tmp_path, workers=2)
+
+
+def test_the_rendered_container_shows_redis_the_certificate_of_its_secret(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """A Redis that wants TLS, a certificate and an ACL user, as all modes but the bundled one may."""
+    require("redis-server")
+    authority = Authority(tmp_path)
+    server, ours = authority.issue("redis", "127.0.0.1"), authority.issue("ours", "proxy.example")
+    port = free_port()
+    tls = ("--tls-port", str(port), "--tls-ca-cert-file", str(authority.bundle), "--tls-auth-clients", "yes")
+    pair = ("--tls-cert-file", str(server.certificate), "--tls-key-file", str(server.key))
+    user = ("--user", "proxy", "on", ">open-sesame", "~*", "+@all")
+    files = {"ca.crt": authority.bundle, "tls.crt": ours.certificate, "tls.key": ours.key}
+    secrets = {**SECRETS, "redis-tls": {name: file.read_text() for name, file in files.items()}}
+    redis = {
+        "mode": "external",
+        "url": f"rediss://proxy:$(REDIS_PASSWORD)@127.0.0.1:{port}/0",
+        "passwordSecret": {"name": "redis", "key": "password"},
+        "tls": {"existingSecret": "redis-tls", "certificateKey": "tls.crt", "privateKeyKey": "tls.key"},
+    }
+    image = push_field_image(registry.url, "chart/redis-tls", "v1", cells=CELLS)
+    settings = values_for(registry, redis=redis)
+    settings["config"]["cache"]["redis_timeout"] = 2
+    rendered = render(tmp_path, settings)
+    deployment = helm.find(rendered, "Deployment", "twodfs-proxy")
+    process = container(rendered, deployment, "proxy", secrets, tmp_path)
+    with (
+        Redis.start(tmp_path, *tls, *pair, *user) as server_process,
+        running(process, tmp_path, "/readyz", process.ports["admin"]),
+    ):
+        with RegistryClient(f"http://127.0.0.1:{process.ports['registry']}") as client:
+            assert client.get_manifest(image.repository, "v1--0.0.0.1").status == 200
+        with server_process.client() as plain:
+            assert list(plain.scan_iter("*:recipe:*"))
 
 
 def assert_shared(
