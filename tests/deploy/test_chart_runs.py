@@ -3,10 +3,11 @@
 import hashlib
 import os
 import signal
+import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ from redis import Redis as RedisClient
 
 from tests.deploy.pod import Process, Secrets, container
 from tests.lab import helm
+from tests.lab.certificates import Authority
+from tests.lab.documents import OCI
+from tests.lab.exposition import Scrape
 from tests.lab.images import push_field_image
 from tests.lab.peers import require
 from tests.lab.process import Launch, Server, answers_http, free_port, listens
+from tests.lab.redis import Redis
+from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 
@@ -106,6 +112,113 @@ def test_the_rendered_container_serves_a_partition(registry: Registry, tmp_path:
         found = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
         assert answer.headers["docker-content-digest"] == found
         assert proxy.stop(deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]) == 0
+
+
+def test_the_rendered_container_finds_its_redis_behind_sentinels(registry: Registry, tmp_path: Path) -> None:
+    require("redis-server")
+    with watched_by_sentinels(tmp_path / "group") as group:
+        nodes, service = group.url.removeprefix("redis+sentinel://").split("/")
+        redis = {"mode": "sentinel", "nodes": nodes.split(","), "sentinel": {"service": service}}
+        assert_shared(registry, group, redis, tmp_path)
+
+
+def test_the_workers_of_the_rendered_container_share_a_redis_cluster(
+    registry: Registry, tmp_path: Path
+) -> None:
+    require("redis-server")
+    with clustered(tmp_path / "group") as group:
+        nodes = group.url.removeprefix("redis+cluster://").split(",")
+        assert_shared(registry, group, {"mode": "cluster", "nodes": nodes}, tmp_path, workers=2)
+
+
+def test_the_rendered_container_shows_redis_the_certificate_of_its_secret(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """A Redis that wants TLS, a certificate and an ACL user, as all modes but the bundled one may."""
+    require("redis-server")
+    authority = Authority(tmp_path)
+    server, ours = authority.issue("redis", "127.0.0.1"), authority.issue("ours", "proxy.example")
+    port = free_port()
+    tls = ("--tls-port", str(port), "--tls-ca-cert-file", str(authority.bundle), "--tls-auth-clients", "yes")
+    pair = ("--tls-cert-file", str(server.certificate), "--tls-key-file", str(server.key))
+    user = ("--user", "proxy", "on", ">open-sesame", "~*", "+@all")
+    files = {"ca.crt": authority.bundle, "tls.crt": ours.certificate, "tls.key": ours.key}
+    secrets = {**SECRETS, "redis-tls": {name: file.read_text() for name, file in files.items()}}
+    redis = {
+        "mode": "external",
+        "url": f"rediss://proxy:$(REDIS_PASSWORD)@127.0.0.1:{port}/0",
+        "passwordSecret": {"name": "redis", "key": "password"},
+        "tls": {"existingSecret": "redis-tls", "certificateKey": "tls.crt", "privateKeyKey": "tls.key"},
+    }
+    image = push_field_image(registry.url, "chart/redis-tls", "v1", cells=CELLS)
+    settings = values_for(registry, redis=redis)
+    settings["config"]["cache"]["redis_timeout"] = 2
+    rendered = render(tmp_path, settings)
+    deployment = helm.find(rendered, "Deployment", "twodfs-proxy")
+    process = container(rendered, deployment, "proxy", secrets, tmp_path)
+    with (
+        Redis.start(tmp_path, *tls, *pair, *user) as server_process,
+        running(process, tmp_path, "/readyz", process.ports["admin"]),
+    ):
+        with RegistryClient(f"http://127.0.0.1:{process.ports['registry']}") as client:
+            assert client.get_manifest(image.repository, "v1--0.0.0.1").status == 200
+        with server_process.client() as plain:
+            assert list(plain.scan_iter("*:recipe:*"))
+
+
+def assert_shared(
+    registry: Registry, group: Group, redis: dict[str, Any], directory: Path, workers: int = 1
+) -> None:
+    """Check that a partition of the rendered container leaves its recipe in Redis, and that it ends."""
+    image = push_field_image(registry.url, f"chart/{redis['mode']}", "v1", cells=CELLS)
+    settings = values_for(registry, redis=redis)
+    settings["config"]["workers"] = workers
+    rendered = render(directory, settings)
+    deployment = helm.find(rendered, "Deployment", "twodfs-proxy")
+    process = container(rendered, deployment, "proxy", SECRETS, directory)
+    admin = process.ports["admin"]
+    with running(process, directory, "/readyz", admin) as proxy:
+        answers = []
+        for _ in range(4 * workers):  # a connection each, so that each worker gets some
+            with RegistryClient(f"http://127.0.0.1:{process.ports['registry']}") as client:
+                answers.append(client.get_manifest(image.repository, "v1--0.0.0.1"))
+        assert {(one.status, one.body) for one in answers} == {(200, answers[0].body)}
+        digest = hashlib.sha256(answers[0].body).hexdigest()
+        assert any(digest.encode() in name for name in group.recipes())
+        scrape = Scrape.of(f"http://127.0.0.1:{admin}")
+        assert scrape.value("twodfs_proxy_workers") == workers
+        assert scrape.value("twodfs_proxy_redis_up") == 1
+        counted = scrape.value("twodfs_proxy_requests_total", kind="partition", method="GET", status="200")
+        assert counted == len(answers)
+        assert proxy.stop(deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]) == 0
+
+
+def test_the_rendered_container_speaks_tls_with_the_certificate_of_its_secret(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """The registry's port does; probes and metrics stay plain."""
+    image = push_field_image(registry.url, "chart/tls", "v1", cells=CELLS)
+    authority = Authority(tmp_path)
+    pair = authority.issue("listener", "127.0.0.1")
+    secrets = {"own": {"tls.crt": pair.certificate.read_text(), "tls.key": pair.key.read_text()}}
+    rendered = render(tmp_path, values_for(registry, tls={"enabled": True, "existingSecret": "own"}))
+    deployment = helm.find(rendered, "Deployment", "twodfs-proxy")
+    process = container(rendered, deployment, "proxy", secrets, tmp_path)
+    (spec,) = deployment["spec"]["template"]["spec"]["containers"]
+    probes = [one["httpGet"] for name, one in spec.items() if name.endswith("Probe")]
+    assert {one.get("scheme", "HTTP") for one in probes} == {"HTTP"}
+    with running(process, tmp_path, "/readyz", process.ports["admin"]):
+        assert [get(process.ports[one["port"]], one["path"])[0] for one in probes] == [200, 200, 200]
+        trusting = ssl.create_default_context(cafile=authority.bundle)
+        with closing(
+            HTTPSConnection("127.0.0.1", process.ports["registry"], timeout=10, context=trusting)
+        ) as connection:
+            target = f"/v2/{image.repository}/manifests/v1--0.0.0.1"
+            connection.request("GET", target, headers={"Accept": OCI.index})
+            answer = connection.getresponse()
+            body = answer.read()
+        assert answer.status == 200
+        assert answer.getheader("docker-content-digest") == f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
 @contextmanager

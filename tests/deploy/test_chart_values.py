@@ -24,6 +24,13 @@ from tests.lab.helm import CHART, find
         ([UPSTREAM, "config.admin=none"], "config/admin"),
         ([UPSTREAM, "redis.mode=external"], "redis.url or redis.existingSecret"),
         ([UPSTREAM, "redis.mode=external", "redis.url=redis://:open@a:1/0"], "has a password in it"),
+        ([UPSTREAM, "config.workers=2"], "config.workers needs redis.mode"),
+        ([UPSTREAM, "redis.mode=sentinel", "redis.sentinel.service=shared"], "needs redis.nodes"),
+        ([UPSTREAM, "redis.mode=sentinel", "redis.nodes={a:1}"], "needs redis.sentinel.service"),
+        ([UPSTREAM, "redis.mode=cluster"], "redis.mode cluster needs redis.nodes"),
+        ([UPSTREAM, "redis.mode=cluster", "redis.nodes={user:open@a:1}"], "redis/nodes"),
+        ([UPSTREAM, "redis.tls.certificateKey=tls.crt"], "certificateKey and privateKeyKey together"),
+        ([UPSTREAM, "terminationGracePeriodSeconds=35"], "has to be more than drainSeconds"),
         ([UPSTREAM, "tls.enabled=true"], "tls.existingSecret or certificate.enabled"),
         ([UPSTREAM, "tls.enabled=true", "certificate.enabled=true"], "certificate.issuerRef.name"),
         ([UPSTREAM, "ingress.enabled=true"], "ingress.hosts"),
@@ -54,6 +61,13 @@ def test_replicas_without_redis_keep_their_clients() -> None:
 )
 def test_the_notes_have_the_very_command(case: str, command: str) -> None:
     assert f"\n  {command}\n" in helm.notes(values_of(case))
+
+
+def test_the_notes_say_that_the_way_in_has_to_be_trusted() -> None:
+    warning = "config.trusted_proxies is empty"
+    assert warning in helm.notes(values_of("ha"))
+    assert warning not in helm.notes(values_of("gateway"))
+    assert warning not in helm.notes(values_of("default"))
 
 
 def test_every_value_is_documented_and_the_readme_is_current() -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from proxy.field_body import MOST_HERE
 from tests.lab.command import CommandError
 from tests.lab.engines import DockerEngine
+from tests.lab.fields import cell_hex, large_field, push_bare_field
 from tests.lab.images import push_field_image
 from tests.lab.process import answers_http, free_port
 from tests.lab.python_base import python_base
@@ -88,7 +90,7 @@ def test_its_bill_of_materials_is_the_lock(image: dict[str, Any], docker_engine:
     assert {name: version for name, version in named.items() if name != "python"}.items() <= pins.items()
 
 
-def test_it_serves_a_partition_read_only_and_without_capabilities(
+def test_it_serves_partitions_read_only_and_without_capabilities(
     image: dict[str, Any], docker_engine: DockerEngine, registry: Registry
 ) -> None:
     assert image
@@ -101,12 +103,20 @@ def test_it_serves_a_partition_read_only_and_without_capabilities(
     strict = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
     container = docker_engine.start_container(IMAGE, *strict, *variables)
     wait_for(answers_http(admin, "/readyz"))
+    confined = docker_engine.execute(container, "python3", "-c", "print(open('/proc/1/status').read())")
+    said = dict(re.findall(r"^(\w+):\t(\w+)$", confined, re.MULTILINE))
+    assert (int(said["CapEff"], 16), said["NoNewPrivs"], said["Seccomp"]) == (0, "1", "2")
     docker_engine.execute(container, "twodfs-proxy-health", f"http://127.0.0.1:{admin}/healthz")
     with pytest.raises(CommandError, match="refused"):
         docker_engine.execute(container, "twodfs-proxy-health", f"http://127.0.0.1:{free_port()}/healthz")
     with RegistryClient(f"http://127.0.0.1:{port}") as client:
         answer = client.get_manifest(pushed.repository, "v1--0.0.0.0")
-    assert answer.status == 200
+        assert answer.status == 200
+        push_bare_field(registry.url, "image/large", "v1", field := large_field(150, 200))
+        assert len(field.content) > MOST_HERE, "else no process of its own parses it"
+        large = client.get_manifest("image/large", "v1--149.199.149.199")
+    assert large.status == 200, large.body
+    assert json.loads(large.body)["layers"][-1]["digest"] == f"sha256:{cell_hex(149, 199)}"
     assert docker_engine.stop_container(container) == 0
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import json
 import re
 import ssl
 import sys
@@ -81,6 +82,35 @@ def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
     assert "exposure level" in command.run((analyze, "security", *limit, str(unit)), environment())
 
 
+def test_systemd_leaves_the_proxy_the_calls_it_makes() -> None:
+    """Splicing, the process that parses a large field, and several workers, by systemd's own groups."""
+    require("systemd-analyze")
+    text = (DEPLOY / "systemd" / "twodfs-proxy.service").read_text()
+    allowed: set[str] = set()
+    for filtered in re.findall(r"^SystemCallFilter=(\S+)$", text, re.MULTILINE):
+        group = system_calls(filtered.removeprefix("~"))
+        allowed = allowed - group if filtered.startswith("~") else allowed | group
+    assert "mount" not in allowed
+    assert allowed >= {
+        *("splice", "pipe2", "fcntl", "sendfile", "memfd_create", "mmap", "ftruncate"),
+        *("execve", "fork", "vfork", "clone", "clone3", "wait4", "kill"),
+        *("setpriority", "prlimit64", "setrlimit"),
+    }
+    # Python's nice() is setpriority() in glibc, and a process may always become less urgent.
+    assert not re.search(r"^(MemoryDenyWriteExecute|NoExecPaths|LimitNPROC|TasksMax)=", text, re.MULTILINE)
+
+
+def system_calls(group: str) -> set[str]:
+    """Return the system calls of a group, groups within it included."""
+    found: set[str] = set()
+    for line in command.run((program("systemd-analyze"), "syscall-filter", group), environment()).split():
+        if line.startswith("@") and line != group:
+            found |= system_calls(line)
+        elif re.fullmatch(r"[a-z0-9_]+", line):
+            found.add(line)
+    return found
+
+
 def test_systemd_waits_longer_than_the_proxy() -> None:
     text = (DEPLOY / "systemd" / "twodfs-proxy.service").read_text()
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
@@ -97,9 +127,16 @@ def test_a_partition_comes_through_the_tls_front(registry: Registry, tmp_path: P
     port = free_port()
     origin = f"https://127.0.0.1:{port}"
     (tmp_path / "proxy").mkdir()
-    with Proxy.start(
-        tmp_path / "proxy", registry.url, environment={"TWODFS_PROXY_PUBLIC_URL": origin}
-    ) as proxy:
+    (networks,) = re.findall(
+        r"^#   trusted_proxies = (\[.*\])$",
+        (DEPLOY / "nginx" / "twodfs-proxy.conf").read_text(),
+        re.MULTILINE,
+    )
+    settings = {
+        "TWODFS_PROXY_PUBLIC_URL": origin,
+        "TWODFS_PROXY_TRUSTED_PROXIES": ",".join(json.loads(networks)),
+    }
+    with Proxy.start(tmp_path / "proxy", registry.url, environment=settings) as proxy:
         front = front_configuration(tmp_path, proxy.address, port, certificate, key)
         launch = Launch(
             argv=(program("nginx"), "-c", str(front), "-p", str(tmp_path)),
@@ -114,7 +151,8 @@ def test_a_partition_comes_through_the_tls_front(registry: Registry, tmp_path: P
                 "127.0.0.1", port, timeout=20, context=ssl.create_default_context(cafile=str(certificate))
             )
             target = f"/v2/{image.repository}/manifests/v1--0.0.0.0"
-            status, headers, body = ask(connection, "GET", target, Accept=INDEX)
+            asked = {"Accept": INDEX, "X-Forwarded-For": "203.0.113.9"}
+            status, headers, body = ask(connection, "GET", target, None, **asked)
             assert (status, headers["docker-content-digest"]) == (200, digest_of(body))
             layer = image.allotments[0, 0].blob
             status, _, body = ask(connection, "GET", f"/v2/{image.repository}/blobs/{layer.digest}")
@@ -127,6 +165,7 @@ def test_a_partition_comes_through_the_tls_front(registry: Registry, tmp_path: P
             assert ask(connection, "PUT", target, content)[0] == 201
             assert ask(connection, "GET", "/healthz")[0] == 404  # health is on the admin listener alone
             connection.close()
+            assert "203.0.113.9" in {line.get("remote") for line in proxy.log_events()}
             authorities = tmp_path / "authorities"
             authorities.mkdir()
             (authorities / "ca.crt").write_bytes(certificate.read_bytes())

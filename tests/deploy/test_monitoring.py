@@ -1,5 +1,7 @@
 """The dashboard, the alerts and the scrape configuration, read by Prometheus' own tool."""
 
+import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -9,33 +11,29 @@ from typing import Any
 import pytest
 import yaml
 
+from proxy.metrics.catalogue import REQUESTS
+from proxy.metrics.instruments import CATALOGUE
 from tests.lab import command
+from tests.lab.exposition import Scrape
 from tests.lab.helm import CHART
+from tests.lab.images import push_field_image
 from tests.lab.peers import require
 from tests.lab.programs import environment, program
+from tests.lab.proxy import Proxy
+from tests.lab.redis import Redis
+from tests.lab.registry import Registry
+from tests.lab.registry_client import RegistryClient
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parents[1] / "deploy"
 ALERTS = CHART / "files" / "alerts.yaml"
 DASHBOARD = CHART / "files" / "dashboard.json"
-# What the admin listener exports, with the suffixes of histograms.
-EXPORTED = {
-    "twodfs_proxy_requests_total": {"kind", "method", "status"},
-    "twodfs_proxy_request_seconds_bucket": {"kind", "le"},
-    "twodfs_proxy_upstream_seconds_bucket": {"operation", "le"},
-    "twodfs_proxy_upstream_errors_total": {"reason"},
-    "twodfs_proxy_cache_lookups_total": {"tier", "outcome"},
-    "twodfs_proxy_synthesis_seconds_bucket": {"le"},
-    "twodfs_proxy_synthesis_cells_total": set(),
-    "twodfs_proxy_spared_bytes_total": set(),
-    "twodfs_proxy_in_flight": set(),
-    "twodfs_proxy_redis_up": set(),
-    "twodfs_proxy_breaker_open": {"breaker"},
-}
 # What Prometheus adds to every series.
 ADDED = {"job", "instance"}
-_METRIC = re.compile(r"\btwodfs_proxy_\w+")
-_SELECTOR = re.compile(r"\b(twodfs_proxy_\w+)\{([^}]*)\}")
+_METRIC = re.compile(r"\b(?:twodfs_proxy|process)_\w+")
+_SELECTOR = re.compile(r"\b((?:twodfs_proxy|process)_\w+)\{([^}]*)\}")
+# For who asks what runs, or which repository is pulled.
+_NOT_SHOWN = {"twodfs_proxy_build_info", "twodfs_proxy_repository_requests_total"}
 _GROUPING = re.compile(r"\bby \(([^)]*)\)")
 
 
@@ -88,20 +86,56 @@ def test_every_expression_of_the_dashboard_parses(tmp_path: Path) -> None:
     assert f"SUCCESS: {len(rules)} rules found" in promtool("check", "rules", str(file))
 
 
+@pytest.fixture(scope="module")
+def exported(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The labels of every series that a proxy shows after a pull and a few failures, by its name."""
+    image = push_field_image(registry.url, "monitored/model", "v1", cells={(0, 0): {"a": b"1"}})
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(Redis.start(tmp_path_factory.mktemp("redis")))
+        shared = {"TWODFS_PROXY_CACHE_REDIS_URL": redis.url}
+        directory = tmp_path_factory.mktemp("proxy")
+        proxy = stack.enter_context(Proxy.start(directory, registry.url, environment=shared))
+        client = stack.enter_context(RegistryClient(proxy.url))
+        assert client.get_manifest(image.repository, "v1--0.0.0.0").status == 200
+        assert client.get_manifest(image.repository, "v1--7.7.7.7").status == 404
+        assert client.request("GET", f"/v2/{image.repository}/blobs/{nowhere()}").status == 404
+        scrape = Scrape.of(proxy.admin_url)
+    return scrape.series()
+
+
+def nowhere() -> str:
+    return f"sha256:{hashlib.sha256(b'nowhere').hexdigest()}"
+
+
 @pytest.mark.parametrize("expression", expressions())
-def test_an_expression_names_only_what_is_exported(expression: str) -> None:
+def test_an_expression_names_only_what_is_exported(expression: str, exported: dict[str, set[str]]) -> None:
     named = set(_METRIC.findall(expression))
-    assert named <= EXPORTED.keys()
+    assert named <= exported.keys()
     for metric, selector in _SELECTOR.findall(expression):
         labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector))
-        assert labels <= EXPORTED[metric] | ADDED, metric
-    known = ADDED.union(*(EXPORTED[metric] for metric in named))
+        assert labels <= exported[metric] | ADDED, metric
+    known = ADDED.union(*(exported[metric] for metric in named))
     for grouping in _GROUPING.findall(expression):
         assert {label.strip() for label in grouping.split(",")} <= known
 
 
-def test_every_metric_is_shown() -> None:
-    assert {name for expression in expressions() for name in _METRIC.findall(expression)} == EXPORTED.keys()
+def test_an_alert_asks_for_kinds_of_requests_that_there_are() -> None:
+    kinds = {kind for one in expressions() for kind in re.findall(r'kind="(\w+)"', one)}
+    assert kinds
+    assert kinds <= set(re.findall(r"\w+", REQUESTS.meaning.partition("kind: ")[2].partition(".")[0]))
+
+
+def test_every_metric_of_ours_is_shown() -> None:
+    shown = {name.removesuffix("_bucket") for one in expressions() for name in _METRIC.findall(one)}
+    assert {name for name in CATALOGUE if name.startswith("twodfs_proxy_")} - shown == _NOT_SHOWN
+
+
+def test_the_alerts_are_tested_with_series_that_are_exported(exported: dict[str, set[str]]) -> None:
+    tests = yaml.safe_load((HERE / "alerts_test.yaml").read_text())["tests"]
+    for written in (series["series"] for test in tests for series in test["input_series"]):
+        name, _, labels = written.partition("{")
+        if name != "up":  # Prometheus' own
+            assert set(re.findall(r"(\w+)=", labels)) <= exported[name] | ADDED, written
 
 
 def test_panels_do_not_overlap() -> None:

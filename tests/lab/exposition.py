@@ -31,6 +31,13 @@ class Scrape:
         """Return the sum over all labels."""
         return sum(value for (known, _), value in self._samples.items() if known == name)
 
+    def series(self) -> dict[str, set[str]]:
+        """Return the names of the labels of every series, by the series' name."""
+        found: dict[str, set[str]] = {}
+        for name, labels in self._samples:
+            found.setdefault(name, set()).update(label for label, _ in labels)
+        return found
+
     def labels(self, name: str) -> list[dict[str, str]]:
         return [dict(labels) for known, labels in self._samples if known == name]
 

@@ -45,8 +45,16 @@
 {{- include "twodfs-proxy.place" (dict "tree" $tree "path" .Values.tls.certificateSetting "value" (printf "%s/tls/%s" $directory .Values.tls.certificateKey)) -}}
 {{- include "twodfs-proxy.place" (dict "tree" $tree "path" .Values.tls.privateKeySetting "value" (printf "%s/tls/%s" $directory .Values.tls.privateKeyKey)) -}}
 {{- end -}}
+{{- if include "twodfs-proxy.hasRedisFiles" . -}}
+{{- $files := dict "redis_ca_file" .Values.redis.tls.caKey "redis_certificate" .Values.redis.tls.certificateKey "redis_key" .Values.redis.tls.privateKeyKey -}}
+{{- range $setting, $key := $files -}}
+{{- if $key -}}
+{{- include "twodfs-proxy.place" (dict "tree" $tree "path" (printf "cache.%s" $setting) "value" (printf "%s/redis-tls/%s" $directory $key)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $redis := include "twodfs-proxy.redisUrl" . -}}
-{{- if and $redis (not .Values.redis.passwordSecret.name) -}}
+{{- if and $redis (not (include "twodfs-proxy.redisSecrets" . | fromJson)) -}}
 {{- include "twodfs-proxy.place" (dict "tree" $tree "path" "cache.redis_url" "value" $redis) -}}
 {{- end -}}
 {{- include "twodfs-proxy.toml" (dict "table" $tree "path" list) | trim -}}
@@ -59,7 +67,50 @@
 {{ printf "redis://%s%s-redis:6379/0" (ternary ":$(REDIS_PASSWORD)@" "" (ne $redis.passwordSecret.name "")) (include "twodfs-proxy.fullname" .) }}
 {{- else if and (eq $redis.mode "external") (not $redis.existingSecret) -}}
 {{ $redis.url }}
+{{- else if has $redis.mode (list "sentinel" "cluster") -}}
+{{- $password := ternary ":$(REDIS_PASSWORD)" "" (ne $redis.passwordSecret.name "") -}}
+{{- $login := ternary (printf "%s%s@" $redis.username $password) "" (ne (print $redis.username $password) "") -}}
+{{ printf "%s+%s://%s%s" (ternary "rediss" "redis" $redis.tls.enabled) $redis.mode $login (join "," $redis.nodes) }}
+{{- if eq $redis.mode "sentinel" -}}
+{{ printf "/%s/%d" $redis.sentinel.service (int $redis.sentinel.db) }}
+{{- $options := list -}}
+{{- with $redis.sentinel.username -}}{{- $options = append $options (printf "sentinel_username=%s" .) -}}{{- end -}}
+{{- if $redis.sentinel.passwordSecret.name -}}{{- $options = append $options "sentinel_password=$(SENTINEL_PASSWORD)" -}}{{- end -}}
+{{- if $options -}}{{ printf "?%s" (join "&" $options) }}{{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secrets that the URL of Redis takes a password from, by the variable that stands in it. As JSON. */}}
+{{- define "twodfs-proxy.redisSecrets" -}}
+{{- $redis := .Values.redis -}}
+{{- $used := dict -}}
+{{- if and (ne $redis.mode "none") $redis.passwordSecret.name -}}
+{{- $_ := set $used "REDIS_PASSWORD" $redis.passwordSecret -}}
+{{- end -}}
+{{- if and (eq $redis.mode "sentinel") $redis.sentinel.passwordSecret.name -}}
+{{- $_ := set $used "SENTINEL_PASSWORD" $redis.sentinel.passwordSecret -}}
+{{- end -}}
+{{- toJson $used -}}
+{{- end -}}
+
+{{/* Ports of Redis where it has several servers, whose addresses change. As JSON. */}}
+{{- define "twodfs-proxy.redisPorts" -}}
+{{- $ports := list -}}
+{{- $redis := .Values.redis -}}
+{{- if has $redis.mode (list "sentinel" "cluster") -}}
+{{- range $redis.nodes -}}
+{{- $port := regexFind ":[0-9]+$" . | trimPrefix ":" | default (ternary "26379" "6379" (eq $redis.mode "sentinel")) -}}
+{{- $ports = append $ports (int $port) -}}
+{{- end -}}
+{{- if eq $redis.mode "sentinel" -}}{{- $ports = append $ports (int $redis.sentinel.serverPort) -}}{{- end -}}
+{{- end -}}
+{{- uniq $ports | toJson -}}
+{{- end -}}
+
+{{/* Whether files of TLS towards Redis are mounted. */}}
+{{- define "twodfs-proxy.hasRedisFiles" -}}
+{{- if and .Values.redis.tls.existingSecret (has .Values.redis.mode (list "external" "sentinel" "cluster")) -}}yes{{- end -}}
 {{- end -}}
 
 {{/* The environment that carries secrets. */}}
@@ -71,14 +122,18 @@
     secretKeyRef:
       name: {{ $redis.existingSecret }}
       key: {{ $redis.existingSecretKey }}
-{{- else if and (ne $redis.mode "none") $redis.passwordSecret.name }}
-- name: REDIS_PASSWORD
+{{- else }}
+{{- with include "twodfs-proxy.redisSecrets" . | fromJson }}
+{{- range $variable, $secret := . }}
+- name: {{ $variable }}
   valueFrom:
     secretKeyRef:
-      name: {{ $redis.passwordSecret.name }}
-      key: {{ $redis.passwordSecret.key }}
+      name: {{ $secret.name }}
+      key: {{ $secret.key }}
+{{- end }}
 - name: TWODFS_PROXY_CACHE_REDIS_URL
-  value: {{ include "twodfs-proxy.redisUrl" . | quote }}
+  value: {{ include "twodfs-proxy.redisUrl" $ | quote }}
+{{- end }}
 {{- end }}
 {{- range include "twodfs-proxy.secrets" . | fromJson }}
 {{- if .asEnv }}
@@ -110,6 +165,12 @@
     secretName: {{ include "twodfs-proxy.tlsSecret" . }}
     defaultMode: 0440
 {{- end }}
+{{- if include "twodfs-proxy.hasRedisFiles" . }}
+- name: secret-redis-tls
+  secret:
+    secretName: {{ .Values.redis.tls.existingSecret }}
+    defaultMode: 0440
+{{- end }}
 {{- end -}}
 
 {{/* The files that carry secrets: mounts. */}}
@@ -127,6 +188,11 @@
   mountPath: {{ $directory }}/tls
   readOnly: true
 {{- end }}
+{{- if include "twodfs-proxy.hasRedisFiles" . }}
+- name: secret-redis-tls
+  mountPath: {{ $directory }}/redis-tls
+  readOnly: true
+{{- end }}
 {{- end -}}
 
 {{/* Values that contradict each other, before they become a pod that does not start. */}}
@@ -139,14 +205,30 @@
 {{- fail "config.admin cannot be none: the probes ask there" -}}
 {{- end -}}
 {{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}
+{{- if and (gt (int (default 1 .Values.config.workers)) 1) (eq .Values.redis.mode "none") -}}
+{{- fail "config.workers needs redis.mode external, sentinel, cluster or bundled, so that each can answer for what another cut" -}}
+{{- end -}}
 {{- if and $several (eq .Values.redis.mode "none") (ne .Values.service.sessionAffinity "ClientIP") -}}
-{{- fail "several replicas need redis.mode external or bundled, so that each can answer for what another cut; or else service.sessionAffinity ClientIP" -}}
+{{- fail "several replicas need redis.mode external, sentinel, cluster or bundled, so that each can answer for what another cut; or else service.sessionAffinity ClientIP" -}}
 {{- end -}}
 {{- if and (eq .Values.redis.mode "external") (not .Values.redis.url) (not .Values.redis.existingSecret) -}}
 {{- fail "redis.mode external needs redis.url or redis.existingSecret" -}}
 {{- end -}}
+{{- if and (has .Values.redis.mode (list "sentinel" "cluster")) (not .Values.redis.nodes) -}}
+{{- fail (printf "redis.mode %s needs redis.nodes" .Values.redis.mode) -}}
+{{- end -}}
+{{- if and (eq .Values.redis.mode "sentinel") (not .Values.redis.sentinel.service) -}}
+{{- fail "redis.mode sentinel needs redis.sentinel.service, the name of the master" -}}
+{{- end -}}
+{{- if ne (empty .Values.redis.tls.certificateKey) (empty .Values.redis.tls.privateKeyKey) -}}
+{{- fail "redis.tls needs certificateKey and privateKeyKey together" -}}
+{{- end -}}
 {{- if and (regexMatch ":[^/@]+@" .Values.redis.url) (not (contains "$(REDIS_PASSWORD)" .Values.redis.url)) -}}
 {{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
+{{- end -}}
+{{- $waits := add (int .Values.drainSeconds) (ceil .Values.config.shutdown_grace | int) -}}
+{{- if and (not (kindIs "invalid" .Values.terminationGracePeriodSeconds)) (le (int .Values.terminationGracePeriodSeconds) (int $waits)) -}}
+{{- fail (printf "terminationGracePeriodSeconds has to be more than drainSeconds and config.shutdown_grace together (%d), or running downloads are cut off" (int $waits)) -}}
 {{- end -}}
 {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) (not .Values.certificate.enabled) -}}
 {{- fail "tls.enabled needs tls.existingSecret or certificate.enabled" -}}
