@@ -33,6 +33,8 @@ Take = Callable[[bytes], Awaitable[None]]
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
 _READS: Final = frozenset({"GET", "HEAD"})
+_BAD_GATEWAY: Final = 502
+_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 _UNAUTHORIZED: Final = 401
 _REFUSALS: Final = frozenset({_UNAUTHORIZED, 403})
 _PERSONAL: Final = (hdrs.AUTHORIZATION, hdrs.COOKIE)
@@ -70,11 +72,13 @@ class Upstream:
     """The registry, over a pool of kept connections."""
 
     def __init__(
-        self, config: UpstreamConfig, session: aiohttp.ClientSession, authority: Authority | None
+        self, config: UpstreamConfig, session: aiohttp.ClientSession, others: ssl.SSLContext
     ) -> None:
+        """``others`` is how TLS is spoken with hosts that are not the registry: without our certificate."""
         self._config = config
         self._session = session
-        self._authority = authority
+        self._others = others
+        self._authority: Authority | None = None
         self._origin = URL(config.url)
         self._redirects: Redirects | None = None
         self._server_name = config.server_name or None
@@ -116,12 +120,13 @@ class Upstream:
             max_line_size=MAX_LINE_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         ) as session:
-            authority = None
+            others = registry_context(config, is_registry=False)
+            upstream = cls(config, session, others)
             if keychain is not None:
-                authority = Authority(session, config.url, keychain, realms, timeout=config.metadata_timeout)
-            upstream = cls(config, session, authority)
-            tls = registry_context(config, with_identity=False)
-            async with Redirects.connect(blobs, origin, upstream._request, ssl=tls, **pool) as redirects:
+                upstream._authority = Authority(
+                    upstream.ask_realm, config.url, keychain, realms, timeout=config.metadata_timeout
+                )
+            async with Redirects.connect(blobs, origin, upstream._request, ssl=others, **pool) as redirects:
                 upstream._redirects = redirects
                 yield upstream
 
@@ -141,10 +146,18 @@ class Upstream:
         """The origin, for people."""
         return str(self._origin)
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """The pool, for the token server."""
-        return self._session
+    def ask_realm(
+        self, method: str, url: URL, headers: CIMultiDict[str], data: Any = None
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Ask a token server, which is the registry itself or another host; redirects are not followed.
+
+        Only the registry gets to see our certificate, and only it has the name and host that are configured.
+        """
+        if url.origin() == self._origin:
+            return self._request(method, url, headers, data=data)
+        return self._session.request(
+            method, url, headers=headers, data=data, allow_redirects=False, ssl=self._others
+        )
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -311,6 +324,12 @@ class Upstream:
                 response = await stack.enter_async_context(
                     self._redirects.followed(method, url, headers, response)
                 )
+            if response.url.origin() == self._origin:
+                return await _read(response, limit, take)
+            # Another host's no is not the registry's, and its challenge is not for anybody's credentials.
+            if method == hdrs.METH_HEAD and not response.ok:
+                return Reply(_BAD_GATEWAY, "", _NO_HEADERS, b"")  # asked for again with GET
+            _check_found(response)
             return await _read(response, limit, take)
 
 
