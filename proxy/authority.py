@@ -7,13 +7,15 @@ upstream than what it was let in for. The registry's own challenge is learnt wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import hdrs
 from cachetools import LRUCache
+from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.credentials import CredentialsError, Source
@@ -32,6 +34,10 @@ _PATIENCE: Final = 5.0
 """Seconds between renewals for the same scopes: a repository that is refused must not become a storm."""
 
 _Question = tuple[str, ...]
+Ask = Callable[
+    [str, URL, CIMultiDict[str], Any], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]
+]
+"""Sends a request with its headers and form; redirects are not followed."""
 
 
 class Authority:
@@ -39,15 +45,15 @@ class Authority:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        ask: Ask,
         origins: OriginPool,
         source: Source,
         policy: RealmPolicy,
         *,
         timeout: float,
     ) -> None:
-        """``timeout``: seconds for one answer of the registry or its token server."""
-        self._session = session
+        """``ask`` asks them; ``timeout``: seconds for one answer of the registry or its token server."""
+        self._send = ask
         self._origins = origins
         self._origin = URL(origins.all[0].url)
         self._source = source
@@ -159,12 +165,11 @@ class Authority:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._session.request(
+                self._send(
                     wanted.method,
                     url,
-                    headers={**wanted.headers, hdrs.ACCEPT_ENCODING: "identity"},
-                    data=wanted.form,
-                    allow_redirects=False,
+                    CIMultiDict({**wanted.headers, hdrs.ACCEPT_ENCODING: "identity"}),
+                    wanted.form,
                 ) as response,
             ):
                 body = bytearray()

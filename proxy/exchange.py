@@ -83,13 +83,8 @@ class TokenEndpoint:
             (name, request.headers[name]) for name in _REQUEST_HEADERS if name in request.headers
         )
         headers[hdrs.ACCEPT_ENCODING] = "identity"
-        async with self._upstream.session.request(
-            request.method,
-            url,
-            headers=headers,
-            data=body if request.method == hdrs.METH_POST else None,
-            allow_redirects=False,
-        ) as answer:
+        content_of_post = body if request.method == hdrs.METH_POST else None
+        async with self._upstream.ask_realm(request.method, url, headers, content_of_post) as answer:
             if _FIRST_REDIRECT <= answer.status < _FIRST_ERROR:
                 raise UpstreamError(
                     f"the token server {url.host} redirects; credentials are not sent after it"

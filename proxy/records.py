@@ -2,12 +2,14 @@
 
 Content, partitions and sizes are functions of digests: they never go stale, they can only rot. A record on
 its way to a store outside this process is sealed with a hash over its key and its bytes; every document is
-hashed again when it comes back: what does not add up counts as not there.
+hashed again when it comes back: what does not add up counts as not there. With a secret (``cache.secret``)
+the seal is an HMAC, which tells forgers as well as rot.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -59,26 +61,27 @@ class Key(Protocol, Generic[R_co]):
         """Return the record in ``encoded``; raises ``RottenError`` when it cannot be this key's."""
 
 
-def seal(key: Key[Any], record: Record) -> bytes:
-    """Return ``record`` as bytes that only ``unseal`` with the same key accepts."""
+def seal(key: Key[Any], record: Record, secret: bytes = b"") -> bytes:
+    """Return ``record`` as bytes that only ``unseal`` with the same key and secret accepts."""
     encoded = record.encode()
-    return _hash(key, encoded) + encoded
+    return _hash(key, encoded, secret) + encoded
 
 
-def unseal(key: Key[R_co], sealed: bytes) -> R_co:
+def unseal(key: Key[R_co], sealed: bytes, secret: bytes = b"") -> R_co:
     """Return the record in ``sealed``.
 
     Raises:
-        RottenError: it is not what ``seal`` made for this key.
+        RottenError: it is not what ``seal`` made for this key with this secret.
     """
     encoded = sealed[_SEAL_BYTES:]
-    if _hash(key, encoded) != sealed[:_SEAL_BYTES]:
+    if not hmac.compare_digest(_hash(key, encoded, secret), sealed[:_SEAL_BYTES]):
         raise RottenError(f"{key} was changed in the store")
     return key.decode(encoded)
 
 
-def _hash(key: Key[Any], encoded: bytes) -> bytes:
-    hashed = hashlib.sha256(f"{key}\n".encode())
+def _hash(key: Key[Any], encoded: bytes, secret: bytes) -> bytes:
+    named = f"{key}\n".encode()
+    hashed = hmac.new(secret, named, "sha256") if secret else hashlib.sha256(named)
     hashed.update(encoded)
     return hashed.digest()
 

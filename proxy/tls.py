@@ -116,12 +116,13 @@ def _listener_context(config: TlsConfig) -> ssl.SSLContext:
     return context
 
 
-def registry_context(config: UpstreamConfig, *, with_identity: bool = True) -> ssl.SSLContext:
-    """Return the context for connections to the registry, or to where it redirects.
+def registry_context(config: UpstreamConfig, *, is_registry: bool = True) -> ssl.SSLContext:
+    """Return the context for connections to the registry, or to its token server and storage elsewhere.
 
     Args:
         config: names the CAs and the client certificate.
-        with_identity: whether to show the client certificate; it is for the registry alone.
+        is_registry: whether to show the client certificate, and to trust no CAs but those that are named. A
+            private registry may keep its blobs, or its users, with somebody whom everyone trusts.
 
     Raises:
         CertificateError: a file cannot be used.
@@ -129,11 +130,11 @@ def registry_context(config: UpstreamConfig, *, with_identity: bool = True) -> s
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    if config.ca_file is None:
+    if config.ca_file is None or not is_registry:
         context.load_default_certs()
-    else:
+    if config.ca_file is not None:
         _load_bundle(context, config.ca_file, "upstream.ca_file")
-    if with_identity and config.client_certificate is not None:
+    if is_registry and config.client_certificate is not None:
         pair = config.client_certificate, config.client_key
         _load_pair(context, *pair, "upstream.client_certificate", "upstream.client_key")
     return context

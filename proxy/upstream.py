@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import aiohttp
 from aiohttp import hdrs
-from multidict import CIMultiDict, istr
+from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
 from proxy.authority import Authority
@@ -36,6 +37,8 @@ from proxy.tls import registry_context
 from proxy.tracing.spans import carry
 
 _READS: Final = frozenset({"GET", "HEAD"})
+_BAD_GATEWAY: Final = 502
+_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 _UNAUTHORIZED: Final = 401
 _FAILING: Final = 500
 # A proxy adds nothing the client did not send.
@@ -49,13 +52,16 @@ class Upstream:
         self,
         config: UpstreamConfig,
         session: aiohttp.ClientSession,
-        access: OwnAccess | None,
         origins: OriginPool,
+        others: ssl.SSLContext,
     ) -> None:
+        """``others`` is how TLS is spoken with hosts that are not the registry: without our certificate."""
         self._config = config
         self._session = session
-        self._access = access
+        self._others = others
+        self._access: OwnAccess | None = None
         self.origins = origins
+        self._places = frozenset(URL(url).origin() for url in config.urls)
         self._redirects: Redirects | None = None
         self._server_name = config.server_name or None
 
@@ -100,14 +106,15 @@ class Upstream:
             max_line_size=MAX_LINE_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         ) as session:
-            access = None
+            others = registry_context(config, is_registry=False)
+            upstream = cls(config, session, origins, others)
             if keychain is not None:
-                authority = Authority(session, origins, keychain, realms, timeout=config.metadata_timeout)
-                access = OwnAccess(authority)
-            upstream = cls(config, session, access, origins)
-            tls = registry_context(config, with_identity=False)
+                authority = Authority(
+                    upstream.ask_realm, origins, keychain, realms, timeout=config.metadata_timeout
+                )
+                upstream._access = OwnAccess(authority)
             places = tuple(map(URL, config.urls))
-            async with Redirects.connect(blobs, places, upstream._request, ssl=tls, **pool) as redirects:
+            async with Redirects.connect(blobs, places, upstream._request, ssl=others, **pool) as redirects:
                 upstream._redirects = redirects
                 with origins.measured():
                     async with origins.watched(upstream._probe):
@@ -129,10 +136,18 @@ class Upstream:
         """The origins, for people."""
         return self._config.url
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """The pool, for the token server."""
-        return self._session
+    def ask_realm(
+        self, method: str, url: URL, headers: CIMultiDict[str], data: Any = None
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Ask a token server, which is the registry itself or another host; redirects are not followed.
+
+        Only the registry gets to see our certificate, and only it has the name and host that are configured.
+        """
+        if url.origin() in self._places:
+            return self._request(method, url, headers, data=data)
+        return self._session.request(
+            method, url, headers=headers, data=data, allow_redirects=False, ssl=self._others
+        )
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -304,6 +319,12 @@ class Upstream:
                 if not origin.is_up:
                     self.origins.answered(origin)
                 async with self._followed(method, url, headers, first) as response:
+                    if response is not first and response.url.origin() not in self._places:
+                        # Another host's no is not the registry's, and its challenge is not for anybody's
+                        # credentials.
+                        if method == hdrs.METH_HEAD and not response.ok:
+                            return Reply(_BAD_GATEWAY, "", _NO_HEADERS, b"")  # asked for again with GET
+                        check_found(response)
                     return await read(response, limit, take)
 
     def _followed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -27,6 +27,8 @@ from proxy.config.values import (
     Share,
     TokenService,
 )
+
+_SHORTEST_SECRET: Final = 16
 
 
 class Section(BaseModel):
@@ -201,6 +203,10 @@ class CacheConfig(Section):
     key_prefix: str = Field(
         "twodfs", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Before each key."
     )
+    secret: SecretStr = Field(
+        SecretStr(""),
+        description="Seals what is put into Redis, the same in every replica: who lacks it cannot forge it.",
+    )
     memory: ByteSize = Field(
         ByteSize(256 * 2**20),
         ge=2**20,
@@ -213,6 +219,13 @@ class CacheConfig(Section):
     recipe_days: float = Field(
         90, gt=0, le=3650, description="Days Redis keeps what a pinned digest was cut from; not made again."
     )
+
+    @field_validator("secret")
+    @classmethod
+    def _is_no_guess(cls, secret: SecretStr) -> SecretStr:
+        if 0 < len(secret.get_secret_value()) < _SHORTEST_SECRET:
+            raise ValueError(f"expected {_SHORTEST_SECRET} characters or more (openssl rand -hex 32)")
+        return secret
 
 
 class PartitionConfig(Section):

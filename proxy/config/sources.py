@@ -17,6 +17,12 @@ from proxy.config.schema import Config, Section
 ENVIRONMENT_PREFIX: Final = "TWODFS_PROXY_"
 # --upstream, TWODFS_PROXY_UPSTREAM and a plain `upstream = "http://..."` all mean the URL.
 _SHORT_FORMS: Final = {"upstream": "upstream.url"}
+# How the design calls them, where that is not the path; answered with the name that counts.
+_OTHER_NAMES: Final = {
+    "auth_ttl": "auth.ttl",
+    "allow_anonymous_clients": "auth.clients.allow_anonymous",
+    "signing_key": "signing.key",
+}
 # What Kubernetes sets in every container beside a Service that is called twodfs-proxy.
 _SERVICE_LINK: Final = re.compile(ENVIRONMENT_PREFIX + r"(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)")
 _USER_INFO: Final = re.compile(r"//[^/@]*@")
@@ -149,7 +155,15 @@ def _setting(path: str) -> str:
 
 def _meant(name: str, known: Iterable[str]) -> str:
     """Return how a sentence about an unknown name ends: with the nearest one, or where all are listed."""
+    known = tuple(known)
+    last = name.rpartition(".")[2]
+    other = _OTHER_NAMES.get(last)
+    same_end = [one for one in known if one.rpartition(".")[2] == last]
     nearest = difflib.get_close_matches(name, known, n=1)
+    if other in known:
+        nearest = [str(other)]
+    elif len(same_end) == 1:
+        nearest = same_end
     return f"; did you mean {nearest[0]}?" if nearest else "; config.example.toml lists every setting"
 
 

@@ -51,6 +51,7 @@ class RedisStore:
         self._config = config
         self._client = client
         self._cache = client.cache
+        self._secret = config.secret.get_secret_value().encode()
         self._slots = asyncio.Semaphore(config.redis_max_connections)
         self._failed = asyncio.Event()
         self._closing = asyncio.Event()
@@ -106,9 +107,9 @@ class RedisStore:
             return None
         try:
             if len(sealed) > _SEAL_HERE:
-                record = await asyncio.to_thread(unseal, key, sealed)
+                record = await asyncio.to_thread(unseal, key, sealed, self._secret)
             else:
-                record = unseal(key, sealed)
+                record = unseal(key, sealed, self._secret)
         except RottenError as error:
             REDIS_ROTTEN.add()
             get_logger().warning("redis returned garbage", reason=str(error))
@@ -126,9 +127,9 @@ class RedisStore:
             if record.weight > _SEAL_HERE:
                 if record.weight > self._config.redis_max_value + _SEAL_HERE:
                     continue
-                sealed = await asyncio.to_thread(seal, key, record)
+                sealed = await asyncio.to_thread(seal, key, record, self._secret)
             else:
-                sealed = seal(key, record)
+                sealed = seal(key, record, self._secret)
             if len(sealed) <= self._config.redis_max_value:
                 groups.setdefault(self._time_to_live(record), []).append((str(key), sealed))
         for ttl, pairs in groups.items():

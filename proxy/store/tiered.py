@@ -19,6 +19,8 @@ _REPUBLISH: Final = 60.0
 # Seconds: between two looks, and in which a replica whose call to Redis failed gets to put again.
 _LOOK_AGAIN: Final = 0.2
 _HICCUP: Final = 2.0
+_MOST_WAITING: Final = 512
+"""Requests for digests that nobody knows, so far: who asks for many of them must not become load on Redis."""
 _MOST_PUBLISHED: Final = 65_536
 
 
@@ -29,6 +31,7 @@ class TieredStore:
         """``shared`` None: memory alone."""
         self._memory = memory
         self._shared = shared
+        self._waiting = 0
         self._published: LRUCache[Key[Any], tuple[int, float]] = LRUCache(_MOST_PUBLISHED)
 
     def peek(self, key: Key[R_co], *, counted: bool = False) -> R_co | None:
@@ -67,7 +70,13 @@ class TieredStore:
         """
         if self._shared is None or (waited >= _HICCUP and not self._shared.is_settling):
             return False
-        await asyncio.sleep(_LOOK_AGAIN)
+        if self._waiting >= _MOST_WAITING:
+            return False
+        self._waiting += 1
+        try:
+            await asyncio.sleep(_LOOK_AGAIN)
+        finally:
+            self._waiting -= 1
         return True
 
     async def put(self, records: Mapping[Key[Any], Record]) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -194,6 +195,29 @@ async def test_followed_blobs_come_from_the_store_without_the_clients_credential
     assert not [
         one for one in seen if set(one.headers) & {"Authorization", "Cookie", "X-Custom", "User-Agent"}
     ]
+
+
+@pytest.mark.parametrize("relay", ["auto", "buffered"])
+async def test_large_followed_blobs_come_whole_and_without_the_clients_credentials(
+    registry: FakeRegistry, client: aiohttp.ClientSession, relay: str
+) -> None:
+    content = os.urandom(3 * MIB + 5)
+    seen: list[web.Request] = []
+
+    async def storage(request: web.Request) -> web.StreamResponse:
+        seen.append(request)
+        return web.Response(body=content)
+
+    async with served(storage) as store:
+        registry.interpose = redirecting(f"{store}/x", IMAGE.blobs[0].digest)
+        settings = {"blobs__redirect": "follow", "blobs__allowed_hosts": "127.0.0.1", "blobs__relay": relay}
+        async with proxied(registry.url, **settings) as url:
+            for _ in range(3):  # also on kept connections
+                async with client.get(url + BLOB, headers={"Authorization": "Bearer secret"}) as answer:
+                    assert (answer.status, await answer.read() == content) == (200, True)
+                assert (await get(client, f"{url}/v2/"))[0] == 200
+    assert len(seen) == 3
+    assert not [one for one in seen if "Authorization" in one.headers]
 
 
 async def test_what_the_store_refuses_is_not_the_registrys_no(

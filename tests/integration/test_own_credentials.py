@@ -197,6 +197,44 @@ async def test_a_redirect_takes_no_credentials_of_ours_to_another_origin(
     assert not [one for one in seen if "Authorization" in one.headers]
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_what_the_storage_refuses_is_no_challenge_to_anybody(
+    registry: FakeRegistry, client: aiohttp.ClientSession, lock: Lock, *, is_ours: bool
+) -> None:
+    """Whoever stands where a redirect leads could ask for the credentials that are for the registry."""
+    asked: list[web.Request] = []
+
+    async def storage(request: web.Request) -> web.StreamResponse:
+        asked.append(request)
+        challenge = f'Bearer realm="http://{request.host}/token",service="evil"'
+        return web.json_response({"errors": []}, status=401, headers={"WWW-Authenticate": challenge})
+
+    guard = lock.answer
+    async with served(storage) as other:
+
+        async def redirecting(request: web.Request) -> web.StreamResponse | None:
+            refused = await guard(request) if is_ours else None
+            if refused is None and "/v2/team/" in request.path:
+                return web.Response(status=307, headers={"Location": other + request.path})
+            return refused
+
+        registry.interpose = redirecting
+        own = OWN if is_ours else {}
+        host = other.removeprefix("http://")
+        settings = {"blobs.allowed_networks": "127.0.0.0/8", "auth.realm_hosts": host}
+        async with proxied(registry.url, **own, **settings) as url:
+            for method in ("GET", "HEAD"):
+                status, headers, _ = await get(client, url + TAG, method, Authorization="Bearer mine")
+                assert status == 502
+                assert "WWW-Authenticate" not in headers
+            _, _, said = await message(client, url + TAG)
+            assert said == "the registry redirects to 127.0.0.1 for this, which answers 401"
+    assert asked
+    assert {one.path for one in asked} == {"/v2/team/model/manifests/v1"}
+    assert not [one for one in asked if "Authorization" in one.headers]
+    assert len(lock.asked) == (1 if is_ours else 0)
+
+
 async def token_of(client: aiohttp.ClientSession, url: str, **headers: str) -> tuple[int, str]:
     async with client.get(
         f"{url}/twodfs/token?service=x&realm=http://169.254.169.254/", headers=headers

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.integration.caller import ACCEPT, Caller, Partition
 from tests.integration.token_server import ISSUER, LOGIN, SERVICE, token_server
+from tests.lab.collector import collector
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
@@ -119,12 +120,13 @@ def test_pass_through_keeps_no_secret(
     tmp_path: Path, filled: tuple[Path, PushedImage], redis_server: Redis
 ) -> None:
     directory, image = filled
-    with token_server(tmp_path) as tokens:
+    with token_server(tmp_path) as tokens, collector() as collected:
         host = tokens.url.removeprefix("http://").partition("/")[0]
         config = (
             f'[cache]\nredis_url = "{redis_server.url}"\n[log]\nlevel = "debug"\n[auth]\nrealm = "proxy"\n'
             f'realm_hosts = ["{host}"]\n[auth.token]\nkeys = "{tokens.certificate}"\nissuer = "{ISSUER}"\n'
-            f'audience = "{SERVICE}"\n'
+            f'audience = "{SERVICE}"\n[tracing]\nendpoint = "{collected.endpoint}"\n'
+            f'[metrics]\nrepositories = ["**", "*", "*/*"]\n'
         )
         with (
             Registry.start(directory, extra_config=tokens.registry_config()) as registry,
@@ -151,6 +153,9 @@ def test_pass_through_keeps_no_secret(
             converse(written, proxy, partition, offered(f"Bearer {own}"))
             written.proxy(proxy)
             written.redis(redis_server)
+            assert proxy.terminate() == 0, "what was not sent yet is sent at the end"
+        written.add("traces", b"\n".join(collected.bodies))
+        assert collected.spans
     assert len(written.places["log"]) > 10_000
     assert b"recipe:" in written.places["redis"]
     assert written.found() == []

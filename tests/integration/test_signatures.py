@@ -210,6 +210,35 @@ def test_who_can_write_to_redis_gets_no_signature_for_it(
         assert fetch_signature(client, image.repository, index).vouches_for == index
 
 
+def test_who_can_write_to_redis_but_lacks_the_secret_forges_nothing(
+    image: PushedImage, registry: Registry, keys: KeyPair, redis_server: Redis, tmp_path: Path
+) -> None:
+    recipe = Recipe(Digest(image.top.digest), Selection.parse("0.0.2.0"))
+    forged = Document.of(OCI.index, {"schemaVersion": 2, "manifests": []})
+    records: dict[Key[Any], Record] = {
+        recipe.key(image.repository): Made.of(recipe, forged.digest, [forged]),
+        RecipeKey(forged.digest): Recipes((recipe,)),
+    }
+    with redis_server.client() as writer:
+        for key, record in records.items():
+            writer.set(f"twodfs:{key}", seal(key, record))
+    shared = {
+        "CACHE_REDIS_URL": redis_server.url,
+        "CACHE_REDIS_TIMEOUT": "2",
+        "CACHE_SECRET": "known to the replicas alone",
+    }
+    with (
+        start(tmp_path / "one", registry.url, keys, **shared) as one,
+        start(tmp_path / "two", registry.url, keys, **shared) as two,
+        RegistryClient(one.url) as client,
+        RegistryClient(two.url) as another,
+    ):
+        index, _ = pull(client, image, "0.0.2.0")
+        assert index != forged.digest
+        assert client.get_manifest(image.repository, forged.digest).status == 404
+        assert another.get_manifest(image.repository, index).status == 200, "replicas share it all the same"
+
+
 def test_what_another_replica_cut_is_cut_again_before_it_is_signed(
     image: PushedImage, registry: Registry, keys: KeyPair, redis_server: Redis, tmp_path: Path
 ) -> None:

@@ -194,6 +194,7 @@ def test_a_missing_key_is_said_at_start(registry: Registry, tmp_path: Path) -> N
 
 IMAGE = build_image(CELLS)
 TAG = "/v2/team/model/manifests/v1--0.0.1.1"
+ACCEPT = f"{OCI.index}, {OCI.manifest}"
 
 
 @pytest.fixture
@@ -254,6 +255,39 @@ async def test_at_most_32_signatures_are_looked_at(fake: FakeRegistry, keys: tup
     assert answered == 403
     asked = [one for one in fake.requests if any(one.path.endswith(blob.digest) for blob in blobs)]
     assert len(asked) == 32
+
+
+async def test_a_pinned_partition_is_held_to_the_policy_although_the_right_to_it_is_known(
+    fake: FakeRegistry, keys: tuple[KeyPair, ...]
+) -> None:
+    manifest, blobs = signature_manifest(
+        {payload_of(IMAGE.top.digest): keys[0].sign(payload_of(IMAGE.top.digest))}
+    )
+    shown = {".sig": manifest.content} | {blob.digest: blob.content for blob in blobs}
+
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        return next((web.Response(body=c) for end, c in shown.items() if request.path.endswith(end)), None)
+
+    fake.interpose = interpose
+    settings = {
+        "signing__require_source_signature": "true",
+        "signing__source_keys": str(keys[0].public),
+        "signing__source_ttl": "0",
+        "auth__ttl": "600",
+        "cache__tag_ttl": "600",
+    }
+    async with aiohttp.ClientSession() as client, proxied(fake.url, **settings) as url:
+        async with client.get(url + TAG, headers={"Accept": ACCEPT}) as answer:
+            assert answer.status == 200
+            index = await answer.json(content_type=None)
+            pinned = f"/v2/team/model/manifests/{answer.headers['Docker-Content-Digest']}"
+        child = f"/v2/team/model/manifests/{index['manifests'][0]['digest']}"
+        for expected in (200, 403):
+            for target in (TAG, pinned, child):
+                for method in ("GET", "HEAD"):
+                    async with client.request(method, url + target, headers={"Accept": ACCEPT}) as answer:
+                        assert answer.status == expected, (method, target)
+            shown.clear()
 
 
 @pytest.mark.parametrize(("ttl", "asked"), [("300", 1), ("0", 3)])

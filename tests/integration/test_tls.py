@@ -18,7 +18,9 @@ from tests.integration.fake_registry import FakeRegistry, proxied, served, servi
 from tests.integration.test_odd_upstreams import IMAGE, TAG, get, message
 from tests.lab.certificates import Authority, Pair
 from tests.lab.proxy import Proxy
+from tests.lab.redis import Redis
 from tests.lab.registry import Registry
+from twodfs.digest import digest_of
 
 
 @pytest.fixture
@@ -285,6 +287,178 @@ async def test_server_name_and_host_may_differ_from_the_address(
             _, headers, _ = await get(client, f"{url}/v2/a/blobs/uploads/", "POST")
             assert headers["Location"] == f"{url}/v2/a/blobs/uploads/1"
     assert {one.headers["Host"] for one in registry.requests} == {"registry.example"}
+
+
+async def test_token_questions_of_ours_have_the_name_and_host_of_the_registry(
+    client: aiohttp.ClientSession, authority: Authority
+) -> None:
+    registry = FakeRegistry(IMAGE)
+
+    async def locked(request: web.Request) -> web.StreamResponse | None:
+        if request.path == "/token":
+            return web.json_response({"token": "good"})
+        if request.headers.get("Authorization") == "Bearer good":
+            return None
+        challenge = {"WWW-Authenticate": f'Bearer realm="{registry.url}/token",service="x"'}
+        return web.Response(status=401, headers=challenge)
+
+    registry.interpose = locked
+    pair = authority.issue("registry", "registry.internal")
+    async with tls_registry(registry, pair) as upstream:
+        settings = {
+            "upstream__ca_file": str(authority.bundle),
+            "upstream__server_name": "registry.internal",
+            "upstream__host": "registry.example",
+            "upstream__credentials__kind": "static",
+            "upstream__credentials__username": "servant",
+            "upstream__credentials__password": "pass",
+            "auth__clients__allow_anonymous": "true",
+        }
+        async with proxied(upstream, **settings) as url:
+            assert (await get(client, url + TAG))[0] == 200
+    assert {"/v2/", "/token"} <= {one.path for one in registry.requests}
+    assert {one.headers["Host"] for one in registry.requests} == {"registry.example"}
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["our credentials", "the client's"])
+async def test_a_token_server_elsewhere_may_be_trusted_by_the_system_and_sees_no_certificate_of_ours(
+    client: aiohttp.ClientSession,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_ours: bool,
+) -> None:
+    (tmp_path / "public").mkdir()
+    public = Authority(tmp_path / "public")
+    monkeypatch.setenv("SSL_CERT_FILE", str(public.bundle))
+    own = authority.issue("proxy", "proxy.example")
+    shown: list[object] = []
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issued = public.issue("tokens", "127.0.0.1")
+    server.load_cert_chain(issued.certificate, issued.key)
+    server.load_verify_locations(authority.bundle)
+    server.verify_mode = ssl.CERT_OPTIONAL
+
+    async def tokens(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        shown.append(request.transport.get_extra_info("peercert"))
+        return web.json_response({"token": "good"})
+
+    registry = FakeRegistry(IMAGE)
+    pair = authority.issue("registry", "127.0.0.1")
+    async with served(tokens, server) as realm, tls_registry(registry, pair, authority) as upstream:
+
+        async def locked(request: web.Request) -> web.StreamResponse | None:
+            if request.headers.get("Authorization") == "Bearer good":
+                return None
+            challenge = {"WWW-Authenticate": f'Bearer realm="{realm}/token",service="x"'}
+            return web.Response(status=401, headers=challenge)
+
+        registry.interpose = locked
+        settings = {
+            "upstream__ca_file": str(authority.bundle),
+            "upstream__client_certificate": str(own.certificate),
+            "upstream__client_key": str(own.key),
+            "auth__realm_hosts": realm.removeprefix("https://"),
+        }
+        if is_ours:
+            settings |= {
+                "upstream__credentials__kind": "static",
+                "upstream__credentials__username": "servant",
+                "upstream__credentials__password": "pass",
+                "auth__clients__allow_anonymous": "true",
+            }
+        else:
+            settings["auth__realm"] = "proxy"
+        async with proxied(upstream, **settings) as url:
+            target = TAG if is_ours else "/twodfs/token?service=x"
+            assert (await get(client, url + target))[0] == 200
+    assert shown
+    assert not any(shown)
+
+
+@pytest.mark.parametrize("public", [False, True])
+async def test_the_challenge_names_our_token_endpoint_as_the_client_reaches_us(
+    registry: FakeRegistry, authority: Authority, listener: Pair, *, public: bool
+) -> None:
+    async def locked(_: web.Request) -> web.StreamResponse:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{registry.url}/token",service="x"'}
+        return web.json_response({"errors": []}, status=401, headers=challenge)
+
+    registry.interpose = locked
+    connector = aiohttp.TCPConnector(ssl=trusting(authority))
+    settings = tls_settings(listener, auth__realm="proxy")
+    if public:
+        settings["public_url"] = "https://registry.example.org"
+    claims = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http"}
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        proxied(registry.url, **settings) as plain,
+    ):
+        url = plain.replace("http:", "https:")
+        expected = "https://registry.example.org" if public else url
+        # Passed on, and refused to the proxy itself, which asked for the base tag.
+        for target in ("/v2/", "/v2/team/model/manifests/v1", TAG):
+            for method in ("GET", "HEAD"):
+                status, headers, _ = await get(session, url + target, method, **claims)
+                assert status == 401
+                assert headers["WWW-Authenticate"] == f'Bearer realm="{expected}/twodfs/token",service="x"'
+
+
+async def test_large_blobs_come_whole_over_tls_where_nothing_can_be_spliced(
+    authority: Authority, listener: Pair, client: aiohttp.ClientSession
+) -> None:
+    content = os.urandom(5 * 2**20 + 7)
+    path = f"/v2/team/model/blobs/{digest_of(content)}"
+
+    async def blobs(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=content)
+
+    tls_client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting(authority)))
+    upstream_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    upstream_tls.load_cert_chain(listener.certificate, listener.key)
+    async with tls_client, served(blobs) as plain, served(blobs, upstream_tls) as encrypted:
+        for upstream in (plain, encrypted):
+            trust = {"upstream__ca_file": str(authority.bundle)}
+            async with proxied(upstream, **tls_settings(listener, **trust)) as url:
+                for _ in range(2):  # also on a kept connection
+                    body = (await get_bytes(tls_client, url.replace("http:", "https:") + path))[1]
+                    assert digest_of(body) == digest_of(content)
+        async with proxied(encrypted, upstream__ca_file=str(authority.bundle)) as url:
+            for _ in range(2):
+                assert digest_of((await get_bytes(client, url + path))[1]) == digest_of(content)
+
+
+async def get_bytes(client: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
+    async with client.get(url) as answer:
+        return answer.status, await answer.read()
+
+
+def test_workers_take_up_a_new_certificate_on_sighup(
+    tmp_path: Path, authority: Authority, listener: Pair, redis_server: Redis
+) -> None:
+    config = (
+        f'workers = 2\n[cache]\nredis_url = "{redis_server.url}"\n'
+        f'[tls]\ncertificate = "{listener.certificate}"\nkey = "{listener.key}"\n'
+    )
+    with (
+        Registry.start(tmp_path) as stock,
+        Proxy.start(tmp_path, stock.url, config=config) as proxy,
+    ):
+        before = asyncio.run(serial(proxy.url, authority))
+        fresh = authority.issue("fresh", "127.0.0.1", "localhost")
+        for new, old in ((fresh.key, listener.key), (fresh.certificate, listener.certificate)):
+            new.replace(old)
+        os.kill(proxy.pid, signal.SIGHUP)
+
+        async def all_are_new() -> None:
+            async with asyncio.timeout(30):
+                seen = {before}
+                while before in seen:
+                    seen = {await serial(proxy.url, authority) for _ in range(20)}
+
+        asyncio.run(all_are_new())
 
 
 async def test_the_proxy_shows_its_certificate_to_the_registry(

@@ -140,6 +140,34 @@ def test_unknown_keys_are_errors_that_name_the_nearest_known(tmp_path: Path) -> 
     assert re.search(r"blob is not known \(file .*config.example.toml lists every setting", str(caught.value))
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("auth_ttl = 1", "auth.ttl"),
+        ("[auth]\nauth_ttl = 1", "auth.ttl"),
+        ("allow_anonymous_clients = true", "auth.clients.allow_anonymous"),
+        ("[auth]\nallow_anonymous_clients = true", "auth.clients.allow_anonymous"),
+        ('htpasswd = "x"', "auth.clients.htpasswd"),
+        ("tag_ttl = 1", "cache.tag_ttl"),
+        ("require_source_signature = true", "signing.require_source_signature"),
+        ('[auth]\nhtpasswd = "x"', "auth.clients.htpasswd"),
+    ],
+)
+def test_a_setting_in_the_wrong_place_is_told_its_own(tmp_path: Path, given: str, meant: str) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(given)
+    with pytest.raises(ConfigError, match=rf"is not known .*; did you mean {re.escape(meant)}\?"):
+        load(UPSTREAM, {}, file)
+
+
+def test_a_secret_that_could_be_guessed_is_refused_and_not_shown() -> None:
+    said = refusal(UPSTREAM, CACHE_SECRET="hunter2")
+    assert said == (
+        "cache.secret is not allowed (environment TWODFS_PROXY_CACHE_SECRET): "
+        "expected 16 characters or more (openssl rand -hex 32)"
+    )
+
+
 def test_a_missing_upstream_says_how_to_give_it() -> None:
     assert refusal({}) == (
         "upstream.url is missing: give --upstream, TWODFS_PROXY_UPSTREAM or the key in the TOML file"

@@ -176,6 +176,33 @@ def test_a_seal_breaks_with_any_byte(key: Key[Any]) -> None:
         unseal(key, b"")
 
 
+@pytest.mark.parametrize("key", list(RECORDS), ids=lambda key: type(key).__name__)
+def test_a_seal_with_a_secret_is_made_and_broken_with_that_secret_alone(key: Key[Any]) -> None:
+    sealed = seal(key, RECORDS[key], b"ours")
+    assert unseal(key, sealed, b"ours") == RECORDS[key]
+    for made, read in ((b"ours", b""), (b"ours", b"theirs"), (b"", b"ours"), (b"theirs", b"ours")):
+        with pytest.raises(RottenError):
+            unseal(key, seal(key, RECORDS[key], made), read)
+
+
+async def test_replicas_with_one_secret_share_and_others_neither_read_nor_fail(redis_server: Redis) -> None:
+    key, record = ContentKey("r", digest_of(b"x")), Content(b"x")
+    secret = {"secret": "sixteen characters"}
+    async with (
+        redis_store(redis_server, **secret) as one,
+        redis_store(redis_server, **secret) as two,
+        redis_store(redis_server) as without,
+        redis_store(redis_server, secret="another one of sixteen") as other,
+    ):
+        await one.put({key: record})
+        assert await two.get(key) == record
+        for stranger in (without, other):
+            assert await stranger.get(key) is None
+            assert stranger.is_available
+        await without.put({key: record})
+        assert await one.get(key) is None
+
+
 @pytest.mark.parametrize("encoded", [b"", b"null", b"[]", b"[1,2]", b'["x",[]]', b"\xff", b"{}\nbody"])
 def test_what_is_sealed_but_is_no_record_is_refused(encoded: bytes) -> None:
     for key in RECORDS:
