@@ -116,13 +116,17 @@ async def test_paths_with_two_meanings_never_reach_the_registry(registry: FakeRe
 async def test_headers_that_never_end_are_cut_off(registry: FakeRegistry) -> None:
     async with proxied(registry.url) as url, connected(*place(url)) as (reader, writer):
         writer.write(b"GET /v2/ HTTP/1.1\r\nHost: h\r\n")
-        with contextlib.suppress(ConnectionError):
-            for n in range(100):
-                writer.write(b"X-%d: " % n + b"y" * 4096 + b"\r\n")
-                await writer.drain()
-                await asyncio.sleep(0)
-        head = await asyncio.wait_for(head_of(reader), 10)
-    assert head.split(b"\r\n")[0].split()[1] in (b"431", b"400")
+        async with asyncio.TaskGroup() as tasks:
+            # Read from the start: what is sent behind the answer resets the connection.
+            heard = tasks.create_task(asyncio.wait_for(head_of(reader), 10))
+            with contextlib.suppress(ConnectionError):
+                for n in range(100):
+                    if heard.done():
+                        break
+                    writer.write(b"X-%d: " % n + b"y" * 4096 + b"\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0)
+    assert heard.result().split(b"\r\n")[0].split()[1] in (b"431", b"400")
 
 
 async def test_headers_that_drip_are_given_up_while_others_are_served(
