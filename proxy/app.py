@@ -15,7 +15,7 @@ from aiohttp import web
 
 from proxy.access import Accounts
 from proxy.admin import Admin, Health
-from proxy.bodies import Bodies, Counts
+from proxy.bodies import Bodies
 from proxy.clients import Clients
 from proxy.config import Address, Config, SigningConfig
 from proxy.connections import Connections
@@ -70,7 +70,6 @@ class Running:
     listen: Address
     admin: Address | None
     health: Health
-    carried: Counts
     tls: ListenerTls | None = None
 
 
@@ -131,7 +130,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             await stack.enter_async_context(tls.watched())
         listen = await _serve(stack, runner, config.listen, "public", _Wire(header_timeout, tls, shared))
         try:
-            yield Running(listen, admin, health, bodies.counts, tls)
+            yield Running(listen, admin, health, tls)
         finally:
             health.is_stopping = True
             if shared is not None:

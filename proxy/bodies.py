@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -19,7 +18,14 @@ from aiohttp.abc import AbstractStreamWriter
 from proxy import takeover
 from proxy.decrypt import Scratch
 from proxy.logs import get_logger
-from proxy.metrics.catalogue import RELAYED_DOWN, RELAYED_UP
+from proxy.metrics.catalogue import (
+    BROKEN_TRANSFERS,
+    BUFFERED,
+    DECRYPTED,
+    RELAYED_DOWN,
+    RELAYED_UP,
+    SPLICED,
+)
 from proxy.server import Patience, RelayedResponse, expects_continue
 from proxy.splice import Pipe, Pipes, SourceEndedError
 from proxy.takeover import Flow
@@ -30,20 +36,6 @@ _SMALLEST_SPLICE: Final = 64 * 1024
 _SPLICED_STATUS: Final = frozenset({200, 206})
 
 
-@dataclass(slots=True)
-class Counts:
-    """What was carried since the start."""
-
-    spliced_bodies: int = 0
-    spliced_bytes: int = 0
-    decrypted_bodies: int = 0
-    """Answers that went from a TLS connection past aiohttp."""
-    short_bodies: int = 0
-    """Answers that ended before their announced length; the client's connection ended with them."""
-    surplus_bodies: int = 0
-    """Answers followed by bytes that nobody announced; the registry's connection was closed."""
-
-
 class Bodies:
     """Carries bodies in both directions, for any number of requests."""
 
@@ -51,7 +43,6 @@ class Bodies:
         """``pipes``: None to buffer everything."""
         self._pipes = pipes
         self._scratch = None if pipes is None else Scratch()
-        self.counts = Counts()
 
     @classmethod
     @contextlib.contextmanager
@@ -90,61 +81,59 @@ class Bodies:
         """Send ``response`` to the client, with the body of ``answer``.
 
         Raises:
+            aiohttp.ClientPayloadError: the registry ended the body before all of it had come.
             aiohttp.ClientError: the registry broke off.
             OSError: either side did.
         """
         patience.for_client()
         await response.prepare(request)
         content = answer.content
-        try:
-            await self._splice_answer(answer, request, patience)
+        is_buffered = not await self._splice_answer(answer, request, patience)
+        patience.for_upstream()
+        if not content.total_bytes and not content.is_eof():
+            response.send_head()  # the body lets itself be waited for
+        while chunk := await content.readany():
+            if is_buffered:
+                BUFFERED.add()
+                is_buffered = False
+            patience.for_client()
+            await response.write(chunk)
+            RELAYED_DOWN.add(len(chunk))
             patience.for_upstream()
-            if not content.total_bytes and not content.is_eof():
-                response.send_head()  # the body lets itself be waited for
-            while chunk := await content.readany():
-                patience.for_client()
-                await response.write(chunk)
-                RELAYED_DOWN.add(len(chunk))
-                patience.for_upstream()
-        except aiohttp.ClientPayloadError:
-            self.counts.short_bodies += 1
-            raise
         patience.for_client()
         await response.write_eof()
 
     async def _splice_answer(
         self, answer: aiohttp.ClientResponse, request: web.BaseRequest, patience: Patience
-    ) -> None:
-        """Pass a large body of known length on; of any other, nothing."""
+    ) -> bool:
+        """Pass a large body of known length on; of any other, nothing. Say whether anything was."""
         is_download = request.method == hdrs.METH_GET and answer.status in _SPLICED_STATUS
         length = answer.content_length if is_download and not request.body_exists else None
         if self._scratch is None or length is None or not _pays(answer.content, length):
-            return
+            return False
         flow = Flow.of_answer(
             answer,
             request,
             length=length,
             await_source=patience.for_upstream,
             await_sink=patience.for_client,
-            surplus=self._count_surplus,
+            surplus=BROKEN_TRANSFERS.of("surplus").add,
         )
         if flow is None:
-            return
+            return False
+        moved = 0
         try:
             if flow.tunnel is not None:
                 moved = await flow.decrypt(flow.tunnel, self._scratch)
-                self.counts.decrypted_bodies += bool(moved)
-                RELAYED_DOWN.add(moved)
-                return
-            with self.pipe_for(answer.content, length) as pipe:
-                if pipe is not None:
-                    RELAYED_DOWN.add(await self.splice(flow, pipe))
+                DECRYPTED.add(bool(moved))
+            else:
+                with self.pipe_for(answer.content, length) as pipe:
+                    moved = 0 if pipe is None else await splice(flow, pipe)
         except SourceEndedError as short:
             missing = f"{short.missing} of {length} bytes are missing"
             raise aiohttp.ClientPayloadError(f"the registry broke off: {missing}") from None
-
-    def _count_surplus(self) -> None:
-        self.counts.surplus_bodies += 1
+        RELAYED_DOWN.add(moved)
+        return bool(moved)
 
     @contextlib.contextmanager
     def pipe_for(self, content: aiohttp.StreamReader, length: int | None) -> Iterator[Pipe | None]:
@@ -157,13 +146,12 @@ class Bodies:
             if self._pipes is not None and pipe is not None:
                 self._pipes.give(pipe)
 
-    async def splice(self, flow: Flow | None, pipe: Pipe) -> int:
-        """Run ``flow``, if there is one, and count it; return how many bytes it moved."""
-        moved = 0 if flow is None else await flow.splice(pipe)
-        if moved:
-            self.counts.spliced_bodies += 1
-            self.counts.spliced_bytes += moved
-        return moved
+
+async def splice(flow: Flow, pipe: Pipe) -> int:
+    """Run ``flow`` and count it; return how many bytes it moved."""
+    moved = await flow.splice(pipe)
+    SPLICED.add(bool(moved))
+    return moved
 
 
 def _pays(content: aiohttp.StreamReader, length: int) -> bool:
@@ -209,11 +197,14 @@ class RequestBody(payload.Payload):
             raise ConnectionResetError("the registry closed the connection during the upload")
         self.is_begun = True
         await self._send_continue()
-        await self._splice(writer)
+        is_buffered = not await self._splice(writer)
         content = self._request.content
         patience = self._patience
         patience.for_client()
         while chunk := await content.readany():
+            if is_buffered:
+                BUFFERED.add()
+                is_buffered = False
             self._count(len(chunk))
             patience.for_upstream()
             await writer.write(chunk)
@@ -228,13 +219,13 @@ class RequestBody(payload.Payload):
                 self.is_too_long = True
                 raise ConnectionResetError("the request's body is longer than its limit")
 
-    async def _splice(self, writer: AbstractStreamWriter) -> None:
-        """Pass a large body of known length on; of any other, nothing."""
+    async def _splice(self, writer: AbstractStreamWriter) -> bool:
+        """Pass a large body of known length on; of any other, nothing. Say whether anything was."""
         request = self._request
         length = request.content_length
         with self._bodies.pipe_for(request.content, length) as pipe:
             if pipe is None or length is None:
-                return
+                return False
             flow = Flow.of_request(
                 request,
                 writer,
@@ -242,9 +233,14 @@ class RequestBody(payload.Payload):
                 await_source=self._patience.for_client,
                 await_sink=self._patience.for_upstream,
             )
+            if flow is None:
+                return False
+            moved = 0
             # A client that leaves has given its connection back to aiohttp, which ends the request.
             with contextlib.suppress(SourceEndedError):
-                RELAYED_UP.add(await self._bodies.splice(flow, pipe))
+                moved = await splice(flow, pipe)
+            RELAYED_UP.add(moved)
+            return bool(moved)
 
     async def _send_continue(self) -> None:
         """Tell a client that waits for it to go on: the registry is ready for the body (RFC 9110, 10.1.1)."""

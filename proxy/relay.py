@@ -106,7 +106,9 @@ class Relay:
                 raise _reason(error, request) from None
             # The client hung up, or the registry broke off in the middle of a body. A short body must not
             # look whole, so the connection ends with it.
-            BROKEN_TRANSFERS.of("broke_off").add()
+            BROKEN_TRANSFERS.of(
+                "short" if isinstance(error, aiohttp.ClientPayloadError) else "broke_off"
+            ).add()
             reason = str(error) or type(error).__name__
             get_logger().warning("transfer broke off", path=request.path, reason=reason)
             hang_up(request, at_once=False)

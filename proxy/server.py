@@ -23,7 +23,7 @@ from multidict import CIMultiDict, istr
 
 from proxy.connections import Connections
 from proxy.logs import get_logger
-from proxy.metrics.catalogue import count_request
+from proxy.metrics.catalogue import BROKEN_TRANSFERS, count_request
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
@@ -191,6 +191,7 @@ class AnswerReader(ResponseHandler):
             super().feed_data(data, size)
         elif self.transport is not None:
             get_logger().warning("the registry answers what nobody asked")
+            BROKEN_TRANSFERS.of("surplus").add()
             self.force_close()
             self.transport.abort()
 

@@ -74,10 +74,17 @@ RELAYED_BYTES: Final = Counter(
     "Bytes of bodies relayed. direction: down (registry to client), up (client to registry).",
     "direction",
 )
+RELAYED_BODIES: Final = Counter(
+    "twodfs_proxy_relayed_bodies_total",
+    "Bodies relayed. way: spliced (inside the kernel), decrypted (from TLS straight into the client's "
+    "socket), buffered (small, of unknown length, or where neither can be done).",
+    "way",
+)
 BROKEN_TRANSFERS: Final = Counter(
     "twodfs_proxy_broken_transfers_total",
-    "Relayed answers that ended early. reason: client (took nothing in time), upstream (sent nothing in "
-    "time), broke_off (either hung up).",
+    "Relayed answers that went wrong. reason: client (took nothing in time), upstream (sent nothing in "
+    "time), short (the registry ended it before its announced length), surplus (more came than was "
+    "announced, so the registry's connection was closed), broke_off (either hung up).",
     "reason",
 )
 REDIS_UP: Final = Gauge(
@@ -140,12 +147,15 @@ for _reason in (
     "digest",
 ):
     UPSTREAM_ERRORS.of(_reason)
-for _reason in ("client", "upstream", "broke_off"):
+for _reason in ("client", "upstream", "short", "surplus", "broke_off"):
     BROKEN_TRANSFERS.of(_reason)
 WORKER_RESTARTS.of()
 
 RELAYED_DOWN: Final = RELAYED_BYTES.of("down")
 RELAYED_UP: Final = RELAYED_BYTES.of("up")
+SPLICED: Final = RELAYED_BODIES.of("spliced")
+DECRYPTED: Final = RELAYED_BODIES.of("decrypted")
+BUFFERED: Final = RELAYED_BODIES.of("buffered")
 SPARED: Final = SPARED_BYTES.of()
 CELLS: Final = SYNTHESIS_CELLS.of()
 SYNTHESIS: Final = SYNTHESIS_SECONDS.of()

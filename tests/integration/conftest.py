@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.blob_wire import Crews, Relay
 from tests.integration.workshop import Workshop, write_model
 from tests.lab.proxy import Proxy
+from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 
 
@@ -21,3 +23,19 @@ def proxy(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def workshop(tmp_path: Path, registry: Registry) -> Workshop:
     write_model(tmp_path / "model")
     return Workshop(tmp_path / "model", tmp_path / "store", registry)
+
+
+@pytest.fixture(scope="session")
+def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crews]:
+    directory = tmp_path_factory.mktemp("crews")
+    with Redis.start(directory) as redis, Crews(directory, redis.url) as started:
+        yield started
+
+
+@pytest.fixture(params=["auto", "buffered", "tls", "auto, workers", "buffered, workers"])
+def relay(request: pytest.FixtureRequest) -> Relay:
+    """Every way in which bodies pass, in this process and in two workers."""
+    setting, _, more = request.param.partition(", ")
+    if setting == "tls":
+        return Relay("tls", is_tls=True)
+    return Relay(request.param, setting, crews=request.getfixturevalue("crews") if more else None)

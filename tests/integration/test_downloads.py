@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.splice import PIPE_SIZE
-from tests.integration.blob_wire import CONTENT, KIB, MIB, End, sha256, wire
+from tests.integration.blob_wire import CONTENT, KIB, MIB, End, Relay, sha256, wire
 from tests.integration.fake_registry import until
 from tests.lab.layers import Blob
 from tests.lab.proxy import Proxy
@@ -18,11 +18,6 @@ from tests.lab.registry_client import RegistryClient
 DIGEST = f"sha256:{sha256(CONTENT)}"
 SIZES = (0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 500_000, PIPE_SIZE, PIPE_SIZE + 1, len(CONTENT))
 CUTS = (0, 1, 1000, 64 * KIB, 64 * KIB + 1, 300_000, 600_000, PIPE_SIZE, PIPE_SIZE + 1, 2 * MIB, 3 * MIB - 1)
-
-
-@pytest.fixture(params=["auto", "buffered", "tls"])
-def relay(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture(params=["auto", "buffered"])
@@ -39,8 +34,8 @@ async def sizes_in_turn(end: End) -> None:
         await end.answer(b"" if method == b"HEAD" else CONTENT[:size], length=size)
 
 
-async def test_bodies_of_every_size_pass_over_one_kept_connection_on_each_side(relay: str) -> None:
-    async with wire(sizes_in_turn, blobs__relay=relay) as between, between.client() as client:
+async def test_bodies_of_every_size_pass_over_one_kept_connection_on_each_side(relay: Relay) -> None:
+    async with wire(sizes_in_turn, relay) as between, between.client() as client:
         for _ in range(2):
             for size in SIZES:
                 await client.get(f"/v2/lib/a/blobs/{DIGEST}?{size}")
@@ -48,13 +43,13 @@ async def test_bodies_of_every_size_pass_over_one_kept_connection_on_each_side(r
                 assert head.startswith(b"HTTP/1.1 200 OK\r\n")
                 assert sha256(body) == sha256(CONTENT[:size])
         assert between.connections == 1
-        assert bool(between.carried.spliced_bodies) == (relay == "auto")
-        assert bool(between.carried.decrypted_bodies) == (relay == "tls")
-        assert not between.carried.short_bodies
+        assert bool(await between.relayed("spliced", relay.splices)) == relay.splices
+        assert bool(await between.relayed("decrypted", relay.decrypts)) == relay.decrypts
+        assert not await between.broken("short")
 
 
-async def test_head_has_no_body_and_does_not_disturb_what_follows(relay: str) -> None:
-    async with wire(sizes_in_turn, blobs__relay=relay) as between, between.client() as client:
+async def test_head_has_no_body_and_does_not_disturb_what_follows(relay: Relay) -> None:
+    async with wire(sizes_in_turn, relay) as between, between.client() as client:
         for _ in range(3):
             await client.get(f"/v2/lib/a/blobs/{DIGEST}?{MIB}", "HEAD")
             assert f"Content-Length: {MIB}\r\n".encode() in await client.head()
@@ -64,8 +59,8 @@ async def test_head_has_no_body_and_does_not_disturb_what_follows(relay: str) ->
         assert between.connections == 1
 
 
-async def test_requests_pipelined_behind_a_large_answer_are_answered_in_turn(relay: str) -> None:
-    async with wire(sizes_in_turn, blobs__relay=relay) as between, between.client() as client:
+async def test_requests_pipelined_behind_a_large_answer_are_answered_in_turn(relay: Relay) -> None:
+    async with wire(sizes_in_turn, relay) as between, between.client() as client:
         sizes = (len(CONTENT), 10, 3 * MIB, 0, 1, 2 * MIB)
         for size in sizes:
             await client.get(f"/v2/lib/a/blobs/{DIGEST}?{size}")
@@ -74,13 +69,13 @@ async def test_requests_pipelined_behind_a_large_answer_are_answered_in_turn(rel
             assert sha256(body) == sha256(CONTENT[:size])
 
 
-async def test_a_small_answer_leaves_in_one_segment(relay: str) -> None:
-    async with wire(sizes_in_turn, blobs__relay=relay) as between, between.client() as client:
+async def test_a_small_answer_leaves_in_one_segment(relay: Relay) -> None:
+    async with wire(sizes_in_turn, relay) as between, between.client() as client:
         await client.get(f"/v2/lib/a/blobs/{DIGEST}?1000")
         assert (await client.reader.read(64 * KIB)).endswith(b"\r\n\r\n" + CONTENT[:1000])
 
 
-async def test_the_head_does_not_wait_for_a_body_that_is_late(relay: str) -> None:
+async def test_the_head_does_not_wait_for_a_body_that_is_late(relay: Relay) -> None:
     hold = asyncio.Event()
 
     async def talk(end: End) -> None:
@@ -89,15 +84,15 @@ async def test_the_head_does_not_wait_for_a_body_that_is_late(relay: str) -> Non
         await hold.wait()
         await end.say(CONTENT[:MIB])
 
-    async with wire(talk, blobs__relay=relay) as between, between.client() as client:
+    async with wire(talk, relay) as between, between.client() as client:
         await client.get()
         assert (await client.head()).startswith(b"HTTP/1.1 200 ")
         hold.set()
         assert sha256(await client.reader.readexactly(MIB)) == sha256(CONTENT[:MIB])
 
 
-async def test_a_slow_client_gets_everything(relay: str) -> None:
-    async with wire(sizes_in_turn, blobs__relay=relay) as between, between.client() as client:
+async def test_a_slow_client_gets_everything(relay: Relay) -> None:
+    async with wire(sizes_in_turn, relay) as between, between.client() as client:
         await client.get(f"/v2/lib/a/blobs/{DIGEST}?{len(CONTENT)}")
         await client.head()
         received = bytearray()
@@ -110,7 +105,7 @@ async def test_a_slow_client_gets_everything(relay: str) -> None:
         assert between.connections == 1
 
 
-async def test_a_slow_registry_is_passed_on_as_it_comes(relay: str) -> None:
+async def test_a_slow_registry_is_passed_on_as_it_comes(relay: Relay) -> None:
     size = 200_000
 
     async def talk(end: End) -> None:
@@ -121,7 +116,7 @@ async def test_a_slow_registry_is_passed_on_as_it_comes(relay: str) -> None:
                 await asyncio.sleep(0.01)
                 await end.say(CONTENT[at : min(at + 10_000, size)])
 
-    async with wire(talk, blobs__relay=relay) as between, between.client() as client:
+    async with wire(talk, relay) as between, between.client() as client:
         for _ in range(2):
             await client.get()
             await client.head()
@@ -132,20 +127,20 @@ async def test_a_slow_registry_is_passed_on_as_it_comes(relay: str) -> None:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-async def test_a_registry_that_breaks_off_breaks_off_the_client_unpadded(relay: str, cut: int) -> None:
+async def test_a_registry_that_breaks_off_breaks_off_the_client_unpadded(relay: Relay, cut: int) -> None:
     size = 3 * MIB
 
     async def talk(end: End) -> None:
         await end.head()
         await end.answer(CONTENT[:cut], length=size)
 
-    async with wire(talk, blobs__relay=relay) as between, between.client() as client:
+    async with wire(talk, relay) as between, between.client() as client:
         await client.get()
         await client.head()
         rest = await client.reader.read(-1)
         assert rest == CONTENT[: len(rest)]
         assert len(rest) == cut
-        assert between.carried.short_bodies == 1
+        assert await between.broken("short", 1) == 1
         async with between.client() as another:  # and nothing is left of it
             await another.get()
             assert (await another.head()).startswith(b"HTTP/1.1 200 ")
@@ -153,14 +148,14 @@ async def test_a_registry_that_breaks_off_breaks_off_the_client_unpadded(relay: 
 
 
 @pytest.mark.parametrize("cut", CUTS)
-async def test_a_client_that_leaves_ends_the_request_upstream(relay: str, cut: int) -> None:
+async def test_a_client_that_leaves_ends_the_request_upstream(relay: Relay, cut: int) -> None:
     async def talk(end: End) -> None:
         await end.head()
         await end.answer(CONTENT, length=1000 * MIB)
         for _ in range(1000):
             await end.say(CONTENT)
 
-    async with wire(talk, blobs__relay=relay) as between:
+    async with wire(talk, relay) as between:
         async with between.client() as client:
             await client.get()
             await client.head()
@@ -172,7 +167,7 @@ async def test_a_client_that_leaves_ends_the_request_upstream(relay: str, cut: i
 @pytest.mark.parametrize(
     "surplus", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", CONTENT[:MIB]]
 )
-async def test_bytes_behind_the_announced_end_reach_nobody(relay: str, surplus: bytes) -> None:
+async def test_bytes_behind_the_announced_end_reach_nobody(relay: Relay, surplus: bytes) -> None:
     size = 2 * MIB
 
     async def talk(end: End) -> None:
@@ -180,29 +175,31 @@ async def test_bytes_behind_the_announced_end_reach_nobody(relay: str, surplus: 
         await end.answer(CONTENT[:size] + surplus, length=size)
         await end.reader.read()
 
-    async with wire(talk, blobs__relay=relay) as between, between.client() as client:
+    async with wire(talk, relay) as between, between.client() as client:
         for count in (1, 2, 3):
             await client.get()
             _, body = await client.message()
             assert sha256(body) == sha256(CONTENT[:size])
             assert between.connections == count
+        if relay.splices or relay.decrypts:
+            assert await between.broken("surplus", 3) == 3
 
 
-async def test_a_registry_that_closes_after_its_answer_is_not_asked_again(relay: str) -> None:
+async def test_a_registry_that_closes_after_its_answer_is_not_asked_again(relay: Relay) -> None:
     async def talk(end: End) -> None:
         await end.head()
         await end.answer(CONTENT[: 2 * MIB])
 
-    async with wire(talk, blobs__relay=relay) as between, between.client() as client:
+    async with wire(talk, relay) as between, between.client() as client:
         for count in (1, 2, 3):
             await client.get()
             _, body = await client.message()
             assert sha256(body) == sha256(CONTENT[: 2 * MIB])
             assert between.connections == count
-        assert not between.carried.short_bodies
+        assert not await between.broken("short")
 
 
-async def test_a_chunked_answer_passes_whole(relay: str) -> None:
+async def test_a_chunked_answer_passes_whole(relay: Relay) -> None:
     async def talk(end: End) -> None:
         while True:
             await end.head()
@@ -212,7 +209,7 @@ async def test_a_chunked_answer_passes_whole(relay: str) -> None:
                 await end.say(b"%x\r\n" % len(part), part, b"\r\n")
             await end.say(b"0\r\n\r\n")
 
-    async with wire(talk, blobs__relay=relay) as between, between.client() as client:
+    async with wire(talk, relay) as between, between.client() as client:
         for _ in range(2):
             await client.get()
             assert b"chunked" in await client.head()
@@ -223,17 +220,17 @@ async def test_a_chunked_answer_passes_whole(relay: str) -> None:
             await client.reader.readexactly(2)
             assert sha256(received) == sha256(CONTENT[: 3 * MIB])
         assert between.connections == 1
-        assert not between.carried.spliced_bodies
+        assert not await between.relayed("spliced")
 
 
-async def test_a_registry_that_falls_silent_in_a_body_is_given_up(relay: str) -> None:
+async def test_a_registry_that_falls_silent_in_a_body_is_given_up(relay: Relay) -> None:
     async def talk(end: End) -> None:
         await end.head()
         await end.answer(CONTENT[:MIB], length=3 * MIB)
         assert await end.reader.read() == b""
 
     async with (
-        wire(talk, blobs__relay=relay, upstream__read_timeout="0.3") as between,
+        wire(talk, relay, upstream__read_timeout="0.3") as between,
         between.client() as client,
     ):
         await client.get()
@@ -243,7 +240,7 @@ async def test_a_registry_that_falls_silent_in_a_body_is_given_up(relay: str) ->
         await asyncio.wait_for(between.gone[0].wait(), 10)
 
 
-async def test_a_client_that_takes_nothing_is_given_up(relay: str) -> None:
+async def test_a_client_that_takes_nothing_is_given_up(relay: Relay) -> None:
     async def talk(end: End) -> None:
         await end.head()
         await end.answer(CONTENT, length=1000 * MIB)
@@ -251,7 +248,7 @@ async def test_a_client_that_takes_nothing_is_given_up(relay: str) -> None:
             await end.say(CONTENT)
 
     async with (
-        wire(talk, blobs__relay=relay, client__idle_timeout="0.3") as between,
+        wire(talk, relay, client__idle_timeout="0.3") as between,
         between.client() as client,
     ):
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -260,7 +257,7 @@ async def test_a_client_that_takes_nothing_is_given_up(relay: str) -> None:
         await asyncio.wait_for(between.gone[0].wait(), 10)
 
 
-async def test_slow_is_not_silent(relay: str) -> None:
+async def test_slow_is_not_silent(relay: Relay) -> None:
     """Both sides go on for much longer than either may be silent."""
     size = 64 * KIB * 20
 
@@ -272,7 +269,7 @@ async def test_slow_is_not_silent(relay: str) -> None:
             await end.say(CONTENT[at : min(at + 64 * KIB, size)])
 
     async with (
-        wire(talk, blobs__relay=relay, client__idle_timeout="0.5", upstream__read_timeout="0.5") as between,
+        wire(talk, relay, client__idle_timeout="0.5", upstream__read_timeout="0.5") as between,
         between.client() as client,
     ):
         await client.get()
@@ -280,14 +277,14 @@ async def test_slow_is_not_silent(relay: str) -> None:
         assert sha256(body) == sha256(CONTENT[:size])
 
 
-async def test_many_streams_at_once_do_not_mix(relay: str) -> None:
+async def test_many_streams_at_once_do_not_mix(relay: Relay) -> None:
     async def talk(end: End) -> None:
         while True:
             head = await end.head()
             start = int(head.split(b" ")[1].rpartition(b"?")[2])
             await end.answer(CONTENT[start : start + 2 * MIB])
 
-    async with wire(talk, blobs__relay=relay) as between:
+    async with wire(talk, relay) as between:
 
         async def one(start: int) -> None:
             async with between.client() as client:
@@ -299,8 +296,8 @@ async def test_many_streams_at_once_do_not_mix(relay: str) -> None:
         async with asyncio.TaskGroup() as tasks:
             for at in range(64):
                 tasks.create_task(one(at * 1000))
-        if relay == "auto":
-            assert between.carried.spliced_bodies == 128
+        if relay.splices:
+            assert await between.relayed("spliced", 128) == 128
 
 
 async def test_more_streams_than_pipes_are_buffered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +313,7 @@ async def test_more_streams_than_pipes_are_buffered(monkeypatch: pytest.MonkeyPa
         async with asyncio.TaskGroup() as tasks:
             for _ in range(8):
                 tasks.create_task(one())
-        assert 2 <= between.carried.spliced_bodies < 8
+        assert 2 <= await between.relayed("spliced", 2) < 8
 
 
 async def test_ranges_of_a_real_registry_come_back_right(

@@ -29,7 +29,7 @@ NAME = digest_of(b"content")
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncontent"
 
-Talk = Callable[[socket.socket], None]
+Talk = Callable[[socket.socket], object]
 
 
 @contextmanager
@@ -147,6 +147,25 @@ def test_a_connection_is_kept_and_left_when_the_other_side_ends_it() -> None:
         repository.blob(NAME, limit=7)
         assert ended.wait(30)
         assert repository.blob(NAME, limit=7) == b"content"
+
+
+def test_a_kept_connection_that_ends_under_a_request_is_replaced() -> None:
+    def first(connection: socket.socket) -> None:
+        saying(WHOLE)(connection)
+        heard(connection)
+
+    with talking(first, saying(WHOLE)) as address, opened(address) as repository:
+        repository.blob(NAME, limit=7)
+        assert repository.blob(NAME, limit=7) == b"content"
+
+
+def test_a_new_connection_that_ends_under_a_request_is_not_replaced_in_silence() -> None:
+    with (
+        talking(heard) as address,
+        opened(address) as repository,
+        pytest.raises(RegistryError, match="closed without an answer"),
+    ):
+        repository.blob(NAME, limit=7)
 
 
 def test_an_answer_that_comes_before_the_end_of_an_upload_is_heard(tmp_path: Path) -> None:

@@ -7,18 +7,13 @@ import re
 import pytest
 
 from proxy.splice import PIPE_SIZE
-from tests.integration.blob_wire import CONTENT, KIB, MIB, UPLOAD, End, sha256, wire
+from tests.integration.blob_wire import CONTENT, KIB, MIB, UPLOAD, End, Relay, sha256, wire
 from tests.integration.fake_registry import until
 
 SIZES = (0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 500_000, PIPE_SIZE, PIPE_SIZE + 1, len(CONTENT))
 CUTS = (0, 1, 1000, 64 * KIB, 64 * KIB + 1, 300_000, 600_000, PIPE_SIZE, PIPE_SIZE + 1, 2 * MIB, 3 * MIB - 1)
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 64\r\n\r\n"
 PAYLOAD_TOO_LARGE = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 2\r\n\r\nno"
-
-
-@pytest.fixture(params=["auto", "buffered", "tls"])
-def relay(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 async def hashing(end: End) -> None:
@@ -35,9 +30,9 @@ def put(size: int, *more: str, method: str = "PUT") -> bytes:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST"])
 async def test_uploads_of_every_size_pass_over_one_kept_connection_on_each_side(
-    relay: str, method: str
+    relay: Relay, method: str
 ) -> None:
-    async with wire(hashing, blobs__relay=relay) as between, between.client() as client:
+    async with wire(hashing, relay) as between, between.client() as client:
         for _ in range(2):
             for size in SIZES:
                 await client.say(put(size, method=method), CONTENT[:size])
@@ -45,11 +40,11 @@ async def test_uploads_of_every_size_pass_over_one_kept_connection_on_each_side(
                 assert head.startswith(b"HTTP/1.1 201 ")
                 assert answer.decode() == sha256(CONTENT[:size])
         assert between.connections == 1
-        assert bool(between.carried.spliced_bodies) == (relay == "auto")
+        assert bool(await between.relayed("spliced", relay.splices)) == relay.splices
 
 
-async def test_requests_pipelined_behind_an_upload_are_answered_in_turn(relay: str) -> None:
-    async with wire(hashing, blobs__relay=relay) as between, between.client() as client:
+async def test_requests_pipelined_behind_an_upload_are_answered_in_turn(relay: Relay) -> None:
+    async with wire(hashing, relay) as between, between.client() as client:
         sizes = (3 * MIB, 10, 5 * MIB, 0, 64 * KIB, 2 * MIB)
 
         async def send() -> None:
@@ -63,18 +58,18 @@ async def test_requests_pipelined_behind_an_upload_are_answered_in_turn(relay: s
                 assert answer.decode() == sha256(CONTENT[:size])
 
 
-async def test_a_client_that_expects_100_sends_its_body_after_it(relay: str) -> None:
-    async with wire(hashing, blobs__relay=relay) as between, between.client() as client:
+async def test_a_client_that_expects_100_sends_its_body_after_it(relay: Relay) -> None:
+    async with wire(hashing, relay) as between, between.client() as client:
         for _ in range(2):
             await client.say(put(3 * MIB, "Expect: 100-continue"))
             assert await client.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
             await client.say(CONTENT[: 3 * MIB])
             _, answer = await client.message()
             assert answer.decode() == sha256(CONTENT[: 3 * MIB])
-        assert bool(between.carried.spliced_bodies) == (relay == "auto")
+        assert bool(await between.relayed("spliced", relay.splices)) == relay.splices
 
 
-async def test_a_chunked_upload_passes_whole(relay: str) -> None:
+async def test_a_chunked_upload_passes_whole(relay: Relay) -> None:
     async def talk(end: End) -> None:
         head = await end.head()
         assert re.search(rb"\r\nTransfer-Encoding: chunked\r\n", head)
@@ -85,7 +80,7 @@ async def test_a_chunked_upload_passes_whole(relay: str) -> None:
         await end.reader.readexactly(2)
         await end.say(CREATED, sha256(received).encode())
 
-    async with wire(talk, blobs__relay=relay) as between, between.client() as client:
+    async with wire(talk, relay) as between, between.client() as client:
         await client.say(f"PATCH {UPLOAD} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         for at in range(0, 3 * MIB, 100_000):
             part = CONTENT[at : min(at + 100_000, 3 * MIB)]
@@ -93,10 +88,10 @@ async def test_a_chunked_upload_passes_whole(relay: str) -> None:
         await client.say(b"0\r\n\r\n")
         _, answer = await client.message()
         assert answer.decode() == sha256(CONTENT[: 3 * MIB])
-        assert not between.carried.spliced_bodies
+        assert not await between.relayed("spliced")
 
 
-async def test_a_slow_client_and_a_slow_registry(relay: str) -> None:
+async def test_a_slow_client_and_a_slow_registry(relay: Relay) -> None:
     size = 2 * MIB
 
     async def talk(end: End) -> None:
@@ -110,7 +105,7 @@ async def test_a_slow_client_and_a_slow_registry(relay: str) -> None:
         await end.say(CREATED, sha256(received).encode())
 
     async with (
-        wire(talk, blobs__relay=relay, client__idle_timeout="0.6", upstream__read_timeout="0.6") as between,
+        wire(talk, relay, client__idle_timeout="0.6", upstream__read_timeout="0.6") as between,
         between.client() as client,
     ):
         await client.say(put(size))
@@ -122,7 +117,7 @@ async def test_a_slow_client_and_a_slow_registry(relay: str) -> None:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-async def test_a_client_that_leaves_ends_the_upload_upstream(relay: str, cut: int) -> None:
+async def test_a_client_that_leaves_ends_the_upload_upstream(relay: Relay, cut: int) -> None:
     received = bytearray()
 
     async def talk(end: End) -> None:
@@ -130,7 +125,7 @@ async def test_a_client_that_leaves_ends_the_upload_upstream(relay: str, cut: in
         while piece := await end.reader.read(MIB):
             received.extend(piece)
 
-    async with wire(talk, blobs__relay=relay) as between:
+    async with wire(talk, relay) as between:
         async with between.client() as client:
             await client.say(put(3 * MIB), CONTENT[:cut])
             await until(lambda: bool(between.gone) and len(received) == cut)
@@ -139,13 +134,13 @@ async def test_a_client_that_leaves_ends_the_upload_upstream(relay: str, cut: in
 
 
 @pytest.mark.parametrize("cut", CUTS)
-async def test_a_registry_that_leaves_ends_the_upload(relay: str, cut: int) -> None:
+async def test_a_registry_that_leaves_ends_the_upload(relay: Relay, cut: int) -> None:
     async def talk(end: End) -> None:
         await end.head()
         await end.reader.readexactly(cut)
         end.writer.transport.abort()
 
-    async with wire(talk, blobs__relay=relay) as between, between.client() as client:
+    async with wire(talk, relay) as between, between.client() as client:
         await client.say(put(len(CONTENT)))
         with contextlib.suppress(ConnectionError):
             await client.say(CONTENT)
@@ -156,7 +151,7 @@ async def test_a_registry_that_leaves_ends_the_upload(relay: str, cut: int) -> N
 @pytest.mark.parametrize("cut", [0, 1000, 300_000, 2 * MIB])
 @pytest.mark.parametrize("follows", [True, False])
 async def test_a_no_in_the_middle_of_an_upload_reaches_the_client(
-    relay: str, cut: int, *, follows: bool
+    relay: Relay, cut: int, *, follows: bool
 ) -> None:
     """The client sends the rest all the same, or waits; either way, no byte of it becomes a request."""
     asked: list[bytes] = []
@@ -169,7 +164,7 @@ async def test_a_no_in_the_middle_of_an_upload_reaches_the_client(
 
     size = 3 * MIB
     body = (b"GET /v2/evil HTTP/1.1\r\nHost: h\r\n\r\n" * (size // 34 + 1))[:size]
-    async with wire(talk, blobs__relay=relay) as between, between.client() as client:
+    async with wire(talk, relay) as between, between.client() as client:
         await client.say(put(size), body[: cut + 100])
         head, answer = await asyncio.wait_for(client.message(), 5)
         assert head.startswith(b"HTTP/1.1 413 ")
@@ -186,27 +181,27 @@ async def test_a_no_in_the_middle_of_an_upload_reaches_the_client(
     assert [head.split(b" ", 1)[0] for head in asked] == [b"PUT", b"PUT"]
 
 
-async def test_a_client_that_stops_sending_hears_408(relay: str) -> None:
+async def test_a_client_that_stops_sending_hears_408(relay: Relay) -> None:
     async def talk(end: End) -> None:
         await end.head()
         await end.reader.read()
 
     async with (
-        wire(talk, blobs__relay=relay, client__idle_timeout="0.3") as between,
+        wire(talk, relay, client__idle_timeout="0.3") as between,
         between.client() as client,
     ):
         await client.say(put(3 * MIB), CONTENT[:MIB])
         assert (await client.head()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_registry_that_takes_nothing_is_given_up(relay: str) -> None:
+async def test_a_registry_that_takes_nothing_is_given_up(relay: Relay) -> None:
     async def talk(end: End) -> None:
         await end.head()
         end.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await asyncio.Event().wait()
 
     async with (
-        wire(talk, blobs__relay=relay, upstream__read_timeout="0.5") as between,
+        wire(talk, relay, upstream__read_timeout="0.5") as between,
         between.client() as client,
     ):
 
@@ -222,8 +217,8 @@ async def test_a_registry_that_takes_nothing_is_given_up(relay: str) -> None:
             sending.cancel()
 
 
-async def test_many_uploads_at_once_do_not_mix(relay: str) -> None:
-    async with wire(hashing, blobs__relay=relay) as between:
+async def test_many_uploads_at_once_do_not_mix(relay: Relay) -> None:
+    async with wire(hashing, relay) as between:
 
         async def one(start: int) -> None:
             async with between.client() as client:
@@ -236,5 +231,5 @@ async def test_many_uploads_at_once_do_not_mix(relay: str) -> None:
         async with asyncio.TaskGroup() as tasks:
             for at in range(64):
                 tasks.create_task(one(at * 1000))
-        if relay == "auto":
-            assert between.carried.spliced_bodies == 128
+        if relay.splices:
+            assert await between.relayed("spliced", 128) == 128

@@ -116,6 +116,7 @@ class Pool:
 
     def put(self, origin: Origin, connection: Connection) -> None:
         """Keep ``connection`` for the next request."""
+        connection.is_kept = True
         with self._changing:
             self._idle.setdefault(origin, []).append(connection)
 

@@ -16,7 +16,7 @@ from twodfs.errors import RegistryError
 from twodfs.reference import DOCKER_HUB, is_loopback
 from twodfs.registry.message import TEMPORARY, Answer, Request, in_words, read, refusal
 from twodfs.registry.pool import Address, Pool
-from twodfs.registry.wire import Connection, Outlet, Response
+from twodfs.registry.wire import BrokenError, Connection, Outlet, Response
 
 if TYPE_CHECKING:  # loaded once a registry asks who one is
     from twodfs.auth import Authorization, Credentials, Flow, TokenAnswer, TokenRequest
@@ -225,19 +225,27 @@ class Transport:
     @contextmanager
     def _once(self, request: Request, address: Address, headers: Mapping[str, str]) -> Iterator[Response]:
         """Send a request to one address; keep the connection where the answer was read to its end."""
-        connection = self._pool.take(address.origin, IDLE_SECONDS)
-        keep = False
-        try:
-            with scope().on_stop(connection.abort):
-                head = _head(request, address, headers, self._pool)
-                response = connection.exchange(
-                    head, request.body, request.method, IDLE_SECONDS, COMMIT_SECONDS
-                )
-                yield response
-                response.finish()
-                keep = response.is_keepable
-        finally:
-            _settle(self._pool, address, connection, keep=keep)
+        head = _head(request, address, headers, self._pool)
+        is_answered = False
+        while not is_answered:
+            connection = self._pool.take(address.origin, IDLE_SECONDS)
+            keep = False
+            try:
+                with scope().on_stop(connection.abort):
+                    response = connection.exchange(
+                        head, request.body, request.method, IDLE_SECONDS, COMMIT_SECONDS
+                    )
+                    is_answered = True
+                    yield response
+                    response.finish()
+                    keep = response.is_keepable
+            except BrokenError:
+                # A kept connection may have ended before the request reached anybody (RFC 9112, 9.3.1). One
+                # with a body may have been half an upload, which begins anew at its first step.
+                if is_answered or not connection.is_kept or request.body is not None:
+                    raise
+            finally:
+                _settle(self._pool, address, connection, keep=keep)
 
     def _redirected(self, request: Request, arrived: Arrived) -> str | None:
         response = arrived.response

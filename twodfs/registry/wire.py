@@ -48,6 +48,13 @@ class WireError(Exception):
         super().__init__(problem)
 
 
+class BrokenError(WireError):
+    """The connection ended: a kept one may have done so before the request reached anybody."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the connection broke: {reason}", temporary=True)
+
+
 class Outlet(Protocol):
     """Where a request's body goes."""
 
@@ -101,10 +108,15 @@ class Head:
 
 
 class Connection:
-    """One connection, for one request at a time."""
+    """One connection, for one request at a time.
+
+    Attributes:
+        is_kept: whether it has answered before, and may be ending just now.
+    """
 
     def __init__(self, sock: socket.socket, *, encrypted: bool) -> None:
         self._socket = sock
+        self.is_kept = False
         self._encrypted = encrypted
         self._file = cast("BufferedReader", sock.makefile("rb", buffering=_BUFFER))
         self._unsent = b""
@@ -139,6 +151,7 @@ class Connection:
             commit: seconds that may pass between the body's last byte and the answer.
 
         Raises:
+            BrokenError: the connection ended before the answer.
             WireError: no answer.
         """
         self._socket.settimeout(idle)
@@ -215,7 +228,7 @@ class Connection:
         if not line.endswith(b"\n"):
             if len(line) == MAX_LINE:
                 raise WireError(f"answered with a line of more than {MAX_LINE} bytes")
-            raise WireError("the connection broke: it was closed without an answer", temporary=True)
+            raise BrokenError("it was closed without an answer")
         return line.removesuffix(b"\n").removesuffix(b"\r")
 
     def skip_headers(self) -> None:
@@ -362,8 +375,7 @@ def _in_words() -> Iterator[None]:
     except TimeoutError as error:
         raise WireError("the registry does not answer in time", temporary=True) from error
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise WireError(f"the connection broke: {reason}", temporary=True) from error
+        raise BrokenError(error.strerror or type(error).__name__) from error
 
 
 def _length(headers: Headers) -> int:
