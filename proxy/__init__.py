@@ -46,6 +46,7 @@ A request travels down this list; a module imports only from those above it::
     signatures  what the proxy vouches for: signatures of its documents, by tag, as referrers and by digest
     headers     what ends at a hop, and addresses that must come back to us
     relay        everything else, byte for byte
+    deposits     what we made, given to the registry when somebody pushes what names it
     exchange     the token endpoint: on to the registry's realm
     door         who may enter: whom the registry lets in, or, where the proxy is the door, whom the rules do
     documents    what we made, as answers

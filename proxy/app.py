@@ -21,6 +21,7 @@ from proxy.config import Address, Config, SigningConfig
 from proxy.connections import Connections
 from proxy.content import Contents
 from proxy.credentials import CredentialsError
+from proxy.deposits import Deposits
 from proxy.door import Door, Entrance, PassThrough
 from proxy.exchange import TokenEndpoint
 from proxy.grants import Grants
@@ -224,6 +225,7 @@ def _handlers(
         partitions=partitions,
         origins=origins,
         signatures=signatures,
+        deposits=Deposits(upstream, partitions, origins),
         tokens=tokens,
         requests=Requests(config.limits),
         max_manifest=config.limits.manifest_body,

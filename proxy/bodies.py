@@ -60,7 +60,11 @@ class Bodies:
             pipes.close()
 
     def of_request(
-        self, request: web.BaseRequest, patience: Patience, limit: int | None = None
+        self,
+        request: web.BaseRequest,
+        patience: Patience,
+        limit: int | None = None,
+        kept: bytearray | None = None,
     ) -> RequestBody | None:
         """Return the client's body for the request upstream; None when there is none.
 
@@ -68,8 +72,9 @@ class Bodies:
             request: the client's.
             patience: with both sides.
             limit: the most bytes that it may have; None for any number.
+            kept: gets a copy of what passes; None for no copy.
         """
-        return RequestBody(self, request, patience, limit) if request.body_exists else None
+        return RequestBody(self, request, patience, limit, kept) if request.body_exists else None
 
     async def pass_on(
         self,
@@ -168,10 +173,16 @@ class RequestBody(payload.Payload):
     _autoclose = False
 
     def __init__(
-        self, bodies: Bodies, request: web.BaseRequest, patience: Patience, limit: int | None
+        self,
+        bodies: Bodies,
+        request: web.BaseRequest,
+        patience: Patience,
+        limit: int | None,
+        kept: bytearray | None,
     ) -> None:
         super().__init__(request.content)
         self._left = limit
+        self._kept = kept
         self.is_too_long = False
         self._bodies = bodies
         self._request = request
@@ -197,7 +208,7 @@ class RequestBody(payload.Payload):
             raise ConnectionResetError("the registry closed the connection during the upload")
         self.is_begun = True
         await self._send_continue()
-        is_buffered = not await self._splice(writer)
+        is_buffered = self._kept is not None or not await self._splice(writer)
         content = self._request.content
         patience = self._patience
         patience.for_client()
@@ -206,6 +217,8 @@ class RequestBody(payload.Payload):
                 BUFFERED.add()
                 is_buffered = False
             self._count(len(chunk))
+            if self._kept is not None:
+                self._kept += chunk
             patience.for_upstream()
             await writer.write(chunk)
             RELAYED_UP.add(len(chunk))

@@ -26,7 +26,7 @@ _CODES: Final = {403: "DENIED", _NOT_FOUND: "MANIFEST_UNKNOWN", 405: "UNSUPPORTE
 def explain(error: Exception, origins: Origins, request: web.BaseRequest) -> web.StreamResponse:
     """Return the answer to a request that failed: the upstream's own words, or a sentence that helps."""
     if isinstance(error, RefusedError):
-        return _as_it_came(error.reply, origins, request)
+        return as_it_came(error.reply, origins, request)
     if isinstance(error, DeniedError):
         return _denied(error, request)
     status, code, message = _verdict(error)
@@ -80,7 +80,8 @@ def _verdict(error: Exception) -> tuple[int, str, str]:  # noqa: C901 - a table
     return verdict
 
 
-def _as_it_came(reply: Reply, origins: Origins, request: web.BaseRequest) -> web.StreamResponse:
+def as_it_came(reply: Reply, origins: Origins, request: web.BaseRequest) -> web.StreamResponse:
+    """Return an answer of the registry that was read as a whole."""
     headers = origins.forwarded_response(reply.headers, request)
     if request.method != hdrs.METH_HEAD:
         headers[hdrs.CONTENT_LENGTH] = str(len(reply.body))

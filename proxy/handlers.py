@@ -11,10 +11,11 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from proxy.access import Accounts, count_spared
+from proxy.deposits import REFUSALS, Deposits
 from proxy.documents import blob, manifest
 from proxy.door import Entrance
 from proxy.exchange import TokenEndpoint
-from proxy.failures import explain
+from proxy.failures import as_it_came, explain
 from proxy.headers import Origins
 from proxy.identity import Identity
 from proxy.limits import Requests
@@ -22,6 +23,7 @@ from proxy.logs import bind_request_id
 from proxy.metrics.catalogue import CLIENT_GONE
 from proxy.records import Made, Recipe
 from proxy.relay import Relay
+from proxy.replies import RefusedWriteError
 from proxy.route import (
     OTHER,
     ContentPull,
@@ -39,6 +41,7 @@ from proxy.signatures import Signatures
 from proxy.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.synthesis import Partitions
 from proxy.tracing.spans import serves
+from twodfs.digest import digest_of
 from twodfs.oci import Document
 
 _REQUEST_ID: Final = "X-Request-Id"
@@ -58,6 +61,7 @@ class Handlers:
         partitions: Partitions,
         origins: Origins,
         signatures: Signatures | None,
+        deposits: Deposits,
         tokens: TokenEndpoint | None,
         requests: Requests,
         max_manifest: int,
@@ -68,6 +72,7 @@ class Handlers:
         self._entrance = entrance
         self._tokens = tokens
         self._signatures = signatures
+        self._deposits = deposits
         self._requests = requests
         self._max_manifest = max_manifest
         self._client_timeout = client_timeout
@@ -136,11 +141,25 @@ class Handlers:
             case ManifestWrite(repository):
                 self._sources.forget(repository)
                 try:
-                    return await self._relay.forward(request, target, limit=self._max_manifest)
+                    return await self._write_manifest(request, target, repository, identity)
                 finally:
                     self._sources.forget(repository)
             case Other():
                 return await self._relay.forward(request, target)
+
+    async def _write_manifest(
+        self, request: web.BaseRequest, target: str, repository: str, identity: Identity
+    ) -> web.StreamResponse:
+        if request.method != hdrs.METH_PUT:
+            return await self._relay.forward(request, target, limit=self._max_manifest)
+        try:
+            return await self._relay.write(request, target, limit=self._max_manifest, refusals=REFUSALS)
+        except RefusedWriteError as refused:
+            media_type = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
+            pushed = Document(media_type, digest_of(refused.body), refused.body)
+            if not await self._deposits.supply(repository, pushed, identity):
+                raise
+            return as_it_came(await self._relay.repeat(request, target, refused.body), self._origins, request)
 
     async def _pull_partition(
         self, request: web.BaseRequest, target: str, pull: PartitionPull, identity: Identity
@@ -182,9 +201,7 @@ class Handlers:
             answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
             if answer is not None:
                 return answer
-            # A client about to push asks for each blob with HEAD, and is to hear "no" at once.
-            patiently = pull.is_manifest or request.method == hdrs.METH_GET
-            found = await self._find(pull, identity, patiently=patiently)
+            found = await self._find(pull, identity, is_read=request.method == hdrs.METH_GET)
         if found is None:
             return await self._relay.forward(request, target)
         document = found.documents[pull.digest] if isinstance(found, Made) else found
@@ -193,12 +210,11 @@ class Handlers:
             count_spared(found, pull.digest, request, response)
         return response
 
-    async def _find(
-        self, pull: ContentPull, identity: Identity, *, patiently: bool
-    ) -> Made | Document | None:
+    async def _find(self, pull: ContentPull, identity: Identity, *, is_read: bool) -> Made | Document | None:
         """Return the partition that holds the digest, or what belongs to a signature.
 
-        Another replica may be about to tell of either.
+        Another replica may be about to tell of either. But a client about to push asks whether each document
+        is there, and is to hear "no" at once.
         """
         started = time.monotonic()
         while True:
@@ -208,7 +224,9 @@ class Handlers:
             if found is None and self._signatures is not None:
                 found = await self._signatures.find(pull.repository, pull.digest, identity)
             waited = time.monotonic() - started
-            if found is not None or not patiently or not await self._partitions.settle(waited):
+            if found is not None or not (is_read or pull.is_manifest):
+                return found
+            if not await self._partitions.settle(waited, only_failing=not is_read):
                 return found
 
     async def _pull_attached(

@@ -102,6 +102,11 @@ class Origins:
                 )
         return kept
 
+    def own_path(self, location: str) -> str | None:
+        """Return path and query of a ``Location`` of the registry; None where it leads somewhere else."""
+        is_relative = location.startswith("/") and not location.startswith("//")
+        return location if is_relative else self._own_path(location)
+
     def _as_ours(self, target: str, request: web.BaseRequest) -> str:
         own = self._own_path(target)
         return target if own is None else f"{self.clients.origin(request)}{own}"

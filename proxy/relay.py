@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from proxy.bodies import Bodies, RequestBody
 from proxy.headers import Origins, forwarded_request
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import BROKEN_TRANSFERS
-from proxy.replies import UpstreamError
+from proxy.replies import MAX_REFUSAL, RefusedWriteError, Reply, UpstreamError, read
 from proxy.server import Patience, RelayedResponse, expects_continue, hang_up
 from proxy.upstream import Upstream
 
@@ -57,11 +57,42 @@ class Relay:
             UpstreamError: the registry gave no answer; nothing was sent to the client.
             BodyTooLongError: the body is longer than ``limit``.
         """
-        if limit is not None and (request.content_length or 0) > limit:
-            raise BodyTooLongError(f"the body has {request.content_length} bytes; it may have {limit}")
-        answer = await self._exchange(request, target, unless=None, limit=limit)
+        if limit is not None:
+            _check_length(request, limit)
+        answer = await self._exchange(request, target, limit=limit)
         assert answer is not None  # noqa: S101 - only a status in `unless` gives None
         return answer
+
+    async def write(
+        self, request: web.BaseRequest, target: str, *, limit: int, refusals: frozenset[int]
+    ) -> web.StreamResponse:
+        """Pass a small write on like ``forward``, but raise what may be mended.
+
+        Args:
+            request: the client's; its body is streamed, and kept.
+            target: what to ask the registry for, in origin-form.
+            limit: the most bytes that its body may have.
+            refusals: statuses that are raised.
+
+        Raises:
+            RefusedWriteError: the registry heard all of it and answered one of ``refusals``.
+            UpstreamError, BodyTooLongError: as for ``forward``.
+        """
+        _check_length(request, limit)
+        answer = await self._exchange(request, target, limit=limit, refusals=refusals)
+        assert answer is not None  # noqa: S101 - only a status in `unless` gives None
+        return answer
+
+    async def repeat(self, request: web.BaseRequest, target: str, body: bytes) -> Reply:
+        """Make a request of the client's once more, with the body that it had.
+
+        Raises:
+            UpstreamError: the registry gave no answer.
+        """
+        is_trusted = self._origins.clients.is_trusted(request)
+        headers = forwarded_request(request.headers, is_trusted=is_trusted)
+        headers.popall(hdrs.CONTENT_LENGTH, None)
+        return await self._upstream.send(request.method, target, headers, body)
 
     async def forward_unless(
         self, status: int, request: web.BaseRequest, target: str
@@ -70,15 +101,22 @@ class Relay:
         return await self._exchange(request, target, unless=status)
 
     async def _exchange(
-        self, request: web.BaseRequest, target: str, *, unless: int | None, limit: int | None = None
+        self,
+        request: web.BaseRequest,
+        target: str,
+        *,
+        unless: int | None = None,
+        limit: int | None = None,
+        refusals: frozenset[int] = frozenset(),
     ) -> web.StreamResponse | None:
         response: RelayedResponse | None = None
+        kept = bytearray() if refusals else None
         body: RequestBody | None = None
         try:
             async with asyncio.timeout(None) as deadline:
                 patience = Patience(deadline, client=self._client_timeout, upstream=self._upstream_timeout)
                 patience.for_upstream()
-                body = self._bodies.of_request(request, patience, limit)
+                body = self._bodies.of_request(request, patience, limit, kept)
                 async with self._upstream.stream(
                     request.method,
                     target,
@@ -88,6 +126,8 @@ class Relay:
                 ) as answer:
                     if answer.status == unless:
                         return None
+                    if kept is not None and answer.status in refusals and _is_whole(request, answer):
+                        raise RefusedWriteError(await read(answer, MAX_REFUSAL, None), bytes(kept))
                     response = self._begin(answer, request)
                     if body is not None and not body.is_begun:
                         # The client waits for a 100 that never comes; what it sends next may be body still.
@@ -117,6 +157,17 @@ class Relay:
     def _begin(self, answer: aiohttp.ClientResponse, request: web.BaseRequest) -> RelayedResponse:
         headers = self._origins.forwarded_response(answer.headers, request)
         return RelayedResponse(status=answer.status, reason=answer.reason or "", headers=headers)
+
+
+def _check_length(request: web.BaseRequest, limit: int) -> None:
+    if (request.content_length or 0) > limit:
+        raise BodyTooLongError(f"the body has {request.content_length} bytes; it may have {limit}")
+
+
+def _is_whole(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
+    """Say whether a request was sent to its end, and its answer is small."""
+    length = answer.content_length
+    return request.content.is_eof() and length is not None and length <= MAX_REFUSAL
 
 
 def _reason(error: Exception, request: web.BaseRequest) -> Exception:

@@ -47,6 +47,14 @@ class RefusedError(Exception):
         self.reply = reply
 
 
+class RefusedWriteError(RefusedError):
+    """The registry refused a write; ``body`` is all that was sent, should it be worth another try."""
+
+    def __init__(self, reply: Reply, body: bytes) -> None:
+        super().__init__(reply)
+        self.body = body
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A whole answer of the registry."""

@@ -139,7 +139,7 @@ class Partitions:
             raise refusal
         return None
 
-    async def settle(self, waited: float) -> bool:
+    async def settle(self, waited: float, *, only_failing: bool) -> bool:
         """Pause and return True while what nobody knows may soon be known from another replica.
 
         A client that was given a tag by one replica may ask another for the children while Redis
@@ -147,8 +147,9 @@ class Partitions:
 
         Args:
             waited: seconds so far.
+            only_failing: whether to wait only while this replica, too, sees Redis fail or recover.
         """
-        return await self._store.settle(waited)
+        return await self._store.settle(waited, only_failing=only_failing)
 
     async def knows(self, digest: Digest) -> bool:
         """Say whether ``digest`` was made here or by another replica; it says nothing of who may read it."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -43,6 +44,18 @@ _UNAUTHORIZED: Final = 401
 _FAILING: Final = 500
 # A proxy adds nothing the client did not send.
 _NO_AUTO_HEADERS: Final = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What the registry is asked, and what is done with its answer."""
+
+    method: str
+    path: str
+    headers: CIMultiDict[str]
+    limit: int
+    take: Take | None
+    body: bytes | None
 
 
 class Upstream:
@@ -264,58 +277,75 @@ class Upstream:
         """
         return await self._ask("GET", path, {**identity.headers, hdrs.RANGE: "bytes=0-0"}, limit=0)
 
+    async def send(self, method: str, target: str, headers: CIMultiDict[str], body: bytes) -> Reply:
+        """Write something small, bounded by the metadata timeout; redirects are not followed.
+
+        Args:
+            method: of the request.
+            target: in origin-form.
+            headers: the client's credentials among them.
+            body: the whole of it.
+
+        Raises:
+            UpstreamError: no answer came.
+        """
+        return await self._ask(method, target, headers, limit=MAX_REFUSAL, body=body)
+
     async def _ask(
-        self, method: str, path: str, headers: Mapping[istr, str], *, limit: int, take: Take | None = None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[istr, str] | CIMultiDict[str],
+        *,
+        limit: int,
+        take: Take | None = None,
+        body: bytes | None = None,
     ) -> Reply:
-        asked: CIMultiDict[str] = CIMultiDict({**headers, hdrs.ACCEPT_ENCODING: "identity"})
+        asked: CIMultiDict[str] = CIMultiDict(headers)
+        asked[hdrs.ACCEPT_ENCODING] = "identity"
         carry(asked)
+        question = _Question(method, path, asked, limit, take, body)
         if self._access is None:
-            return await self._exchange(method, path, asked, limit, take)
+            return await self._exchange(question)
         needed = wanted(method, path)
         shown = await self._access.authorise(asked, needed)
-        reply = await self._exchange(method, path, asked, limit, take)
+        reply = await self._exchange(question)
         renewed = await self._access.renewed(needed, shown, reply.status, reply.headers)
         if renewed is not None:
             asked[hdrs.AUTHORIZATION] = renewed
-            reply = await self._exchange(method, path, asked, limit, take)
+            reply = await self._exchange(question)
         # HEAD is answered badly by some, so its refusal is not the last word.
         if reply.status == _UNAUTHORIZED and method != hdrs.METH_HEAD:
             raise refused()
         return reply
 
-    async def _exchange(
-        self, method: str, path: str, headers: CIMultiDict[str], limit: int, take: Take | None
-    ) -> Reply:
+    async def _exchange(self, question: _Question) -> Reply:
         """Ask one origin after the other, within one time-out for all."""
         deadline = asyncio.get_running_loop().time() + self._config.metadata_timeout
-        asked = method, path, headers
         order = self.origins.order()
         for origin in order[:-1]:
             try:
-                return await self._exchange_with(origin, deadline, asked, limit, take)
+                return await self._exchange_with(origin, deadline, question)
             except UnreachableError as error:
                 self.origins.failed(origin, str(error))
             except BrokeOffError:
-                if take is not None:  # it may have taken something
+                # The one before may have written something, or may have given something to take.
+                if question.take is not None or question.method not in _READS:
                     raise
         try:
-            return await self._exchange_with(order[-1], deadline, asked, limit, take)
+            return await self._exchange_with(order[-1], deadline, question)
         except UnreachableError as error:
             self.origins.failed(order[-1], str(error))
             raise
 
-    async def _exchange_with(
-        self,
-        origin: Origin,
-        deadline: float,
-        asked: tuple[str, str, CIMultiDict[str]],
-        limit: int,
-        take: Take | None,
-    ) -> Reply:
-        method, path, headers = asked
-        url = URL(f"{origin.url}{path}", encoded=True)
+    async def _exchange_with(self, origin: Origin, deadline: float, question: _Question) -> Reply:
+        method, headers = question.method, question.headers
+        url = URL(f"{origin.url}{question.path}", encoded=True)
         with explained(origin.url, method.lower()):
-            async with asyncio.timeout_at(deadline), self._request(method, url, headers) as first:
+            async with (
+                asyncio.timeout_at(deadline),
+                self._request(method, url, headers, data=question.body) as first,
+            ):
                 if not origin.is_up:
                     self.origins.answered(origin)
                 async with self._followed(method, url, headers, first) as response:
@@ -325,12 +355,12 @@ class Upstream:
                         if method == hdrs.METH_HEAD and not response.ok:
                             return Reply(_BAD_GATEWAY, "", _NO_HEADERS, b"")  # asked for again with GET
                         check_found(response)
-                    return await read(response, limit, take)
+                    return await read(response, question.limit, question.take)
 
     def _followed(
         self, method: str, url: URL, headers: CIMultiDict[str], first: aiohttp.ClientResponse
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if self._redirects is None:
+        if self._redirects is None or method not in _READS:
             return contextlib.nullcontext(first)
         return self._redirects.followed(method, url, headers, first)
 

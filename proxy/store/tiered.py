@@ -62,13 +62,16 @@ class TieredStore:
         found = [self._memory.peek(key), await self._shared.get(key) if self._shared else None]
         return [record for record in found if record is not None]
 
-    async def settle(self, waited: float) -> bool:
+    async def settle(self, waited: float, *, only_failing: bool) -> bool:
         """Pause and return True while it makes sense to look again for what another replica may have put.
 
         Args:
             waited: seconds so far.
+            only_failing: whether to wait only while this replica, too, sees the shared store fail or recover.
         """
-        if self._shared is None or (waited >= _HICCUP and not self._shared.is_settling):
+        if self._shared is None:
+            return False
+        if not self._shared.is_settling and (only_failing or waited >= _HICCUP):
             return False
         if self._waiting >= _MOST_WAITING:
             return False
