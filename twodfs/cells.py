@@ -16,10 +16,10 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, pairwise
-from operator import lt
+from operator import itemgetter, lt
 from typing import Any, Final
 
 import orjson
@@ -35,8 +35,8 @@ _ROW: Final = 32
 _LOW: Final = 2**32 - 1
 _HASH: Final = 32
 _SHA256: Final = "sha256:"
-_HEX: Final = b"0123456789abcdef"
 _HOLE: Final = ("", None)
+_MEMBERS: Final = itemgetter("row", "col", "digest", "diffid")
 _NO_HASH: Final = bytes(_HASH)
 _LARGEST_SIZE: Final = 2**63 - 1
 _MOST_TYPES: Final = 2**16
@@ -189,18 +189,16 @@ class Packer:
                 if any(one not in _HOLE for one in named if not one):
                     return False
                 cells = list(compress(cells, named))
-            rows = [one["row"] for one in cells]
-            cols = [one["col"] for one in cells]
-            digests = [one["digest"] for one in cells]
-            diff_ids = [one["diffid"] for one in cells]
+            if not cells:
+                return True
+            rows, cols, digests, diff_ids = zip(*map(_MEMBERS, cells), strict=True)
             sizes = [one.get("size", 0) for one in cells]
             types = [one.get("mediaType", OCI_LAYER_GZIP) for one in cells]
+            kinds = set(types)
         except (AttributeError, KeyError, TypeError):
             return False
-        if not cells:
-            return True
         numbers = _are_numbers(rows, MAX_COORDINATE) and _are_numbers(cols, MAX_COORDINATE)
-        if not (numbers and _are_numbers(sizes, _LARGEST_SIZE) and set(map(type, types)) == {str}):
+        if not (numbers and _are_numbers(sizes, _LARGEST_SIZE) and set(map(type, kinds)) == {str}):
             return False
         packed_digests, packed_diff_ids = _hashes(digests), _hashes(diff_ids)
         if packed_digests is None or packed_diff_ids is None:
@@ -209,8 +207,11 @@ class Packer:
         self._digests += packed_digests
         self._diff_ids += packed_diff_ids
         self._sizes.extend(sizes)
-        numbered = {one: self._type(one) for one in dict.fromkeys(types)}
-        self._types.extend([numbered[one] for one in types])
+        if len(kinds) == 1:
+            self._types.extend(array("H", [self._type(types[0])]) * len(types))
+        else:
+            numbered = {one: self._type(one) for one in dict.fromkeys(types)}
+            self._types.extend([numbered[one] for one in types])
         return True
 
     def finish(self, about: Json) -> Cells:
@@ -260,19 +261,19 @@ class Packer:
         self._other = {places[at]: pair for at, pair in self._other.items()}
 
 
-def _are_numbers(values: list[Any], most: int) -> bool:
+def _are_numbers(values: Sequence[Any], most: int) -> bool:
     return set(map(type, values)) == {int} and min(values) >= 0 and max(values) <= most
 
 
-def _hashes(values: list[Any]) -> bytes | None:
+def _hashes(values: Sequence[Any]) -> bytes | None:
     """Return bare SHA-256 hex as bytes; None when one of ``values`` is anything else."""
-    if set(map(type, values)) != {str} or set(map(len, values)) != {2 * _HASH}:
+    try:
+        joined = "".join(values)
+        hashes = bytes.fromhex(joined)
+    except (TypeError, ValueError):
         return None
-    joined = "".join(values)
     # ``fromhex`` takes capitals and blanks, which digests do not have.
-    if joined.encode("utf-8", "replace").translate(None, _HEX):
-        return None
-    return bytes.fromhex(joined)
+    return hashes if hashes.hex() == joined and set(map(len, values)) == {2 * _HASH} else None
 
 
 def _sha256(digest: Digest) -> bytes | None:

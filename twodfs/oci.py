@@ -246,8 +246,9 @@ def parse_json(text: bytes | memoryview) -> Any:
         kept = orjson.dumps(raw)
     except orjson.JSONEncodeError:
         raise FormatError(f"nested deeper than {MAX_DEPTH} levels") from None
-    # A key that was dropped took its quotes along. Counting them costs a tenth of the parsing.
-    if _quotes(kept) != _quotes(bytes(text)):
+    # A key that was dropped took its quotes along. What programs write comes back as it was, and need not be
+    # counted, which costs half as much as the parsing.
+    if kept != text and _quotes(kept) != _quotes(bytes(text)):
         raise FormatError("an object has the same key twice; each key may stand once")
     return raw
 
