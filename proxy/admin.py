@@ -17,12 +17,12 @@ import orjson
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from proxy.identity import Identity
+from proxy.auth.identity import Identity
 from proxy.metrics.exposition import render
 from proxy.metrics.instruments import Snapshot
-from proxy.replies import UpstreamError
 from proxy.store.redis import RedisStore
-from proxy.upstream import Upstream
+from proxy.upstream.registry import Upstream
+from proxy.upstream.replies import UpstreamError
 
 _TIMEOUT: Final = 2.0
 _REMEMBERED: Final = 1.0

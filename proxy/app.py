@@ -13,41 +13,41 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from proxy.access import Accounts
 from proxy.admin import Admin, Health
-from proxy.bodies import Bodies
+from proxy.answers.access import Accounts
+from proxy.answers.deposits import Deposits
+from proxy.answers.exchange import TokenEndpoint
+from proxy.answers.handlers import Handlers
+from proxy.answers.headers import Origins
+from proxy.answers.relay import Relay
+from proxy.auth.credentials import CredentialsError
+from proxy.auth.door import Door, Entrance, PassThrough
+from proxy.auth.grants import Grants
+from proxy.auth.passwords import Passwords
+from proxy.auth.realm import RealmPolicy, Realms
+from proxy.auth.tokens import Verifier
 from proxy.clients import Clients
 from proxy.config import Address, Config, SigningConfig
-from proxy.connections import Connections
-from proxy.content import Contents
-from proxy.credentials import CredentialsError
-from proxy.deposits import Deposits
-from proxy.door import Door, Entrance, PassThrough
-from proxy.exchange import TokenEndpoint
-from proxy.grants import Grants
-from proxy.handlers import Handlers
-from proxy.headers import Origins
 from proxy.limits import Requests, Slots
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, snapshot
-from proxy.passwords import Passwords
-from proxy.policy import SourcePolicy
-from proxy.realm import RealmPolicy, Realms
-from proxy.relay import Relay
-from proxy.server import Listener, PatientSite
-from proxy.signatures import Signatures
-from proxy.signer import FileSigner, KeyFileError, load_public_key
-from proxy.source import Sources
+from proxy.partitions.content import Contents
+from proxy.partitions.policy import SourcePolicy
+from proxy.partitions.source import Sources
+from proxy.partitions.synthesis import Partitions
+from proxy.signing.signatures import Signatures
+from proxy.signing.signer import FileSigner, KeyFileError, load_public_key
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
 from proxy.store.tiered import TieredStore
-from proxy.synthesis import Partitions
-from proxy.tls import CertificateError, ListenerTls
-from proxy.tokens import Verifier
 from proxy.tracing.otlp import TracingError, tracing
-from proxy.upstream import Upstream
+from proxy.upstream.registry import Upstream
 from proxy.watched import FileError
+from proxy.wire.bodies import Bodies
+from proxy.wire.connections import Connections
+from proxy.wire.server import Listener, PatientSite
+from proxy.wire.tls import CertificateError, ListenerTls
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5

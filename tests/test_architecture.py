@@ -28,10 +28,7 @@ PURE = (
     "auth",
 )
 IMPURE_LIBRARIES = {"asyncio", "aiohttp", "socket", "threading", "subprocess", "requests", "redis"}
-# From below to above.
-PROXY_ORDER = re.findall(
-    r"^    (\w+)", (ROOT / "proxy" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE
-)
+_LISTED = re.compile(r"^(?: {4})?(\w+) {1,}(?=\S)", re.MULTILINE)
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -75,21 +72,38 @@ def test_the_core_is_pure(name: str) -> None:
     assert own <= set(PURE)
 
 
-def test_the_service_imports_only_from_below() -> None:
-    height = {name: at for at, name in enumerate(PROXY_ORDER)}
-    for name, file in modules("proxy").items():
-        layer = name.removeprefix("proxy").removeprefix(".").split(".")[0]
-        if not layer:
+def parts(package: str) -> set[str]:
+    """Return the names of the modules and packages right below ``package``."""
+    return {name.removeprefix(f"{package}.").split(".")[0] for name in ALL if name.startswith(f"{package}.")}
+
+
+def order(package: str) -> list[str]:
+    """Return the parts of ``package`` from below to above, as its docstring lists them."""
+    docstring = ast.get_docstring(ast.parse(ALL[package].read_text(encoding="utf-8"))) or ""
+    return [name for name in _LISTED.findall(docstring) if name in parts(package)]
+
+
+LAYERED = [name for name, file in ALL.items() if file.name == "__init__.py" and parts(name)]
+
+
+@pytest.mark.parametrize("package", LAYERED)
+def test_every_part_of_a_package_has_its_place(package: str) -> None:
+    listed = order(package)
+    assert len(set(listed)) == len(listed)
+    assert set(listed) | {"__main__"} == parts(package) | {"__main__"}
+
+
+@pytest.mark.parametrize("package", LAYERED)
+def test_a_part_imports_only_from_those_listed_above_it(package: str) -> None:
+    height = {name: at for at, name in enumerate(order(package))}
+    for name, file in ALL.items():
+        part = name.removeprefix(f"{package}.").split(".")[0]
+        if not name.startswith(f"{package}.") or part not in height:
             continue
         for one in imports(file):
-            below = one.removeprefix("proxy.").split(".")[0]
-            if one.startswith("proxy.") and below in height:
-                assert height[below] <= height[layer], f"{name} imports {one} from above"
-
-
-def test_every_module_of_the_service_has_its_place() -> None:
-    layers = {name.split(".")[1] for name in modules("proxy") if "." in name}
-    assert layers == set(PROXY_ORDER)
+            below = one.removeprefix(f"{package}.").split(".")[0]
+            if one.startswith(f"{package}.") and below in height:
+                assert height[below] <= height[part], f"{name} imports {one} from above"
 
 
 def test_no_task_without_an_owner() -> None:
@@ -107,4 +121,6 @@ def test_aiohttps_insides_are_touched_in_two_modules() -> None:
             for one in imports(file)
             if one.startswith(("aiohttp.web_", "aiohttp.http", "aiohttp.client_", "aiohttp.base_"))
         }
-        assert not insides or name in {"proxy.server", "proxy.takeover"}, f"{name} imports {insides}"
+        assert not insides or name in {"proxy.wire.server", "proxy.wire.takeover"}, (
+            f"{name} imports {insides}"
+        )

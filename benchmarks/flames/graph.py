@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -13,7 +14,8 @@ _ROW: Final = 16
 _TOP: Final = 34
 _NARROWEST: Final = 1.0
 _LETTER: Final = 6.2
-_OURS: Final = ("proxy/", "twodfs/", "store/", "metrics/", "tracing/", "config/")
+_SERVICE: Final = Path(__file__).parents[2] / "proxy"
+_OURS: Final = ("proxy/", "twodfs/", *(f"{file.parent.name}/" for file in _SERVICE.glob("*/__init__.py")))
 _BUSIEST: Final = 40
 # What runs the loop is in every stack and tells nothing.
 _LOOP: Final = "asyncio/base_events.BaseEventLoop._run_once"

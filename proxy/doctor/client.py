@@ -13,10 +13,10 @@ import aiohttp
 from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.auth.identity import Identity
 from proxy.config import UpstreamConfig
-from proxy.identity import Identity
-from proxy.replies import UpstreamError
-from proxy.upstream import Upstream
+from proxy.upstream.registry import Upstream
+from proxy.upstream.replies import UpstreamError
 from twodfs.auth import Challenge, TokenAnswer, TokenRequest, answer, parse_challenges
 from twodfs.credentials import find_credentials
 from twodfs.errors import AuthError

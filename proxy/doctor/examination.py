@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.auth.realm import RealmPolicy
 from proxy.config import Config
 from proxy.doctor.client import Patient
 from proxy.doctor.finding import Finding, Level, skipped
@@ -11,8 +12,7 @@ from proxy.doctor.network import check_network
 from proxy.doctor.redis import check_redis
 from proxy.doctor.registry import check_registry
 from proxy.doctor.settings import check_settings
-from proxy.realm import RealmPolicy
-from proxy.upstream import Upstream
+from proxy.upstream.registry import Upstream
 
 
 async def examine(config: Config, probe: Probe | None) -> list[Finding]:

@@ -12,8 +12,8 @@ from yarl import URL
 
 from proxy.doctor.client import Access, Heard, Patient, anonymous, authenticate
 from proxy.doctor.finding import Finding, ok, problem, skipped, warning
-from proxy.replies import UpstreamError
-from proxy.source import ALL_TYPES
+from proxy.partitions.source import ALL_TYPES
+from proxy.upstream.replies import UpstreamError
 from twodfs.digest import digest_of, is_digest
 from twodfs.errors import AuthError, FormatError
 from twodfs.oci import Descriptor, Index, Manifest, parse_manifest

@@ -18,8 +18,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from proxy.config import CacheConfig, RedisAddress, Topology
 from proxy.doctor.finding import Finding, ok, problem, skipped, warning
-from proxy.records import BlobSize, BlobSizeKey
 from proxy.store.clients import tls_files
+from proxy.store.records import BlobSize, BlobSizeKey
 from proxy.store.redis import RedisStore
 from twodfs.digest import digest_of
 from twodfs.reference import is_loopback

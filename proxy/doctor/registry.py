@@ -13,7 +13,7 @@ from aiohttp import hdrs
 
 from proxy.doctor.client import Heard, Patient, anonymous, realm_of
 from proxy.doctor.finding import Finding, ok, problem, skipped, warning
-from proxy.replies import UpstreamError
+from proxy.upstream.replies import UpstreamError
 from twodfs.reference import is_loopback
 
 _PING: Final = "/v2/"

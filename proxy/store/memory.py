@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, cast
 
-from proxy.records import Key, R_co, Record
+from proxy.store.records import Key, R_co, Record
 
 
 class MemoryStore:

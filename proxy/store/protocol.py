@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from proxy.records import Key, R_co, Record
+from proxy.store.records import Key, R_co, Record
 
 
 class Store(Protocol):

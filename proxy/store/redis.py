@@ -21,9 +21,9 @@ from redis.exceptions import ResponseError
 from proxy.config import CacheConfig
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import REDIS_ERROR, REDIS_HIT, REDIS_MISS, REDIS_ROTTEN
-from proxy.records import Key, R_co, Recipes, Record, RottenError, Subject, seal, unseal
 from proxy.store.clients import Client, bounded, open_client, raise_first
 from proxy.store.recent import Recent
+from proxy.store.records import Key, R_co, Recipes, Record, RottenError, Subject, seal, unseal
 
 T = TypeVar("T")
 

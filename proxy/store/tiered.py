@@ -10,9 +10,9 @@ from typing import Any, Final
 from cachetools import LRUCache
 
 from proxy.metrics.catalogue import MEMORY_HIT, MEMORY_MISS
-from proxy.records import Key, R_co, Record
 from proxy.store.memory import MemoryStore
 from proxy.store.protocol import SharedStore
+from proxy.store.records import Key, R_co, Record
 
 _REPUBLISH: Final = 60.0
 """Seconds after which shared records that are still asked for are put again: a full Redis evicts quietly."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxy.field_body import MOST_HERE
+from proxy.partitions.field_body import MOST_HERE
 from tests.lab.command import CommandError
 from tests.lab.engines import DockerEngine
 from tests.lab.fields import cell_hex, large_field, push_bare_field

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.splice import PIPE_SIZE
+from proxy.wire.splice import PIPE_SIZE
 from tests.integration.blob_wire import CONTENT, KIB, MIB, End, Relay, sha256, wire
 from tests.integration.fake_registry import until
 from tests.lab.layers import Blob
@@ -301,7 +301,7 @@ async def test_many_streams_at_once_do_not_mix(relay: Relay) -> None:
 
 
 async def test_more_streams_than_pipes_are_buffered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.splice._MOST_PIPES", 2)
+    monkeypatch.setattr("proxy.wire.splice._MOST_PIPES", 2)
     async with wire(sizes_in_turn) as between:
 
         async def one() -> None:

@@ -26,8 +26,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     started = Clock()
-    monkeypatch.setattr("proxy.grants.time", started)
-    monkeypatch.setattr("proxy.source.time", started)
+    monkeypatch.setattr("proxy.auth.grants.time", started)
+    monkeypatch.setattr("proxy.partitions.source.time", started)
     return started
 
 

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.config import BlobsConfig
-from proxy.redirects import RedirectError, Redirects
+from proxy.upstream.redirects import RedirectError, Redirects
 from tests.integration.fake_registry import FakeRegistry, proxied, served, serving
 from tests.integration.test_odd_upstreams import ALL, IMAGE, TAG, get, message, with_field
 from tests.integration.test_wire import GET_BLOB, MIB, behind_proxy, connected, head_of

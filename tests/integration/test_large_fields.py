@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.field_body import MOST_HERE
+from proxy.partitions.field_body import MOST_HERE
 from tests.lab.fields import SIZE, cell_hex, large_field, push_bare_field
 from tests.lab.layers import Blob
 from tests.lab.proxy import Proxy

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from proxy.records import Key, Made, Recipe, RecipeKey, Recipes, Record, seal
+from proxy.store.records import Key, Made, Recipe, RecipeKey, Recipes, Record, seal
 from tests.integration.token_server import LOGIN, SERVICE, TokenServer, token_server
 from tests.lab import command
 from tests.lab.documents import OCI

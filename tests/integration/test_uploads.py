@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from proxy.splice import PIPE_SIZE
+from proxy.wire.splice import PIPE_SIZE
 from tests.integration.blob_wire import CONTENT, KIB, MIB, UPLOAD, End, Relay, sha256, wire
 from tests.integration.fake_registry import until
 

@@ -11,11 +11,11 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.answers.documents import byte_range
+from proxy.answers.headers import Origins
 from proxy.clients import Clients
-from proxy.documents import byte_range
-from proxy.grammar import GrammarError
-from proxy.headers import Origins
-from proxy.route import ContentPull, ManifestWrite, PartitionPull, TargetError, origin_form, route
+from proxy.requests.grammar import GrammarError
+from proxy.requests.route import ContentPull, ManifestWrite, PartitionPull, TargetError, origin_form, route
 from tests.cutting import cut_from, documents_of
 from tests.unit.test_flatten import Image
 from twodfs.auth import Credentials, TokenAnswer, TokenRequest, answer, parse_challenges

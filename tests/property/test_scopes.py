@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.scope import ScopeError, scopes
+from proxy.requests.scope import ScopeError, scopes
 
 PARTS = st.sampled_from(
     [

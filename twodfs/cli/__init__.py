@@ -9,6 +9,7 @@ interrupted.
     commands    what build and push do
     existing    what the commands do that look into images and registries
     storage     what those do that look after the store
+    trust       what verify does
     (this)      the commands, their arguments and help
 
 They are imported when one runs, so that ``--help`` answers at once.

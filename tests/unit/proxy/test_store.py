@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from proxy.config import load
-from proxy.records import (
+from proxy.store.memory import MemoryStore
+from proxy.store.protocol import Store
+from proxy.store.records import (
     BlobSize,
     BlobSizeKey,
     Content,
@@ -31,8 +33,6 @@ from proxy.records import (
     seal,
     unseal,
 )
-from proxy.store.memory import MemoryStore
-from proxy.store.protocol import Store
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from tests.lab.redis import Redis

@@ -1,0 +1,113 @@
+"""What the proxy made, given to the registry when somebody pushes an image that consists of it.
+
+A client asks whether a config or manifest is there, hears yes, since the proxy can make it, and sends only
+what names it. The registry knows nothing of it and refuses. Then it gets what is missing, with the client's
+own credentials, and is asked once more: a partition becomes an image like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import hdrs
+from multidict import CIMultiDict
+
+from proxy.answers.headers import Origins
+from proxy.auth.identity import Identity
+from proxy.logs import get_logger
+from proxy.partitions.synthesis import Partitions
+from proxy.upstream.registry import Upstream
+from proxy.upstream.replies import RefusedError, Reply
+from twodfs.digest import Digest
+from twodfs.errors import FormatError
+from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES, Document, Index, parse_manifest
+
+REFUSALS: Final = frozenset({400, 404})
+"""How registries say that a manifest names what they do not have."""
+_MOST_NAMED: Final = 128
+"""Entries of an index that are looked for; what we cut has fewer."""
+_CREATED: Final = 201
+_ACCEPTED: Final = 202
+_OCTETS: Final = "application/octet-stream"
+
+
+class Deposits:
+    """Gives the registry documents of partitions."""
+
+    def __init__(self, upstream: Upstream, partitions: Partitions, origins: Origins) -> None:
+        """``origins`` tells which upload addresses are the registry's own."""
+        self._upstream = upstream
+        self._partitions = partitions
+        self._origins = origins
+
+    async def supply(self, repository: str, pushed: Document, identity: Identity) -> bool:
+        """Give the registry what ``pushed`` names and we made; say whether it took anything.
+
+        Args:
+            repository: to which it was pushed; only what this client may read of it is given.
+            pushed: a manifest or index that the registry refused.
+            identity: the client's own credentials.
+
+        Raises:
+            UnsignedError, UpstreamError: a source is not to be cut, or the registry gave no answer.
+        """
+        try:
+            named = _named(pushed)
+        except FormatError:
+            return False
+        if len(named) > _MOST_NAMED:
+            return False
+        given = False
+        for digest in named:
+            given |= await self._give(repository, digest, identity)
+        return given
+
+    async def _give(self, repository: str, digest: Digest, identity: Identity) -> bool:
+        try:
+            made = await self._partitions.find(repository, digest, identity)
+        except RefusedError:
+            return False
+        if made is None:
+            return False
+        document = made.documents[digest]
+        if document.media_type in INDEX_TYPES | MANIFEST_TYPES:
+            await self.supply(repository, document, identity)
+            reply = await self._put(
+                f"/v2/{repository}/manifests/{digest}", document.media_type, document, identity
+            )
+        else:
+            reply = await self._upload(repository, document, identity)
+        taken = reply.status == _CREATED
+        get_logger().info("given to the registry", digest=digest, status=reply.status)
+        return taken
+
+    async def _upload(self, repository: str, blob: Document, identity: Identity) -> Reply:
+        """Upload a blob (distribution-spec, "POST then PUT")."""
+        reply = await self._put(
+            f"/v2/{repository}/blobs/uploads/", _OCTETS, None, identity, method=hdrs.METH_POST
+        )
+        location = self._origins.own_path(reply.headers.get(hdrs.LOCATION, ""))
+        if reply.status != _ACCEPTED or location is None:
+            return reply
+        separator = "&" if "?" in location else "?"
+        return await self._put(f"{location}{separator}digest={blob.digest}", _OCTETS, blob, identity)
+
+    async def _put(
+        self,
+        target: str,
+        content_type: str,
+        document: Document | None,
+        identity: Identity,
+        *,
+        method: str = hdrs.METH_PUT,
+    ) -> Reply:
+        headers = CIMultiDict({**identity.headers, hdrs.CONTENT_TYPE: content_type})
+        return await self._upstream.send(method, target, headers, document.body if document else b"")
+
+
+def _named(document: Document) -> tuple[Digest, ...]:
+    """Return what a registry wants to have before it takes ``document``, and may not, layers apart."""
+    parsed = parse_manifest(document.body, document.media_type)
+    if isinstance(parsed, Index):
+        return tuple(entry.digest for entry in parsed.manifests)
+    return (parsed.config.digest,)

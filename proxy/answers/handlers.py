@@ -1,0 +1,280 @@
+"""Typed request -> answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Final
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from proxy.answers.access import Accounts, count_spared
+from proxy.answers.deposits import REFUSALS, Deposits
+from proxy.answers.documents import blob, manifest
+from proxy.answers.exchange import TokenEndpoint
+from proxy.answers.failures import as_it_came, explain
+from proxy.answers.headers import Origins
+from proxy.answers.relay import Relay
+from proxy.auth.door import Entrance
+from proxy.auth.identity import Identity
+from proxy.limits import Requests
+from proxy.logs import bind_request_id
+from proxy.metrics.catalogue import CLIENT_GONE
+from proxy.partitions.source import ALL_TYPES, Sources, accepts_indexes
+from proxy.partitions.synthesis import Partitions
+from proxy.requests.route import (
+    OTHER,
+    ContentPull,
+    ManifestWrite,
+    Other,
+    PartitionPull,
+    ReferrersPull,
+    Request,
+    SignaturePull,
+    origin_form,
+    route,
+)
+from proxy.signing.signatures import Signatures
+from proxy.store.records import Made, Recipe
+from proxy.tracing.spans import serves
+from proxy.upstream.replies import RefusedWriteError
+from proxy.wire.server import WholeResponse, deliver
+from twodfs.digest import digest_of
+from twodfs.oci import Document
+
+_REQUEST_ID: Final = "X-Request-Id"
+_NOT_FOUND: Final = 404
+_FILTERS_APPLIED: Final = "OCI-Filters-Applied"
+
+
+class Handlers:
+    """Answers every request that reaches the public listener."""
+
+    def __init__(
+        self,
+        *,
+        entrance: Entrance,
+        relay: Relay,
+        sources: Sources,
+        partitions: Partitions,
+        origins: Origins,
+        signatures: Signatures | None,
+        deposits: Deposits,
+        tokens: TokenEndpoint | None,
+        requests: Requests,
+        max_manifest: int,
+        client_timeout: float,
+        accounts: Accounts,
+    ) -> None:
+        """``signatures`` None: nothing is signed. ``max_manifest``: bytes; ``client_timeout``: seconds."""
+        self._entrance = entrance
+        self._tokens = tokens
+        self._signatures = signatures
+        self._deposits = deposits
+        self._requests = requests
+        self._max_manifest = max_manifest
+        self._client_timeout = client_timeout
+        self._accounts = accounts
+        self._relay = relay
+        self._sources = sources
+        self._partitions = partitions
+        self._origins = origins
+        self._accounts = accounts
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until no request is running, at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return self._running
+
+    @serves
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer ``request`` and log one line about it, also when the client leaves before its answer."""
+        started = time.perf_counter()
+        request_id = bind_request_id(request.headers.get(_REQUEST_ID))
+        routed, status = None, CLIENT_GONE
+        self._running += 1
+        self._idle.clear()
+        try:
+            with self._requests.admitted(self._origins.clients.share(request)):
+                target = origin_form(request.raw_path)
+                routed = route(request.method, target)
+                response = await self._answer(request, target, routed)
+                status = response.status
+                if isinstance(response, WholeResponse):
+                    await deliver(response, request, self._client_timeout)
+        except Exception as error:  # noqa: BLE001 - the last line of defence: an error document, never a traceback
+            response = explain(error, self._origins, request)
+            response.headers[_REQUEST_ID] = request_id
+            status = response.status
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+            remote = self._origins.clients.address(request)
+            self._accounts.close(request, routed, status, time.perf_counter() - started, remote)
+        return response
+
+    async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
+        if self._tokens is not None and self._tokens.is_meant(target):
+            return await self._tokens.answer(request, target)
+        identity = await self._entrance.enter(request, target)
+        if request.body_exists and not isinstance(routed, ManifestWrite):
+            routed = OTHER  # a body can be passed on once, and the rest may ask the registry twice
+        match routed:
+            case PartitionPull():
+                return await self._pull_partition(request, target, routed, identity)
+            case ContentPull():
+                return await self._pull_content(request, target, routed, identity)
+            case SignaturePull() | ReferrersPull():
+                return await self._pull_attached(request, target, routed, identity)
+            case ManifestWrite(repository):
+                self._sources.forget(repository)
+                try:
+                    return await self._write_manifest(request, target, repository, identity)
+                finally:
+                    self._sources.forget(repository)
+            case Other():
+                return await self._relay.forward(request, target)
+
+    async def _write_manifest(
+        self, request: web.BaseRequest, target: str, repository: str, identity: Identity
+    ) -> web.StreamResponse:
+        if request.method != hdrs.METH_PUT:
+            return await self._relay.forward(request, target, limit=self._max_manifest)
+        try:
+            return await self._relay.write(request, target, limit=self._max_manifest, refusals=REFUSALS)
+        except RefusedWriteError as refused:
+            media_type = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
+            pushed = Document(media_type, digest_of(refused.body), refused.body)
+            if not await self._deposits.supply(repository, pushed, identity):
+                raise
+            return as_it_came(await self._relay.repeat(request, target, refused.body), self._origins, request)
+
+    async def _pull_partition(
+        self, request: web.BaseRequest, target: str, pull: PartitionPull, identity: Identity
+    ) -> web.StreamResponse:
+        accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ()))
+        for reading in pull.readings:
+            source = await self._sources.resolve(pull.repository, reading.base, identity, accept)
+            if source is None:
+                continue
+            made = await self._partitions.get(source, Recipe(source.digest, reading.selection()), identity)
+            if made is not None:
+                response = manifest(made.top, request)
+                count_spared(made, made.root, request, response)
+                return response
+        # The tag merely looks like a partition, so it is passed on literally.
+        if accepts_indexes(accept):
+            return await self._relay.forward(request, target)
+        answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
+        if answer is not None:
+            return answer
+        # A client that takes no index hears of the partition what the registry says of the source image, but
+        # where the registry gives it the image, that has no such partition.
+        base = pull.readings[0].base
+        if await self._sources.resolve(pull.repository, base, identity, accept) is not None:
+            return await self._relay.forward(request, target)
+        known = await self._sources.resolve(pull.repository, base, identity, ALL_TYPES)
+        source_target = f"/v2/{pull.repository}/manifests/{base}"
+        return await self._relay.forward(request, target if known is None else source_target)
+
+    async def _pull_content(
+        self, request: web.BaseRequest, target: str, pull: ContentPull, identity: Identity
+    ) -> web.StreamResponse:
+        # Most blobs are layers, which are never ours: other replicas are asked only where that can help.
+        shared = pull.is_manifest or identity.may_pull(pull.repository)
+        found: Made | Document | None = await self._partitions.recall(
+            pull.repository, pull.digest, identity, shared=shared
+        )
+        if found is None:
+            answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
+            if answer is not None:
+                return answer
+            found = await self._find(pull, identity, is_read=request.method == hdrs.METH_GET)
+        if found is None:
+            return await self._relay.forward(request, target)
+        document = found.documents[pull.digest] if isinstance(found, Made) else found
+        response = manifest(document, request) if pull.is_manifest else blob(document, request)
+        if isinstance(found, Made):
+            count_spared(found, pull.digest, request, response)
+        return response
+
+    async def _find(self, pull: ContentPull, identity: Identity, *, is_read: bool) -> Made | Document | None:
+        """Return the partition that holds the digest, or what belongs to a signature.
+
+        Another replica may be about to tell of either. But a client about to push asks whether each document
+        is there, and is to hear "no" at once.
+        """
+        started = time.monotonic()
+        while True:
+            found: Made | Document | None = await self._partitions.find(
+                pull.repository, pull.digest, identity
+            )
+            if found is None and self._signatures is not None:
+                found = await self._signatures.find(pull.repository, pull.digest, identity)
+            waited = time.monotonic() - started
+            if found is not None or not (is_read or pull.is_manifest):
+                return found
+            if not await self._partitions.settle(waited, only_failing=not is_read):
+                return found
+
+    async def _pull_attached(
+        self,
+        request: web.BaseRequest,
+        target: str,
+        pull: SignaturePull | ReferrersPull,
+        identity: Identity,
+    ) -> web.StreamResponse:
+        answer = None
+        if self._signatures is not None:
+            if isinstance(pull, SignaturePull):
+                answer = await self._pull_signature(self._signatures, request, target, pull, identity)
+            else:
+                answer = await self._list_referrers(self._signatures, request, target, pull, identity)
+        return await self._relay.forward(request, target) if answer is None else answer
+
+    async def _pull_signature(
+        self,
+        signatures: Signatures,
+        request: web.BaseRequest,
+        target: str,
+        pull: SignaturePull,
+        identity: Identity,
+    ) -> web.StreamResponse | None:
+        answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
+        if answer is not None:
+            return answer
+        ours = await signatures.of(pull.repository, pull.subject, identity)
+        return None if ours is None else manifest(ours.manifest, request)
+
+    async def _list_referrers(
+        self,
+        signatures: Signatures,
+        request: web.BaseRequest,
+        target: str,
+        pull: ReferrersPull,
+        identity: Identity,
+    ) -> web.StreamResponse | None:
+        found = await signatures.referrers(
+            pull.repository, pull.subject, identity, target, pull.artifact_type
+        )
+        if found is None:
+            return None
+        headers = CIMultiDict({hdrs.CONTENT_TYPE: found.document.media_type})
+        headers[hdrs.CONTENT_LENGTH] = str(len(found.document.body))
+        upstream = self._origins.forwarded_response(found.headers, request)
+        headers.extend((hdrs.LINK, link) for link in upstream.getall(hdrs.LINK, []))
+        if pull.artifact_type is not None:
+            headers[_FILTERS_APPLIED] = "artifactType"
+        return WholeResponse(status=200, headers=headers, body=found.document.body)

@@ -1,0 +1,159 @@
+"""The documents a partition is cut from: fetched by digest, verified, remembered.
+
+They are content-addressed, so one that is remembered is right for ever. Nothing here decides who may read: a
+caller comes only after the upstream allowed its client the source image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+from aiohttp import hdrs
+
+from proxy.auth.identity import Identity
+from proxy.flight import SingleFlight
+from proxy.logs import get_logger
+from proxy.metrics.catalogue import UPSTREAM_ERRORS
+from proxy.partitions.field_body import FieldBody
+from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
+from proxy.store.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
+from proxy.store.tiered import TieredStore
+from proxy.tracing.spans import traced
+from proxy.upstream.registry import Upstream
+from proxy.upstream.replies import RefusedError, Reply, UpstreamError
+from twodfs.digest import Digest, verify
+from twodfs.errors import DigestError
+from twodfs.field import Field
+
+MAX_CONFIG: Final = 8 * 2**20
+"""Bytes of an image config."""
+_CONCURRENT_SIZES: Final = 16
+
+_SIZE: Final = re.compile(r"[0-9]{1,18}")
+_OK: Final = 200
+_PARTIAL: Final = 206
+_NOT_FOUND: Final = 404
+
+
+class Contents:
+    """Reads source documents, with the credentials of the client that needs them."""
+
+    def __init__(self, upstream: Upstream, store: TieredStore, *, max_field: int) -> None:
+        """``max_field``: the largest field document that is read, in bytes."""
+        self._upstream = upstream
+        self._store = store
+        self._max_field = max_field
+        self._fetching: SingleFlight[bytes] = SingleFlight()
+        self._reading: SingleFlight[Field] = SingleFlight()
+        self._one_large_field = asyncio.Lock()
+        self._size_slots = asyncio.Semaphore(_CONCURRENT_SIZES)
+
+    async def manifest(self, repository: str, digest: Digest, identity: Identity) -> bytes:
+        """Return the manifest or index that has ``digest``.
+
+        Raises:
+            RefusedError, UpstreamError: it could not be had, or is not what the digest says.
+        """
+        return await self._content(repository, "manifests", digest, identity, MAX_MANIFEST)
+
+    async def config(self, repository: str, digest: Digest, identity: Identity) -> bytes:
+        """Return the image config that has ``digest``; raises like ``manifest``."""
+        return await self._content(repository, "blobs", digest, identity, MAX_CONFIG)
+
+    async def field(self, repository: str, digest: Digest, identity: Identity) -> Field:
+        """Return the parsed field that has ``digest``; raises like ``manifest``, and ``FormatError``."""
+        known = await self._store.get(FieldKey(repository, digest))
+        if known is not None:
+            return known.field
+        flight = (repository, digest)
+        try:
+            return await self._reading.do(flight, lambda: self._read_field(repository, digest, identity))
+        except RefusedError:
+            # The flight may have been another client's, refused for reasons of its own.
+            own_flight = (*flight, identity.fingerprint)
+            return await self._reading.do(own_flight, lambda: self._read_field(repository, digest, identity))
+
+    async def size(self, repository: str, digest: Digest, identity: Identity) -> int:
+        """Return the size of a blob in bytes, which fields of the original builder do not record.
+
+        Raises:
+            RefusedError, UpstreamError: the upstream does not tell.
+        """
+        key = BlobSizeKey(repository, digest)
+        known = await self._store.get(key)
+        if known is not None:
+            return known.size
+        async with self._size_slots:
+            size = await self._ask_size(repository, digest, identity)
+        await self._store.put({key: BlobSize(size)})
+        return size
+
+    async def _read_field(self, repository: str, digest: Digest, identity: Identity) -> Field:
+        path = f"/v2/{repository}/blobs/{digest}"
+        with FieldBody(digest, self._one_large_field) as body:
+            limit = self._max_field
+            _allowed(await self._upstream.download(path, identity, body.take, limit=limit), digest)
+            try:
+                field = await body.parse()
+            except DigestError as error:
+                raise UpstreamError(f"the registry answered {path} with other content: {error}") from None
+        key = FieldKey(repository, digest)
+        await self._store.put({key: ParsedField(field)})
+        if self._store.peek(key) is None:
+            get_logger().warning(
+                "field not kept, every new selection reads it again: cache.memory is too small",
+                field=digest,
+                bytes=len(field.packed),
+            )
+        return field
+
+    async def _content(
+        self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int
+    ) -> bytes:
+        known = await self._store.get(ContentKey(repository, digest))
+        if known is not None:
+            return known.body
+        return await self._fetching.do(
+            (repository, digest, identity.fingerprint),
+            lambda: self._fetch(repository, kind, digest, identity, limit),
+        )
+
+    @traced("fetch")
+    async def _fetch(
+        self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int
+    ) -> bytes:
+        accept = ALL_TYPES if kind == "manifests" else "*/*"
+        path = f"/v2/{repository}/{kind}/{digest}"
+        reply = _allowed(await self._upstream.get(path, identity, limit=limit, accept=accept), digest)
+        try:
+            body = verify(reply.body, digest)
+        except DigestError as error:
+            UPSTREAM_ERRORS.of("digest").add()
+            raise UpstreamError(f"the registry answered {path} with other content: {error}") from None
+        await self._store.put({ContentKey(repository, digest): Content(body)})
+        return body
+
+    async def _ask_size(self, repository: str, digest: Digest, identity: Identity) -> int:
+        path = f"/v2/{repository}/blobs/{digest}"
+        reply = await self._upstream.head(path, identity, "*/*")
+        size = reply.headers.get(hdrs.CONTENT_LENGTH, "")
+        if reply.status == _OK and _SIZE.fullmatch(size):
+            return int(size)
+        # ECR Public answers HEAD with 401, others leave the length out: one byte tells the length as well.
+        reply = await self._upstream.first_byte(path, identity)
+        _allowed(reply, digest)
+        total = reply.headers.get(hdrs.CONTENT_RANGE, "").rpartition("/")[2]
+        size = total if reply.status == _PARTIAL else reply.headers.get(hdrs.CONTENT_LENGTH, "")
+        if not _SIZE.fullmatch(size):
+            raise UpstreamError(f"the registry does not tell the size of {digest}")
+        return int(size)
+
+
+def _allowed(reply: Reply, digest: Digest) -> Reply:
+    if reply.status == _NOT_FOUND:
+        raise UpstreamError(f"the image is incomplete: the registry does not have {digest} of it", status=404)
+    if reply.status not in (_OK, _PARTIAL):
+        raise RefusedError(reply)
+    return reply

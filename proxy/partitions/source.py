@@ -1,0 +1,143 @@
+"""Base tag -> digest: what the tag names now, and whether this client may read it, in one question."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import hdrs
+from cachetools import LRUCache, TTLCache
+
+from proxy.auth.grants import Grants
+from proxy.auth.identity import Identity
+from proxy.flight import SingleFlight
+from proxy.tracing.spans import traced
+from proxy.upstream.registry import Upstream
+from proxy.upstream.replies import RefusedError, Reply
+from twodfs.digest import Digest, digest_of, is_digest
+from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES
+
+MAX_MANIFEST: Final = 4 * 2**20
+"""Bytes; the distribution-spec asks registries to take manifests of up to 4 MiB."""
+ALL_TYPES: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
+
+_OK: Final = 200
+_NOT_MODIFIED: Final = 304
+_NOT_FOUND: Final = 404
+_MOST_TAGS: Final = 65_536
+_DIGEST_HEADER: Final = "Docker-Content-Digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The manifest or index that the upstream gives this client for a tag or digest, now."""
+
+    repository: str
+    reference: str
+    digest: Digest
+    media_type: str
+
+    @property
+    def image(self) -> str:
+        """What people call it."""
+        separator = "@" if is_digest(self.reference) else ":"
+        return f"{self.repository}{separator}{self.reference}"
+
+
+_Question = tuple[str, str, str, bytes]
+
+
+class Sources:
+    """Asks the upstream, once for all who ask the same with the same rights at the same time."""
+
+    def __init__(self, upstream: Upstream, grants: Grants, *, tag_ttl: float) -> None:
+        """``tag_ttl``: seconds for which a client with a grant is told the same without asking; 0: never."""
+        self._upstream = upstream
+        self._grants = grants
+        self._flight: SingleFlight[Source | None] = SingleFlight()
+        self._known: TTLCache[_Question, Source] | None = TTLCache(_MOST_TAGS, tag_ttl) if tag_ttl else None
+        self._writes = 0
+        # What to ask whether it is still so, whoever asks: a yes is for that client alone.
+        self._seen: LRUCache[tuple[str, str, str], Source] = LRUCache(_MOST_TAGS)
+
+    async def resolve(
+        self, repository: str, reference: str, identity: Identity, accept: str
+    ) -> Source | None:
+        """Return what ``reference`` names for this client; None when the upstream does not know it.
+
+        Args:
+            repository: as in the request.
+            reference: a tag or a digest.
+            identity: the client's own credentials; the upstream's yes is for them.
+            accept: the client's; a registry may give another manifest for another ``Accept``.
+
+        Raises:
+            RefusedError: the upstream answered neither yes nor "unknown", such as 401.
+            UpstreamError: it did not answer.
+        """
+        question = (repository, reference, accept, identity.fingerprint)
+        known = self._known.get(question) if self._known is not None else None
+        # What a tag names may be known for longer than who may read it.
+        if known is not None and self.may_read(identity, repository, known.digest):
+            return known
+        return await self._flight.do(question, lambda: self._ask(question, identity))
+
+    def may_read(self, identity: Identity, repository: str, source: Digest) -> bool:
+        """Say whether the upstream's yes to this client for ``source`` is known, without asking."""
+        return self._grants.holds(identity, repository, source)
+
+    def forget(self, repository: str) -> None:
+        """Drop what is known of ``repository``: a tag of it may have moved, an image may be gone."""
+        self._writes += 1
+        self._grants.forget(repository)
+        if self._known is not None:
+            for question in [one for one in self._known if one[0] == repository]:
+                self._known.pop(question, None)
+
+    @traced("resolve")
+    async def _ask(self, question: _Question, identity: Identity) -> Source | None:
+        repository, reference, accept, _ = question
+        writes, asked_at = self._writes, time.monotonic()
+        source = await self._look_up(repository, reference, identity, accept)
+        # An answer that was on its way while a tag was pushed may be the old one.
+        if source is not None and writes == self._writes:
+            self._grants.remember(identity, repository, source.digest, asked_at)
+            if self._known is not None:
+                self._known[question] = source
+        return source
+
+    async def _look_up(
+        self, repository: str, reference: str, identity: Identity, accept: str
+    ) -> Source | None:
+        path = f"/v2/{repository}/manifests/{reference}"
+        seen = self._seen.get((repository, reference, accept))
+        held = None if seen is None else f'"{seen.digest}"'
+        reply = await self._upstream.head(path, identity, accept, held=held)
+        # The registry need not read the manifest to say this, which is a quarter of its work.
+        if reply.status == _NOT_MODIFIED and seen is not None:
+            return seen
+        if reply.status == _NOT_FOUND:
+            return None
+        digest = reply.headers.get(_DIGEST_HEADER, "")
+        if reply.status != _OK or not is_digest(digest):
+            # Some registries answer HEAD badly or without the digest; GET also brings the words of a refusal.
+            reply = await self._upstream.get(path, identity, limit=MAX_MANIFEST, accept=accept)
+            digest = digest_of(reply.body)
+        if reply.status == _NOT_FOUND:
+            return None
+        if reply.status != _OK:
+            raise RefusedError(reply)
+        source = Source(repository, reference, Digest(digest), _media_type(reply))
+        if reply.headers.get(hdrs.ETAG) == f'"{digest}"':  # no other validator is known to mean the bytes
+            self._seen[repository, reference, accept] = source
+        return source
+
+
+def _media_type(reply: Reply) -> str:
+    return reply.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
+
+
+def accepts_indexes(accept: str) -> bool:
+    """Say whether a client's ``Accept`` takes any kind of index."""
+    return any(media_type in accept for media_type in INDEX_TYPES)

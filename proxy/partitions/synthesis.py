@@ -1,0 +1,266 @@
+"""Source + selection -> partition: cut once, stored before it is answered, made again when it was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from typing import Any, Final
+
+from cachetools import LRUCache
+
+from proxy.auth.identity import Identity
+from proxy.flight import SingleFlight
+from proxy.limits import Slots
+from proxy.logs import get_logger
+from proxy.metrics.catalogue import CELLS, SYNTHESIS
+from proxy.partitions.content import Contents
+from proxy.partitions.policy import SourcePolicy, UnsignedError
+from proxy.partitions.source import ALL_TYPES, Source, Sources
+from proxy.store.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
+from proxy.store.tiered import TieredStore
+from proxy.tracing.spans import trace_id, traced
+from proxy.upstream.replies import RefusedError
+from twodfs.digest import Digest
+from twodfs.flatten import FLATTEN_VERSION, Answer, Kind, Need, Partition, cut
+from twodfs.oci import Document
+
+_MOST_CUT_HERE: Final = 65_536
+_MOST_WHOLE: Final = 8192
+
+
+class Partitions:
+    """Every partition the proxy answers with comes from here."""
+
+    def __init__(
+        self,
+        contents: Contents,
+        sources: Sources,
+        store: TieredStore,
+        *,
+        max_layers: int,
+        slots: Slots,
+        policy: SourcePolicy | None = None,
+    ) -> None:
+        """``slots``: how many are cut at the same time; ``policy``: which images may be cut, None: all."""
+        self._policy = policy
+        self._contents = contents
+        self._sources = sources
+        self._store = store
+        self._max_layers = max_layers
+        self._slots = slots
+        self._flight: SingleFlight[Made | None] = SingleFlight()
+        self._cut_here: LRUCache[Digest, bool] = LRUCache(_MOST_CUT_HERE)
+        # Partitions whose recipes were all in memory when it had lost so many records.
+        self._whole: dict[PartitionKey, int] = {}
+
+    async def get(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
+        """Return the partition of ``recipe``; None when no image in the source has a field that defines it.
+
+        Args:
+            source: what the upstream just allowed this client to read.
+            recipe: its digest and the selection.
+            identity: fetches what is not known yet.
+
+        Raises:
+            PartitionError: nothing is selected, or too many layers.
+            FormatError: the source image is malformed.
+            UnsignedError: the source must be signed, and is not.
+            RefusedError, UpstreamError: a part of the source could not be had.
+            TooManyRequestsError: too many others are to be cut before it.
+        """
+        key = recipe.key(source.repository)
+        made = self._store.peek(key, counted=True) or await self._store.get(key)
+        if made is not None:
+            await self._permit(source, identity)
+            await self._keep(key, made)
+            return made
+        # Errors name the image, so images that share a source do not share a flight.
+        flight = (source.image, key)
+        try:
+            return await self._flight.do(flight, lambda: self._make(source, recipe, identity))
+        except RefusedError:
+            # The flight may have been another client's, refused for reasons of its own.
+            own_flight = (*flight, identity.fingerprint)
+            return await self._flight.do(own_flight, lambda: self._make(source, recipe, identity))
+
+    async def recall(
+        self, repository: str, digest: Digest, identity: Identity, *, shared: bool
+    ) -> Made | None:
+        """Return the partition of ours that holds ``digest`` where no question upstream is needed; else None.
+
+        It is content-addressed, so it is what the upstream would send if it had it: the client's right to
+        read the source is all that counts, and that is known from a moment ago or from a verified token.
+
+        Args:
+            repository: as in the request.
+            digest: of a document.
+            identity: whose right must be known.
+            shared: whether to look where other replicas keep theirs, too.
+        """
+        recipes = self._store.peek(RecipeKey(digest))
+        if recipes is None and shared:
+            recipes = await self._store.get(RecipeKey(digest))
+        for recipe in recipes.ways if recipes else ():
+            if self._sources.may_read(identity, repository, recipe.source):
+                made = await self._store.get(recipe.key(repository))
+                if made is not None and digest in made.documents:
+                    await self._permit(Source(repository, recipe.source, recipe.source, ""), identity)
+                    return made
+        return None
+
+    async def find(
+        self, repository: str, digest: Digest, identity: Identity, *, by_us: bool = False
+    ) -> Made | None:
+        """Return the partition of ours that holds ``digest``, if this client may read what it was cut from.
+
+        To be asked only after the upstream said that it does not know the digest.
+
+        Args:
+            repository: as in the request.
+            digest: of an index, manifest or config.
+            identity: the client's own credentials.
+            by_us: take nobody's word for it. What only the shared store says was cut is cut again.
+
+        Raises:
+            UnsignedError: the source must be signed, and is not.
+            RefusedError, UpstreamError: a part of the source could not be had.
+        """
+        refusal: RefusedError | UnsignedError | None = None
+        for recipe in (await self._recipes(digest)).ways:
+            try:
+                made = await self._by_recipe(repository, recipe, digest, identity, by_us=by_us)
+            except (RefusedError, UnsignedError) as error:
+                refusal = error
+                continue
+            if made is not None and digest in made.documents:
+                return made
+        if refusal is not None:
+            raise refusal
+        return None
+
+    async def settle(self, waited: float, *, only_failing: bool) -> bool:
+        """Pause and return True while what nobody knows may soon be known from another replica.
+
+        A client that was given a tag by one replica may ask another for the children while Redis
+        fails, or was too slow for the one that put them.
+
+        Args:
+            waited: seconds so far.
+            only_failing: whether to wait only while this replica, too, sees Redis fail or recover.
+        """
+        return await self._store.settle(waited, only_failing=only_failing)
+
+    async def knows(self, digest: Digest) -> bool:
+        """Say whether ``digest`` was made here or by another replica; it says nothing of who may read it."""
+        return bool((await self._recipes(digest)).ways)
+
+    async def _permit(self, source: Source, identity: Identity) -> None:
+        if self._policy is not None:
+            await self._policy.check(source, identity)
+
+    async def _by_recipe(
+        self, repository: str, recipe: Recipe, digest: Digest, identity: Identity, *, by_us: bool
+    ) -> Made | None:
+        source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
+        if source is None or source.digest != recipe.source:
+            return None
+        if recipe.version == FLATTEN_VERSION:
+            is_known = not by_us or digest in self._cut_here
+            return await (self.get if is_known else self._make)(source, recipe, identity)
+        if by_us:
+            return None
+        # Cut by another release: it can be served while it is kept, but not made again.
+        await self._permit(source, identity)
+        return await self._store.get(recipe.key(source.repository))
+
+    async def _make(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
+        async with self._slots.taken():
+            started = time.perf_counter()
+            partition = await self._cut(source, recipe, identity)
+        if partition is None:
+            return None
+        SYNTHESIS.observe(time.perf_counter() - started, trace_id())
+        CELLS.add(partition.allotments)
+        # Its documents are those of the rectangles, whatever they were called.
+        resolved = Recipe(recipe.source, partition.selection)
+        self._cut_here.update((document.digest, True) for document in partition.documents)
+        made = Made.of(resolved, partition.root.digest, partition.documents, partition.left_out_bytes)
+        for key in {recipe.key(source.repository), resolved.key(source.repository)}:
+            await self._publish(key, made)
+        get_logger().info(
+            "partition cut",
+            image=source.image,
+            source=source.digest,
+            selection=str(recipe.selection),
+            resolved=str(partition.selection),
+            digest=made.root,
+            allotments=partition.allotments,
+            selected_bytes=partition.selected_bytes,
+            left_out_bytes=partition.left_out_bytes,
+        )
+        return made
+
+    async def _keep(self, key: PartitionKey, made: Made) -> None:
+        """See to it that what answers the tag can also be found by digest, here and by the other replicas."""
+        if self._whole.get(key) != self._store.losses:  # else its recipes are where they were last time
+            if not all(self._store.peek(RecipeKey(digest)) for digest in made.documents):
+                await self._publish(key, made)
+            if len(self._whole) >= _MOST_WHOLE:
+                self._whole.clear()
+            self._whole[key] = self._store.losses
+        if not self._store.is_published(key):
+            await self._publish(key, made)
+
+    @traced("store")
+    async def _publish(self, key: PartitionKey, made: Made) -> None:
+        """Store ``made`` and the recipes of its documents.
+
+        Rule 2: clients HEAD the tag and then GET the children by digest, from whichever replica.
+        """
+        records: dict[Key[Any], Record] = {key: made}
+        known = await asyncio.gather(*(self._recipes(digest) for digest in made.documents))
+        for digest, recipes in zip(made.documents, known, strict=True):
+            records[RecipeKey(digest)] = Recipes((made.recipe,)) | recipes
+        await self._store.publish(key, records)
+
+    async def _recipes(self, digest: Digest) -> Recipes:
+        """Return every recipe of a document that this replica or another knows."""
+        known = await self._store.get_all(RecipeKey(digest))
+        return functools.reduce(Recipes.__or__, known, Recipes())
+
+    @traced("flatten")
+    async def _cut(self, source: Source, recipe: Recipe, identity: Identity) -> Partition | None:
+        """Drive ``twodfs.flatten.cut``, answering each batch of needs at once."""
+        body = await self._contents.manifest(source.repository, source.digest, identity)
+        document = Document(source.media_type, source.digest, body)
+        steps = cut(document, recipe.selection, image=source.image, max_layers=self._max_layers)
+        try:
+            needs = next(steps)
+            while True:
+                if any(need.kind is Kind.FIELD for need in needs):
+                    # Now it is known to be a 2DFS image; any other with such a tag is none of the policy's.
+                    await self._permit(source, identity)
+                async with asyncio.TaskGroup() as tasks:
+                    answers = {
+                        need: tasks.create_task(self._answer(source.repository, need, identity))
+                        for need in needs
+                    }
+                needs = steps.send({need: task.result() for need, task in answers.items()})
+        except StopIteration as done:
+            result: Partition | None = done.value
+            return result
+        except ExceptionGroup as group:
+            # The first to fail cancelled the others; it is the reason.
+            raise group.exceptions[0] from None
+
+    async def _answer(self, repository: str, need: Need, identity: Identity) -> Answer:
+        match need.kind:
+            case Kind.MANIFEST:
+                return await self._contents.manifest(repository, need.digest, identity)
+            case Kind.CONFIG:
+                return await self._contents.config(repository, need.digest, identity)
+            case Kind.FIELD:
+                return await self._contents.field(repository, need.digest, identity)
+            case Kind.SIZE:
+                return await self._contents.size(repository, need.digest, identity)

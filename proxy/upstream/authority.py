@@ -1,0 +1,197 @@
+"""What the proxy itself shows the registry: the credentials of ``upstream.credentials``, as a header.
+
+A Bearer token is fetched for exactly the scopes of the request it goes with, so a request cannot do more
+upstream than what it was let in for. The registry's own challenge is learnt with a question to ``/v2/``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import hdrs
+from cachetools import LRUCache
+from multidict import CIMultiDict
+from yarl import URL
+
+from proxy.auth.credentials import CredentialsError, Source
+from proxy.auth.realm import RealmError, RealmPolicy
+from proxy.flight import SingleFlight
+from proxy.requests.scope import Scope
+from proxy.upstream.origins import OriginPool
+from twodfs.auth import Authorization, Challenge, Flow, TokenAnswer, TokenRequest, answer, parse_challenges
+from twodfs.errors import AuthError
+
+_MAX_TOKEN_ANSWER: Final = 2**20
+_MOST_TOKENS: Final = 4096
+_EARLY: Final = 10.0
+"""Seconds before its end that a token is no longer begun with."""
+_PATIENCE: Final = 5.0
+"""Seconds between renewals for the same scopes: a repository that is refused must not become a storm."""
+
+_Question = tuple[str, ...]
+Ask = Callable[
+    [str, URL, CIMultiDict[str], Any], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]
+]
+"""Sends a request with its headers and form; redirects are not followed."""
+
+
+class Authority:
+    """Answers the registry's challenges with the proxy's own credentials."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        origins: OriginPool,
+        source: Source,
+        policy: RealmPolicy,
+        *,
+        timeout: float,
+    ) -> None:
+        """``ask`` asks them; ``timeout``: seconds for one answer of the registry or its token server."""
+        self._send = ask
+        self._origins = origins
+        self._origin = URL(origins.all[0].url)
+        self._source = source
+        self._policy = policy
+        self._timeout = timeout
+        self._challenges: tuple[Challenge, ...] | None = None
+        self._headers: LRUCache[_Question, tuple[str, float]] = LRUCache(_MOST_TOKENS)
+        self._renewed: LRUCache[_Question, float] = LRUCache(_MOST_TOKENS)
+        self._flight: SingleFlight[str | None] = SingleFlight()
+        self._refreshed_at = -_PATIENCE
+
+    async def header(self, scopes: Sequence[Scope]) -> str | None:
+        """Return the ``Authorization`` for a request that needs ``scopes``; None where none is wanted.
+
+        Raises:
+            CredentialsError: it cannot be had.
+        """
+        question = tuple(map(str, scopes))
+        known = self._headers.get(question)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        return await self._flight.do(question, lambda: self._fetch(question))
+
+    async def after_refusal(
+        self, scopes: Sequence[Scope], refused: str | None, challenges: Sequence[str]
+    ) -> str | None:
+        """Return another header after the registry refused one; None when there is no hope for a better.
+
+        Args:
+            scopes: what the request needs.
+            refused: the header it went with.
+            challenges: the ``WWW-Authenticate`` of the refusal.
+
+        Raises:
+            CredentialsError: it cannot be had.
+        """
+        question = tuple(map(str, scopes))
+        found = parse_challenges(challenges)
+        if found:
+            self._challenges = _without_scope(found)
+        now = time.monotonic()
+        header, _ = self._headers.get(question, (None, 0.0))
+        if header is not None and header != refused:
+            return header  # another request has renewed it meanwhile
+        if now - self._renewed.get(question, -_PATIENCE) < _PATIENCE:
+            return None
+        self._renewed[question] = now
+        fresh = now - self._refreshed_at >= _PATIENCE
+        if fresh:
+            self._refreshed_at = now
+        renewed = await self._flight.do(question, lambda: self._fetch(question, fresh=fresh))
+        return None if renewed == refused else renewed  # a password that did not change is refused again
+
+    async def _fetch(self, question: _Question, *, fresh: bool = False) -> str | None:
+        if self._challenges is None:
+            self._challenges = await self._probe()
+        if not self._challenges:
+            return None
+        registry = self._origin.authority
+        credentials = await self._source(fresh)
+        if credentials is None:
+            raise CredentialsError(f"Docker's configuration has none for {registry}")
+        try:
+            flow = answer(
+                self._challenges,
+                credentials,
+                registry=registry,
+                scopes=question,
+                plain_http=self._origin.scheme == "http",
+            )
+            authorization = await self._drive(flow)
+        except (AuthError, RealmError) as error:
+            raise CredentialsError(_for_operators(str(error))) from None
+        lifetime = authorization.lifetime
+        # Basic is asked of its source again each minute: the secret may have changed.
+        good_for = 60.0 if lifetime is None else max(lifetime - _EARLY, lifetime / 2)
+        self._headers[question] = (authorization.header, time.monotonic() + good_for)
+        return authorization.header
+
+    async def _probe(self) -> tuple[Challenge, ...]:
+        """Return what the registry asks for at the API's root (distribution-spec, "Determining Support")."""
+        order = self._origins.order()
+        for origin in order:
+            try:
+                status, headers, _ = await self._ask(TokenRequest("GET", f"{origin.url}/v2/"))
+                break
+            except CredentialsError:
+                if origin is order[-1]:
+                    raise
+        if status != 401:  # noqa: PLR2004 - a registry that asks for nothing here may do so elsewhere
+            return ()
+        return _without_scope(parse_challenges(headers))
+
+    async def _drive(self, flow: Flow) -> Authorization:
+        """Make the requests that ``flow`` takes, each to a realm that may see our credentials."""
+        try:
+            wanted = next(flow)
+            while True:
+                self._policy.check(wanted.url)
+                status, _, body = await self._ask(wanted)
+                wanted = flow.send(TokenAnswer(status, body))
+        except StopIteration as done:
+            result: Authorization = done.value
+            return result
+
+    async def _ask(self, wanted: TokenRequest) -> tuple[int, list[str], bytes]:
+        url = URL(wanted.url, encoded=True)
+        place = f"{url.scheme}://{url.authority}{url.path}"
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._send(
+                    wanted.method,
+                    url,
+                    CIMultiDict({**wanted.headers, hdrs.ACCEPT_ENCODING: "identity"}),
+                    wanted.form,
+                ) as response,
+            ):
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > _MAX_TOKEN_ANSWER:
+                        raise CredentialsError(f"{place} answered more than {_MAX_TOKEN_ANSWER} bytes")
+                return response.status, response.headers.getall(hdrs.WWW_AUTHENTICATE, []), bytes(body)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            problem = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+            raise CredentialsError(f"{place} cannot be asked: {problem}") from None
+
+
+def _for_operators(problem: str) -> str:
+    """Return ``problem`` without its advice to log in, which is for people at a terminal."""
+    what, _, advice = problem.rpartition(": ")
+    return f"{what}: check upstream.credentials" if "twodfs login" in advice else problem
+
+
+def _without_scope(challenges: Sequence[Challenge]) -> tuple[Challenge, ...]:
+    """Return ``challenges`` without the scope of the request that they were an answer to."""
+    return tuple(
+        Challenge(one.scheme, {name: value for name, value in one.parameters.items() if name != "scope"})
+        for one in challenges
+    )

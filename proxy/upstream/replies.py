@@ -1,0 +1,146 @@
+"""Answers of the registry that are read as a whole, and why there was none, in sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDictProxy
+
+from proxy.metrics.catalogue import UPSTREAM_ERRORS, UPSTREAM_SECONDS
+from proxy.tracing.spans import trace_id
+from proxy.upstream.redirects import RedirectError
+
+Take = Callable[[bytes], Awaitable[None]]
+
+MAX_REFUSAL: Final = 64 * 1024
+"""Bytes kept of an answer that is not what was asked for; error documents are small."""
+
+
+class UpstreamError(Exception):
+    """The registry could not be asked, or answered what no registry may; ``status`` is what clients get."""
+
+    def __init__(self, message: str, *, status: int = 502) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UnreachableError(UpstreamError):
+    """No connection came about: nothing was sent, so another origin may be asked, whatever the request."""
+
+
+class BrokeOffError(UpstreamError):
+    """The connection ended before the answer did: another origin may be asked what only reads."""
+
+
+class RefusedError(Exception):
+    """The registry said no, or anything but yes; its own words are in ``reply``."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"the registry answered {reply.status}")
+        self.reply = reply
+
+
+class RefusedWriteError(RefusedError):
+    """The registry refused a write; ``body`` is all that was sent, should it be worth another try."""
+
+    def __init__(self, reply: Reply, body: bytes) -> None:
+        super().__init__(reply)
+        self.body = body
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer of the registry."""
+
+    status: int
+    reason: str
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+def check_found(response: aiohttp.ClientResponse) -> None:
+    """Refuse what another host says in place of a blob: its no is not the registry's."""
+    if response.status not in (200, 206, 304, 412, 416):
+        raise UpstreamError(
+            f"the registry redirects to {response.url.host} for this, which answers {response.status}"
+        )
+
+
+async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) -> Reply:
+    """Read the answer, into ``take`` where it is a success; with a ``limit`` of 0 that is left unread."""
+    if response.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity" and response.ok:
+        raise UpstreamError(
+            f"the registry's answer for {response.url.path} is compressed, which was not asked for"
+        )
+    bound = limit if response.ok else MAX_REFUSAL
+    if not bound:
+        return Reply(response.status, response.reason or "", response.headers, b"")
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await response.content.readany():
+        size += len(chunk)
+        if size > bound:
+            raise UpstreamError(f"the registry's answer for {response.url.path} is longer than {bound} bytes")
+        if take is not None and response.ok:
+            await take(chunk)
+        else:
+            chunks.append(chunk)
+    return Reply(response.status, response.reason or "", response.headers, b"".join(chunks))
+
+
+def _about_tls(error: aiohttp.ClientConnectorError, upstream: str) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+        hint = (
+            "set upstream.server_name to a name that is in it"
+            if "mismatch" in reason or "not valid for" in reason
+            else "set upstream.ca_file to the CA that signed it"
+        )
+        return f"the certificate of the registry at {upstream} is not trusted: {reason.rstrip('.')}; {hint}"
+    reason = error.os_error.reason if isinstance(error.os_error, ssl.SSLError) else str(error.os_error)
+    return f"no TLS could be agreed on with the registry at {upstream}: {reason}"
+
+
+@contextlib.contextmanager
+def explained(upstream: str, operation: str) -> Iterator[None]:
+    """Turn the library's errors into sentences about the registry, and count both time and errors."""
+    started = time.perf_counter()
+    try:
+        yield
+    except UpstreamError:
+        UPSTREAM_ERRORS.of("answer").add()
+        raise
+    except RedirectError as error:
+        UPSTREAM_ERRORS.of("redirect").add()
+        raise UpstreamError(str(error)) from None
+    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+        UPSTREAM_ERRORS.of("tls").add()
+        raise UnreachableError(_about_tls(error, upstream)) from None
+    except aiohttp.ConnectionTimeoutError:
+        UPSTREAM_ERRORS.of("connect_timeout").add()
+        raise UnreachableError(
+            f"the registry at {upstream} does not accept connections", status=504
+        ) from None
+    except TimeoutError:
+        UPSTREAM_ERRORS.of("timeout").add()
+        raise UpstreamError(f"the registry at {upstream} does not answer in time", status=504) from None
+    except aiohttp.ClientConnectorError as error:
+        UPSTREAM_ERRORS.of("unreachable").add()
+        problem = error.strerror or str(error)
+        raise UnreachableError(f"the registry at {upstream} cannot be reached: {problem}") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        UPSTREAM_ERRORS.of("broke_off").add()
+        problem = str(error) or type(error).__name__
+        if upstream.startswith("https:") and isinstance(error, aiohttp.ServerDisconnectedError):
+            # In TLS 1.3 a client hears only after the handshake that its certificate was missed.
+            problem += "; if it wants a client certificate, set upstream.client_certificate"
+        raise BrokeOffError(f"the registry at {upstream} broke off: {problem}") from None
+    finally:
+        UPSTREAM_SECONDS.of(operation).observe(time.perf_counter() - started, trace_id())
