@@ -99,8 +99,7 @@ class Crews:
         wanted = tuple(sorted(settings.items()))
         if wanted not in self._started:
             port = free_port()
-            directory = self._directory / str(len(self._started))
-            directory.mkdir()
+            directory = Path(tempfile.mkdtemp(dir=self._directory))
             more = {f"TWODFS_PROXY_{path.upper().replace('__', '_')}": value for path, value in wanted}
             more |= {"TWODFS_PROXY_WORKERS": "2", "TWODFS_PROXY_CACHE_REDIS_URL": self._redis_url}
             proxy = Proxy.start(directory, f"http://127.0.0.1:{port}", environment=more, ready="/healthz")
@@ -171,7 +170,7 @@ class Wire:
         return await self._count(BROKEN_TRANSFERS.name, reason, at_least)
 
     async def _count(self, name: str, label: str, at_least: int) -> float:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 count = (await self.tallies())[name, label] - self.before[name, label]
                 if count >= at_least:

@@ -120,7 +120,7 @@ async def test_a_slow_registry_is_passed_on_as_it_comes(relay: Relay) -> None:
         for _ in range(2):
             await client.get()
             await client.head()
-            first = await asyncio.wait_for(client.reader.readexactly(70_001), 5)
+            first = await asyncio.wait_for(client.reader.readexactly(70_001), 30)
             rest = await client.reader.readexactly(size - 70_001)
             assert sha256(first + rest) == sha256(CONTENT[:size])
         assert between.connections == 1
@@ -161,7 +161,7 @@ async def test_a_client_that_leaves_ends_the_request_upstream(relay: Relay, cut:
             await client.head()
             assert await client.reader.readexactly(cut) == CONTENT[:cut]
         await until(lambda: bool(between.gone))
-        await asyncio.wait_for(between.gone[0].wait(), 10)
+        await asyncio.wait_for(between.gone[0].wait(), 30)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ async def test_a_registry_that_falls_silent_in_a_body_is_given_up(relay: Relay) 
         await client.head()
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await client.reader.readexactly(3 * MIB)
-        await asyncio.wait_for(between.gone[0].wait(), 10)
+        await asyncio.wait_for(between.gone[0].wait(), 30)
 
 
 async def test_a_client_that_takes_nothing_is_given_up(relay: Relay) -> None:
@@ -254,7 +254,7 @@ async def test_a_client_that_takes_nothing_is_given_up(relay: Relay) -> None:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await client.get()
         await until(lambda: bool(between.gone))
-        await asyncio.wait_for(between.gone[0].wait(), 10)
+        await asyncio.wait_for(between.gone[0].wait(), 30)
 
 
 async def test_slow_is_not_silent(relay: Relay) -> None:

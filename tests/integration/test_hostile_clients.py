@@ -48,7 +48,7 @@ def place(url: str) -> tuple[str, int]:
 async def first_line(url: str, raw: bytes) -> bytes:
     async with connected(*place(url)) as (reader, writer):
         writer.write(raw)
-        return (await asyncio.wait_for(head_of(reader), 10)).split(b"\r\n")[0]
+        return (await asyncio.wait_for(head_of(reader), 30)).split(b"\r\n")[0]
 
 
 HIDDEN = b"GET /v2/hidden/manifests/v1 HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -92,9 +92,9 @@ async def test_a_request_that_ends_in_two_places_never_hides_another(raw: bytes)
 
     async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
         writer.write(raw)
-        line = (await asyncio.wait_for(head_of(reader), 10)).split(b"\r\n")[0]
+        line = (await asyncio.wait_for(head_of(reader), 30)).split(b"\r\n")[0]
         assert line.split()[1] == b"400"
-        await asyncio.wait_for(reader.read(), 10)  # the connection ends, and what is behind it is not read
+        await asyncio.wait_for(reader.read(), 30)  # the connection ends, and what is behind it is not read
     assert b"hidden" not in seen
 
 
@@ -103,7 +103,7 @@ async def test_paths_with_two_meanings_never_reach_the_registry(registry: FakeRe
     async with proxied(registry.url) as url, connected(*place(url)) as (reader, writer):
         for method in ("GET", "HEAD", "PUT", "DELETE"):
             writer.write(f"{method} {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode())
-            head = await asyncio.wait_for(head_of(reader), 10)
+            head = await asyncio.wait_for(head_of(reader), 30)
             assert b" 400 " in head.split(b"\r\n")[0]
             if method != "HEAD":
                 length = next(int(x[15:]) for x in head.split(b"\r\n") if x.startswith(b"Content-Length:"))
@@ -118,7 +118,7 @@ async def test_headers_that_never_end_are_cut_off(registry: FakeRegistry) -> Non
         writer.write(b"GET /v2/ HTTP/1.1\r\nHost: h\r\n")
         async with asyncio.TaskGroup() as tasks:
             # Read from the start: what is sent behind the answer resets the connection.
-            heard = tasks.create_task(asyncio.wait_for(head_of(reader), 10))
+            heard = tasks.create_task(asyncio.wait_for(head_of(reader), 30))
             with contextlib.suppress(ConnectionError):
                 for n in range(100):
                     if heard.done():
@@ -142,9 +142,9 @@ async def test_headers_that_drip_are_given_up_while_others_are_served(
                         await asyncio.sleep(0.05)
 
             dripping = asyncio.ensure_future(drip())
-            head = await asyncio.wait_for(head_of(reader), 10)
+            head = await asyncio.wait_for(head_of(reader), 30)
             assert b" 408 " in head.split(b"\r\n")[0]
-            assert b"headers did not arrive in time" in await asyncio.wait_for(reader.read(), 10)
+            assert b"headers did not arrive in time" in await asyncio.wait_for(reader.read(), 30)
             dripping.cancel()
         assert (await get(client, url + TAG))[0] == 200
 
@@ -156,7 +156,7 @@ async def test_a_kept_connection_may_idle_longer_than_headers_may_take(registry:
     ):
         for _ in range(2):
             writer.write(GET_BASE)
-            assert b" 200 " in (await asyncio.wait_for(head_of(reader), 10)).split(b"\r\n")[0]
+            assert b" 200 " in (await asyncio.wait_for(head_of(reader), 30)).split(b"\r\n")[0]
             await asyncio.sleep(0.7)
 
 
@@ -223,12 +223,12 @@ async def test_when_no_connection_is_idle_one_more_is_told_so(registry: FakeRegi
             writer.write(GET_BASE)
         await until(lambda: arrived == 8)
         async with connected(*place(url)) as (reader, _):
-            said = await asyncio.wait_for(reader.read(), 10)
+            said = await asyncio.wait_for(reader.read(), 30)
             assert said.startswith(b"HTTP/1.1 503 ")
             assert b"all connections are in use" in said
         ready.set()
         for reader, _ in busy:
-            assert b" 200 " in (await asyncio.wait_for(head_of(reader), 10)).split(b"\r\n")[0]
+            assert b" 200 " in (await asyncio.wait_for(head_of(reader), 30)).split(b"\r\n")[0]
 
 
 async def test_too_many_requests_of_one_client_hear_429_and_another_client_is_served(

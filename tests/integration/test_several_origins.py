@@ -115,7 +115,7 @@ async def test_a_dead_origin_is_passed_over_and_comes_back(client: aiohttp.Clien
         try:
             await web.TCPSite(runner, "127.0.0.1", port).start()
             await until(lambda: bool(first.requests))  # the probe
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not first.asked("GET", "/v2/"):
                     async with client.get(f"{url}/v2/") as answer:
                         assert answer.status == 200
@@ -131,7 +131,7 @@ async def test_an_origin_that_answers_503_is_left_alone(client: aiohttp.ClientSe
         served(failing) as broken,
         serving(FakeRegistry(IMAGE)) as second,
         proxied(f"{broken},{second.url}") as url,
-        asyncio.timeout(10),
+        asyncio.timeout(30),
     ):
         status = 0
         while status != 200:
@@ -225,7 +225,7 @@ async def test_who_waits_for_a_free_connection_hears_a_504_in_time(client: aioht
         return web.Response()
 
     settings = {"upstream__max_connections": "1", "upstream__read_timeout": "0.5"}
-    async with served(silent) as registry, proxied(registry, **settings) as url, asyncio.timeout(10):
+    async with served(silent) as registry, proxied(registry, **settings) as url, asyncio.timeout(30):
 
         async def ask() -> tuple[int, str]:
             async with client.get(f"{url}/v2/") as answer:

@@ -65,7 +65,7 @@ async def connect(
 
 async def status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
     writer.write(b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n")
-    return (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).split(b"\r\n")[0]
+    return (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)).split(b"\r\n")[0]
 
 
 async def asked(url: str, context: ssl.SSLContext) -> bytes:
@@ -126,7 +126,7 @@ async def test_plain_http_and_old_tls_are_not_spoken(
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n")
         with contextlib.suppress(ConnectionError):
-            assert b" 200 " not in await asyncio.wait_for(reader.read(), 10)
+            assert b" 200 " not in await asyncio.wait_for(reader.read(), 30)
         writer.close()
 
 
@@ -135,7 +135,7 @@ async def test_a_handshake_that_never_comes_is_given_up(registry: FakeRegistry, 
         host, _, port = url.partition("//")[2].rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 10) == b""
+            assert await asyncio.wait_for(reader.read(), 30) == b""
         writer.close()
 
 

@@ -148,6 +148,8 @@ def refuses(host: str, port: int) -> bool:
         connection.connect()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was in the queue when that was closed
+        return False
     finally:
         connection.close()
     return False

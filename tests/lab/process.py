@@ -89,7 +89,7 @@ class Launch:
     ready: Callable[[], bool]
     environment: Mapping[str, str]
     directory: Path
-    patience: float = 15.0
+    patience: float = 60.0
     orphaned: signal.Signals = signal.SIGTERM
     """What the server gets when the test run is killed outright."""
 

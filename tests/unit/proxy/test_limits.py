@@ -84,7 +84,7 @@ async def test_who_leaves_the_queue_takes_no_place_along() -> None:
             await asyncio.sleep(0)
             holding -= 1
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await asyncio.gather(*(hold() for _ in range(10)))
     assert most == 2
 
@@ -98,7 +98,7 @@ async def test_a_place_given_to_one_that_just_left_goes_to_the_next() -> None:
     third = asyncio.ensure_future(work(slots, requests, "c", order))
     await settle()
     first.add_done_callback(lambda _: second.cancel())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await asyncio.gather(first, third)
     assert order[0] == "a"
     assert order[-1] == "c"

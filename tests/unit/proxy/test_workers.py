@@ -45,7 +45,7 @@ async def test_questions_are_answered_to_whoever_asked_and_end_with_the_other_si
         with contextlib.suppress(OSError):
             child._writer.close()
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         tasks.create_task(listen())
         tasks.create_task(answer(2))
         answers = await asyncio.gather(parent.ask("one", 5), parent.ask("two", 5))
