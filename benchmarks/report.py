@@ -92,8 +92,13 @@ def _machine(content: Json) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in of["versions"].items())
     return (
         f"{of['cpus']} processors ({of['cpu']}), load {of['load_before']} before the run; "
-        f"Python {of['python']}, {versions}"
+        f"Python {of['python']}, {versions}{_network(of)}"
     )
+
+
+def _network(of: Json) -> str:
+    control = of.get("congestion_control")
+    return f"; congestion control {control}" if control else ""
 
 
 def _profiles(results: Path) -> Iterator[str]:

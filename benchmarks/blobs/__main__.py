@@ -20,6 +20,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import network
 from benchmarks.bars import draw
 from benchmarks.blobs.memory import slow_downloads
 from benchmarks.blobs.nginx import BLOB, STOCK, TUNED, Nginx
@@ -66,10 +67,15 @@ def main() -> None:
     parser.add_argument("--mebibytes", type=int, default=4096, help="of each contender in each round")
     parser.add_argument("--slow", type=int, default=1000, help="slow downloads at once; 0: none")
     arguments = parser.parse_args()
+    control = network.enter("benchmarks.blobs")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard))
     console = Console(highlight=False, soft_wrap=True)
-    content: Json = {"environment": machine(), "load": vars(arguments), "upstreams": {}}
+    content: Json = {
+        "environment": machine() | {"congestion_control": control},
+        "load": vars(arguments),
+        "upstreams": {},
+    }
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twodfs-bench-")))
         for title, contenders, streams in line_ups(stack, directory):
