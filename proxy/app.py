@@ -46,12 +46,11 @@ from proxy.upstream.registry import Upstream
 from proxy.watched import FileError
 from proxy.wire.bodies import Bodies
 from proxy.wire.connections import Connections
-from proxy.wire.server import Listener, PatientSite
+from proxy.wire.server import Listener
 from proxy.wire.tls import CertificateError, ListenerTls
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5
-_ADMIN_PATIENCE: Final = 15.0
 _ONE_TURN: Final = 0.01
 # Seconds for the first requests of connections that were just accepted: others go on accepting in our place,
 # so a client has no reason to expect that this one is closed.
@@ -87,7 +86,6 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         StartError: a listener cannot be bound, a file of keys, certificates or secrets cannot be used, or
             tracing is configured and cannot be had.
     """
-    header_timeout = config.limits.header_timeout
     async with contextlib.AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(tracing(config.tracing))
@@ -123,13 +121,14 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         listener = Listener(
             handlers,
             keepalive_timeout=config.client.keepalive_timeout,
-            header_timeout=header_timeout,
+            header_timeout=config.limits.header_timeout,
             connections=Connections(config.limits.connections),
+            tls=tls.context if tls else None,
         )
         runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
         if tls is not None:
             await stack.enter_async_context(tls.watched())
-        listen = await _serve(stack, runner, config.listen, "public", _Wire(header_timeout, tls, shared))
+        listen = await _serve(stack, runner, config.listen, "public", shared)
         try:
             yield Running(listen, admin, health, tls)
         finally:
@@ -204,7 +203,9 @@ def _handlers(
     )
     sources = Sources(upstream, Grants(config.auth.ttl), tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstream, store, max_field=config.partition.max_field)
-    slots = Slots(config.limits.cuts, config.limits.queued_cuts)
+    slots = Slots(
+        config.limits.cuts, config.limits.queued_cuts, "too many partitions wait to be cut; try again"
+    )
     try:
         partitions = Partitions(
             contents,
@@ -275,18 +276,7 @@ async def serve_admin(stack: contextlib.AsyncExitStack, admin: Admin, address: A
     Raises:
         StartError: the address cannot be bound.
     """
-    return await _serve(
-        stack, web.AppRunner(admin.application(), access_log=None), address, "admin", _Wire(_ADMIN_PATIENCE)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Wire:
-    """How connections come in: patience in seconds, TLS, and the socket that workers share."""
-
-    header_timeout: float
-    tls: ListenerTls | None = None
-    shared: socket.socket | None = None
+    return await _serve(stack, web.AppRunner(admin.application(), access_log=None), address, "admin")
 
 
 async def _serve(
@@ -294,25 +284,17 @@ async def _serve(
     runner: web.BaseRunner,
     address: Address,
     name: str,
-    wire: _Wire,
+    shared: socket.socket | None = None,
 ) -> Address:
-    """Bind ``address`` for the time of ``stack`` and return it with its real port."""
+    """Bind ``address`` for the time of ``stack``, or take the ``shared`` socket; return it with its port."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    context = wire.tls.context if wire.tls else None
-    if wire.shared is not None:
+    if shared is not None:
         # One connection for each turn of the loop: who is busy leaves the others to workers that are not.
-        await web.SockSite(runner, wire.shared, ssl_context=context, backlog=1).start()
+        await web.SockSite(runner, shared, backlog=1).start()
         return Address(address.host, runner.addresses[0][1])
     try:
-        await PatientSite(
-            runner,
-            address.host,
-            address.port,
-            backlog=BACKLOG,
-            ssl_context=context,
-            handshake_timeout=wire.header_timeout,
-        ).start()
+        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
     except OSError as error:
         problem = error.strerror or str(error)
         raise StartError(f"cannot listen on {address} ({name}): {problem}") from None

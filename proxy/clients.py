@@ -18,10 +18,21 @@ from proxy.config import Network
 _FORWARDED_FOR: Final = "X-Forwarded-For"
 _FORWARDED_HOST: Final = "X-Forwarded-Host"
 _FORWARDED_PROTO: Final = "X-Forwarded-Proto"
-CLAIMS: Final = frozenset(
-    {"forwarded", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"}
+# By which a proxy in front says whom it speaks for.
+_CLAIMS: Final = frozenset(
+    {
+        *("forwarded", "remote-user", "true-client-ip", "x-client-ip", "x-cluster-client-ip", "x-real-ip"),
+        *("cf-connecting-ip", "fastly-client-ip", "x-remote-user", "x-original-forwarded-for"),
+    }
 )
-"""Headers, in lower case, by which a proxy in front says whom it speaks for."""
+_FORWARDED: Final = "x-forwarded-"
+# By which some servers take one request for another: what was let in is what must be asked for.
+_OVERRIDES: Final = frozenset(
+    {
+        *("x-original-host", "x-original-url", "x-rewrite-url"),
+        *("x-http-method", "x-http-method-override", "x-method-override"),
+    }
+)
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 # What one subscriber gets of IPv6; an address in it costs nothing.
 _IPV6_CLIENT: Final = 64
@@ -29,6 +40,16 @@ _IPV6: Final = 6
 _MOST_HOPS: Final = 32
 
 _IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def is_believed(name: str, *, is_trusted: bool) -> bool:
+    """Say whether a header of a client may go on to the registry, which may believe us what it says.
+
+    Many programs take ``_`` in a name for ``-``.
+    """
+    usual = name.lower().replace("_", "-")
+    is_claim = usual.startswith(_FORWARDED) or usual in _CLAIMS
+    return usual not in _OVERRIDES and (is_trusted or not is_claim)
 
 
 class Clients:

@@ -63,9 +63,10 @@ class Slots:
     Clients take turns: one that asks for a thousand things stands in nobody else's way.
     """
 
-    def __init__(self, most: int, queue: int) -> None:
-        """``most`` at work, ``queue`` waiting, a quarter of them at most for one client."""
+    def __init__(self, most: int, queue: int, refusal: str) -> None:
+        """``most`` at work, ``queue`` waiting, a quarter of them for one client; what the others hear."""
         self._most = most
+        self._refusal = refusal
         self._queue = queue
         self._queue_of_one = -(-queue // 4)
         self._taken = 0
@@ -91,7 +92,7 @@ class Slots:
     async def _wait(self, client: str) -> None:
         line = self._turns.get(client)
         if self._waiting >= self._queue or (line is not None and len(line) >= self._queue_of_one):
-            raise TooManyRequestsError("too many partitions wait to be cut; try again")
+            raise TooManyRequestsError(self._refusal)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns.setdefault(client, deque()).append(turn)
         self._waiting += 1
@@ -104,7 +105,7 @@ class Slots:
             else:
                 self._leave(client, turn)
             if isinstance(error, TimeoutError):
-                raise TooManyRequestsError("partitions are cut too slowly; try again") from None
+                raise TooManyRequestsError(self._refusal) from None
             raise
 
     def _leave(self, client: str, turn: asyncio.Future[None]) -> None:

@@ -157,9 +157,10 @@ class Handlers:
         except RefusedWriteError as refused:
             media_type = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
             pushed = Document(media_type, digest_of(refused.body), refused.body)
-            if not await self._deposits.supply(repository, pushed, identity):
-                raise
-            return as_it_came(await self._relay.repeat(request, target, refused.body), self._origins, request)
+            reply = refused.reply
+            if await self._deposits.supply(repository, pushed, identity):
+                reply = await self._relay.repeat(request, target, refused.body)
+            return as_it_came(reply, self._origins, request)
 
     async def _pull_partition(
         self, request: web.BaseRequest, target: str, pull: PartitionPull, identity: Identity

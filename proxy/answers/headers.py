@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from proxy.auth.realm import Realms
-from proxy.clients import CLAIMS, Clients
+from proxy.clients import Clients, is_believed
 
 # RFC 9110, section 7.6.1: these, and whatever Connection names, are for the next hop alone.
 _HOP_BY_HOP: Final = frozenset(
@@ -40,7 +40,9 @@ def forwarded_request(headers: CIMultiDictProxy[str], *, is_trusted: bool) -> CI
     A registry that lies behind us may believe us what ``X-Forwarded-For`` and the like say, so they go along
     only where the client is a proxy that we believe ourselves (``is_trusted``).
     """
-    kept = _without(headers, _NOT_FORWARDED if is_trusted else _NOT_FORWARDED | CLAIMS)
+    kept = _without(headers, _NOT_FORWARDED)
+    for name in [one for one in kept if not is_believed(one, is_trusted=is_trusted)]:
+        kept.popall(name, None)
     # Rule 4: a body the client did not ask to be compressed must not be.
     kept.setdefault(hdrs.ACCEPT_ENCODING, "identity")
     return kept

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from proxy.answers.headers import Origins, forwarded_request
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import BROKEN_TRANSFERS
+from proxy.upstream.mishaps import in_words
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import MAX_REFUSAL, RefusedWriteError, Reply, UpstreamError, read
 from proxy.wire.bodies import Bodies, RequestBody
@@ -135,7 +136,7 @@ class Relay:
                     await self._bodies.pass_on(answer, response, request, patience)
         except TimeoutError:
             if response is None:
-                raise _silence(patience.waiting_for, self._upstream.url) from None
+                raise self._silence(patience.waiting_for) from None
             BROKEN_TRANSFERS.of(patience.waiting_for).add()
             get_logger().warning("transfer stalled", path=request.path, waiting_for=patience.waiting_for)
             hang_up(request, at_once=True)
@@ -149,10 +150,15 @@ class Relay:
             BROKEN_TRANSFERS.of(
                 "short" if isinstance(error, aiohttp.ClientPayloadError) else "broke_off"
             ).add()
-            reason = str(error) or type(error).__name__
+            reason = in_words(error)
             get_logger().warning("transfer broke off", path=request.path, reason=reason)
             hang_up(request, at_once=False)
         return response
+
+    def _silence(self, waiting_for: str) -> UpstreamError:
+        if waiting_for == "client":
+            return UpstreamError("the request's body did not arrive in time", status=408)
+        return UpstreamError(f"the registry at {self._upstream.url} does not answer in time", status=504)
 
     def _begin(self, answer: aiohttp.ClientResponse, request: web.BaseRequest) -> RelayedResponse:
         headers = self._origins.forwarded_response(answer.headers, request)
@@ -176,10 +182,4 @@ def _reason(error: Exception, request: web.BaseRequest) -> Exception:
         return BodyError("the request's body is not framed as RFC 9112 has it")
     if isinstance(error, UpstreamError):
         return error
-    return UpstreamError(f"the transfer broke off: {error or type(error).__name__}")
-
-
-def _silence(waiting_for: str, upstream: str) -> UpstreamError:
-    if waiting_for == "client":
-        return UpstreamError("the request's body did not arrive in time", status=408)
-    return UpstreamError(f"the registry at {upstream} does not answer in time", status=504)
+    return UpstreamError(f"the transfer broke off: {in_words(error)}")

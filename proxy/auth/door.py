@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from proxy.auth.identity import Identity, service
-from proxy.auth.passwords import BusyError, Passwords
+from proxy.auth.passwords import Passwords
 from proxy.auth.tokens import Claims, TokenError, Verifier
 from proxy.config import AuthConfig, RuleConfig
 from proxy.logs import bind_user
@@ -124,13 +124,8 @@ class Door:
             return None, None
         if scheme == "basic" and self._passwords is not None:
             user, password = _user_and_password(value)
-            try:
-                if await self._passwords.are_right(user, password):
-                    return user, None
-            except BusyError:
-                raise DeniedError(
-                    429, "TOOMANYREQUESTS", "too many log-ins at a time", [(hdrs.RETRY_AFTER, "1")]
-                ) from None
+            if await self._passwords.are_right(user, password):
+                return user, None
             raise self._challenge("the username or password is wrong", ())
         if scheme == "bearer" and self._verifier is not None:
             try:

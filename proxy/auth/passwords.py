@@ -13,6 +13,7 @@ from cachetools import TTLCache
 
 from proxy.auth.identity import fingerprint
 from proxy.flight import SingleFlight
+from proxy.limits import Slots
 from proxy.watched import WatchedFile
 
 _REMEMBERED: Final = 60.0
@@ -28,10 +29,6 @@ _HIGHEST_COST: Final = 15
 _NOBODYS: Final = b"$2b$10$CwTycUXWue0Thq9StjUM0uJ8zX2n7F3oYkXvP1lSIl0a6V5l2vJ8W"
 
 
-class BusyError(Exception):
-    """More passwords are waiting to be checked than is good for anyone."""
-
-
 class Passwords:
     """Checks logins against a file, which is read again when it changes."""
 
@@ -45,14 +42,13 @@ class Passwords:
         self._right: TTLCache[bytes, None] = TTLCache(_MOST_REMEMBERED, _REMEMBERED)
         self._changes = 0
         self._checking: SingleFlight[bool] = SingleFlight()
-        self._slots = asyncio.Semaphore(_AT_A_TIME)
-        self._waiting = 0
+        self._slots = Slots(_AT_A_TIME, _MOST_WAITING, "too many log-ins at a time; try again")
 
     async def are_right(self, user: str, password: str) -> bool:
         """Say whether ``user`` has this password.
 
         Raises:
-            BusyError: too many others are asking.
+            TooManyRequestsError: too many are to be checked before it.
         """
         users = self._users.get()
         if self._users.changes != self._changes:
@@ -67,15 +63,9 @@ class Passwords:
         )
 
     async def _hash(self, name: bytes, password: str, hashed: bytes | None) -> bool:
-        if self._waiting >= _MOST_WAITING:
-            raise BusyError
         changes = self._changes
-        self._waiting += 1
-        try:
-            async with self._slots:
-                is_right = await asyncio.to_thread(_check, password, hashed)
-        finally:
-            self._waiting -= 1
+        async with self._slots.taken():
+            is_right = await asyncio.to_thread(_check, password, hashed)
         if is_right and changes == self._changes:
             self._right[name] = None
         return is_right

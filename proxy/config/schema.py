@@ -94,7 +94,7 @@ class UpstreamConfig(Section):
         30, description="Seconds for one whole manifest, config or field that a partition is cut from."
     )
     max_connections: int = Field(
-        2048, ge=1, le=65_535, description="Most connections to each origin of the registry."
+        4608, ge=1, le=65_535, description="Most connections to each origin of the registry."
     )
     keepalive_timeout: Seconds = Field(15, description="Seconds an idle connection is kept for reuse.")
     credentials: CredentialsConfig = CredentialsConfig()

@@ -26,6 +26,8 @@ _OK: Final = 200
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 _MOST_TAGS: Final = 65_536
+_LONGEST_ACCEPT: Final = 1024
+"""Bytes; engines send half of that. Clients choose it freely, so the answer to a longer one is not kept."""
 _DIGEST_HEADER: Final = "Docker-Content-Digest"
 
 
@@ -103,7 +105,7 @@ class Sources:
         # An answer that was on its way while a tag was pushed may be the old one.
         if source is not None and writes == self._writes:
             self._grants.remember(identity, repository, source.digest, asked_at)
-            if self._known is not None:
+            if self._known is not None and len(accept) <= _LONGEST_ACCEPT:
                 self._known[question] = source
         return source
 
@@ -129,7 +131,8 @@ class Sources:
         if reply.status != _OK:
             raise RefusedError(reply)
         source = Source(repository, reference, Digest(digest), _media_type(reply))
-        if reply.headers.get(hdrs.ETAG) == f'"{digest}"':  # no other validator is known to mean the bytes
+        # No other validator is known to mean the bytes.
+        if len(accept) <= _LONGEST_ACCEPT and reply.headers.get(hdrs.ETAG) == f'"{digest}"':
             self._seen[repository, reference, accept] = source
         return source
 

@@ -2,6 +2,7 @@
 
 Each module imports only from those above it::
 
+    mishaps      what breaks an exchange off, in words that are ours
     redirects    where the registry may send us, and what we take along
     origins      several doors to one registry: which is asked, and which are left alone for a while
     authority    the registry's challenges, answered with the proxy's own credentials

@@ -33,7 +33,9 @@ _EARLY: Final = 10.0
 _PATIENCE: Final = 5.0
 """Seconds between renewals for the same scopes: a repository that is refused must not become a storm."""
 
+_PASSING: Final = frozenset({"scope", "error", "error_description", "error_uri"})
 _Question = tuple[str, ...]
+_Challenges = tuple[Challenge, ...]
 Ask = Callable[
     [str, URL, CIMultiDict[str], Any], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]
 ]
@@ -59,9 +61,9 @@ class Authority:
         self._source = source
         self._policy = policy
         self._timeout = timeout
-        self._challenges: tuple[Challenge, ...] | None = None
+        self._challenges: _Challenges | None = None
         self._headers: LRUCache[_Question, tuple[str, float]] = LRUCache(_MOST_TOKENS)
-        self._renewed: LRUCache[_Question, float] = LRUCache(_MOST_TOKENS)
+        self._renewed: LRUCache[_Question, tuple[str | None, float]] = LRUCache(_MOST_TOKENS)
         self._flight: SingleFlight[str | None] = SingleFlight()
         self._refreshed_at = -_PATIENCE
 
@@ -91,26 +93,35 @@ class Authority:
             CredentialsError: it cannot be had.
         """
         question = tuple(map(str, scopes))
-        found = parse_challenges(challenges)
-        if found:
-            self._challenges = _without_scope(found)
+        asked = _lasting(parse_challenges(challenges))
+        if asked and asked != self._challenges:
+            # What one refusal asks for need not be what the registry asks for elsewhere.
+            self._challenges = None
         now = time.monotonic()
         header, _ = self._headers.get(question, (None, 0.0))
         if header is not None and header != refused:
             return header  # another request has renewed it meanwhile
-        if now - self._renewed.get(question, -_PATIENCE) < _PATIENCE:
-            return None
-        self._renewed[question] = now
+        before, renewed_at = self._renewed.get(question, (None, -_PATIENCE))
+        if now - renewed_at < _PATIENCE or (refused is not None and before == refused):
+            return None  # what was made anew was refused, too
+        self._renewed[question] = None, now
         fresh = now - self._refreshed_at >= _PATIENCE
         if fresh:
             self._refreshed_at = now
-        renewed = await self._flight.do(question, lambda: self._fetch(question, fresh=fresh))
-        return None if renewed == refused else renewed  # a password that did not change is refused again
+        renewed = await self._flight.do(question, lambda: self._fetch(question, asked, fresh=fresh))
+        if renewed == refused:
+            return None  # a password that did not change is refused again
+        self._renewed[question] = renewed, now
+        return renewed
 
-    async def _fetch(self, question: _Question, *, fresh: bool = False) -> str | None:
-        if self._challenges is None:
-            self._challenges = await self._probe()
-        if not self._challenges:
+    async def _fetch(
+        self, question: _Question, asked: _Challenges = (), *, fresh: bool = False
+    ) -> str | None:
+        """Return a new header for what was ``asked``; empty: for what the registry asks at its root."""
+        challenges = asked or self._challenges
+        if challenges is None:
+            challenges = self._challenges = await self._probe()
+        if not challenges:
             return None
         registry = self._origin.authority
         credentials = await self._source(fresh)
@@ -118,7 +129,7 @@ class Authority:
             raise CredentialsError(f"Docker's configuration has none for {registry}")
         try:
             flow = answer(
-                self._challenges,
+                challenges,
                 credentials,
                 registry=registry,
                 scopes=question,
@@ -133,7 +144,7 @@ class Authority:
         self._headers[question] = (authorization.header, time.monotonic() + good_for)
         return authorization.header
 
-    async def _probe(self) -> tuple[Challenge, ...]:
+    async def _probe(self) -> _Challenges:
         """Return what the registry asks for at the API's root (distribution-spec, "Determining Support")."""
         order = self._origins.order()
         for origin in order:
@@ -145,7 +156,7 @@ class Authority:
                     raise
         if status != 401:  # noqa: PLR2004 - a registry that asks for nothing here may do so elsewhere
             return ()
-        return _without_scope(parse_challenges(headers))
+        return _lasting(parse_challenges(headers))
 
     async def _drive(self, flow: Flow) -> Authorization:
         """Make the requests that ``flow`` takes, each to a realm that may see our credentials."""
@@ -189,9 +200,9 @@ def _for_operators(problem: str) -> str:
     return f"{what}: check upstream.credentials" if "twodfs login" in advice else problem
 
 
-def _without_scope(challenges: Sequence[Challenge]) -> tuple[Challenge, ...]:
-    """Return ``challenges`` without the scope of the request that they were an answer to."""
+def _lasting(challenges: Sequence[Challenge]) -> _Challenges:
+    """Return ``challenges`` without what they say of the request that they were an answer to."""
     return tuple(
-        Challenge(one.scheme, {name: value for name, value in one.parameters.items() if name != "scope"})
+        Challenge(one.scheme, {name: one.parameters[name] for name in one.parameters if name not in _PASSING})
         for one in challenges
     )

@@ -26,6 +26,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.config import BlobsConfig, Network
+from proxy.upstream.mishaps import in_words
 from proxy.wire.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, Pool
 
 MAX_REDIRECTS: Final = 5
@@ -193,9 +194,14 @@ class Redirects:
             raise RedirectError(
                 f"{url.host}, where the registry redirects to, cannot be reached: {problem}"
             ) from None
+        except aiohttp.InvalidURL:  # decimal and octal forms of IPv4 among them
+            raise RedirectError(
+                f"the registry redirects to {url.host}, which is no address that can be dialled"
+            ) from None
         except (aiohttp.ClientError, OSError) as error:
-            reason = str(error) or type(error).__name__
-            raise RedirectError(f"{url.host}, where the registry redirects to, broke off: {reason}") from None
+            raise RedirectError(
+                f"{url.host}, where the registry redirects to, broke off: {in_words(error)}"
+            ) from None
 
 
 def _target(url: URL, location: str) -> URL:

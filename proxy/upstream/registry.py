@@ -18,6 +18,7 @@ from proxy.auth.credentials import source
 from proxy.auth.identity import Identity
 from proxy.auth.realm import RealmPolicy
 from proxy.config import BlobsConfig, UpstreamConfig
+from proxy.limits import Slots
 from proxy.tracing.spans import carry
 from proxy.upstream.authority import Authority
 from proxy.upstream.origins import Origin, OriginPool
@@ -30,6 +31,7 @@ from proxy.upstream.replies import (
     Take,
     UnreachableError,
     check_found,
+    check_status,
     explained,
     read,
 )
@@ -42,6 +44,12 @@ _BAD_GATEWAY: Final = 502
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 _UNAUTHORIZED: Final = 401
 _FAILING: Final = 500
+_SHORT_QUESTIONS: Final = 8
+"""The part of the connections that transfers leave alone, one in so many."""
+_MOST_WAITING: Final = 4096
+_CROWDED: Final = (
+    "all connections to the registry are in use: try again; upstream.max_connections says how many there are"
+)
 # A proxy adds nothing the client did not send.
 _NO_AUTO_HEADERS: Final = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 
@@ -77,6 +85,9 @@ class Upstream:
         self._places = frozenset(URL(url).origin() for url in config.urls)
         self._redirects: Redirects | None = None
         self._server_name = config.server_name or None
+        connections = config.max_connections * len(config.urls)
+        # Transfers may be slow and many; the short questions about manifests find connections beside them.
+        self._transfers = Slots(connections - connections // _SHORT_QUESTIONS, _MOST_WAITING, _CROWDED)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -181,9 +192,11 @@ class Upstream:
 
         Raises:
             UpstreamError: no answer came. Errors inside the context are the caller's.
+            TooManyRequestsError: all connections are in use, and other clients' turns come first.
         """
         carry(headers)
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._transfers.taken())
             order = self.origins.order()
             for origin in order:
                 try:
@@ -237,6 +250,7 @@ class Upstream:
                 response = await stack.enter_async_context(redirects.followed(method, url, headers, first))
                 if response is not first:
                     check_found(response)
+            check_status(response)
             return response
 
     async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
@@ -349,6 +363,7 @@ class Upstream:
                 if not origin.is_up:
                     self.origins.answered(origin)
                 async with self._followed(method, url, headers, first) as response:
+                    check_status(response)
                     if response is not first and response.url.origin() not in self._places:
                         # Another host's no is not the registry's, and its challenge is not for anybody's
                         # credentials.

@@ -15,12 +15,16 @@ from multidict import CIMultiDictProxy
 
 from proxy.metrics.catalogue import UPSTREAM_ERRORS, UPSTREAM_SECONDS
 from proxy.tracing.spans import trace_id
+from proxy.upstream.mishaps import in_words
 from proxy.upstream.redirects import RedirectError
 
 Take = Callable[[bytes], Awaitable[None]]
 
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
+
+
+_STATUSES: Final = range(200, 600)
 
 
 class UpstreamError(Exception):
@@ -95,6 +99,14 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
     return Reply(response.status, response.reason or "", response.headers, b"".join(chunks))
 
 
+def check_status(response: aiohttp.ClientResponse) -> None:
+    """Refuse a status that no client could make sense of, or that is for this hop alone (RFC 9110, 15)."""
+    if response.status not in _STATUSES:
+        raise UpstreamError(
+            f"the registry answers with the status {response.status}, which HTTP does not have"
+        )
+
+
 def _about_tls(error: aiohttp.ClientConnectorError, upstream: str) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
@@ -137,7 +149,7 @@ def explained(upstream: str, operation: str) -> Iterator[None]:
         raise UnreachableError(f"the registry at {upstream} cannot be reached: {problem}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         UPSTREAM_ERRORS.of("broke_off").add()
-        problem = str(error) or type(error).__name__
+        problem = in_words(error)
         if upstream.startswith("https:") and isinstance(error, aiohttp.ServerDisconnectedError):
             # In TLS 1.3 a client hears only after the handshake that its certificate was missed.
             problem += "; if it wants a client certificate, set upstream.client_certificate"

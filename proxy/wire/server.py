@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
+import ssl
+import weakref
 from asyncio.sslproto import _SSLProtocolTransport
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from aiohttp import ClientRequest, HttpVersion11, StreamReader, TCPConnector, hdrs, web
+from aiohttp import ClientRequest, HttpVersion10, HttpVersion11, StreamReader, TCPConnector, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from aiohttp.http import RawResponseMessage
+from aiohttp.http import RawRequestMessage, RawResponseMessage
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict, istr
 
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import BROKEN_TRANSFERS, count_request
 from proxy.wire.connections import Connections
+from proxy.wire.handshake import Handshake
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
@@ -44,6 +49,10 @@ READ_BUFFER = 128 * 1024
 aiohttp stops reading at twice that, which is what asyncio takes from a socket at once: with less, each full
 read would stop the connection and start it again.
 """
+
+_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
+# RFC 3986, 3.2.2, with a port.
+_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.%_~-]+\])(?::[0-9]{0,5})?")
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -205,6 +214,22 @@ class Pool(TCPConnector):
         self._factory = functools.partial(AnswerReader, loop=self._loop)  # type: ignore[assignment]
 
 
+def _problem(message: RawRequestMessage) -> str | None:
+    """Say what the parser let pass and the registry, or what stands before it, may read differently.
+
+    HTTP/0.9, a coding beside chunked (RFC 9112, 6.1), and a ``Host`` that is none (3.2).
+    """
+    if message.version not in _VERSIONS:
+        return "it is neither HTTP/1.1 nor HTTP/1.0"
+    codings = message.headers.getall(hdrs.TRANSFER_ENCODING, ())
+    if codings and [one.strip().lower() for one in codings] != ["chunked"]:
+        return "its transfer coding is another than chunked"
+    hosts = message.headers.getall(hdrs.HOST, ())
+    if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+        return "its Host is no host"
+    return None
+
+
 def expects_continue(request: web.BaseRequest) -> bool:
     """Say whether the client waits for ``100 Continue`` before it sends its body."""
     return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
@@ -311,6 +336,10 @@ class _Protocol(RequestHandler):
         if self._close or self._force_close:
             return
         super().data_received(data)
+        for at, (message, _) in enumerate(self._messages):
+            if isinstance(message, RawRequestMessage) and (problem := _problem(message)) is not None:
+                error = _ErrInfo(status=400, exc=web.RequestPayloadError(problem), message=problem)
+                self._messages[at] = error, EMPTY_PAYLOAD
         self._count_head(len(data))
         # aiohttp queues a parse error behind the request under way, whose handler would wait for its body.
         if (
@@ -352,8 +381,16 @@ class Listener(web.Server):
     """
 
     def __init__(
-        self, handler: Handler, *, keepalive_timeout: float, header_timeout: float, connections: Connections
+        self,
+        handler: Handler,
+        *,
+        keepalive_timeout: float,
+        header_timeout: float,
+        connections: Connections,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """``header_timeout``: seconds for a request's head, and for a handshake with ``tls``."""
+
         async def counted(request: web.BaseRequest) -> web.StreamResponse:
             protocol = request.protocol
             assert isinstance(protocol, _Protocol)  # noqa: S101 - __call__ makes no other
@@ -364,6 +401,10 @@ class Listener(web.Server):
                 connections.idle(protocol)
 
         super().__init__(counted, handler_cancellation=True)
+        self._tls = tls
+        self._connections_taken = connections
+        self._header_timeout = header_timeout
+        self._handshakes: weakref.WeakSet[Handshake] = weakref.WeakSet()
         self._options: dict[str, Any] = {
             "auto_decompress": False,
             "access_log": None,
@@ -375,38 +416,20 @@ class Listener(web.Server):
             "read_bufsize": READ_BUFFER,
         }
 
-    def __call__(self) -> RequestHandler:
-        """Return the handler of a new connection."""
-        return _Protocol(self, **self._options)
+    def __call__(self) -> asyncio.BaseProtocol:  # type: ignore[override]
+        """Return the protocol of a new connection."""
+        protocol = _Protocol(self, **self._options)
+        if self._tls is None:
+            return protocol
+        handshake = Handshake(protocol, self._tls, self._connections_taken, self._header_timeout)
+        self._handshakes.add(handshake)
+        return handshake
 
-
-class PatientSite(web.TCPSite):
-    """A site whose TLS handshakes have a time of their own; a connection counts only after its handshake."""
-
-    __slots__ = ("_handshake_timeout",)
-
-    def __init__(self, *arguments: Any, handshake_timeout: float, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._handshake_timeout = handshake_timeout
-
-    async def start(self) -> None:
-        """Listen."""
-        if self._ssl_context is None:
-            await super().start()
-            return
-        await web.BaseSite.start(self)
-        server = self._runner.server
-        assert server is not None  # noqa: S101 - the runner was set up before the site was made
-        self._server = await asyncio.get_running_loop().create_server(
-            server,
-            self._host,
-            self._port,
-            ssl=self._ssl_context,
-            ssl_handshake_timeout=self._handshake_timeout,
-            backlog=self._backlog,
-            reuse_address=self._reuse_address,
-            reuse_port=self._reuse_port,
-        )
+    def pre_shutdown(self) -> None:
+        """Let connections end after their request, idle ones and handshakes at once."""
+        super().pre_shutdown()
+        for handshake in self._handshakes:
+            handshake.abandon()
 
 
 async def deliver(response: web.StreamResponse, request: web.BaseRequest, seconds: float) -> None:

@@ -290,6 +290,53 @@ async def test_what_untrusted_clients_say_of_themselves_is_not_believed(
         assert ("Forwarded" in registry.requests[-1].headers) == bool(trusted)
 
 
+async def test_no_header_that_only_a_proxy_may_send_reaches_the_registry(registry: FakeRegistry) -> None:
+    claims = (
+        *("X-Forwarded-User", "X-Forwarded-Access-Token", "X_Forwarded_For", "Remote-User", "True-Client-IP"),
+        *("X-Original-URL", "X-Rewrite-Url", "X-HTTP-Method-Override"),
+    )
+    lines = "".join(f"{name}: root\r\n" for name in claims)
+    for trusted, arrive in (("", set[str]()), ("127.0.0.0/8", set(claims[:5]))):
+        async with proxied(registry.url, trusted_proxies=trusted) as url:
+            raw = f"GET /v2/ HTTP/1.1\r\nHost: h\r\nX-Mine: 1\r\n{lines}\r\n"
+            assert b" 200 " in await first_line(url, raw.encode())
+        headers = registry.requests[-1].headers
+        assert headers["X-Mine"] == "1"
+        assert {name for name in claims if name in headers} == arrive
+
+
+async def test_accept_headers_of_any_length_are_not_collected(
+    registry: FakeRegistry, client: aiohttp.ClientSession
+) -> None:
+    async with proxied(registry.url, cache__tag_ttl="60") as url:
+        for _ in range(2):  # asked again each time
+            assert (await get(client, url + TAG, Accept=ALL + ", x/y" * 300))[0] == 200
+        assert len(registry.asked("HEAD", "/manifests/v1")) == 2
+        for _ in range(2):
+            assert (await get(client, url + TAG))[0] == 200
+        assert len(registry.asked("HEAD", "/manifests/v1")) == 3
+
+
+async def test_transfers_that_take_every_connection_leave_some_for_partitions(
+    registry: FakeRegistry, client: aiohttp.ClientSession
+) -> None:
+    release = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse | None:
+        if "/slow" in request.path:
+            await release.wait()
+        return None
+
+    registry.interpose = slow
+    async with proxied(registry.url, upstream__max_connections="8") as url, asyncio.TaskGroup() as tasks:
+        for number in range(20):
+            tasks.create_task(get(client, f"{url}/v2/slow/tags/list?n={number}"))
+        await until(lambda: len(registry.requests) == 7)
+        assert (await get(client, url + TAG))[0] == 200
+        release.set()
+    assert len([one for one in registry.requests if "/slow" in one.path]) == 20
+
+
 @pytest.mark.parametrize("framing", ["length", "chunks", "expect"])
 async def test_a_manifest_that_is_too_large_is_refused(
     registry: FakeRegistry, client: aiohttp.ClientSession, framing: str

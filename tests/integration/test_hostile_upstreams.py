@@ -100,7 +100,8 @@ async def test_an_address_that_is_not_public_is_never_dialled(location: str) -> 
         await follow(location, "http://registry.example", BlobsConfig(), never)
     said = str(caught.value)
     assert any(
-        one in said for one in ("is not a public address", "cannot be reached", "not a canonical IPv4")
+        one in said
+        for one in ("is not a public address", "cannot be reached", "no address that can be dialled")
     )
 
 
@@ -348,6 +349,10 @@ RAW_ANSWERS = [
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nzz\r\n",
     b"HTTP/1.1 200 OK\r\nX\x00Y: z\r\n\r\n",
     b"HTTP/1.1 999999 OK\r\n\r\n",
+    b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 000 None\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    b'HTTP/1.1 200 OK\r\n{"secret": "in the body"}\r\n\r\n',
     b"HTTP/1.1 200 OK\r\nLocation: http://x/\r\n" * 3 + b"\r\n",
     b"A" * 200_000,
 ]
@@ -364,6 +369,8 @@ async def test_answers_that_are_no_http_never_reach_the_client(raw: bytes) -> No
         writer.write(GET_BLOB)
         head = await asyncio.wait_for(head_of(reader), 30)
         assert b" 502 " in head.split(b"\r\n")[0]
+        length = next(int(x[15:]) for x in head.split(b"\r\n") if x.startswith(b"Content-Length:"))
+        assert b"secret" not in await reader.readexactly(length)
 
 
 async def test_a_body_longer_than_it_said_does_not_become_the_next_answer() -> None:

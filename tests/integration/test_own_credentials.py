@@ -124,6 +124,47 @@ async def test_an_upload_is_not_sent_twice_but_may_be_tried_again(
     assert [scope for scope, _ in lock.asked] == ["repository:team/model:pull,push"] * 2
 
 
+async def test_a_push_that_is_refused_for_good_hears_the_registrys_own_words(
+    registry: FakeRegistry, client: aiohttp.ClientSession, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.upstream.authority._PATIENCE", 0.0)  # clients wait before they try again
+    rules = '[{"users":["anonymous"],"repositories":["**"],"actions":["pull","push"]}]'
+    guard = lock.answer
+
+    async def full(request: web.Request) -> web.StreamResponse | None:
+        await request.read()
+        if request.method != "PUT":
+            return await guard(request)
+        body = {"errors": [{"code": "DENIED", "message": "quota exceeded"}]}
+        return web.json_response(body, status=403)
+
+    registry.interpose = full
+    async with proxied(registry.url, auth__clients__rules=rules, **OWN) as url:
+        answers = []
+        for _ in range(3):
+            async with client.put(f"{url}/v2/team/model/manifests/v2", data=b"one") as answer:
+                answers.append((answer.status, "quota exceeded" in await answer.text()))
+    assert answers == [(503, False), (403, True), (403, True)]
+
+
+@pytest.mark.parametrize("odd", ["Negotiate", 'Bearer realm="https://elsewhere.invalid/t",service="x"'])
+async def test_what_one_refusal_asks_for_is_not_asked_of_other_repositories(
+    registry: FakeRegistry, client: aiohttp.ClientSession, lock: Lock, odd: str
+) -> None:
+    guard = lock.answer
+
+    async def differs(request: web.Request) -> web.StreamResponse | None:
+        if "/odd/" in request.path:
+            return web.json_response({"errors": []}, status=401, headers={"WWW-Authenticate": odd})
+        return await guard(request)
+
+    registry.interpose = differs
+    async with proxied(registry.url, **OWN) as url:
+        for repository, status in (("team/model", 200), ("odd", 502), ("b", 200), ("c", 200)):
+            assert (await get(client, f"{url}/v2/{repository}/manifests/v1"))[0] == status
+    assert len(lock.asked) == 4
+
+
 async def test_nothing_of_the_client_goes_up_and_no_session_of_ours_comes_down(
     registry: FakeRegistry, client: aiohttp.ClientSession, lock: Lock
 ) -> None:

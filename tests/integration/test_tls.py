@@ -139,6 +139,25 @@ async def test_a_handshake_that_never_comes_is_given_up(registry: FakeRegistry, 
         writer.close()
 
 
+async def test_connections_that_never_shake_hands_give_way_to_those_that_do(
+    registry: FakeRegistry, authority: Authority, listener: Pair
+) -> None:
+    async with proxied(registry.url, **tls_settings(listener, limits__connections="8")) as url:
+        host, _, port = url.partition("//")[2].rpartition(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(30)]
+        reader, writer = await connect(url, trusting(authority))
+        assert b" 200 " in await status(reader, writer)
+        writer.close()
+        ended = [asyncio.ensure_future(one.read()) for one, _ in silent]
+        done, waiting = await asyncio.wait(ended, timeout=1)
+        assert len(done) >= 30 - 8
+        assert {type(one.exception()) for one in done} <= {type(None), ConnectionResetError}
+        for one in waiting:
+            one.cancel()
+        for _, end in silent:
+            end.close()
+
+
 async def test_a_new_pair_is_taken_up_and_open_connections_stay(
     registry: FakeRegistry, authority: Authority, listener: Pair
 ) -> None:

@@ -397,6 +397,10 @@ async def test_a_dead_kept_connection_is_replaced_but_an_upload_is_never_sent_tw
 NO_HTTP = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS hello\r\n\r\n",
     b"GET /v2/ HTTP/9.9\r\nHost: h\r\n\r\n",
+    b"GET /v2/\r\n\r\n",
+    b"GET /v2/ HTTP/1.1\r\nHost: x/../y\r\n\r\n",
+    b"GET /v2/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"POST /v2/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     b"GET  /v2/ extra HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET /v2/ HTTP/1.1\r\nHost: h\r\nBad Header: x\r\n\r\n",
     b"GET /v2/ HTTP/1.1\r\nHost: h\r\nX: a\x00b\r\n\r\n",

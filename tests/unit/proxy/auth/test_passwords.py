@@ -1,11 +1,15 @@
 import asyncio
+import contextlib
+from collections.abc import Awaitable
 from pathlib import Path
 
 import bcrypt
 import pytest
 
 from proxy import watched
-from proxy.auth.passwords import _NOBODYS, BusyError, Passwords, parse_htpasswd
+from proxy.auth.passwords import _NOBODYS, Passwords, parse_htpasswd
+from proxy.config import LimitsConfig
+from proxy.limits import Requests, TooManyRequestsError
 from proxy.watched import FileError
 
 
@@ -93,8 +97,27 @@ async def test_too_many_log_ins_at_a_time_are_turned_away(file: Path) -> None:
     results = await asyncio.gather(
         *(passwords.are_right("nobody", str(number)) for number in range(70)), return_exceptions=True
     )
-    assert sum(isinstance(one, BusyError) for one in results) == 6
-    assert results.count(False) == 64
+    assert sum(isinstance(one, TooManyRequestsError) for one in results) == 52
+    assert results.count(False) == 18
+
+
+async def test_who_guesses_passwords_keeps_nobody_else_out(file: Path) -> None:
+    passwords, requests = Passwords(file), Requests(LimitsConfig())
+
+    async def log_in(client: str, user: str, password: str) -> bool:
+        with requests.admitted(client):
+            return await passwords.are_right(user, password)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(70):
+            tasks.create_task(contained(log_in("guesser", "nobody", str(number))))
+        await asyncio.sleep(0)
+        assert await log_in("another", "ann", "s3cret")
+
+
+async def contained(log_in: Awaitable[bool]) -> None:
+    with contextlib.suppress(TooManyRequestsError):
+        await log_in
 
 
 def test_the_hash_of_nobody_is_one() -> None:
