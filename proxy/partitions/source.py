@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -78,12 +79,22 @@ class Sources:
             RefusedError: the upstream answered neither yes nor "unknown", such as 401.
             UpstreamError: it did not answer.
         """
-        question = (repository, reference, accept, identity.fingerprint)
+        place = (repository, reference, accept)
+        question = (*place, identity.fingerprint)
         known = self._known.get(question) if self._known is not None else None
         # What a tag names may be known for longer than who may read it.
         if known is not None and self.may_read(identity, repository, known.digest):
             return known
-        return await self._flight.do(question, lambda: self._ask(question, identity))
+        # Who asks after a write must not hear what was asked before it.
+        shared, own = (*place, self._writes), (*question, self._writes)
+        seen = self._seen.get(place)
+        if seen is not None and self.may_read(identity, repository, seen.digest):
+            # What the tag names now is the same for all whom the registry lets read it.
+            with contextlib.suppress(RefusedError):
+                source = await self._flight.do(shared, lambda: self._ask(question, identity))
+                if source is not None and self.may_read(identity, repository, source.digest):
+                    return source
+        return await self._flight.do(own, lambda: self._ask(question, identity))
 
     def may_read(self, identity: Identity, repository: str, source: Digest) -> bool:
         """Say whether the upstream's yes to this client for ``source`` is known, without asking."""

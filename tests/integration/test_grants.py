@@ -1,5 +1,6 @@
 """How long the registry's yes is good for, and for whom."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.fake_registry import FakeRegistry, proxied, serving
+from tests.integration.fake_registry import FakeRegistry, proxied, serving, until
 from tests.integration.test_odd_upstreams import IMAGE, TAG, get
 
 ALICE = {"Authorization": "Bearer alice"}
@@ -134,6 +135,81 @@ async def test_one_clients_grant_is_no_other_clients(
             ):
                 expected = 200 if others.get("Authorization") == "Bearer alice" else 403
                 assert (await get(client, url + target, **others))[0] == expected
+
+
+async def test_clients_that_may_read_an_image_share_the_question_what_its_tag_names_now(
+    registry: FakeRegistry, client: aiohttp.ClientSession
+) -> None:
+    arrived, release = asyncio.Event(), asyncio.Event()
+    denied: set[str] = set()
+
+    async def held(request: web.Request) -> web.StreamResponse | None:
+        if request.headers["Authorization"] in denied:
+            return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
+        answer = registry.content(request)
+        if answer is not None:
+            answer.headers["ETag"] = f'"{answer.headers.get("Docker-Content-Digest")}"'
+        if request.method == "HEAD":
+            arrived.set()
+            await release.wait()
+        return answer
+
+    registry.interpose = held
+    users = [{"Authorization": f"Bearer {name}"} for name in ("ann", "bob", "cid")]
+    async with proxied(registry.url) as url:
+        release.set()
+        for user in users[:2]:
+            assert (await get(client, url + TAG, **user))[0] == 200
+        registry.requests.clear()
+        arrived.clear()
+        release.clear()
+        denied.add("Bearer cid")
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(get(client, url + TAG, **users[0]))
+            await asyncio.wait_for(arrived.wait(), 30)
+            others = [tasks.create_task(get(client, url + TAG, **user)) for user in users[1:]]
+            await until(
+                lambda: any(one.headers["Authorization"] == "Bearer cid" for one in registry.requests)
+            )
+            release.set()
+        assert [one.result()[0] for one in (first, *others)] == [200, 200, 403]
+    asked = [one.headers["Authorization"] for one in registry.requests if one.method == "HEAD"]
+    assert sorted(asked) == ["Bearer ann", "Bearer cid"]
+
+
+async def test_who_lost_the_right_does_not_take_it_from_those_who_asked_along(
+    registry: FakeRegistry, client: aiohttp.ClientSession
+) -> None:
+    arrived, release = asyncio.Event(), asyncio.Event()
+    denied: set[str] = set()
+
+    async def held(request: web.Request) -> web.StreamResponse | None:
+        answer = registry.content(request)
+        if answer is not None:
+            answer.headers["ETag"] = f'"{answer.headers.get("Docker-Content-Digest")}"'
+        if request.method == "HEAD":
+            arrived.set()
+            await release.wait()
+        if request.headers["Authorization"] in denied:
+            return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
+        return answer
+
+    registry.interpose = held
+    users = [{"Authorization": f"Bearer {name}"} for name in ("ann", "bob")]
+    async with proxied(registry.url) as url:
+        release.set()
+        for user in users:
+            assert (await get(client, url + TAG, **user))[0] == 200
+        arrived.clear()
+        release.clear()
+        denied.add("Bearer ann")
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(get(client, url + TAG, **users[0]))
+            await asyncio.wait_for(arrived.wait(), 30)
+            second = tasks.create_task(get(client, url + TAG, **users[1]))
+            await asyncio.sleep(0.1)
+            release.set()
+        assert (first.result()[0], second.result()[0]) == (403, 200)
 
 
 async def test_a_grant_is_for_one_repository(registry: FakeRegistry, client: aiohttp.ClientSession) -> None:
