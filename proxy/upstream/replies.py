@@ -17,6 +17,7 @@ from proxy.metrics.catalogue import UPSTREAM_ERRORS, UPSTREAM_SECONDS
 from proxy.tracing.spans import trace_id
 from proxy.upstream.mishaps import in_words
 from proxy.upstream.redirects import RedirectError
+from proxy.wire.pace import hurry
 
 Take = Callable[[bytes], Awaitable[None]]
 
@@ -86,6 +87,7 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
     bound = limit if response.ok else MAX_REFUSAL
     if not bound:
         return Reply(response.status, response.reason or "", response.headers, b"")
+    hurry(response)
     chunks: list[bytes] = []
     size = 0
     while chunk := await response.content.readany():

@@ -5,6 +5,7 @@ Each module imports only from those above it::
     connections  the open client connections; the idle ones give way
     handshake    TLS of a client's connection, counted from its first moment
     tls          certificates: ours, exchanged while we run, and the registry's
+    pace         how far a body is read ahead of its client
     splice       bytes from socket to socket past this process
     server       aiohttp taught to be a proxy: error replies, responses, connections, patience
     decrypt      bytes out of TLS connections into sockets, past asyncio's own way

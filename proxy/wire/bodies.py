@@ -26,6 +26,7 @@ from proxy.metrics.catalogue import (
 )
 from proxy.wire import takeover
 from proxy.wire.decrypt import Scratch
+from proxy.wire.pace import Pace
 from proxy.wire.server import Patience, RelayedResponse, expects_continue
 from proxy.wire.splice import Pipe, Pipes, SourceEndedError
 from proxy.wire.takeover import Flow
@@ -97,13 +98,17 @@ class Bodies:
         patience.for_upstream()
         if not content.total_bytes and not content.is_eof():
             response.send_head()  # the body lets itself be waited for
+        if not content.is_eof() or content.total_bytes:
+            BUFFERED.add(is_buffered)
+        pace = Pace(answer, request)
         while chunk := await content.readany():
-            if is_buffered:
-                BUFFERED.add()
-                is_buffered = False
             patience.for_client()
-            await response.write(chunk)
+            await response.send(chunk)
+            if pace.is_held_up:
+                with pace.held():
+                    await response.flush()
             RELAYED_DOWN.add(len(chunk))
+            pace.passed(len(chunk))
             patience.for_upstream()
         patience.for_client()
         await response.write_eof()

@@ -11,6 +11,7 @@ import functools
 import re
 import ssl
 import weakref
+from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
 from asyncio.sslproto import _SSLProtocolTransport
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -29,6 +30,7 @@ from proxy.logs import get_logger
 from proxy.metrics.catalogue import BROKEN_TRANSFERS, count_request
 from proxy.wire.connections import Connections
 from proxy.wire.handshake import Handshake
+from proxy.wire.pace import LEAST
 
 JSON = "application/json; charset=utf-8"
 CONTINUE_SECONDS = 1.0
@@ -75,6 +77,17 @@ class RelayedResponse(web.StreamResponse):
         """Send the head now: the body is not there yet."""
         if self._payload_writer is not None:
             self._payload_writer.send_headers()
+
+    async def send(self, chunk: bytes) -> None:
+        """Send some of the body; what the client does not take yet stays with its connection."""
+        if self._payload_writer is not None:
+            writer: Any = self._payload_writer  # its interface does not say that it need not wait
+            await writer.write(chunk, drain=False)
+
+    async def flush(self) -> None:
+        """Wait until the client has taken what was sent, down to what its connection may hold."""
+        if self._payload_writer is not None:
+            await self._payload_writer.drain()
 
     async def _prepare_headers(self) -> None:
         if self._req is not None and self._req.version < HttpVersion11 and self.content_length is None:
@@ -186,6 +199,8 @@ class AnswerReader(ResponseHandler):
     def set_response_params(self, **params: Any) -> None:
         """Begin to wait for an answer."""
         self._is_asked = True
+        if isinstance(self.transport, _SelectorSocketTransport):
+            self.transport.max_size = LEAST
         super().set_response_params(**params)
 
     def rest(self) -> None:

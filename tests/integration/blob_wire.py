@@ -55,7 +55,7 @@ class End:
 
     async def answer(self, body: bytes, *, status: str = "200 OK", length: int | None = None) -> None:
         length = len(body) if length is None else length
-        await self.say(f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n".encode(), body)
+        await self.say(f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n".encode() + body)
 
     async def get(self, target: str = PATH, method: str = "GET") -> None:
         await self.say(f"{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -371,6 +372,38 @@ def descriptors(process: int) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
             found.append(str(entry.readlink()))
     return found
+
+
+async def test_slow_clients_hold_little_in_memory(
+    registry: Registry, tmp_path: Path, plaintext_relay: str
+) -> None:
+    target = pushed(registry, "wire/slow")
+    environment = {"TWODFS_PROXY_BLOBS_RELAY": plaintext_relay}
+    with Proxy.start(tmp_path, registry.url, environment=environment) as proxy:
+        host, _, port = proxy.address.rpartition(":")
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def begin(count: int) -> list[End]:
+                ends = []
+                for _ in range(count):
+                    end = End(*await asyncio.open_connection(host, int(port), limit=4 * KIB))
+                    stack.push_async_callback(end.leave)
+                    await end.get(target)
+                    assert (await end.head()).startswith(b"HTTP/1.1 200 ")
+                    end.writer.transport.pause_reading()  # type: ignore[attr-defined]
+                    ends.append(end)
+                return ends
+
+            await begin(20)
+            before = resident(proxy.pid)
+            await begin(200)
+            await asyncio.sleep(1)  # what is read ahead is there by then
+            assert resident(proxy.pid) - before < 200 * 256 * KIB
+
+
+def resident(process: int) -> int:
+    """Return the bytes of memory that a process has resident."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 async def test_neither_sockets_nor_pipes_leak(
