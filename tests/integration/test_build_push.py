@@ -249,17 +249,17 @@ def test_inspect_draws_the_field_of_a_built_and_of_a_pushed_image(workshop: Work
     assert "3 allotments in rows 0..2, columns 0..2" in here.out
     assert here.out.endswith(
         "        0       1        2\n"
-        "0  102 kB       ·  4.61 kB\n"
+        "0  102 kB       ·  3.58 kB\n"
         "1       ·       ·        ·\n"
         "2       ·  102 kB        ·\n"
         "  3 of application/vnd.oci.image.layer.v1.tar\n"
-        "  --all   3 allotments, 209 kB  0.0.2.2\n"
-        "  --edge  2 allotments, 107 kB  0.0.0.2\n"
-        "  --gpu   2 allotments, 205 kB  0.0.0.0--2.0.2.1\n"
+        "  --all   3 allotments, 207 kB  0.0.2.2\n"
+        "  --edge  2 allotments, 105 kB  0.0.0.2\n"
+        "  --gpu   2 allotments, 204 kB  0.0.0.0--2.0.2.1\n"
     )
     (field,) = workshop.made("inspect", target, "--json").json["fields"].values()
     assert field["mediaTypes"] == {"application/vnd.oci.image.layer.v1.tar": 3}
-    assert field["partitions"]["edge"] == {"selection": "0.0.0.2", "allotments": 2, "bytes": 107008}
+    assert field["partitions"]["edge"] == {"selection": "0.0.0.2", "allotments": 2, "bytes": 105472}
 
 
 def test_inspect_speaks_json(workshop: Workshop) -> None:
@@ -505,7 +505,7 @@ def test_images_are_listed_removed_and_pruned(workshop: Workshop) -> None:
 def test_a_blob_that_rots_on_the_disk_is_built_again_and_never_pushed(workshop: Workshop) -> None:
     target = workshop.target("made/rotten")
     built = workshop.made("build", "scratch", target, "--compression", "none", "--json").json
-    (rotten,) = [one for one in workshop.store.glob("blobs/sha256/*") if one.stat().st_size == 102_400][:1]
+    (rotten,) = [one for one in workshop.store.glob("blobs/sha256/*") if one.stat().st_size == 101_888][:1]
     content = rotten.read_bytes()
     rotten.write_bytes(content[:-1] + b"?")
     os.utime(rotten, ns=(0, 0))

@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_every_release_writes_the_same_bytes(tree: Path) -> None:
     (tree / ("n" * 120)).write_bytes(b"n")
     plain, _ = write(copy(tree, "m"))
     gzipped, _ = write(copy(tree, "m"), compression=Compression.GZIP)
-    assert plain.digest == "sha256:44c34d6d153ceba0bdae3892baa3c6322d40e9997f4fde9c18db6c3990141933"
+    assert plain.digest == "sha256:007c31774b21c6765249459eea12669804c782c45af639f29f0f6c8fe3cc9eb7"
     assert gzipped.diff_id == plain.diff_id
 
 
@@ -66,16 +67,37 @@ def test_neither_time_nor_owner_nor_permissions_of_the_disk_show(tree: Path) -> 
 
 
 def test_parents_come_first_and_siblings_sorted(tree: Path) -> None:
-    expected = ["x", "x/m", "x/m/a", "x/m/empty", "x/m/link", "x/m/sub", "x/m/sub/b"]
-    assert names(copy(tree, "x/m")) == expected
-    assert names(copy(tree / "a", "z"), copy(tree / "a", "b/c")) == ["b", "b/c", "z"]
+    assert names(copy(tree, "x/m")) == ["x/m/a", "x/m/empty", "x/m/link", "x/m/sub", "x/m/sub/b"]
+    assert names(copy(tree / "a", "z"), copy(tree / "a", "b/c")) == ["b/c", "z"]
+
+
+def test_the_way_to_a_destination_is_left_to_the_base(tree: Path) -> None:
+    assert names(copy(tree / "a", "bin/tool")) == ["bin/tool"]
+    assert names(copy(tree / "sub", "usr/bin")) == ["usr/bin/b"]
+
+
+def test_an_empty_directory_is_its_destination(tree: Path) -> None:
+    assert names(copy(tree / "empty", "var/run")) == ["var/run"]
+    assert names(copy(tree / "sub", "m"), copy(tree / "empty", "m")) == ["m", "m/b"]
+
+
+def test_a_directory_whose_owner_or_mode_is_given_has_them(tree: Path) -> None:
+    plain = copy(tree / "sub", "x/m")
+    for described in (replace(plain, mode=0o600), replace(plain, uid=10), replace(plain, gid=10)):
+        assert names(described) == ["x/m", "x/m/b"]
+
+
+def test_a_directory_that_is_copied_with_another_has_its_entry(tree: Path) -> None:
+    for copies in ([copy(tree, "m"), copy(tree / "sub", "m/sub/b2")], [copy(tree, "m"), copy(tree, "m/sub")]):
+        for ordered in (copies, copies[::-1]):
+            assert "m/sub" in names(*ordered)
 
 
 def test_modes_are_readable_by_all_and_executables_stay_so(tree: Path) -> None:
     (tree / "run").write_bytes(b"#!/bin/sh")
     (tree / "run").chmod(0o711)
     modes = {member.name: member.mode for member in members(copy(tree, "m"))}
-    assert (modes["m"], modes["m/a"], modes["m/run"]) == (0o755, 0o644, 0o755)
+    assert (modes["m/sub"], modes["m/a"], modes["m/run"]) == (0o755, 0o644, 0o755)
 
 
 def test_links_in_a_directory_are_kept_and_a_link_as_source_is_followed(tree: Path) -> None:

@@ -116,7 +116,7 @@ class _Works:
 
     def _make(self, cell: Cell, plan: LayerPlan, check: Callable[[], None]) -> Made:
         # Before anything is read: what changes from now on has another key.
-        key = key_of_stamps(plan.members, self._method.packing)
+        key = key_of_stamps(plan.written, self._method.packing)
         found = self._find(key, plan, check)
         layer = found or self._build(cell, plan, key, check)
         return Made(_allotment(cell, layer), hashed=found is None or self._method.checksum)

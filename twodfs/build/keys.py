@@ -21,7 +21,7 @@ from twodfs.build.members import Member
 from twodfs.digest import Digest
 from twodfs.errors import BuildError
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Goes up when the same files would give another layer than before."""
 
 SETTLED_NS: Final = 20_000_000

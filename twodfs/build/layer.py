@@ -57,7 +57,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """The members of a layer to be written, parents before what is in them."""
+    """The members of a layer to be written, parents before what is in them; and what leads to them."""
 
     members: tuple[Member, ...]
 
@@ -69,6 +69,11 @@ class LayerPlan:
             BuildError: see ``find_members``.
         """
         return cls(find_members(copies))
+
+    @property
+    def written(self) -> tuple[Member, ...]:
+        """Those that have an entry in the layer."""
+        return tuple(member for member in self.members if member.is_written)
 
     @property
     def source_bytes(self) -> int:
@@ -88,7 +93,7 @@ class LayerPlan:
         """
         blob = _Blob(sink, packing.compressor(self.sample()))
         buffer = memoryview(bytearray(min(CHUNK, max(self.source_bytes, 1))))
-        for member in self.members:
+        for member in self.written:
             blob.write(_header(member))
             for chunk in _content(member, buffer):
                 blob.write(chunk)
@@ -114,7 +119,7 @@ class LayerPlan:
             BuildError: a file cannot be read.
         """
         total = self.source_bytes
-        yield bytes(min(len(self.members) * _BLOCK, _SAMPLE))  # headers and padding are mostly zeros
+        yield bytes(min(len(self.written) * _BLOCK, _SAMPLE))  # headers and padding are mostly zeros
         wanted = range(0, total, max(_SAMPLE, -(-total // _SAMPLES)))
         begin = 0
         for member in self.members:

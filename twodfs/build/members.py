@@ -2,6 +2,9 @@
 
 Members are sorted, owned by root, dated 1970-01-01 and readable by all, unless the build file says otherwise;
 only the content, the names and whether a file is executable come from the disk (image-spec, layer.md).
+
+The directories that lead to a destination are the base image's, which may have a link or other permissions
+there; they are not written, and engines make those that are missing.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 from typing import Final
@@ -39,6 +42,7 @@ class Member:
         stamp: of a file or link, as it was looked at; None for a directory, which is its members.
         source: what is read; None for a parent directory that no copy brings itself.
         path: where the build file asks for it.
+        is_written: whether the layer has an entry for it; not for a directory that is only on the way.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Member:
     stamp: Stamp | None = None
     source: Path | None = None
     path: str = ""
+    is_written: bool = True
 
     @property
     def is_directory(self) -> bool:
@@ -72,9 +77,11 @@ def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
                 raise BuildError(
                     f"'/{member.name}' comes twice: from '{other.path}' and from '{member.path}'"
                 )
+            if not other.is_written:
+                members[member.name] = member
     for member in list(members.values()):
         for parent in _parents(member.name):
-            if not members.setdefault(parent, Member(parent)).is_directory:
+            if not members.setdefault(parent, Member(parent, is_written=False)).is_directory:
                 raise BuildError(
                     f"'/{member.name}' in '{member.path}' lies below '/{parent}', which is a file"
                 )
@@ -138,28 +145,33 @@ def _brought(copy: Copy) -> Iterator[Member]:
 def _walk(copy: Copy, source: Path, target: str) -> Iterator[Member]:
     # The source itself may be a link, as model hubs' caches have them; links below it are kept.
     member = _member(copy, source, target, follow=True)
-    if member.is_directory:
-        yield from _walk_directory(copy, source, member)
-    elif not target:
-        raise BuildError(f"{source} is a file, so its destination needs a name, in '{copy.path}'")
-    else:
+    if not member.is_directory:
+        if not target:
+            raise BuildError(f"{source} is a file, so its destination needs a name, in '{copy.path}'")
         yield member
-
-
-def _walk_directory(copy: Copy, source: Path, directory: Member) -> Iterator[Member]:
-    if directory.name:
-        yield directory
-    try:
-        children = list(source.iterdir())
-    except OSError as error:
-        raise BuildError(f"cannot read {source}: {error.strerror}") from None
+        return
+    children = _children(copy, source)
+    if target:
+        # Like the directories above it, the destination is the base's, unless the build file says how it is.
+        is_described = (copy.mode, copy.uid, copy.gid) != (None, 0, 0)
+        yield replace(member, is_written=is_described or bool(copy.pattern) or not children)
     for child in children:
-        target = f"{directory.name}/{child.name}" if directory.name else child.name
-        member = _member(copy, child, target, follow=False)
-        if member.is_directory:
-            yield from _walk_directory(copy, child, member)
-        else:
-            yield member
+        yield from _walk_below(copy, child, f"{target}/{child.name}" if target else child.name)
+
+
+def _walk_below(copy: Copy, source: Path, target: str) -> Iterator[Member]:
+    member = _member(copy, source, target, follow=False)
+    yield member
+    if member.is_directory:
+        for child in _children(copy, source):
+            yield from _walk_below(copy, child, f"{target}/{child.name}")
+
+
+def _children(copy: Copy, source: Path) -> list[Path]:
+    try:
+        return list(source.iterdir())
+    except OSError as error:
+        raise BuildError(f"cannot read {source}: {error.strerror}, in '{copy.path}'") from None
 
 
 def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
