@@ -1,3 +1,4 @@
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,37 @@ def test_a_pattern_keeps_the_directories_below_it(tree: Path) -> None:
 
 def test_a_directory_and_what_is_in_it_may_both_match(tree: Path) -> None:
     assert matched(tree, "deep/**") == ["m/deep/d.bin", "m/deep/er/e.bin", "m/deep/er/f.txt"]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    for name in ("a/1.bin", "b/2.bin"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "a" / "link").symlink_to("../b")
+    (tmp_path / "a" / "flink.bin").symlink_to("1.bin")
+    (tmp_path / "a" / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to(".")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@", "b/2.bin", "loop@"]),
+        ("**/*", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@", "b/2.bin", "loop@"]),
+        ("**/*.bin", ["a/1.bin", "a/flink.bin@", "b/2.bin"]),
+        ("**/", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@", "b/2.bin"]),
+        ("[a]/*", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@"]),
+        ("*/**", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@", "b/2.bin", "loop@"]),
+        ("?/dangling", ["a/dangling@"]),
+        ("[a]/link/*", ["a/link/2.bin"]),
+    ],
+)
+def test_links_that_a_pattern_matches_are_kept(linked: Path, pattern: str, expected: list[str]) -> None:
+    found = find_members([copy(linked, pattern)])
+    names = [one.name + "@" * (one.kind == tarfile.SYMTYPE) for one in found if not one.is_directory]
+    assert names == [f"m/{name}" for name in expected]
 
 
 def test_a_file_of_that_very_name_goes_before_the_pattern(tree: Path) -> None:

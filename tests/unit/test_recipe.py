@@ -40,6 +40,17 @@ def test_one_source_or_several_make_an_allotment() -> None:
     )
 
 
+def test_a_pattern_begins_at_its_first_wildcard_and_has_one_spelling() -> None:
+    for source, fixed, pattern in (
+        ("./s/*/x", "s", "*/x"),
+        ("*.bin", "", "*.bin"),
+        ("/*/./x//y/.", "/", "*/x/y/"),
+        ("s/**", "s", "**"),
+    ):
+        ((only,),) = (cell.copies for cell in parse(entry(src=source)).cells)
+        assert (only.source, only.pattern) == (HERE / fixed, pattern)
+
+
 def test_the_originals_build_file_is_understood() -> None:
     body = Path(__file__, "../../fixtures/original-2dfs/2dfs.json").resolve().read_bytes()
     recipe = Recipe.parse(body, HERE)
@@ -55,6 +66,7 @@ def test_the_originals_build_file_is_understood() -> None:
         ({"src": ["a", 7], "dst": ["/a", "/b"]}, "expected a string, found int in 'allotments[0].src[1]'"),
         ({"src": ""}, "expected a path, found none in 'allotments[0].src'"),
         ({"src": "a\0b"}, "a path has no NUL in it in 'allotments[0].src'"),
+        ({"src": "a/*/../b"}, "'a/*/../b' climbs with '..' behind a wildcard in 'allotments[0].src'"),
         (
             {"src": ["a", "b"]},
             "1 destinations for 2 sources; each src has one dst in 'allotments[0].dst'",

@@ -14,10 +14,10 @@ import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from glob import glob
 from pathlib import Path
 from typing import Final
 
+from twodfs.build.patterns import find_matches, parents_of
 from twodfs.build.recipe import WHITEOUT, Copy
 from twodfs.errors import BuildError
 
@@ -73,14 +73,14 @@ def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
     for copy in copies:
         for member in _brought(copy):
             other = members.setdefault(member.name, member)
-            if other is not member and not _agree(other, member):
+            if other is not member and not (other.is_directory and member.is_directory):
                 raise BuildError(
                     f"'/{member.name}' comes twice: from '{other.path}' and from '{member.path}'"
                 )
             if not other.is_written:
                 members[member.name] = member
     for member in list(members.values()):
-        for parent in _parents(member.name):
+        for parent in parents_of(member.name):
             if not members.setdefault(parent, Member(parent, is_written=False)).is_directory:
                 raise BuildError(
                     f"'/{member.name}' in '{member.path}' lies below '/{parent}', which is a file"
@@ -114,32 +114,15 @@ class Territory:
                 )
 
 
-def _agree(one: Member, other: Member) -> bool:
-    """Say whether both are directories, or one file: a pattern matches a directory and what is in it."""
-    if one.is_directory and other.is_directory:
-        return True
-    return (one.path, one.source) == (other.path, other.source)
-
-
-def _parents(name: str) -> Iterator[str]:
-    at = name.find("/")
-    while at != -1:
-        yield name[:at]
-        at = name.find("/", at + 1)
-
-
 def _brought(copy: Copy) -> Iterator[Member]:
     if not copy.pattern or (copy.source / copy.pattern).exists():
         yield from _walk(copy, copy.source / copy.pattern, copy.target)
         return
-    # Path.glob goes into hidden directories, and did not follow links before Python 3.13.
-    found = sorted(glob(copy.pattern, root_dir=copy.source, recursive=True))  # noqa: PTH207
+    found = find_matches(copy.source, copy.pattern)
     if not found:
         raise BuildError(f"no file matches {str(copy.source / copy.pattern)!r}, in '{copy.path}'")
     for name in found:
-        below = name.rstrip("/")
-        target = f"{copy.target}/{below}" if copy.target else below
-        yield from _walk(copy, copy.source / below, target)
+        yield from _walk_below(copy, copy.source / name, f"{copy.target}/{name}" if copy.target else name)
 
 
 def _walk(copy: Copy, source: Path, target: str) -> Iterator[Member]:
@@ -154,7 +137,7 @@ def _walk(copy: Copy, source: Path, target: str) -> Iterator[Member]:
     if target:
         # Like the directories above it, the destination is the base's, unless the build file says how it is.
         is_described = (copy.mode, copy.uid, copy.gid) != (None, 0, 0)
-        yield replace(member, is_written=is_described or bool(copy.pattern) or not children)
+        yield replace(member, is_written=is_described or not children)
     for child in children:
         yield from _walk_below(copy, child, f"{target}/{child.name}" if target else child.name)
 

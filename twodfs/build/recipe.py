@@ -11,6 +11,7 @@
 ``src`` goes. A directory's content goes below its ``dst``, and so does what a pattern matches, under its path
 below the pattern's last directory without wildcards: ``"weights/**/*.bin"`` to ``"/m"`` makes ``/m/a/1.bin``
 of ``weights/a/1.bin``. ``*``, ``?``, ``[...]`` and ``**`` are wildcards, unless a file has that very name.
+Links that a pattern matches or a directory holds are kept; a ``src`` that is a link is what it leads to.
 
 ``"mode": "0640"``, ``"uid": 10`` and ``"gid": 10`` are those of all files of an allotment. Without, files
 belong to root and all may read them.
@@ -143,7 +144,7 @@ def _cell(entry: object, directory: Path, path: str) -> Cell:
             directory / fixed, _target(target, target_path), f"{path}.{source_path}", pattern, mode, uid, gid
         )
         for (source, source_path), (target, target_path) in zip(sources, targets, strict=True)
-        for fixed, pattern in [_split(source)]
+        for fixed, pattern in [_split(source, source_path)]
     )
     return Cell(_coordinate(raw, "row"), _coordinate(raw, "col"), copies)
 
@@ -185,13 +186,18 @@ def _target(text: str, path: str) -> str:
     return target
 
 
-def _split(source: str) -> tuple[str, str]:
+def _split(source: str, path: str) -> tuple[str, str]:
     """Return ``source`` up to its first part with a wildcard, and the rest; empty without wildcards."""
     if not has_magic(source):
         return source, ""
     parts = source.split("/")
     first = next(at for at, part in enumerate(parts) if has_magic(part))
-    return "/".join(parts[:first]) or ("/" if first else ""), "/".join(parts[first:])
+    pattern = [part for part in parts[first:-1] if part not in ("", ".")] + [
+        "" if parts[-1] == "." else parts[-1]
+    ]
+    if ".." in pattern:
+        raise FormatError(f"{source!r} climbs with '..' behind a wildcard", path)
+    return "/".join(parts[:first]) or ("/" if first else ""), "/".join(pattern)
 
 
 def _mode(raw: Json) -> int | None:
