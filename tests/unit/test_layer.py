@@ -107,6 +107,13 @@ def test_links_in_a_directory_are_kept_and_a_link_as_source_is_followed(tree: Pa
     assert (alone.isreg(), alone.size) == (True, 2)
 
 
+@pytest.mark.parametrize("target", ["./with space", "//etc//passwd", "sub/", "sub/../a", "ü" * 120])
+def test_links_say_what_they_say_on_the_disk(tree: Path, target: str) -> None:
+    os.symlink(target, tree / "sub" / "odd")  # noqa: PTH211 - a Path would tidy it up
+    found = {member.name: member.linkname for member in members(copy(tree, "m"))}
+    assert found["m/sub/odd"] == target
+
+
 def test_a_directory_can_go_to_the_root(tree: Path) -> None:
     assert names(copy(tree, ""))[:2] == ["a", "empty"]
 

@@ -171,8 +171,7 @@ def _header(member: Member) -> bytes:
     info.size = member.size
     info.mode = member.mode
     info.uid, info.gid = member.uid, member.gid
-    if member.kind == tarfile.SYMTYPE and member.source is not None:
-        info.linkname = str(member.source.readlink())
+    info.linkname = member.link
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 

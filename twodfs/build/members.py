@@ -39,6 +39,7 @@ class Member:
         mode: permission bits.
         uid: the owner.
         gid: the owner's group.
+        link: what a symbolic link says, to the letter; otherwise empty.
         stamp: of a file or link, as it was looked at; None for a directory, which is its members.
         source: what is read; None for a parent directory that no copy brings itself.
         path: where the build file asks for it.
@@ -51,6 +52,7 @@ class Member:
     mode: int = 0o755
     uid: int = 0
     gid: int = 0
+    link: str = ""
     stamp: Stamp | None = None
     source: Path | None = None
     path: str = ""
@@ -162,6 +164,8 @@ def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
         raise BuildError(f"{source}: names that begin with {WHITEOUT!r} delete files in a layer")
     try:
         status = source.stat(follow_symlinks=follow)
+        # Not Path.readlink, which tidies up.
+        link = os.readlink(source) if stat.S_ISLNK(status.st_mode) else ""  # noqa: PTH115
     except OSError as error:
         raise BuildError(f"cannot read {source}: {error.strerror}, in '{copy.path}'") from None
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
@@ -174,6 +178,7 @@ def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
         mode=_mode(copy, kind, status.st_mode),
         uid=copy.uid,
         gid=copy.gid,
+        link=link,
         stamp=None if kind == tarfile.DIRTYPE else stamp_of(status),
         source=source,
         path=copy.path,
