@@ -3,6 +3,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from twodfs.build import layer
 from twodfs.build.allotments import KEYS_NAME, Made, Method, make_allotments
 from twodfs.build.compression import Compression, Packing
+from twodfs.build.members import Member
 from twodfs.build.recipe import Cell, Copy
 from twodfs.build.store import Store
 from twodfs.errors import BuildError
@@ -103,6 +105,24 @@ def test_a_change_that_keeps_size_and_time_is_seen(workshop: Workshop) -> None:
     (workshop.directory / "a").write_bytes(b"A" * 100_000)
     os.utime(workshop.directory / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (workshop.build("a"))[0] == ["0/0"]
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+def test_what_changes_while_it_is_read_is_neither_stored_nor_remembered(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, *, checksum: bool
+) -> None:
+    path = workshop.directory / "a"
+
+    def opened_and_replaced(_member: Member) -> FileIO:
+        file = path.open("rb", buffering=0)
+        workshop.write("new", b"A" * 100_000)
+        (workshop.directory / "new").replace(path)
+        return file
+
+    monkeypatch.setattr(layer, "_opened", opened_and_replaced)
+    with pytest.raises(BuildError, match="/a changed while it was read"):
+        workshop.build("a", checksum=checksum)
+    assert [one for one in (workshop.store.directory / "blobs").rglob("*") if one.is_file()] == []
 
 
 def test_other_parameters_build_another_layer(workshop: Workshop) -> None:

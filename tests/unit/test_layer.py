@@ -3,6 +3,8 @@ import hashlib
 import io
 import os
 import tarfile
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +168,70 @@ def test_a_file_that_is_written_meanwhile_is_an_error(tree: Path) -> None:
         os.utime(tree / "a", (2, 2))
         with pytest.raises(BuildError, match=r"/a changed while it was read; build again"):
             plan.write(io.BytesIO(), PLAIN)
+
+
+def rewrite(tree: Path) -> None:
+    before = (tree / "a").stat()
+    (tree / "a").write_bytes(b"A")
+    os.utime(tree / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def exchange(tree: Path) -> None:
+    before = (tree / "a").stat()
+    (tree / "new").write_bytes(b"A")
+    os.utime(tree / "new", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (tree / "new").replace(tree / "a")
+
+
+def point_elsewhere(tree: Path) -> None:
+    (tree / "link").unlink()
+    (tree / "link").symlink_to("sub/c")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a": rewrite,
+    "a again": exchange,
+    "sub/b": lambda tree: (tree / "sub" / "b").chmod(0o755),
+    "link": point_elsewhere,
+    "sub/new": lambda tree: (tree / "sub" / "new").touch(),
+    "empty/new": lambda tree: (tree / "empty" / "new").mkdir(),
+}
+
+
+class Meddler:
+    """A sink for a layer that changes something once it hears of the layer's first bytes, or of its last."""
+
+    def __init__(self, change: Callable[[], object], at: bytes) -> None:
+        self._change = change
+        self._at = at
+
+    def write(self, data: bytes | memoryview) -> None:
+        if bytes(data).startswith(self._at):
+            self._change()
+
+
+@pytest.mark.parametrize("at", [b"m/a", bytes(1024)], ids=["first", "last"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_any_change_while_a_layer_is_written_is_an_error(tree: Path, name: str, at: bytes) -> None:
+    time.sleep(0.03)  # what changes twice within a tick of the clock shows it once
+    plan = LayerPlan.of([copy(tree, "m")])
+    changed = name.removesuffix(" again")
+    with pytest.raises(BuildError, match=f"/tree/{changed} changed while it was read; build again"):
+        plan.write(Meddler(lambda: CHANGES[name](tree), at), PLAIN)
+
+
+def test_a_file_that_joins_what_a_pattern_matched_is_an_error(tree: Path) -> None:
+    plan = LayerPlan.of([Copy(tree, "x/y", "allotments[0].src", "sub/*")])
+    (tree / "sub" / "new").touch()
+    with pytest.raises(BuildError, match=r"/sub/new changed while it was read"):
+        plan.write(io.BytesIO(), PLAIN)
+
+
+def test_another_name_for_a_file_is_no_change(tree: Path, tmp_path: Path) -> None:
+    time.sleep(0.03)  # see above
+    plan = LayerPlan.of([copy(tree, "m")])
+    (tmp_path / "second").hardlink_to(tree / "a")
+    assert plan.write(io.BytesIO(), PLAIN).size == write(copy(tree, "m"))[0].size
 
 
 def test_a_file_that_goes_meanwhile_is_an_error(tree: Path) -> None:

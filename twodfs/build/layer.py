@@ -15,7 +15,7 @@ from io import FileIO
 from typing import Final, Protocol
 
 from twodfs.build.compression import Compression, Compressor, Packing
-from twodfs.build.members import Member, find_members, stamp_of
+from twodfs.build.members import Member, Stamp, find_members
 from twodfs.build.recipe import Copy
 from twodfs.digest import Digest
 from twodfs.errors import BuildError
@@ -57,8 +57,14 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """The members of a layer to be written, parents before what is in them; and what leads to them."""
+    """What goes into a layer.
 
+    Attributes:
+        copies: what the build file asks for.
+        members: what they bring, parents before what is in them; and the directories that lead to it.
+    """
+
+    copies: tuple[Copy, ...]
     members: tuple[Member, ...]
 
     @classmethod
@@ -68,7 +74,8 @@ class LayerPlan:
         Raises:
             BuildError: see ``find_members``.
         """
-        return cls(find_members(copies))
+        asked = tuple(copies)
+        return cls(asked, find_members(asked))
 
     @property
     def written(self) -> tuple[Member, ...]:
@@ -100,6 +107,7 @@ class LayerPlan:
                 advance(len(chunk))
             blob.write(b"\0" * (-member.size % _BLOCK))
         blob.write(b"\0" * (2 * _BLOCK))
+        self._look_again()
         return blob.finish()
 
     def diff_id(self, advance: Advance = silent) -> Digest:
@@ -109,6 +117,16 @@ class LayerPlan:
             BuildError: as for ``write``.
         """
         return self.write(Nowhere(), _UNPACKED, advance).diff_id
+
+    def _look_again(self) -> None:
+        """Raise a BuildError for the first source that is not what it was, has come or is gone."""
+        before, after = (
+            {member.name: member for member in members if member.source}
+            for members in (self.members, find_members(self.copies))
+        )
+        for name, member in (before | after).items():
+            if name not in before or name not in after or not after[name].is_unchanged(before[name]):
+                raise _changed(member)
 
     def sample(self) -> Iterator[bytes]:
         """Yield a few pieces of the tar: of its headers, and spread evenly over the files' content.
@@ -205,12 +223,15 @@ def _content(member: Member, buffer: memoryview) -> Iterator[memoryview]:
             while left and (size := file.readinto(buffer[:left])):
                 left -= size
                 yield buffer[:size]
-            stamp = stamp_of(os.fstat(file.fileno()))
+            stamp = Stamp.of(os.fstat(file.fileno()))
     except OSError as error:
         raise _unreadable(member, error) from None
-    # Not the ctime, the last of them: somebody else's hard link changes it, and no content.
-    if left or stamp[:-1] != (member.stamp or ())[:-1]:
-        raise BuildError(f"{member.source} changed while it was read; build again when nothing writes to it")
+    if left or member.stamp is None or not stamp.is_unchanged(member.stamp):
+        raise _changed(member)
+
+
+def _changed(member: Member) -> BuildError:
+    return BuildError(f"{member.source} changed while it was read; build again when nothing writes to it")
 
 
 def _unreadable(member: Member, error: OSError) -> BuildError:

@@ -15,17 +15,33 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from twodfs.build.patterns import find_matches, parents_of
 from twodfs.build.recipe import WHITEOUT, Copy
 from twodfs.errors import BuildError
 
-Stamp = tuple[int, int, int, int]
-"""Inode, size, mtime_ns and ctime_ns: unless one of them changes, nobody wrote to the file."""
-
 _KINDS: Final = {stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE}
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+
+
+class Stamp(NamedTuple):
+    """What tells a file from a changed one. The ctime goes on with each change, and nobody can set it."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    links: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Return the stamp of a file that was looked at."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink)
+
+    def is_unchanged(self, since: Stamp) -> bool:
+        """Say whether nobody has written to the file; one of its names may have come or gone."""
+        return self == since or (self.links != since.links and self[:3] == since[:3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +79,12 @@ class Member:
         """Whether others may bring it as well."""
         return self.kind == tarfile.DIRTYPE
 
+    def is_unchanged(self, since: Member) -> bool:
+        """Say whether it is what it was when it was looked at before."""
+        if self == since or self.stamp is None or since.stamp is None:
+            return self == since
+        return self.stamp.is_unchanged(since.stamp) and replace(self, stamp=since.stamp) == since
+
 
 def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
     """Return what ``copies`` bring, sorted, parents before what is in them.
@@ -88,11 +110,6 @@ def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
                     f"'/{member.name}' in '{member.path}' lies below '/{parent}', which is a file"
                 )
     return tuple(sorted(members.values(), key=lambda one: one.name.encode("utf-8", "surrogateescape")))
-
-
-def stamp_of(status: os.stat_result) -> Stamp:
-    """Return what tells a file from a changed one."""
-    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class Territory:
@@ -179,7 +196,7 @@ def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
         uid=copy.uid,
         gid=copy.gid,
         link=link,
-        stamp=None if kind == tarfile.DIRTYPE else stamp_of(status),
+        stamp=None if kind == tarfile.DIRTYPE else Stamp.of(status),
         source=source,
         path=copy.path,
     )
