@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build import layer
+from twodfs.build import keys, layer
 from twodfs.build.allotments import KEYS_NAME, Made, Method, make_allotments
 from twodfs.build.compression import Compression, Packing
 from twodfs.build.members import Member
@@ -138,11 +138,19 @@ def test_checksums_go_by_content_alone(workshop: Workshop) -> None:
     assert workshop.build("a", "b") == ([], first)
 
 
-def test_a_file_that_has_just_changed_is_not_remembered(workshop: Workshop) -> None:
-    soon = time.time_ns() + 10**10
-    os.utime(workshop.directory / "a", ns=(soon, soon))
+def test_a_file_that_has_just_changed_is_not_remembered(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "SETTLED_NS", 10**12)
     for _ in range(2):
         assert (workshop.build("a"))[0] == ["0/0"]
+
+
+def test_a_file_dated_tomorrow_is_remembered(workshop: Workshop) -> None:
+    tomorrow = time.time_ns() + 10**14
+    os.utime(workshop.directory / "a", ns=(tomorrow, tomorrow))
+    assert (workshop.build("a"))[0] == ["0/0"]
+    assert (workshop.build("a"))[0] == []
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "gone"])

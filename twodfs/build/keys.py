@@ -42,7 +42,8 @@ def key_of_stamps(members: Iterable[Member], packing: Packing) -> bytes | None:
     latest = time.time_ns() - SETTLED_NS
     parts = []
     for one in members:
-        if one.stamp is not None and max(one.stamp[2:]) > latest:
+        # The mtime may be anything, tomorrow too; whoever sets it changes the ctime.
+        if one.stamp is not None and one.stamp.ctime_ns > latest:
             return None
         source = None if one.stamp is None or one.source is None else str(one.source.absolute())
         parts.append((one.name, one.kind, one.mode, one.uid, one.gid, source, one.stamp))
