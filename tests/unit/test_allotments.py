@@ -1,8 +1,9 @@
 import hashlib
 import os
+import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -180,6 +181,67 @@ def test_a_damaged_key_cache_begins_anew(workshop: Workshop) -> None:
         (workshop.store.directory / KEYS_NAME).write_bytes(damaged)
         assert workshop.build("a", "b") == (["0/0", "0/1"], first)
         assert workshop.build("a", "b") == ([], first)
+
+
+def rot_its_pages(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+
+def rot_a_row(path: Path) -> None:
+    content = path.read_bytes()
+    at = content.index(b"sha256:") + 70
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+
+
+def put_another_table(path: Path, version: int = keys.VERSION) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE layers (id INTEGER PRIMARY KEY)")
+        database.execute(f"PRAGMA user_version={version}")
+
+
+def put_a_view(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE VIEW layers AS SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        rot_its_pages,
+        rot_a_row,
+        put_another_table,
+        lambda path: put_another_table(path, 0),
+        lambda path: put_another_table(path, 9),
+        put_a_view,
+    ],
+)
+def test_a_key_cache_that_rots_begins_anew_as_soon_as_it_shows(
+    workshop: Workshop, damage: Callable[[Path], None]
+) -> None:
+    _, first = workshop.build("a", "b")
+    damage(workshop.store.directory / KEYS_NAME)
+    built, second = workshop.build("a", "b")
+    assert (built != [], second) == (True, first)
+    workshop.build("a", "b")
+    assert workshop.build("a", "b") == ([], first)
+
+
+def test_a_key_cache_that_is_locked_is_left_alone(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.build("a")
+    monkeypatch.setattr(keys, "PATIENCE", 0.0)
+    path = workshop.store.directory / KEYS_NAME
+    before = path.stat().st_ino
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BuildError, match="database is locked; if it stays so, remove that file"):
+            workshop.build("b")
+    assert path.stat().st_ino == before
 
 
 def test_any_number_of_workers_gives_the_same(workshop: Workshop, tmp_path: Path) -> None:
