@@ -89,6 +89,13 @@ def test_mode_and_owner_of_the_build_file_count(tree: Path) -> None:
     assert found["m"] == (0o755, 0, 0)
 
 
+def test_sticky_and_set_id_bits_count_too(tree: Path) -> None:
+    (tree / "empty").mkdir()
+    (shared,) = find_members([Copy(tree / "empty", "tmp", "allotments[0].src", "", 0o1777)])
+    (program,) = find_members([Copy(tree / "a.bin", "sudo", "allotments[0].src", "", 0o4755)])
+    assert (shared.mode, program.mode) == (0o1777, 0o4755)
+
+
 def test_allotments_that_bring_the_same_file_are_named() -> None:
     territory = Territory()
     territory.claim("0/0", [Member("m"), Member("m/a", b"0")])

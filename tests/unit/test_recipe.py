@@ -40,6 +40,29 @@ def test_one_source_or_several_make_an_allotment() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("640", 0o640),
+        ("0640", 0o640),
+        ("1777", 0o1777),
+        ("01777", 0o1777),
+        ("04755", 0o4755),
+        ("2750", 0o2750),
+    ],
+)
+def test_a_mode_has_three_or_four_octal_digits(text: str, mode: int) -> None:
+    assert parse(entry(mode=text)).cells[0].copies[0].mode == mode
+
+
+@pytest.mark.parametrize("text", ["", "77", "07777777", "0o644", "888", "1 777", 644])
+def test_what_is_no_mode_is_refused(text: object) -> None:
+    assert problem(entry(mode=text)) == (
+        f"{text!r} is no mode; expected three or four octal digits in a string, as '0644' "
+        "in 'allotments[0].mode'"
+    )
+
+
 def test_a_pattern_begins_at_its_first_wildcard_and_has_one_spelling() -> None:
     for source, fixed, pattern in (
         ("./s/*/x", "s", "*/x"),

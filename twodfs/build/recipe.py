@@ -13,8 +13,8 @@ below the pattern's last directory without wildcards: ``"weights/**/*.bin"`` to 
 of ``weights/a/1.bin``. ``*``, ``?``, ``[...]`` and ``**`` are wildcards, unless a file has that very name.
 Links that a pattern matches or a directory holds are kept; a ``src`` that is a link is what it leads to.
 
-``"mode": "0640"``, ``"uid": 10`` and ``"gid": 10`` are those of all files of an allotment. Without, files
-belong to root and all may read them.
+``"mode": "0640"``, ``"uid": 10`` and ``"gid": 10`` are those of all files of an allotment; ``"04755"`` and
+``"1777"`` are modes, too. Without, files belong to root and all may read them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WHITEOUT: Final = ".wh."
 
 _RECIPE_KEYS = ("allotments", "partitions")
 _ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid")
-_MODE = re.compile(r"0?[0-7]{3}")
+_MODE = re.compile(r"0?[0-7]{3,4}")
 _MAX_ID = 2**31 - 1
 
 
@@ -205,7 +205,9 @@ def _mode(raw: Json) -> int | None:
     if value is None:
         return None
     if not isinstance(value, str) or not _MODE.fullmatch(value):
-        raise FormatError(f"{value!r} is no mode; expected octal digits in a string, as '0644'", "mode")
+        raise FormatError(
+            f"{value!r} is no mode; expected three or four octal digits in a string, as '0644'", "mode"
+        )
     return int(value, 8)
 
 
