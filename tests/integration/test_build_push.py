@@ -330,6 +330,30 @@ def test_a_mistake_in_the_build_file_is_shown_with_its_place(workshop: Workshop)
     )
 
 
+@pytest.mark.parametrize(
+    ("sources", "targets", "sentence"),
+    [
+        (["a.bin", "b.bin"], ["/a", "/a/b"], "'/a' is a file in 'allotments[0].src[0]', but a directory in "),
+        (["tokenizer", "a.bin"], ["/t", "/t/vocab.json"], "'/t/vocab.json' comes twice: first in "),
+        (["tokenizer", "a.bin"], ["/t/x", "/t"], "'/t' is a file in 'allotments[0].src[1]', but a directory"),
+        (["a.bin"], ["/"], "a.bin is a file, so its destination needs a name in 'allotments[0].src[0]'"),
+        (["*.none"], ["/m"], "no file matches '*.none' in 'allotments[0].src[0]'"),
+        (["n" * 256 + "*"], ["/m"], "no file matches"),
+        (["n" * 256], ["/m"], "File name too long in 'allotments[0].src[0]'"),
+        (["a.bin"], ["/" + "n" * 256], "has more than 255 bytes; no file can in 'allotments[0].dst[0]'"),
+    ],
+)
+def test_what_is_wrong_with_sources_and_destinations_is_the_build_files_mistake(
+    workshop: Workshop, sources: list[str], targets: list[str], sentence: str
+) -> None:
+    recipe = {"allotments": [{"src": sources, "dst": targets, "row": 0, "col": 0}]}
+    (workshop.directory / "2dfs.json").write_text(json.dumps(recipe))
+    done = workshop.twodfs("build", "scratch", "a/b")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith("twodfs: 2dfs.json: ")
+    assert sentence in done.err
+
+
 def test_an_image_that_has_a_field_is_no_base(workshop: Workshop) -> None:
     target = workshop.target("made/fielded")
     workshop.made("build", "scratch", target, "--push")

@@ -13,9 +13,9 @@ from twodfs.build import keys, layer
 from twodfs.build.allotments import KEYS_NAME, Made, Method, make_allotments
 from twodfs.build.compression import Compression, Packing
 from twodfs.build.members import Member
-from twodfs.build.recipe import Cell, Copy
+from twodfs.build.recipe import Cell, Copy, Recipe
 from twodfs.build.store import Store
-from twodfs.errors import BuildError
+from twodfs.errors import BuildError, RecipeError
 from twodfs.field import Allotment
 from twodfs.progress import Advance, silent
 
@@ -63,7 +63,7 @@ class Workshop:
         time.sleep(0.03)  # a file that has just changed is not remembered
         method = Method(packing, jobs, checksum)
         with self.store.in_use():
-            allotments = make_allotments(cells, method, self.store, heard, told.append)
+            allotments = make_allotments(Recipe(tuple(cells)), method, self.store, heard, told.append)
         assert sorted(one.allotment.col for one in told) == list(range(len(names)))
         for one in allotments:
             assert self.store.is_sound(one.digest, one.size or 0)
@@ -253,12 +253,16 @@ def test_any_number_of_workers_gives_the_same(workshop: Workshop, tmp_path: Path
 
 
 def test_overlapping_allotments_are_named(workshop: Workshop) -> None:
-    cells = [
+    cells = (
         Cell(0, col, (Copy(workshop.directory / name, "same", f"allotments[{col}].src"),))
         for col, name in enumerate("ab")
-    ]
-    with pytest.raises(BuildError, match="'/same' is in allotment 0/0 and in allotment 0/1; allotments must"):
-        make_allotments(cells, Method(Packing(), 2), workshop.store, Heard(), lambda _: None)
+    )
+    recipe = Recipe(tuple(cells), file=Path("2dfs.json"))
+    with pytest.raises(RecipeError) as failed:
+        make_allotments(recipe, Method(Packing(), 2), workshop.store, Heard(), lambda _: None)
+    assert str(failed.value) == (
+        "2dfs.json: '/same' comes twice: first in 'allotments[0].src', then in 'allotments[1].src'"
+    )
 
 
 def test_a_plain_allotment_is_its_tar(workshop: Workshop) -> None:

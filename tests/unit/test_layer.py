@@ -13,7 +13,7 @@ import pytest
 from twodfs.build.compression import Compression, Packing
 from twodfs.build.layer import CHUNK, Layer, LayerPlan
 from twodfs.build.recipe import Copy
-from twodfs.errors import BuildError
+from twodfs.errors import BuildError, FormatError
 from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
 
 PLAIN = Packing(Compression.NONE)
@@ -227,6 +227,13 @@ def test_a_file_that_joins_what_a_pattern_matched_is_an_error(tree: Path) -> Non
         plan.write(io.BytesIO(), PLAIN)
 
 
+def test_a_mistake_that_was_none_before_is_a_change(tree: Path) -> None:
+    plan = LayerPlan.of([copy(tree, "m")])
+    os.mkfifo(tree / "pipe")
+    with pytest.raises(BuildError, match=r"files changed while they were read: .*/pipe is neither a file"):
+        plan.write(io.BytesIO(), PLAIN)
+
+
 def test_another_name_for_a_file_is_no_change(tree: Path, tmp_path: Path) -> None:
     time.sleep(0.03)  # see above
     plan = LayerPlan.of([copy(tree, "m")])
@@ -242,7 +249,7 @@ def test_a_file_that_goes_meanwhile_is_an_error(tree: Path) -> None:
 
 
 def test_two_copies_of_one_name_are_an_error(tree: Path) -> None:
-    with pytest.raises(BuildError, match="'/m/a' comes twice"):
+    with pytest.raises(FormatError, match="'/m/a' comes twice"):
         LayerPlan.of([copy(tree, "m"), Copy(tree / "a", "m/a", "allotments[0].src[1]")])
 
 
@@ -253,24 +260,24 @@ def test_directories_merge(tree: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_lies_below_a_file(tree: Path) -> None:
-    with pytest.raises(BuildError, match=r"'/x/y' .* lies below '/x', which is a file"):
+    with pytest.raises(FormatError, match=r"'/x' is a file in 'allotments\[0\]\.src', but a directory in"):
         LayerPlan.of([copy(tree / "a", "x"), copy(tree / "a", "x/y")])
 
 
 def test_a_file_cannot_be_the_root(tree: Path) -> None:
-    with pytest.raises(BuildError, match="is a file, so its destination needs a name"):
+    with pytest.raises(FormatError, match="is a file, so its destination needs a name"):
         LayerPlan.of([copy(tree / "a", "")])
 
 
 def test_whiteouts_do_not_slip_in_with_a_directory(tree: Path) -> None:
     (tree / ".wh.a").touch()
-    with pytest.raises(BuildError, match=r"names that begin with '\.wh\.' delete files"):
+    with pytest.raises(FormatError, match=r"names that begin with '\.wh\.' delete files"):
         LayerPlan.of([copy(tree, "m")])
 
 
 def test_a_pipe_is_refused(tree: Path) -> None:
     os.mkfifo(tree / "pipe")
-    with pytest.raises(BuildError, match="neither a file, a directory nor a link"):
+    with pytest.raises(FormatError, match="neither a file, a directory nor a link"):
         LayerPlan.of([copy(tree, "m")])
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from twodfs.build.members import Member, Territory, find_members
 from twodfs.build.recipe import Copy
-from twodfs.errors import BuildError
+from twodfs.errors import FormatError
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_file_of_that_very_name_goes_before_the_pattern(tree: Path) -> None:
 
 
 def test_a_pattern_without_a_match_is_an_error(tree: Path) -> None:
-    with pytest.raises(BuildError, match=r"no file matches '.*/\*\.none', in 'allotments\[0\]\.src'"):
+    with pytest.raises(FormatError, match=r"no file matches '.*/\*\.none' in 'allotments\[0\]\.src'"):
         matched(tree, "*.none")
 
 
@@ -96,19 +96,26 @@ def test_sticky_and_set_id_bits_count_too(tree: Path) -> None:
     assert (shared.mode, program.mode) == (0o1777, 0o4755)
 
 
+def member(name: str, at: int, kind: bytes = tarfile.REGTYPE) -> Member:
+    return Member(name, kind, path=f"allotments[{at}].src")
+
+
 def test_allotments_that_bring_the_same_file_are_named() -> None:
     territory = Territory()
-    territory.claim("0/0", [Member("m"), Member("m/a", b"0")])
-    territory.claim("0/1", [Member("m"), Member("m/b", b"0")])
-    with pytest.raises(BuildError) as failed:
-        territory.claim("7/1", [Member("m"), Member("m/a", b"0")])
+    territory.claim([member("m", 0, tarfile.DIRTYPE), member("m/a", 0)])
+    territory.claim([member("m", 1, tarfile.DIRTYPE), member("m/b", 1)])
+    with pytest.raises(FormatError) as failed:
+        territory.claim([member("m", 7, tarfile.DIRTYPE), member("m/a", 7, tarfile.SYMTYPE)])
     assert str(failed.value) == (
-        "'/m/a' is in allotment 0/0 and in allotment 7/1; allotments must not overlap"
+        "'/m/a' comes twice: first in 'allotments[0].src', then in 'allotments[7].src'"
     )
 
 
-def test_a_directory_in_the_place_of_anothers_file_is_named() -> None:
+def test_a_directory_in_the_place_of_anothers_file_is_named(tree: Path) -> None:
     territory = Territory()
-    territory.claim("0/0", [Member("m/a", b"0")])
-    with pytest.raises(BuildError, match="'/m/a' is in allotment 0/0 and in allotment 0/1"):
-        territory.claim("0/1", [Member("m/a"), Member("m/a/b", b"0")])
+    territory.claim([member("m/a", 0)])
+    with pytest.raises(FormatError) as failed:
+        territory.claim(find_members([Copy(tree / "a.bin", "m/a/b", "allotments[1].src")]))
+    assert str(failed.value) == (
+        "'/m/a' is a file in 'allotments[0].src', but a directory in 'allotments[1].src'"
+    )

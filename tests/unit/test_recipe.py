@@ -106,6 +106,13 @@ def test_the_originals_build_file_is_understood() -> None:
         ),
         ({"row": ...}, "expected an integer, found nothing in 'allotments[0].row'"),
         ({"row": True}, "expected an integer, found bool in 'allotments[0].row'"),
+        ({"row": 1.5}, "expected an integer, found float in 'allotments[0].row'"),
+        ({"row": 10**23}, "1e+23 is outside 0..2147483647 in 'allotments[0].row'"),
+        ({"uid": -(10**23)}, "-1e+23 is outside 0..2147483647 in 'allotments[0].uid'"),
+        (
+            {"dst": "/" + "ü" * 128},
+            "'üüüüüüüüüüüüüüüüüüüü...' has more than 255 bytes; no file can in 'allotments[0].dst'",
+        ),
         ({"col": -1}, "-1 is outside 0..2147483647 in 'allotments[0].col'"),
         ({"color": 1}, "unknown key 'color'; allowed: src, dst, row, col, mode, uid, gid in 'allotments[0]'"),
     ],
@@ -123,17 +130,17 @@ def test_an_empty_field_is_refused() -> None:
 
 
 def test_a_cell_is_taken_once() -> None:
-    sentence = "row 0, column 0 is already taken by 'allotments[0]' in 'allotments[1]'"
+    sentence = "row 0, column 0 is given twice: first in 'allotments[0]', then in 'allotments[1]'"
     assert problem(entry(), entry(dst="/b")) == sentence
 
 
 def test_a_destination_in_two_allotments_names_both() -> None:
-    sentence = "'/a.bin' is also the destination in 'allotments[0].dst' in 'allotments[1].dst[1]'"
+    sentence = "'/a.bin' is given twice: first in 'allotments[0].dst', then in 'allotments[1].dst[1]'"
     assert problem(entry(), entry(src=["b", "c"], dst=["/b", "a.bin"], col=1)) == sentence
 
 
 def test_a_destination_twice_in_one_allotment_is_refused() -> None:
-    sentence = "'/a' is also the destination in 'allotments[0].dst[0]' in 'allotments[0].dst[1]'"
+    sentence = "'/a' is given twice: first in 'allotments[0].dst[0]', then in 'allotments[0].dst[1]'"
     assert problem(entry(src=["b", "c"], dst=["/a", "/a"])) == sentence
 
 
@@ -150,6 +157,12 @@ def test_a_missing_source_is_found_before_anything_is_built(tmp_path: Path) -> N
     assert str(failed.value) == (
         f"{tmp_path}/2dfs.json: there is no file '{tmp_path}/a.bin' in 'allotments[0].src'"
     )
+
+
+def test_a_source_with_an_impossible_name_is_the_build_files_mistake(tmp_path: Path) -> None:
+    (tmp_path / "2dfs.json").write_text(json.dumps({"allotments": [entry(src="n" * 256)]}))
+    with pytest.raises(RecipeError, match=r"cannot read '.*n': File name too long in 'allotments\[0\]\.src'"):
+        Recipe.load(tmp_path / "2dfs.json")
 
 
 def test_a_missing_build_file_is_named(tmp_path: Path) -> None:

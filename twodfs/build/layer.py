@@ -18,7 +18,7 @@ from twodfs.build.compression import Compression, Compressor, Packing
 from twodfs.build.members import Member, Stamp, find_members
 from twodfs.build.recipe import Copy
 from twodfs.digest import Digest
-from twodfs.errors import BuildError
+from twodfs.errors import BuildError, FormatError
 from twodfs.oci import OCI_LAYER
 from twodfs.progress import Advance, silent
 
@@ -73,6 +73,7 @@ class LayerPlan:
 
         Raises:
             BuildError: see ``find_members``.
+            FormatError: see there.
         """
         asked = tuple(copies)
         return cls(asked, find_members(asked))
@@ -120,9 +121,14 @@ class LayerPlan:
 
     def _look_again(self) -> None:
         """Raise a BuildError for the first source that is not what it was, has come or is gone."""
+        try:
+            again = find_members(self.copies)
+        except FormatError as error:
+            raise BuildError(
+                f"files changed while they were read: {error}; build again when nothing writes to them"
+            ) from None
         before, after = (
-            {member.name: member for member in members if member.source}
-            for members in (self.members, find_members(self.copies))
+            {member.name: member for member in members if member.source} for members in (self.members, again)
         )
         for name, member in (before | after).items():
             if name not in before or name not in after or not after[name].is_unchanged(before[name]):

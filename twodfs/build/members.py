@@ -19,9 +19,10 @@ from typing import Final, NamedTuple, Self
 
 from twodfs.build.patterns import find_matches, parents_of
 from twodfs.build.recipe import WHITEOUT, Copy
-from twodfs.errors import BuildError
+from twodfs.errors import BuildError, FormatError
 
 _KINDS: Final = {stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE}
+_WORDS: Final = {tarfile.REGTYPE: "file", tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link"}
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
@@ -90,25 +91,23 @@ def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
     """Return what ``copies`` bring, sorted, parents before what is in them.
 
     Raises:
-        BuildError: two copies want one name, a pattern matches nothing, or a file cannot be looked at or is
-            of a kind that no layer holds.
+        BuildError: a file cannot be read.
+        FormatError: two copies want one name, a pattern matches nothing, or a file is of a kind that no layer
+            holds; with the path in the build file.
     """
     members: dict[str, Member] = {}
     for copy in copies:
         for member in _brought(copy):
             other = members.setdefault(member.name, member)
             if other is not member and not (other.is_directory and member.is_directory):
-                raise BuildError(
-                    f"'/{member.name}' comes twice: from '{other.path}' and from '{member.path}'"
-                )
+                raise _clash(other, member)
             if not other.is_written:
                 members[member.name] = member
     for member in list(members.values()):
         for parent in parents_of(member.name):
-            if not members.setdefault(parent, Member(parent, is_written=False)).is_directory:
-                raise BuildError(
-                    f"'/{member.name}' in '{member.path}' lies below '/{parent}', which is a file"
-                )
+            implied = Member(parent, path=member.path, is_written=False)
+            if not (other := members.setdefault(parent, implied)).is_directory:
+                raise _clash(other, implied)
     return tuple(sorted(members.values(), key=lambda one: one.name.encode("utf-8", "surrogateescape")))
 
 
@@ -116,30 +115,37 @@ class Territory:
     """Which allotment brings which name: the format wants them apart, so that any of them fit together."""
 
     def __init__(self) -> None:
-        self._owners: dict[str, tuple[str, bool]] = {}
+        self._taken: dict[str, tuple[bytes, str]] = {}
 
-    def claim(self, cell: str, members: Iterable[Member]) -> None:
-        """Give ``members`` to the allotment ``cell``; directories are everybody's.
+    def claim(self, members: Iterable[Member]) -> None:
+        """Give ``members`` to an allotment; directories are everybody's.
 
         Raises:
-            BuildError: another has one of them; both are named.
+            FormatError: another has one of them; both are named.
         """
         for member in members:
-            owner, is_directory = self._owners.setdefault(member.name, (cell, member.is_directory))
-            if owner != cell and not (is_directory and member.is_directory):
-                raise BuildError(
-                    f"'/{member.name}' is in allotment {owner} and in allotment {cell}; "
-                    "allotments must not overlap"
-                )
+            mine = (member.kind, member.path)
+            kind, path = taken = self._taken.setdefault(member.name, mine)
+            if taken is not mine and not kind == member.kind == tarfile.DIRTYPE:
+                raise _clash(Member(member.name, kind, path=path), member)
+
+
+def _clash(first: Member, second: Member) -> FormatError:
+    """Return what is wrong where two copies bring the same name, in one allotment or in two."""
+    if first.is_directory == second.is_directory:
+        return FormatError(f"'/{first.name}' comes twice: first in '{first.path}', then", second.path)
+    one, other = _WORDS[first.kind], _WORDS[second.kind]
+    return FormatError(f"'/{first.name}' is a {one} in '{first.path}', but a {other}", second.path)
 
 
 def _brought(copy: Copy) -> Iterator[Member]:
-    if not copy.pattern or (copy.source / copy.pattern).exists():
+    # Not Path.exists, which raises where a name is too long.
+    if not copy.pattern or os.path.exists(copy.source / copy.pattern):  # noqa: PTH110
         yield from _walk(copy, copy.source / copy.pattern, copy.target)
         return
     found = find_matches(copy.source, copy.pattern)
     if not found:
-        raise BuildError(f"no file matches {str(copy.source / copy.pattern)!r}, in '{copy.path}'")
+        raise FormatError(f"no file matches {str(copy.source / copy.pattern)!r}", copy.path)
     for name in found:
         yield from _walk_below(copy, copy.source / name, f"{copy.target}/{name}" if copy.target else name)
 
@@ -149,7 +155,7 @@ def _walk(copy: Copy, source: Path, target: str) -> Iterator[Member]:
     member = _member(copy, source, target, follow=True)
     if not member.is_directory:
         if not target:
-            raise BuildError(f"{source} is a file, so its destination needs a name, in '{copy.path}'")
+            raise FormatError(f"{source} is a file, so its destination needs a name", copy.path)
         yield member
         return
     children = _children(copy, source)
@@ -178,7 +184,7 @@ def _children(copy: Copy, source: Path) -> list[Path]:
 
 def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
     if target.rpartition("/")[2].startswith(WHITEOUT):
-        raise BuildError(f"{source}: names that begin with {WHITEOUT!r} delete files in a layer")
+        raise FormatError(f"{source}: names that begin with {WHITEOUT!r} delete files in a layer", copy.path)
     try:
         status = source.stat(follow_symlinks=follow)
         # Not Path.readlink, which tidies up.
@@ -187,7 +193,7 @@ def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
         raise BuildError(f"cannot read {source}: {error.strerror}, in '{copy.path}'") from None
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
-        raise BuildError(f"{source} is neither a file, a directory nor a link, in '{copy.path}'")
+        raise FormatError(f"{source} is neither a file, a directory nor a link", copy.path)
     return Member(
         name=target,
         kind=kind,

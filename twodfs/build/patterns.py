@@ -56,7 +56,7 @@ def _go_on(root: Path, name: str, rest: Sequence[str]) -> Iterator[str]:
     if not rest:
         if os.path.lexists(root / name):
             yield name
-    elif (root / name).is_dir():
+    elif os.path.isdir(root / name):  # noqa: PTH112 - Path.is_dir raises where a name is too long
         yield from _expand(root, name, rest)
 
 

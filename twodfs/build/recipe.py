@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from glob import has_magic
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,7 @@ _RECIPE_KEYS = ("allotments", "partitions")
 _ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid")
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAX_ID = 2**31 - 1
+_MAX_NAME = 255  # bytes, of Linux's file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +83,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A build file. ``partitions`` are selections by name."""
+    """A build file.
+
+    Attributes:
+        cells: its allotments.
+        partitions: selections by name.
+        file: where it was read; None where it was not.
+    """
 
     cells: tuple[Cell, ...]
     partitions: Mapping[str, Selection] = field(default_factory=dict)
+    file: Path | None = None
 
     @classmethod
     def parse(cls, body: bytes, directory: Path) -> Recipe:
@@ -122,12 +131,19 @@ class Recipe:
             raise RecipeError(f"cannot read the build file {path}: {error.strerror}") from None
         if len(body) > MAX_RECIPE_BYTES:
             raise RecipeError(f"{path} has more than {MAX_RECIPE_BYTES} bytes; is it a build file?")
-        try:
-            recipe = cls.parse(body, path.parent)
+        with mistakes_of(path):
+            recipe = replace(cls.parse(body, path.parent), file=path)
             _check_sources(recipe)
-        except FormatError as error:
-            raise RecipeError(f"{path}: {error}") from None
         return recipe
+
+
+@contextmanager
+def mistakes_of(file: Path | None) -> Iterator[None]:
+    """Make a ``RecipeError`` that names the build file of every ``FormatError`` raised in the block."""
+    try:
+        yield
+    except FormatError as error:
+        raise RecipeError(f"{file}: {error}" if file else str(error)) from None
 
 
 def _cell(entry: object, directory: Path, path: str) -> Cell:
@@ -138,7 +154,9 @@ def _cell(entry: object, directory: Path, path: str) -> Cell:
         raise FormatError(
             f"{len(targets)} destinations for {len(sources)} sources; each src has one dst", "dst"
         )
-    mode, uid, gid = _mode(raw), _id(raw, "uid"), _id(raw, "gid")
+    mode = _mode(raw)
+    uid, gid = (_number(raw.get(key, 0), key, _MAX_ID) for key in ("uid", "gid"))
+    row, col = (_number(raw.get(key), key, MAX_COORDINATE) for key in ("row", "col"))
     copies = tuple(
         Copy(
             directory / fixed, _target(target, target_path), f"{path}.{source_path}", pattern, mode, uid, gid
@@ -146,7 +164,7 @@ def _cell(entry: object, directory: Path, path: str) -> Cell:
         for (source, source_path), (target, target_path) in zip(sources, targets, strict=True)
         for fixed, pattern in [_split(source, source_path)]
     )
-    return Cell(_coordinate(raw, "row"), _coordinate(raw, "col"), copies)
+    return Cell(row, col, copies)
 
 
 def _only(raw: Json, allowed: Sequence[str]) -> None:
@@ -183,6 +201,9 @@ def _target(text: str, path: str) -> str:
         raise FormatError(f"{text!r} is not normalised; write '/{clean}'", path)
     if any(part.startswith(WHITEOUT) for part in parts):
         raise FormatError(f"{text!r}: names that begin with {WHITEOUT!r} delete files in a layer", path)
+    for part in parts:
+        if len(part.encode("utf-8", "surrogateescape")) > _MAX_NAME:
+            raise FormatError(f"{part[:20] + '...'!r} has more than {_MAX_NAME} bytes; no file can", path)
     return target
 
 
@@ -211,18 +232,12 @@ def _mode(raw: Json) -> int | None:
     return int(value, 8)
 
 
-def _id(raw: Json, key: str) -> int:
-    value = expect(raw.get(key, 0), int, key)
-    if not 0 <= value <= _MAX_ID:
-        raise FormatError(f"{value} is outside 0..{_MAX_ID}", key)
-    return value
-
-
-def _coordinate(raw: Json, key: str) -> int:
-    value = expect(raw.get(key), int, key)
-    if not 0 <= value <= MAX_COORDINATE:
-        raise FormatError(f"{value} is outside 0..{MAX_COORDINATE}", key)
-    return value
+def _number(value: object, key: str, largest: int) -> int:
+    # An integer beyond 64 bits is parsed as a float.
+    number = value if isinstance(value, float) and abs(value) > largest else expect(value, int, key)
+    if not 0 <= number <= largest:
+        raise FormatError(f"{number} is outside 0..{largest}", key)
+    return int(number)
 
 
 def _check_places(cells: Sequence[Cell]) -> None:
@@ -231,7 +246,7 @@ def _check_places(cells: Sequence[Cell]) -> None:
         other = first.setdefault((cell.row, cell.col), at)
         if other != at:
             raise FormatError(
-                f"row {cell.row}, column {cell.col} is already taken by 'allotments[{other}]'",
+                f"row {cell.row}, column {cell.col} is given twice: first in 'allotments[{other}]', then",
                 f"allotments[{at}]",
             )
 
@@ -243,7 +258,7 @@ def _check_targets(cells: Sequence[Cell]) -> None:
             path = copy.path.replace(".src", ".dst")
             other = first.setdefault(copy.target, path)
             if other != path:
-                raise FormatError(f"'/{copy.target}' is also the destination in '{other}'", path)
+                raise FormatError(f"'/{copy.target}' is given twice: first in '{other}', then", path)
 
 
 def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]) -> None:
@@ -256,5 +271,11 @@ def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]
 def _check_sources(recipe: Recipe) -> None:
     for cell in recipe.cells:
         for copy in cell.copies:
-            if not (copy.pattern or copy.source.exists()):
-                raise FormatError(f"there is no file {str(copy.source)!r}", copy.path)
+            if copy.pattern:
+                continue
+            try:
+                copy.source.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise FormatError(f"there is no file {str(copy.source)!r}", copy.path) from None
+            except OSError as error:
+                raise FormatError(f"cannot read {str(copy.source)!r}: {error.strerror}", copy.path) from None
