@@ -249,17 +249,17 @@ def test_inspect_draws_the_field_of_a_built_and_of_a_pushed_image(workshop: Work
     assert "3 allotments in rows 0..2, columns 0..2" in here.out
     assert here.out.endswith(
         "        0       1        2\n"
-        "0  102 kB       ·  4.61 kB\n"
+        "0  102 kB       ·  3.58 kB\n"
         "1       ·       ·        ·\n"
         "2       ·  102 kB        ·\n"
         "  3 of application/vnd.oci.image.layer.v1.tar\n"
-        "  --all   3 allotments, 209 kB  0.0.2.2\n"
-        "  --edge  2 allotments, 107 kB  0.0.0.2\n"
-        "  --gpu   2 allotments, 205 kB  0.0.0.0--2.0.2.1\n"
+        "  --all   3 allotments, 207 kB  0.0.2.2\n"
+        "  --edge  2 allotments, 105 kB  0.0.0.2\n"
+        "  --gpu   2 allotments, 204 kB  0.0.0.0--2.0.2.1\n"
     )
     (field,) = workshop.made("inspect", target, "--json").json["fields"].values()
     assert field["mediaTypes"] == {"application/vnd.oci.image.layer.v1.tar": 3}
-    assert field["partitions"]["edge"] == {"selection": "0.0.0.2", "allotments": 2, "bytes": 107008}
+    assert field["partitions"]["edge"] == {"selection": "0.0.0.2", "allotments": 2, "bytes": 105472}
 
 
 def test_inspect_speaks_json(workshop: Workshop) -> None:
@@ -328,6 +328,30 @@ def test_a_mistake_in_the_build_file_is_shown_with_its_place(workshop: Workshop)
         "twodfs: 2dfs.json: unknown key 'colour'; allowed: src, dst, row, col, mode, uid, gid "
         "in 'allotments[2]'\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "sentence"),
+    [
+        (["a.bin", "b.bin"], ["/a", "/a/b"], "'/a' is a file in 'allotments[0].src[0]', but a directory in "),
+        (["tokenizer", "a.bin"], ["/t", "/t/vocab.json"], "'/t/vocab.json' comes twice: first in "),
+        (["tokenizer", "a.bin"], ["/t/x", "/t"], "'/t' is a file in 'allotments[0].src[1]', but a directory"),
+        (["a.bin"], ["/"], "a.bin is a file, so its destination needs a name in 'allotments[0].src[0]'"),
+        (["*.none"], ["/m"], "no file matches '*.none' in 'allotments[0].src[0]'"),
+        (["n" * 256 + "*"], ["/m"], "no file matches"),
+        (["n" * 256], ["/m"], "File name too long in 'allotments[0].src[0]'"),
+        (["a.bin"], ["/" + "n" * 256], "has more than 255 bytes; no file can in 'allotments[0].dst[0]'"),
+    ],
+)
+def test_what_is_wrong_with_sources_and_destinations_is_the_build_files_mistake(
+    workshop: Workshop, sources: list[str], targets: list[str], sentence: str
+) -> None:
+    recipe = {"allotments": [{"src": sources, "dst": targets, "row": 0, "col": 0}]}
+    (workshop.directory / "2dfs.json").write_text(json.dumps(recipe))
+    done = workshop.twodfs("build", "scratch", "a/b")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith("twodfs: 2dfs.json: ")
+    assert sentence in done.err
 
 
 def test_an_image_that_has_a_field_is_no_base(workshop: Workshop) -> None:
@@ -505,7 +529,7 @@ def test_images_are_listed_removed_and_pruned(workshop: Workshop) -> None:
 def test_a_blob_that_rots_on_the_disk_is_built_again_and_never_pushed(workshop: Workshop) -> None:
     target = workshop.target("made/rotten")
     built = workshop.made("build", "scratch", target, "--compression", "none", "--json").json
-    (rotten,) = [one for one in workshop.store.glob("blobs/sha256/*") if one.stat().st_size == 102_400][:1]
+    (rotten,) = [one for one in workshop.store.glob("blobs/sha256/*") if one.stat().st_size == 101_888][:1]
     content = rotten.read_bytes()
     rotten.write_bytes(content[:-1] + b"?")
     os.utime(rotten, ns=(0, 0))

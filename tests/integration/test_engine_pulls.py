@@ -1,11 +1,18 @@
 """Real engines pull partitions through the proxy and unpack exactly the base and the selected cells."""
 
+import io
+import json
+import tarfile
+from pathlib import Path
+
 import pytest
 
+from tests.integration.workshop import Workshop
 from tests.lab.documents import OCI, FieldStyle
-from tests.lab.engines import DockerEngine, PullFailed
-from tests.lab.engines.engine import Engine
+from tests.lab.engines import Containerd, DockerEngine, Podman, PullFailed
+from tests.lab.engines.engine import Engine, RunningEngine
 from tests.lab.images import Kind, PushedImage, busybox_base, push_field_image
+from tests.lab.programs import program
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
@@ -21,6 +28,8 @@ CELLS = {
 KINDS: list[Kind] = ["oci-index", "oci-manifest", "docker-manifest", "docker-list"]
 ENGINES = ["docker_engine", "containerd_engine", "podman_engine", "skopeo_engine"]
 
+MERGED_MODES = ["1777", "755", "755"]
+
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
@@ -33,6 +42,23 @@ def runnable(registry: Registry) -> PushedImage:
     return push_field_image(
         registry.url, "engines/runnable", "v1", cells=CELLS, base=busybox_base(), platforms=("linux/amd64",)
     )
+
+
+@pytest.fixture
+def merged(workshop: Workshop, docker_engine: DockerEngine, tmp_path: Path) -> str:
+    """An image whose base has `/bin -> usr/bin` and a `/tmp` for all, and allotments with files there."""
+    write_merged_root(tmp_path / "root.tar")
+    base = workshop.target("engines/merged-base")
+    docker_engine.import_root(tmp_path / "root.tar", base)
+    docker_engine.push(base)
+    allotments = [
+        {"src": "a.bin", "dst": "/bin/tool", "row": 0, "col": 0},
+        {"src": "tokenizer", "dst": "/tmp", "row": 0, "col": 1},
+        {"src": "b.bin", "dst": "/opt/new/b.bin", "row": 0, "col": 2},
+    ]
+    (workshop.directory / "2dfs.json").write_text(json.dumps({"allotments": allotments}))
+    workshop.made("build", base, workshop.target("engines/merged"), "--push")
+    return "engines/merged"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,6 +144,32 @@ def test_a_container_reads_a_selected_file_and_finds_no_other(
     engine.remove(reference)
 
 
+def test_a_bases_links_and_permissions_survive_in_podmans_copies(
+    proxy: Proxy, merged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its driver "vfs" unpacks a layer upon a copy of those below; overlays have no way to keep the link."""
+    monkeypatch.setattr("tests.lab.engines.podman.holds_overlays", lambda _directory: False)
+    (tmp_path / "podman").mkdir()
+    with Podman.start(tmp_path / "podman") as podman:
+        reference = f"{proxy.address}/{merged}:v1--0.0.0.2"
+        podman.pull(reference)
+        assert looked_at(podman, reference, "/bin/busybox readlink /bin") == ["usr/bin"]
+        assert looked_at(podman, reference, "/bin/busybox stat -c %s /usr/bin/tool") == ["100000"]
+        assert looked_at(podman, reference, "/bin/busybox stat -c %a /tmp /opt /opt/new") == MERGED_MODES
+
+
+def test_a_bases_permissions_survive_in_containerds_overlays(
+    proxy: Proxy, merged: str, containerd_engine: Containerd
+) -> None:
+    reference = f"{proxy.address}/{merged}:v1--0.1.0.2"
+    containerd_engine.pull(reference)
+    assert (
+        looked_at(containerd_engine, reference, "/bin/busybox stat -c %a /tmp /opt /opt/new") == MERGED_MODES
+    )
+    assert looked_at(containerd_engine, reference, "/bin/busybox ls /tmp") == ["merges.txt", "vocab.json"]
+    containerd_engine.remove(reference)
+
+
 def test_docker_takes_as_many_layers_as_the_default_limit_allows(
     registry: Registry, proxy: Proxy, docker_engine: DockerEngine
 ) -> None:
@@ -135,3 +187,25 @@ def head_digest(proxy: Proxy, image: PushedImage, tag: str) -> str:
     target = f"/v2/{image.repository}/manifests/{tag}"
     with RegistryClient(proxy.url) as client:
         return client.request("HEAD", target, headers={"Accept": OCI.index}).headers["docker-content-digest"]
+
+
+def looked_at(engine: RunningEngine, reference: str, command: str) -> list[str]:
+    return engine.run(reference, *command.split()).split()
+
+
+def write_merged_root(path: Path) -> None:
+    """Write a root file system as distributions have it: `/bin` is a link, anyone may write to `/tmp`."""
+    content = Path(program("busybox")).read_bytes()
+    with tarfile.open(path, "w") as archive:
+        for name, kind, mode in (
+            ("bin", tarfile.SYMTYPE, 0o777),
+            ("tmp", tarfile.DIRTYPE, 0o1777),
+            ("usr", tarfile.DIRTYPE, 0o755),
+            ("usr/bin", tarfile.DIRTYPE, 0o755),
+            ("usr/bin/busybox", tarfile.REGTYPE, 0o755),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = kind, mode
+            entry.linkname = "usr/bin" if kind == tarfile.SYMTYPE else ""
+            entry.size = len(content) if kind == tarfile.REGTYPE else 0
+            archive.addfile(entry, io.BytesIO(content))

@@ -1,18 +1,21 @@
 import hashlib
 import os
+import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
-from twodfs.build import layer
+from twodfs.build import keys, layer
 from twodfs.build.allotments import KEYS_NAME, Made, Method, make_allotments
 from twodfs.build.compression import Compression, Packing
-from twodfs.build.recipe import Cell, Copy
+from twodfs.build.members import Member
+from twodfs.build.recipe import Cell, Copy, Recipe
 from twodfs.build.store import Store
-from twodfs.errors import BuildError
+from twodfs.errors import BuildError, RecipeError
 from twodfs.field import Allotment
 from twodfs.progress import Advance, silent
 
@@ -60,7 +63,7 @@ class Workshop:
         time.sleep(0.03)  # a file that has just changed is not remembered
         method = Method(packing, jobs, checksum)
         with self.store.in_use():
-            allotments = make_allotments(cells, method, self.store, heard, told.append)
+            allotments = make_allotments(Recipe(tuple(cells)), method, self.store, heard, told.append)
         assert sorted(one.allotment.col for one in told) == list(range(len(names)))
         for one in allotments:
             assert self.store.is_sound(one.digest, one.size or 0)
@@ -105,6 +108,24 @@ def test_a_change_that_keeps_size_and_time_is_seen(workshop: Workshop) -> None:
     assert (workshop.build("a"))[0] == ["0/0"]
 
 
+@pytest.mark.parametrize("checksum", [False, True])
+def test_what_changes_while_it_is_read_is_neither_stored_nor_remembered(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, *, checksum: bool
+) -> None:
+    path = workshop.directory / "a"
+
+    def opened_and_replaced(_member: Member) -> FileIO:
+        file = path.open("rb", buffering=0)
+        workshop.write("new", b"A" * 100_000)
+        (workshop.directory / "new").replace(path)
+        return file
+
+    monkeypatch.setattr(layer, "_opened", opened_and_replaced)
+    with pytest.raises(BuildError, match="/a changed while it was read"):
+        workshop.build("a", checksum=checksum)
+    assert [one for one in (workshop.store.directory / "blobs").rglob("*") if one.is_file()] == []
+
+
 def test_other_parameters_build_another_layer(workshop: Workshop) -> None:
     for packing in (Packing(), Packing(Compression.NONE), Packing(Compression.GZIP, 9)):
         assert (workshop.build("a", packing=packing))[0] == ["0/0"]
@@ -118,11 +139,19 @@ def test_checksums_go_by_content_alone(workshop: Workshop) -> None:
     assert workshop.build("a", "b") == ([], first)
 
 
-def test_a_file_that_has_just_changed_is_not_remembered(workshop: Workshop) -> None:
-    soon = time.time_ns() + 10**10
-    os.utime(workshop.directory / "a", ns=(soon, soon))
+def test_a_file_that_has_just_changed_is_not_remembered(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "SETTLED_NS", 10**12)
     for _ in range(2):
         assert (workshop.build("a"))[0] == ["0/0"]
+
+
+def test_a_file_dated_tomorrow_is_remembered(workshop: Workshop) -> None:
+    tomorrow = time.time_ns() + 10**14
+    os.utime(workshop.directory / "a", ns=(tomorrow, tomorrow))
+    assert (workshop.build("a"))[0] == ["0/0"]
+    assert (workshop.build("a"))[0] == []
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "gone"])
@@ -154,6 +183,67 @@ def test_a_damaged_key_cache_begins_anew(workshop: Workshop) -> None:
         assert workshop.build("a", "b") == ([], first)
 
 
+def rot_its_pages(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+
+def rot_a_row(path: Path) -> None:
+    content = path.read_bytes()
+    at = content.index(b"sha256:") + 70
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+
+
+def put_another_table(path: Path, version: int = keys.VERSION) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE layers (id INTEGER PRIMARY KEY)")
+        database.execute(f"PRAGMA user_version={version}")
+
+
+def put_a_view(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE VIEW layers AS SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        rot_its_pages,
+        rot_a_row,
+        put_another_table,
+        lambda path: put_another_table(path, 0),
+        lambda path: put_another_table(path, 9),
+        put_a_view,
+    ],
+)
+def test_a_key_cache_that_rots_begins_anew_as_soon_as_it_shows(
+    workshop: Workshop, damage: Callable[[Path], None]
+) -> None:
+    _, first = workshop.build("a", "b")
+    damage(workshop.store.directory / KEYS_NAME)
+    built, second = workshop.build("a", "b")
+    assert (built != [], second) == (True, first)
+    workshop.build("a", "b")
+    assert workshop.build("a", "b") == ([], first)
+
+
+def test_a_key_cache_that_is_locked_is_left_alone(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.build("a")
+    monkeypatch.setattr(keys, "PATIENCE", 0.0)
+    path = workshop.store.directory / KEYS_NAME
+    before = path.stat().st_ino
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BuildError, match="database is locked; if it stays so, remove that file"):
+            workshop.build("b")
+    assert path.stat().st_ino == before
+
+
 def test_any_number_of_workers_gives_the_same(workshop: Workshop, tmp_path: Path) -> None:
     _, first = workshop.build("a", "b", "c", jobs=1)
     other = Workshop(tmp_path / "other")
@@ -163,12 +253,16 @@ def test_any_number_of_workers_gives_the_same(workshop: Workshop, tmp_path: Path
 
 
 def test_overlapping_allotments_are_named(workshop: Workshop) -> None:
-    cells = [
+    cells = (
         Cell(0, col, (Copy(workshop.directory / name, "same", f"allotments[{col}].src"),))
         for col, name in enumerate("ab")
-    ]
-    with pytest.raises(BuildError, match="'/same' is in allotment 0/0 and in allotment 0/1; allotments must"):
-        make_allotments(cells, Method(Packing(), 2), workshop.store, Heard(), lambda _: None)
+    )
+    recipe = Recipe(tuple(cells), file=Path("2dfs.json"))
+    with pytest.raises(RecipeError) as failed:
+        make_allotments(recipe, Method(Packing(), 2), workshop.store, Heard(), lambda _: None)
+    assert str(failed.value) == (
+        "2dfs.json: '/same' comes twice: first in 'allotments[0].src', then in 'allotments[1].src'"
+    )
 
 
 def test_a_plain_allotment_is_its_tar(workshop: Workshop) -> None:

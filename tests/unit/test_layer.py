@@ -3,6 +3,9 @@ import hashlib
 import io
 import os
 import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from twodfs.build.compression import Compression, Packing
 from twodfs.build.layer import CHUNK, Layer, LayerPlan
 from twodfs.build.recipe import Copy
-from twodfs.errors import BuildError
+from twodfs.errors import BuildError, FormatError
 from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
 
 PLAIN = Packing(Compression.NONE)
@@ -51,7 +54,7 @@ def test_every_release_writes_the_same_bytes(tree: Path) -> None:
     (tree / ("n" * 120)).write_bytes(b"n")
     plain, _ = write(copy(tree, "m"))
     gzipped, _ = write(copy(tree, "m"), compression=Compression.GZIP)
-    assert plain.digest == "sha256:44c34d6d153ceba0bdae3892baa3c6322d40e9997f4fde9c18db6c3990141933"
+    assert plain.digest == "sha256:007c31774b21c6765249459eea12669804c782c45af639f29f0f6c8fe3cc9eb7"
     assert gzipped.diff_id == plain.diff_id
 
 
@@ -66,16 +69,37 @@ def test_neither_time_nor_owner_nor_permissions_of_the_disk_show(tree: Path) -> 
 
 
 def test_parents_come_first_and_siblings_sorted(tree: Path) -> None:
-    expected = ["x", "x/m", "x/m/a", "x/m/empty", "x/m/link", "x/m/sub", "x/m/sub/b"]
-    assert names(copy(tree, "x/m")) == expected
-    assert names(copy(tree / "a", "z"), copy(tree / "a", "b/c")) == ["b", "b/c", "z"]
+    assert names(copy(tree, "x/m")) == ["x/m/a", "x/m/empty", "x/m/link", "x/m/sub", "x/m/sub/b"]
+    assert names(copy(tree / "a", "z"), copy(tree / "a", "b/c")) == ["b/c", "z"]
+
+
+def test_the_way_to_a_destination_is_left_to_the_base(tree: Path) -> None:
+    assert names(copy(tree / "a", "bin/tool")) == ["bin/tool"]
+    assert names(copy(tree / "sub", "usr/bin")) == ["usr/bin/b"]
+
+
+def test_an_empty_directory_is_its_destination(tree: Path) -> None:
+    assert names(copy(tree / "empty", "var/run")) == ["var/run"]
+    assert names(copy(tree / "sub", "m"), copy(tree / "empty", "m")) == ["m", "m/b"]
+
+
+def test_a_directory_whose_owner_or_mode_is_given_has_them(tree: Path) -> None:
+    plain = copy(tree / "sub", "x/m")
+    for described in (replace(plain, mode=0o600), replace(plain, uid=10), replace(plain, gid=10)):
+        assert names(described) == ["x/m", "x/m/b"]
+
+
+def test_a_directory_that_is_copied_with_another_has_its_entry(tree: Path) -> None:
+    for copies in ([copy(tree, "m"), copy(tree / "sub", "m/sub/b2")], [copy(tree, "m"), copy(tree, "m/sub")]):
+        for ordered in (copies, copies[::-1]):
+            assert "m/sub" in names(*ordered)
 
 
 def test_modes_are_readable_by_all_and_executables_stay_so(tree: Path) -> None:
     (tree / "run").write_bytes(b"#!/bin/sh")
     (tree / "run").chmod(0o711)
     modes = {member.name: member.mode for member in members(copy(tree, "m"))}
-    assert (modes["m"], modes["m/a"], modes["m/run"]) == (0o755, 0o644, 0o755)
+    assert (modes["m/sub"], modes["m/a"], modes["m/run"]) == (0o755, 0o644, 0o755)
 
 
 def test_links_in_a_directory_are_kept_and_a_link_as_source_is_followed(tree: Path) -> None:
@@ -83,6 +107,13 @@ def test_links_in_a_directory_are_kept_and_a_link_as_source_is_followed(tree: Pa
     assert (found["m/link"].issym(), found["m/link"].linkname) == (True, "sub/b")
     (alone,) = members(copy(tree / "link", "b"))
     assert (alone.isreg(), alone.size) == (True, 2)
+
+
+@pytest.mark.parametrize("target", ["./with space", "//etc//passwd", "sub/", "sub/../a", "ü" * 120])
+def test_links_say_what_they_say_on_the_disk(tree: Path, target: str) -> None:
+    os.symlink(target, tree / "sub" / "odd")  # noqa: PTH211 - a Path would tidy it up
+    found = {member.name: member.linkname for member in members(copy(tree, "m"))}
+    assert found["m/sub/odd"] == target
 
 
 def test_a_directory_can_go_to_the_root(tree: Path) -> None:
@@ -139,6 +170,77 @@ def test_a_file_that_is_written_meanwhile_is_an_error(tree: Path) -> None:
             plan.write(io.BytesIO(), PLAIN)
 
 
+def rewrite(tree: Path) -> None:
+    before = (tree / "a").stat()
+    (tree / "a").write_bytes(b"A")
+    os.utime(tree / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def exchange(tree: Path) -> None:
+    before = (tree / "a").stat()
+    (tree / "new").write_bytes(b"A")
+    os.utime(tree / "new", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (tree / "new").replace(tree / "a")
+
+
+def point_elsewhere(tree: Path) -> None:
+    (tree / "link").unlink()
+    (tree / "link").symlink_to("sub/c")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a": rewrite,
+    "a again": exchange,
+    "sub/b": lambda tree: (tree / "sub" / "b").chmod(0o755),
+    "link": point_elsewhere,
+    "sub/new": lambda tree: (tree / "sub" / "new").touch(),
+    "empty/new": lambda tree: (tree / "empty" / "new").mkdir(),
+}
+
+
+class Meddler:
+    """A sink for a layer that changes something once it hears of the layer's first bytes, or of its last."""
+
+    def __init__(self, change: Callable[[], object], at: bytes) -> None:
+        self._change = change
+        self._at = at
+
+    def write(self, data: bytes | memoryview) -> None:
+        if bytes(data).startswith(self._at):
+            self._change()
+
+
+@pytest.mark.parametrize("at", [b"m/a", bytes(1024)], ids=["first", "last"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_any_change_while_a_layer_is_written_is_an_error(tree: Path, name: str, at: bytes) -> None:
+    time.sleep(0.03)  # what changes twice within a tick of the clock shows it once
+    plan = LayerPlan.of([copy(tree, "m")])
+    changed = name.removesuffix(" again")
+    with pytest.raises(BuildError, match=f"/tree/{changed} changed while it was read; build again"):
+        plan.write(Meddler(lambda: CHANGES[name](tree), at), PLAIN)
+
+
+def test_a_file_that_joins_what_a_pattern_matched_is_an_error(tree: Path) -> None:
+    plan = LayerPlan.of([Copy(tree, "x/y", "allotments[0].src", "sub/*")])
+    (tree / "sub" / "new").touch()
+    with pytest.raises(BuildError, match=r"/sub/new changed while it was read"):
+        plan.write(io.BytesIO(), PLAIN)
+
+
+def test_a_mistake_that_was_none_before_is_a_change(tree: Path) -> None:
+    plan = LayerPlan.of([copy(tree, "m")])
+    os.mkfifo(tree / "pipe")
+    with pytest.raises(BuildError, match=r"files changed while they were read: .*/pipe is neither a file"):
+        plan.write(io.BytesIO(), PLAIN)
+
+
+def test_another_name_for_a_file_is_no_change(tree: Path, tmp_path: Path) -> None:
+    time.sleep(0.03)  # see above
+    plan = LayerPlan.of([copy(tree, "m")])
+    (tmp_path / "second").hardlink_to(tree / "a")
+    assert plan.write(io.BytesIO(), PLAIN).size == write(copy(tree, "m"))[0].size
+
+
 def test_a_file_that_goes_meanwhile_is_an_error(tree: Path) -> None:
     plan = LayerPlan.of([copy(tree, "m")])
     (tree / "a").unlink()
@@ -147,7 +249,7 @@ def test_a_file_that_goes_meanwhile_is_an_error(tree: Path) -> None:
 
 
 def test_two_copies_of_one_name_are_an_error(tree: Path) -> None:
-    with pytest.raises(BuildError, match="'/m/a' comes twice"):
+    with pytest.raises(FormatError, match="'/m/a' comes twice"):
         LayerPlan.of([copy(tree, "m"), Copy(tree / "a", "m/a", "allotments[0].src[1]")])
 
 
@@ -158,24 +260,24 @@ def test_directories_merge(tree: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_lies_below_a_file(tree: Path) -> None:
-    with pytest.raises(BuildError, match=r"'/x/y' .* lies below '/x', which is a file"):
+    with pytest.raises(FormatError, match=r"'/x' is a file in 'allotments\[0\]\.src', but a directory in"):
         LayerPlan.of([copy(tree / "a", "x"), copy(tree / "a", "x/y")])
 
 
 def test_a_file_cannot_be_the_root(tree: Path) -> None:
-    with pytest.raises(BuildError, match="is a file, so its destination needs a name"):
+    with pytest.raises(FormatError, match="is a file, so its destination needs a name"):
         LayerPlan.of([copy(tree / "a", "")])
 
 
 def test_whiteouts_do_not_slip_in_with_a_directory(tree: Path) -> None:
     (tree / ".wh.a").touch()
-    with pytest.raises(BuildError, match=r"names that begin with '\.wh\.' delete files"):
+    with pytest.raises(FormatError, match=r"names that begin with '\.wh\.' delete files"):
         LayerPlan.of([copy(tree, "m")])
 
 
 def test_a_pipe_is_refused(tree: Path) -> None:
     os.mkfifo(tree / "pipe")
-    with pytest.raises(BuildError, match="neither a file, a directory nor a link"):
+    with pytest.raises(FormatError, match="neither a file, a directory nor a link"):
         LayerPlan.of([copy(tree, "m")])
 
 

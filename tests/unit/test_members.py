@@ -1,10 +1,11 @@
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from twodfs.build.members import Member, Territory, find_members
 from twodfs.build.recipe import Copy
-from twodfs.errors import BuildError
+from twodfs.errors import FormatError
 
 
 @pytest.fixture
@@ -38,6 +39,37 @@ def test_a_directory_and_what_is_in_it_may_both_match(tree: Path) -> None:
     assert matched(tree, "deep/**") == ["m/deep/d.bin", "m/deep/er/e.bin", "m/deep/er/f.txt"]
 
 
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    for name in ("a/1.bin", "b/2.bin"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "a" / "link").symlink_to("../b")
+    (tmp_path / "a" / "flink.bin").symlink_to("1.bin")
+    (tmp_path / "a" / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to(".")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@", "b/2.bin", "loop@"]),
+        ("**/*", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@", "b/2.bin", "loop@"]),
+        ("**/*.bin", ["a/1.bin", "a/flink.bin@", "b/2.bin"]),
+        ("**/", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@", "b/2.bin"]),
+        ("[a]/*", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@"]),
+        ("*/**", ["a/1.bin", "a/dangling@", "a/flink.bin@", "a/link@", "b/2.bin", "loop@"]),
+        ("?/dangling", ["a/dangling@"]),
+        ("[a]/link/*", ["a/link/2.bin"]),
+    ],
+)
+def test_links_that_a_pattern_matches_are_kept(linked: Path, pattern: str, expected: list[str]) -> None:
+    found = find_members([copy(linked, pattern)])
+    names = [one.name + "@" * (one.kind == tarfile.SYMTYPE) for one in found if not one.is_directory]
+    assert names == [f"m/{name}" for name in expected]
+
+
 def test_a_file_of_that_very_name_goes_before_the_pattern(tree: Path) -> None:
     (tree / "[b].bin").write_bytes(b"x")
     (member,) = [one for one in find_members([copy(tree, "[b].bin", "x")]) if not one.is_directory]
@@ -45,7 +77,7 @@ def test_a_file_of_that_very_name_goes_before_the_pattern(tree: Path) -> None:
 
 
 def test_a_pattern_without_a_match_is_an_error(tree: Path) -> None:
-    with pytest.raises(BuildError, match=r"no file matches '.*/\*\.none', in 'allotments\[0\]\.src'"):
+    with pytest.raises(FormatError, match=r"no file matches '.*/\*\.none' in 'allotments\[0\]\.src'"):
         matched(tree, "*.none")
 
 
@@ -57,19 +89,33 @@ def test_mode_and_owner_of_the_build_file_count(tree: Path) -> None:
     assert found["m"] == (0o755, 0, 0)
 
 
+def test_sticky_and_set_id_bits_count_too(tree: Path) -> None:
+    (tree / "empty").mkdir()
+    (shared,) = find_members([Copy(tree / "empty", "tmp", "allotments[0].src", "", 0o1777)])
+    (program,) = find_members([Copy(tree / "a.bin", "sudo", "allotments[0].src", "", 0o4755)])
+    assert (shared.mode, program.mode) == (0o1777, 0o4755)
+
+
+def member(name: str, at: int, kind: bytes = tarfile.REGTYPE) -> Member:
+    return Member(name, kind, path=f"allotments[{at}].src")
+
+
 def test_allotments_that_bring_the_same_file_are_named() -> None:
     territory = Territory()
-    territory.claim("0/0", [Member("m"), Member("m/a", b"0")])
-    territory.claim("0/1", [Member("m"), Member("m/b", b"0")])
-    with pytest.raises(BuildError) as failed:
-        territory.claim("7/1", [Member("m"), Member("m/a", b"0")])
+    territory.claim([member("m", 0, tarfile.DIRTYPE), member("m/a", 0)])
+    territory.claim([member("m", 1, tarfile.DIRTYPE), member("m/b", 1)])
+    with pytest.raises(FormatError) as failed:
+        territory.claim([member("m", 7, tarfile.DIRTYPE), member("m/a", 7, tarfile.SYMTYPE)])
     assert str(failed.value) == (
-        "'/m/a' is in allotment 0/0 and in allotment 7/1; allotments must not overlap"
+        "'/m/a' comes twice: first in 'allotments[0].src', then in 'allotments[7].src'"
     )
 
 
-def test_a_directory_in_the_place_of_anothers_file_is_named() -> None:
+def test_a_directory_in_the_place_of_anothers_file_is_named(tree: Path) -> None:
     territory = Territory()
-    territory.claim("0/0", [Member("m/a", b"0")])
-    with pytest.raises(BuildError, match="'/m/a' is in allotment 0/0 and in allotment 0/1"):
-        territory.claim("0/1", [Member("m/a"), Member("m/a/b", b"0")])
+    territory.claim([member("m/a", 0)])
+    with pytest.raises(FormatError) as failed:
+        territory.claim(find_members([Copy(tree / "a.bin", "m/a/b", "allotments[1].src")]))
+    assert str(failed.value) == (
+        "'/m/a' is a file in 'allotments[0].src', but a directory in 'allotments[1].src'"
+    )

@@ -40,6 +40,40 @@ def test_one_source_or_several_make_an_allotment() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("640", 0o640),
+        ("0640", 0o640),
+        ("1777", 0o1777),
+        ("01777", 0o1777),
+        ("04755", 0o4755),
+        ("2750", 0o2750),
+    ],
+)
+def test_a_mode_has_three_or_four_octal_digits(text: str, mode: int) -> None:
+    assert parse(entry(mode=text)).cells[0].copies[0].mode == mode
+
+
+@pytest.mark.parametrize("text", ["", "77", "07777777", "0o644", "888", "1 777", 644])
+def test_what_is_no_mode_is_refused(text: object) -> None:
+    assert problem(entry(mode=text)) == (
+        f"{text!r} is no mode; expected three or four octal digits in a string, as '0644' "
+        "in 'allotments[0].mode'"
+    )
+
+
+def test_a_pattern_begins_at_its_first_wildcard_and_has_one_spelling() -> None:
+    for source, fixed, pattern in (
+        ("./s/*/x", "s", "*/x"),
+        ("*.bin", "", "*.bin"),
+        ("/*/./x//y/.", "/", "*/x/y/"),
+        ("s/**", "s", "**"),
+    ):
+        ((only,),) = (cell.copies for cell in parse(entry(src=source)).cells)
+        assert (only.source, only.pattern) == (HERE / fixed, pattern)
+
+
 def test_the_originals_build_file_is_understood() -> None:
     body = Path(__file__, "../../fixtures/original-2dfs/2dfs.json").resolve().read_bytes()
     recipe = Recipe.parse(body, HERE)
@@ -55,6 +89,7 @@ def test_the_originals_build_file_is_understood() -> None:
         ({"src": ["a", 7], "dst": ["/a", "/b"]}, "expected a string, found int in 'allotments[0].src[1]'"),
         ({"src": ""}, "expected a path, found none in 'allotments[0].src'"),
         ({"src": "a\0b"}, "a path has no NUL in it in 'allotments[0].src'"),
+        ({"src": "a/*/../b"}, "'a/*/../b' climbs with '..' behind a wildcard in 'allotments[0].src'"),
         (
             {"src": ["a", "b"]},
             "1 destinations for 2 sources; each src has one dst in 'allotments[0].dst'",
@@ -71,6 +106,13 @@ def test_the_originals_build_file_is_understood() -> None:
         ),
         ({"row": ...}, "expected an integer, found nothing in 'allotments[0].row'"),
         ({"row": True}, "expected an integer, found bool in 'allotments[0].row'"),
+        ({"row": 1.5}, "expected an integer, found float in 'allotments[0].row'"),
+        ({"row": 10**23}, "1e+23 is outside 0..2147483647 in 'allotments[0].row'"),
+        ({"uid": -(10**23)}, "-1e+23 is outside 0..2147483647 in 'allotments[0].uid'"),
+        (
+            {"dst": "/" + "ü" * 128},
+            "'üüüüüüüüüüüüüüüüüüüü...' has more than 255 bytes; no file can in 'allotments[0].dst'",
+        ),
         ({"col": -1}, "-1 is outside 0..2147483647 in 'allotments[0].col'"),
         ({"color": 1}, "unknown key 'color'; allowed: src, dst, row, col, mode, uid, gid in 'allotments[0]'"),
     ],
@@ -88,17 +130,17 @@ def test_an_empty_field_is_refused() -> None:
 
 
 def test_a_cell_is_taken_once() -> None:
-    sentence = "row 0, column 0 is already taken by 'allotments[0]' in 'allotments[1]'"
+    sentence = "row 0, column 0 is given twice: first in 'allotments[0]', then in 'allotments[1]'"
     assert problem(entry(), entry(dst="/b")) == sentence
 
 
 def test_a_destination_in_two_allotments_names_both() -> None:
-    sentence = "'/a.bin' is also the destination in 'allotments[0].dst' in 'allotments[1].dst[1]'"
+    sentence = "'/a.bin' is given twice: first in 'allotments[0].dst', then in 'allotments[1].dst[1]'"
     assert problem(entry(), entry(src=["b", "c"], dst=["/b", "a.bin"], col=1)) == sentence
 
 
 def test_a_destination_twice_in_one_allotment_is_refused() -> None:
-    sentence = "'/a' is also the destination in 'allotments[0].dst[0]' in 'allotments[0].dst[1]'"
+    sentence = "'/a' is given twice: first in 'allotments[0].dst[0]', then in 'allotments[0].dst[1]'"
     assert problem(entry(src=["b", "c"], dst=["/a", "/a"])) == sentence
 
 
@@ -115,6 +157,12 @@ def test_a_missing_source_is_found_before_anything_is_built(tmp_path: Path) -> N
     assert str(failed.value) == (
         f"{tmp_path}/2dfs.json: there is no file '{tmp_path}/a.bin' in 'allotments[0].src'"
     )
+
+
+def test_a_source_with_an_impossible_name_is_the_build_files_mistake(tmp_path: Path) -> None:
+    (tmp_path / "2dfs.json").write_text(json.dumps({"allotments": [entry(src="n" * 256)]}))
+    with pytest.raises(RecipeError, match=r"cannot read '.*n': File name too long in 'allotments\[0\]\.src'"):
+        Recipe.load(tmp_path / "2dfs.json")
 
 
 def test_a_missing_build_file_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 platforms     ``linux/arm64/v8``
 choices       what can be chosen on the command line
 recipe        the build file ``2dfs.json``
+patterns      what matches ``weights/**/*.bin``
 members       what goes into a layer, looked at and not read
 compression   how a layer's tar becomes its blob
 layer         files -> one deterministic layer

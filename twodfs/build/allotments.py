@@ -8,7 +8,7 @@ the allotments that are done only their digests.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from twodfs.build.compression import Packing
 from twodfs.build.keys import KeyCache, key_of_content, key_of_stamps
 from twodfs.build.layer import Layer, LayerPlan
 from twodfs.build.members import Territory
-from twodfs.build.recipe import Cell
+from twodfs.build.recipe import Cell, Recipe, mistakes_of
 from twodfs.build.store import Store
 from twodfs.concurrency import concurrently, scope
 from twodfs.field import Allotment
@@ -54,22 +54,23 @@ class Method:
 
 
 def make_allotments(
-    cells: Sequence[Cell], method: Method, store: Store, progress: Progress, listener: Listener
+    recipe: Recipe, method: Method, store: Store, progress: Progress, listener: Listener
 ) -> tuple[Allotment, ...]:
-    """Return the allotments that ``cells`` ask for, once they are in ``store``.
+    """Return the allotments that ``recipe`` asks for, once they are in ``store``.
 
     Args:
-        cells: of one field.
+        recipe: the build file.
         method: how.
         store: takes the blobs; must be in use.
         progress: hears of those that are built.
         listener: hears of each allotment as soon as it is in the store, in the thread that made it.
 
     Raises:
-        BuildError: a file cannot be read or changes meanwhile, or two allotments bring the same name.
+        BuildError: a file cannot be read, or changes meanwhile.
+        RecipeError: two allotments bring the same name, or something else in the build file is wrong.
     """
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
-        works = _Works(cells, method, store, keys, progress)
+        works = _Works(recipe, method, store, keys, progress)
         concurrently([partial(works.run, listener)] * method.jobs, limit=method.jobs)
     return works.allotments()
 
@@ -78,17 +79,18 @@ class _Works:
     """Cells on their way to being allotments, handed out to threads in order."""
 
     def __init__(
-        self, cells: Sequence[Cell], method: Method, store: Store, keys: KeyCache, progress: Progress
+        self, recipe: Recipe, method: Method, store: Store, keys: KeyCache, progress: Progress
     ) -> None:
-        self._cells = cells
+        self._file = recipe.file
+        self._cells = recipe.cells
         self._method = method
         self._store = store
         self._keys = keys
         self._progress = progress
         self._territory = Territory()
-        self._waiting = iter(range(len(cells)))
+        self._waiting = iter(range(len(recipe.cells)))
         self._taking = threading.Lock()
-        self._made: list[Allotment | None] = [None] * len(cells)
+        self._made: list[Allotment | None] = [None] * len(recipe.cells)
 
     def run(self, tell: Listener) -> None:
         """Make allotments until none is left."""
@@ -110,13 +112,14 @@ class _Works:
             if at is None:
                 return None
             cell = self._cells[at]
-            plan = LayerPlan.of(cell.copies)
-            self._territory.claim(cell.name, plan.members)
+            with mistakes_of(self._file):
+                plan = LayerPlan.of(cell.copies)
+                self._territory.claim(plan.members)
             return at, plan
 
     def _make(self, cell: Cell, plan: LayerPlan, check: Callable[[], None]) -> Made:
         # Before anything is read: what changes from now on has another key.
-        key = key_of_stamps(plan.members, self._method.packing)
+        key = key_of_stamps(plan.written, self._method.packing)
         found = self._find(key, plan, check)
         layer = found or self._build(cell, plan, key, check)
         return Made(_allotment(cell, layer), hashed=found is None or self._method.checksum)

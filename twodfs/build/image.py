@@ -54,8 +54,9 @@ def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener
 
     Raises:
         BuildError: a source cannot be read, or changes meanwhile.
+        RecipeError: the build file is wrong.
     """
-    allotments = make_allotments(plan.recipe.cells, plan.method, store, progress, listener)
+    allotments = make_allotments(plan.recipe, plan.method, store, progress, listener)
     original_name = plan.target if plan.method.packing.gzip_only else ""
     composed = compose(
         plan.base,

@@ -1,7 +1,8 @@
 """The key cache: which layer was made of what, so that what has not changed need not be read again.
 
 A database beside the store's blobs. Nothing in it is precious: where it is damaged it begins anew, and all is
-built again. Several processes may use it at the same time.
+built again. SQLite sees what is wrong with its pages, a seal in each row tells of the rest. Several processes
+may use it at the same time.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from twodfs.build.compression import Packing
 from twodfs.build.layer import Layer
@@ -21,8 +22,10 @@ from twodfs.build.members import Member
 from twodfs.digest import Digest
 from twodfs.errors import BuildError
 
-VERSION: Final = 1
-"""Goes up when the same files would give another layer than before."""
+T = TypeVar("T")
+
+VERSION: Final = 2
+"""Goes up when the same files would give another layer than before, or the table is another one."""
 
 SETTLED_NS: Final = 20_000_000
 """A file changed less than this long ago may change again within the same tick of the file system's clock (4
@@ -31,10 +34,19 @@ to 10 ms), unseen; it is not remembered."""
 PATIENCE: Final = 60.0
 """Seconds to wait for another process to finish writing."""
 
-_TABLE = """CREATE TABLE IF NOT EXISTS layers (
+_TABLE = """CREATE TABLE layers (
     key BLOB PRIMARY KEY, digest TEXT NOT NULL, diff_id TEXT NOT NULL, size INTEGER NOT NULL,
-    media_type TEXT NOT NULL
+    media_type TEXT NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID"""
+
+_DAMAGES: Final = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,  # another table of that name
+    sqlite3.SQLITE_CONSTRAINT,
+}
+"""What SQLite says of a damaged file, and not of a locked, full or failing one. Of a row whose text is none,
+Python says something without a code, as do we of its seal."""
 
 
 def key_of_stamps(members: Iterable[Member], packing: Packing) -> bytes | None:
@@ -42,7 +54,8 @@ def key_of_stamps(members: Iterable[Member], packing: Packing) -> bytes | None:
     latest = time.time_ns() - SETTLED_NS
     parts = []
     for one in members:
-        if one.stamp is not None and max(one.stamp[2:]) > latest:
+        # The mtime may be anything, tomorrow too; whoever sets it changes the ctime.
+        if one.stamp is not None and one.stamp.ctime_ns > latest:
             return None
         source = None if one.stamp is None or one.source is None else str(one.source.absolute())
         parts.append((one.name, one.kind, one.mode, one.uid, one.gid, source, one.stamp))
@@ -74,11 +87,10 @@ class KeyCache:
         with self._in_words():
             try:
                 self._database = self._open()
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:  # no database, or a damaged one
-                self._forget()
-                self._database = self._open()
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                self._database = self._begin_anew()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -86,28 +98,58 @@ class KeyCache:
 
     def find(self, key: bytes) -> Layer | None:
         """Return the layer that was recorded under ``key``."""
-        with self._lock, self._in_words():
-            found = self._database.execute(
-                "SELECT digest, diff_id, size, media_type FROM layers WHERE key = ?", (key,)
+
+        def found(database: sqlite3.Connection) -> Layer | None:
+            row = database.execute(
+                "SELECT digest, diff_id, size, media_type, seal FROM layers WHERE key = ?", (key,)
             ).fetchone()
-        return Layer(*found) if found else None
+            if row is None:
+                return None
+            layer = Layer(*row[:-1])
+            if row[-1] != _seal(key, layer):
+                raise sqlite3.DatabaseError("a row is not what was written")
+            return layer
+
+        return self._use(found)
 
     def record(self, keys: Iterable[bytes], layer: Layer) -> None:
         """Remember that each of ``keys`` stands for ``layer``, from this moment on, whatever happens next."""
-        row = (layer.digest, layer.diff_id, layer.size, layer.media_type)
-        with self._lock, self._in_words(), self._database:  # which commits at the end of the block
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany(
-                "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)", [(key, *row) for key in keys]
-            )
+        rows = [(key, *_columns(layer), _seal(key, layer)) for key in keys]
+
+        def recorded(database: sqlite3.Connection) -> None:
+            with database:  # which commits at the end of the block
+                database.execute("BEGIN IMMEDIATE")
+                database.executemany("INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+        self._use(recorded)
 
     def keep(self, digests: Iterable[Digest]) -> None:
         """Forget all layers but those of ``digests``."""
+        rows = [(digest,) for digest in digests]
+
+        def kept(database: sqlite3.Connection) -> None:
+            database.execute("CREATE TEMP TABLE kept (digest TEXT PRIMARY KEY) WITHOUT ROWID")
+            database.executemany("INSERT INTO kept VALUES (?)", rows)
+            database.execute("DELETE FROM layers WHERE digest NOT IN (SELECT digest FROM kept)")
+            database.execute("DROP TABLE kept")
+
+        self._use(kept)
+
+    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock, self._in_words():
-            self._database.execute("CREATE TEMP TABLE kept (digest TEXT PRIMARY KEY) WITHOUT ROWID")
-            self._database.executemany("INSERT INTO kept VALUES (?)", ((digest,) for digest in digests))
-            self._database.execute("DELETE FROM layers WHERE digest NOT IN (SELECT digest FROM kept)")
-            self._database.execute("DROP TABLE kept")
+            try:
+                return work(self._database)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+            self._database.close()
+            self._database = self._begin_anew()
+            return work(self._database)
+
+    def _begin_anew(self) -> sqlite3.Connection:
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        return self._open()
 
     def _open(self) -> sqlite3.Connection:
         # Each statement is a transaction of its own; WAL, so that none waits for the disk.
@@ -117,15 +159,17 @@ class KeyCache:
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
-            database.execute(_TABLE)
+            if not _is_current(database):
+                with database:
+                    database.execute("BEGIN IMMEDIATE")
+                    if not _is_current(database):  # nobody else was faster
+                        database.execute("DROP TABLE IF EXISTS layers")
+                        database.execute(_TABLE)
+                        database.execute(f"PRAGMA user_version={VERSION}")
         except sqlite3.DatabaseError:
             database.close()
             raise
         return database
-
-    def _forget(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -133,3 +177,23 @@ class KeyCache:
             yield
         except sqlite3.DatabaseError as error:
             raise BuildError(f"{self._path}: {error}; if it stays so, remove that file") from None
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    if isinstance(error, sqlite3.ProgrammingError):  # as by a thread that was left behind
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _DAMAGES
+
+
+def _is_current(database: sqlite3.Connection) -> bool:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    return bool(version == VERSION)
+
+
+def _columns(layer: Layer) -> tuple[str, str, int, str]:
+    return layer.digest, layer.diff_id, layer.size, layer.media_type
+
+
+def _seal(key: bytes, layer: Layer) -> bytes:
+    return hashlib.sha256(repr((key, _columns(layer))).encode()).digest()

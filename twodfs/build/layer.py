@@ -15,10 +15,10 @@ from io import FileIO
 from typing import Final, Protocol
 
 from twodfs.build.compression import Compression, Compressor, Packing
-from twodfs.build.members import Member, find_members, stamp_of
+from twodfs.build.members import Member, Stamp, find_members
 from twodfs.build.recipe import Copy
 from twodfs.digest import Digest
-from twodfs.errors import BuildError
+from twodfs.errors import BuildError, FormatError
 from twodfs.oci import OCI_LAYER
 from twodfs.progress import Advance, silent
 
@@ -57,8 +57,14 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """The members of a layer to be written, parents before what is in them."""
+    """What goes into a layer.
 
+    Attributes:
+        copies: what the build file asks for.
+        members: what they bring, parents before what is in them; and the directories that lead to it.
+    """
+
+    copies: tuple[Copy, ...]
     members: tuple[Member, ...]
 
     @classmethod
@@ -67,8 +73,15 @@ class LayerPlan:
 
         Raises:
             BuildError: see ``find_members``.
+            FormatError: see there.
         """
-        return cls(find_members(copies))
+        asked = tuple(copies)
+        return cls(asked, find_members(asked))
+
+    @property
+    def written(self) -> tuple[Member, ...]:
+        """Those that have an entry in the layer."""
+        return tuple(member for member in self.members if member.is_written)
 
     @property
     def source_bytes(self) -> int:
@@ -88,13 +101,14 @@ class LayerPlan:
         """
         blob = _Blob(sink, packing.compressor(self.sample()))
         buffer = memoryview(bytearray(min(CHUNK, max(self.source_bytes, 1))))
-        for member in self.members:
+        for member in self.written:
             blob.write(_header(member))
             for chunk in _content(member, buffer):
                 blob.write(chunk)
                 advance(len(chunk))
             blob.write(b"\0" * (-member.size % _BLOCK))
         blob.write(b"\0" * (2 * _BLOCK))
+        self._look_again()
         return blob.finish()
 
     def diff_id(self, advance: Advance = silent) -> Digest:
@@ -105,6 +119,21 @@ class LayerPlan:
         """
         return self.write(Nowhere(), _UNPACKED, advance).diff_id
 
+    def _look_again(self) -> None:
+        """Raise a BuildError for the first source that is not what it was, has come or is gone."""
+        try:
+            again = find_members(self.copies)
+        except FormatError as error:
+            raise BuildError(
+                f"files changed while they were read: {error}; build again when nothing writes to them"
+            ) from None
+        before, after = (
+            {member.name: member for member in members if member.source} for members in (self.members, again)
+        )
+        for name, member in (before | after).items():
+            if name not in before or name not in after or not after[name].is_unchanged(before[name]):
+                raise _changed(member)
+
     def sample(self) -> Iterator[bytes]:
         """Yield a few pieces of the tar: of its headers, and spread evenly over the files' content.
 
@@ -114,7 +143,7 @@ class LayerPlan:
             BuildError: a file cannot be read.
         """
         total = self.source_bytes
-        yield bytes(min(len(self.members) * _BLOCK, _SAMPLE))  # headers and padding are mostly zeros
+        yield bytes(min(len(self.written) * _BLOCK, _SAMPLE))  # headers and padding are mostly zeros
         wanted = range(0, total, max(_SAMPLE, -(-total // _SAMPLES)))
         begin = 0
         for member in self.members:
@@ -166,8 +195,7 @@ def _header(member: Member) -> bytes:
     info.size = member.size
     info.mode = member.mode
     info.uid, info.gid = member.uid, member.gid
-    if member.kind == tarfile.SYMTYPE and member.source is not None:
-        info.linkname = str(member.source.readlink())
+    info.linkname = member.link
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
@@ -201,12 +229,15 @@ def _content(member: Member, buffer: memoryview) -> Iterator[memoryview]:
             while left and (size := file.readinto(buffer[:left])):
                 left -= size
                 yield buffer[:size]
-            stamp = stamp_of(os.fstat(file.fileno()))
+            stamp = Stamp.of(os.fstat(file.fileno()))
     except OSError as error:
         raise _unreadable(member, error) from None
-    # Not the ctime, the last of them: somebody else's hard link changes it, and no content.
-    if left or stamp[:-1] != (member.stamp or ())[:-1]:
-        raise BuildError(f"{member.source} changed while it was read; build again when nothing writes to it")
+    if left or member.stamp is None or not stamp.is_unchanged(member.stamp):
+        raise _changed(member)
+
+
+def _changed(member: Member) -> BuildError:
+    return BuildError(f"{member.source} changed while it was read; build again when nothing writes to it")
 
 
 def _unreadable(member: Member, error: OSError) -> BuildError:

@@ -10,6 +10,8 @@ from typing import Any
 from twodfs.errors import RecipeError
 
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9]+)?")
+# What an architecture without a variant is, to containerd as to others.
+_VARIANTS = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -42,8 +44,12 @@ class Platform:
     def matches(self, wanted: Platform) -> bool:
         """Say whether it is what ``wanted`` asks for; without a variant, any will do."""
         return (self.os, self.architecture) == (wanted.os, wanted.architecture) and (
-            wanted.variant in ("", self.variant)
+            not wanted.variant or self._exact_variant == wanted._exact_variant
         )
+
+    @property
+    def _exact_variant(self) -> str:
+        return self.variant or _VARIANTS.get(self.architecture, "")
 
     def to_dict(self) -> dict[str, str]:
         """Return the JSON of an index entry's ``platform``."""

@@ -11,16 +11,18 @@
 ``src`` goes. A directory's content goes below its ``dst``, and so does what a pattern matches, under its path
 below the pattern's last directory without wildcards: ``"weights/**/*.bin"`` to ``"/m"`` makes ``/m/a/1.bin``
 of ``weights/a/1.bin``. ``*``, ``?``, ``[...]`` and ``**`` are wildcards, unless a file has that very name.
+Links that a pattern matches or a directory holds are kept; a ``src`` that is a link is what it leads to.
 
-``"mode": "0640"``, ``"uid": 10`` and ``"gid": 10`` are those of all files of an allotment. Without, files
-belong to root and all may read them.
+``"mode": "0640"``, ``"uid": 10`` and ``"gid": 10`` are those of all files of an allotment; ``"04755"`` and
+``"1777"`` are modes, too. Without, files belong to root and all may read them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from glob import has_magic
 from pathlib import Path
 from typing import Any, Final
@@ -37,8 +39,9 @@ WHITEOUT: Final = ".wh."
 
 _RECIPE_KEYS = ("allotments", "partitions")
 _ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid")
-_MODE = re.compile(r"0?[0-7]{3}")
+_MODE = re.compile(r"0?[0-7]{3,4}")
 _MAX_ID = 2**31 - 1
+_MAX_NAME = 255  # bytes, of Linux's file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A build file. ``partitions`` are selections by name."""
+    """A build file.
+
+    Attributes:
+        cells: its allotments.
+        partitions: selections by name.
+        file: where it was read; None where it was not.
+    """
 
     cells: tuple[Cell, ...]
     partitions: Mapping[str, Selection] = field(default_factory=dict)
+    file: Path | None = None
 
     @classmethod
     def parse(cls, body: bytes, directory: Path) -> Recipe:
@@ -121,12 +131,19 @@ class Recipe:
             raise RecipeError(f"cannot read the build file {path}: {error.strerror}") from None
         if len(body) > MAX_RECIPE_BYTES:
             raise RecipeError(f"{path} has more than {MAX_RECIPE_BYTES} bytes; is it a build file?")
-        try:
-            recipe = cls.parse(body, path.parent)
+        with mistakes_of(path):
+            recipe = replace(cls.parse(body, path.parent), file=path)
             _check_sources(recipe)
-        except FormatError as error:
-            raise RecipeError(f"{path}: {error}") from None
         return recipe
+
+
+@contextmanager
+def mistakes_of(file: Path | None) -> Iterator[None]:
+    """Make a ``RecipeError`` that names the build file of every ``FormatError`` raised in the block."""
+    try:
+        yield
+    except FormatError as error:
+        raise RecipeError(f"{file}: {error}" if file else str(error)) from None
 
 
 def _cell(entry: object, directory: Path, path: str) -> Cell:
@@ -137,15 +154,17 @@ def _cell(entry: object, directory: Path, path: str) -> Cell:
         raise FormatError(
             f"{len(targets)} destinations for {len(sources)} sources; each src has one dst", "dst"
         )
-    mode, uid, gid = _mode(raw), _id(raw, "uid"), _id(raw, "gid")
+    mode = _mode(raw)
+    uid, gid = (_number(raw.get(key, 0), key, _MAX_ID) for key in ("uid", "gid"))
+    row, col = (_number(raw.get(key), key, MAX_COORDINATE) for key in ("row", "col"))
     copies = tuple(
         Copy(
             directory / fixed, _target(target, target_path), f"{path}.{source_path}", pattern, mode, uid, gid
         )
         for (source, source_path), (target, target_path) in zip(sources, targets, strict=True)
-        for fixed, pattern in [_split(source)]
+        for fixed, pattern in [_split(source, source_path)]
     )
-    return Cell(_coordinate(raw, "row"), _coordinate(raw, "col"), copies)
+    return Cell(row, col, copies)
 
 
 def _only(raw: Json, allowed: Sequence[str]) -> None:
@@ -182,16 +201,24 @@ def _target(text: str, path: str) -> str:
         raise FormatError(f"{text!r} is not normalised; write '/{clean}'", path)
     if any(part.startswith(WHITEOUT) for part in parts):
         raise FormatError(f"{text!r}: names that begin with {WHITEOUT!r} delete files in a layer", path)
+    for part in parts:
+        if len(part.encode("utf-8", "surrogateescape")) > _MAX_NAME:
+            raise FormatError(f"{part[:20] + '...'!r} has more than {_MAX_NAME} bytes; no file can", path)
     return target
 
 
-def _split(source: str) -> tuple[str, str]:
+def _split(source: str, path: str) -> tuple[str, str]:
     """Return ``source`` up to its first part with a wildcard, and the rest; empty without wildcards."""
     if not has_magic(source):
         return source, ""
     parts = source.split("/")
     first = next(at for at, part in enumerate(parts) if has_magic(part))
-    return "/".join(parts[:first]) or ("/" if first else ""), "/".join(parts[first:])
+    pattern = [part for part in parts[first:-1] if part not in ("", ".")] + [
+        "" if parts[-1] == "." else parts[-1]
+    ]
+    if ".." in pattern:
+        raise FormatError(f"{source!r} climbs with '..' behind a wildcard", path)
+    return "/".join(parts[:first]) or ("/" if first else ""), "/".join(pattern)
 
 
 def _mode(raw: Json) -> int | None:
@@ -199,22 +226,18 @@ def _mode(raw: Json) -> int | None:
     if value is None:
         return None
     if not isinstance(value, str) or not _MODE.fullmatch(value):
-        raise FormatError(f"{value!r} is no mode; expected octal digits in a string, as '0644'", "mode")
+        raise FormatError(
+            f"{value!r} is no mode; expected three or four octal digits in a string, as '0644'", "mode"
+        )
     return int(value, 8)
 
 
-def _id(raw: Json, key: str) -> int:
-    value = expect(raw.get(key, 0), int, key)
-    if not 0 <= value <= _MAX_ID:
-        raise FormatError(f"{value} is outside 0..{_MAX_ID}", key)
-    return value
-
-
-def _coordinate(raw: Json, key: str) -> int:
-    value = expect(raw.get(key), int, key)
-    if not 0 <= value <= MAX_COORDINATE:
-        raise FormatError(f"{value} is outside 0..{MAX_COORDINATE}", key)
-    return value
+def _number(value: object, key: str, largest: int) -> int:
+    # An integer beyond 64 bits is parsed as a float.
+    number = value if isinstance(value, float) and abs(value) > largest else expect(value, int, key)
+    if not 0 <= number <= largest:
+        raise FormatError(f"{number} is outside 0..{largest}", key)
+    return int(number)
 
 
 def _check_places(cells: Sequence[Cell]) -> None:
@@ -223,7 +246,7 @@ def _check_places(cells: Sequence[Cell]) -> None:
         other = first.setdefault((cell.row, cell.col), at)
         if other != at:
             raise FormatError(
-                f"row {cell.row}, column {cell.col} is already taken by 'allotments[{other}]'",
+                f"row {cell.row}, column {cell.col} is given twice: first in 'allotments[{other}]', then",
                 f"allotments[{at}]",
             )
 
@@ -235,7 +258,7 @@ def _check_targets(cells: Sequence[Cell]) -> None:
             path = copy.path.replace(".src", ".dst")
             other = first.setdefault(copy.target, path)
             if other != path:
-                raise FormatError(f"'/{copy.target}' is also the destination in '{other}'", path)
+                raise FormatError(f"'/{copy.target}' is given twice: first in '{other}', then", path)
 
 
 def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]) -> None:
@@ -248,5 +271,11 @@ def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]
 def _check_sources(recipe: Recipe) -> None:
     for cell in recipe.cells:
         for copy in cell.copies:
-            if not (copy.pattern or copy.source.exists()):
-                raise FormatError(f"there is no file {str(copy.source)!r}", copy.path)
+            if copy.pattern:
+                continue
+            try:
+                copy.source.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise FormatError(f"there is no file {str(copy.source)!r}", copy.path) from None
+            except OSError as error:
+                raise FormatError(f"cannot read {str(copy.source)!r}: {error.strerror}", copy.path) from None
