@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import select
 import ssl
 import weakref
 from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
@@ -52,6 +53,7 @@ aiohttp stops reading at twice that, which is what asyncio takes from a socket a
 read would stop the connection and start it again.
 """
 
+_ENDED = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 # RFC 3986, 3.2.2, with a port.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.%_~-]+\])(?::[0-9]{0,5})?")
@@ -202,6 +204,19 @@ class AnswerReader(ResponseHandler):
         if isinstance(self.transport, _SelectorSocketTransport):
             self.transport.max_size = LEAST
         super().set_response_params(**params)
+
+    def is_connected(self) -> bool:
+        """Say whether a kept connection can take a question: it has not ended, and nothing came unasked.
+
+        The loop hears of either when it turns; the question would be lost, or answered with what is there.
+        """
+        if not super().is_connected() or self.transport is None:
+            return False
+        # Of TLS, what can be read need not be an answer: tickets come unasked.
+        is_tls = isinstance(self.transport, _SSLProtocolTransport)
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), _ENDED if is_tls else _ENDED | select.POLLIN)
+        return not poll.poll(0)
 
     def rest(self) -> None:
         """Stand between two answers, with a new parser."""

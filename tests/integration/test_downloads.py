@@ -182,6 +182,7 @@ async def test_bytes_behind_the_announced_end_reach_nobody(relay: Relay, surplus
             _, body = await client.message()
             assert sha256(body) == sha256(CONTENT[:size])
             assert between.connections == count
+            await asyncio.wait_for(between.gone[-1].wait(), 30)  # the proxy hangs up on what it hears
         if relay.splices or relay.decrypts:
             assert await between.broken("surplus", 3) == 3
 
