@@ -127,4 +127,4 @@ class BuildError(TwodfsError):
 
 
 class DamagedError(BuildError):
-    """A blob of the store is not what it was when it was written; it is dropped, so that it is made again."""
+    """A blob of the store is gone, or not what it was when it was written; a build makes it again."""

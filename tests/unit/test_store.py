@@ -1,4 +1,5 @@
 import json
+import os
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 
 from twodfs.build.store import BASE_NAME, REF_NAME, Store, default_directory
 from twodfs.digest import Digest, digest_of
-from twodfs.errors import BuildError, DigestError
+from twodfs.errors import BuildError, DamagedError
 from twodfs.oci import OCI_INDEX, Document
 
 ROOT = Document.of(OCI_INDEX, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
@@ -50,8 +51,19 @@ def test_content_is_found_by_its_digest(store: Store) -> None:
 def test_damaged_content_is_not_handed_out(store: Store) -> None:
     digest = store.put(b"content")
     store.path(digest).write_bytes(b"CONTENT")
-    with pytest.raises(DigestError, match="does not hash to"):
+    with pytest.raises(
+        DamagedError, match=rf"the store {store.directory} has {digest} damaged.*; build the image"
+    ):
         store.read(digest, limit=100)
+
+
+def test_content_that_is_stored_again_mends_what_is_damaged(store: Store) -> None:
+    digest = store.put(b"content")
+    store.path(digest).write_bytes(b"CONTENT")
+    os.utime(store.path(digest), ns=(0, 0))  # a rotten disk touches no times
+    assert store.has(digest, 7)
+    store.put(b"content")
+    assert store.read(digest, limit=7) == b"content"
 
 
 def test_missing_content_says_what_to_do(store: Store) -> None:

@@ -9,9 +9,10 @@ may use a store at the same time.
 
 Is a blob still what was written? Its name comes with a modification time of 0, so a blob that was written to
 since, or cut short by a power failure, is one of another size or time, and counts as absent. A bit that flips
-on the disk shows when the blob is read for a push, or with ``--checksum``: then it is hashed again. That is
-why blobs are not forced to the disk, which takes as long as hashing them: all of them can be made again, and
-no damaged one leaves the store. A blob's access time is when it was last asked for; ``prune`` goes by it.
+on the disk shows when the blob is read: a document whenever it is needed, a layer for a push or an export, or
+with ``--checksum``. A document that is made again is held against what is stored. That is why blobs are not
+forced to the disk, which takes as long as hashing them: all of them can be made again, and no damaged one
+leaves the store. A blob's access time is when it was last asked for; ``prune`` goes by it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import BinaryIO, Final
 import orjson
 
 from twodfs.digest import Digest, digest_of, verify
-from twodfs.errors import BuildError, FormatError
+from twodfs.errors import BuildError, DamagedError, DigestError, FormatError
 from twodfs.oci import OCI_INDEX, Descriptor, Document, Index, Json, parse_manifest, parse_object
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
@@ -131,26 +132,48 @@ class Store:
         """Return a blob of at most ``limit`` bytes; verified.
 
         Raises:
-            BuildError: the store does not have it, or it is bigger.
-            DigestError: it was damaged on the disk.
+            BuildError: it is bigger.
+            DamagedError: the store does not have it, or it was damaged on the disk.
         """
         try:
             with self.path(digest).open("rb") as file:
                 content = file.read(limit + 1)
         except FileNotFoundError:
-            raise BuildError(f"the store {self.directory} lacks {digest}; build the image again") from None
+            raise self.lacks(digest) from None
         if len(content) > limit:
             raise BuildError(f"{digest} has more than {limit} bytes, which is all that is read here")
-        return verify(content, digest)
+        try:
+            return verify(content, digest)
+        except DigestError:
+            raise self.has_damaged(digest) from None
+
+    def lacks(self, digest: Digest) -> DamagedError:
+        """Return the error that says so."""
+        return DamagedError(f"the store {self.directory} lacks {digest}; build the image again")
+
+    def has_damaged(self, digest: Digest) -> DamagedError:
+        """Return the error that says so."""
+        return DamagedError(
+            f"the store {self.directory} has {digest} damaged, its bytes are others; build the image again"
+        )
 
     def put(self, content: bytes, digest: Digest | None = None) -> Digest:
-        """Store ``content`` and return its digest: SHA-256, unless the caller verified another."""
+        """Store ``content`` and return its digest: SHA-256, unless the caller verified another.
+
+        What the store has damaged is written again.
+        """
         digest = digest or digest_of(content)
-        if not self.has(digest, len(content)):
+        if not self._holds(digest, content):
             with self.ingest() as blob:
                 blob.file.write(content)
                 blob.commit(digest)
         return digest
+
+    def _holds(self, digest: Digest, content: bytes) -> bool:
+        try:
+            return self.has(digest, len(content)) and self.path(digest).read_bytes() == content
+        except FileNotFoundError:  # somebody found it damaged, and dropped it
+            return False
 
     @contextmanager
     def ingest(self) -> Iterator[Ingest]:

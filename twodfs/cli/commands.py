@@ -32,6 +32,7 @@ from twodfs.reference import TAG, Reference
 
 if TYPE_CHECKING:
     from twodfs.build.push import Courier, Pushed
+    from twodfs.build.source import Source
     from twodfs.registry import Registry
 
 _GRID_HEIGHT: Final = 40
@@ -122,7 +123,8 @@ class _Workshop:
     def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
         """Return what was built, and what was pushed where that is asked for."""
         asked = self.asked
-        base, base_name = self._base(tuple(Platform.parse(text) for text in asked.platforms))
+        platforms = tuple(Platform.parse(text) for text in asked.platforms)
+        base, base_name = self._base(platforms, checksum=checksum)
         plan = Plan(
             recipe=self.recipe,
             base=base,
@@ -135,7 +137,7 @@ class _Workshop:
             return self._build_and_push(plan)
         return build_image(plan, self.store, self.progress, lambda _: None), None
 
-    def _base(self, platforms: tuple[Platform, ...]) -> tuple[Base, str]:
+    def _base(self, platforms: tuple[Platform, ...], *, checksum: bool) -> tuple[Base, str]:
         """Return the base, and its reference where it is in a registry."""
         if self.asked.base == SCRATCH:
             return scratch(platforms, self.store), ""
@@ -143,14 +145,17 @@ class _Workshop:
         from twodfs.build.transport import LocalImage, parse_image_name  # noqa: PLC0415
 
         base = parse_image_name(self.asked.base)
+
+        def pull(source: Source) -> Base:
+            return pull_base(
+                source, base.name, platforms, self.store, self.progress, reference=name, checksum=checksum
+            )
+
         name = str(base)
         if isinstance(base, LocalImage):
             with base.open(self.store.temporary) as source:
-                found = pull_base(source, base.name, platforms, self.store, self.progress, reference=name)
-            return found, ""
-        repository = self.registries.open(base.registry).repository(base.repository)
-        found = pull_base(repository, base.name, platforms, self.store, self.progress, reference=name)
-        return found, name
+                return pull(source), ""
+        return pull(self.registries.open(base.registry).repository(base.repository)), name
 
     def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
         """Build ``plan``, and upload each allotment as soon as it is in the store."""
