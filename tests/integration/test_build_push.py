@@ -511,13 +511,35 @@ def test_a_blob_that_rots_on_the_disk_is_built_again_and_never_pushed(workshop: 
     os.utime(rotten, ns=(0, 0))
     refused = workshop.twodfs("push", target)
     assert refused.status == 1
-    assert f"lacks sha256:{rotten.name}, or had it damaged; build the image again" in refused.err
+    assert f"the store {workshop.store} has sha256:{rotten.name} damaged" in refused.err
+    assert "build the image again" in refused.err
     assert not rotten.exists()
     rotten.write_bytes(content[:-1] + b"?")
     os.utime(rotten, ns=(0, 0))
     pushed = workshop.made("build", "scratch", target, "--compression", "none", "--json", "--push").json
     assert pushed["digest"] == built["digest"]
     assert workshop.blob("made/rotten", f"sha256:{rotten.name}") == content == rotten.read_bytes()
+
+
+@pytest.mark.parametrize("option", ["--push", "--checksum"])
+def test_whatever_rots_in_the_store_is_mended_by_the_next_build(workshop: Workshop, option: str) -> None:
+    base = push_image(workshop.registry.url, "base/rotting", "v1")
+    target = workshop.target(f"made/rotting{option}")
+    arguments = ("build", base.reference(), target, "--json", "--compression", "none")
+    built = workshop.made(*arguments).json
+    whole = {path: path.read_bytes() for path in workshop.store.glob("blobs/sha256/*")}
+    for path, content in whole.items():
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        os.utime(path, ns=(0, 0))
+    listed = workshop.made("images", "--json").json["images"]
+    assert [(one["reference"], "damaged" in one["problem"]) for one in listed] == [(target, True)]
+    assert target in workshop.made("images").out
+    refused = workshop.twodfs("push", target)
+    assert (refused.status, f"the store {workshop.store}" in refused.err) == (1, True)
+    assert "build the image again" in refused.err
+    assert workshop.made(*arguments, option).json["digest"] == built["digest"]
+    assert {path: path.read_bytes() for path in workshop.store.glob("blobs/sha256/*")} == whole
+    workshop.made("push", target)
 
 
 def test_an_upload_does_not_wait_for_the_last_allotment(workshop: Workshop) -> None:

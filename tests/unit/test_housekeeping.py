@@ -97,6 +97,40 @@ def test_images_go_where_that_is_asked_for(store: Store) -> None:
     assert prune(store, 0, images=True).left == 0
 
 
+def rot(store: Store, digest: Digest) -> None:
+    path = store.path(digest)
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    os.utime(path, ns=(0, 0))
+
+
+def test_a_damaged_image_is_listed_beside_the_others(store: Store) -> None:
+    for name in ("lab/a:v1", "lab/b:v1"):
+        image(store, name, blob(store, name.encode() * 100, 1))
+    rot(store, store.images()[0][1].digest)
+    damaged, well = list_images(store)
+    assert (damaged.reference, well.reference, well.problem, well.allotments) == (
+        "lab/a:v1",
+        "lab/b:v1",
+        "",
+        1,
+    )
+    assert f"the store {store.directory} has {damaged.digest} damaged" in damaged.problem
+    assert damaged.to_dict()["problem"] == damaged.problem
+
+
+def test_a_damaged_image_keeps_no_prune_from_the_others(store: Store) -> None:
+    lost, kept, spare = (blob(store, letter * 1000, 1) for letter in (b"l", b"k", b"s"))
+    image(store, "lab/a:v1", lost)
+    image(store, "lab/b:v1", kept)
+    rot(store, store.images()[0][1].digest)
+    pruned = prune(store, 0, images=False)
+    assert [one.reference for one in pruned.damaged] == ["lab/a:v1"]
+    assert (store.has(kept, 1000), store.has(spare, 1000)) == (True, False)
+    assert prune(store, 0, images=True).damaged == ()
+    assert (store.images(), list(store.blobs())) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("0", 0), ("1500", 1500), ("10GB", 10**10), ("1.5 GiB", 3 * 2**29), ("2k", 2000), ("7MiB", 7 * 2**20)],

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import Final
 
 from twodfs.build.allotments import Made
-from twodfs.build.documents import MAX_FIELD_BYTES
+from twodfs.build.inventory import take_inventory
 from twodfs.build.store import BASE_NAME, Store
 from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
-from twodfs.errors import BuildError, DamagedError, DigestError, InvalidReferenceError
-from twodfs.field import Allotment, Field
-from twodfs.oci import MAX_MANIFEST_BYTES, Descriptor, Document, Index, Manifest, parse_manifest
+from twodfs.errors import BuildError, DigestError, InvalidReferenceError
+from twodfs.field import Allotment
+from twodfs.oci import Descriptor, Document
 from twodfs.progress import Progress
 from twodfs.reference import Reference
 from twodfs.registry import Registry
@@ -89,7 +88,7 @@ class Courier:
         if self.repository.has_blob(blob.digest):
             return
         if not self._store.has(blob.digest, blob.size):
-            raise self._dropped(blob.digest)
+            raise self._store.lacks(blob.digest)
         step = self._progress.step(f"push {blob.digest[:19]}", blob.size)
         with self._transferring, step as advance:
             try:
@@ -101,7 +100,8 @@ class Courier:
                     advance=advance,
                 )
             except DigestError:
-                raise self._dropped(blob.digest) from None
+                self._store.discard(blob.digest)  # so that the next build makes or fetches it again
+                raise self._store.has_damaged(blob.digest) from None
         if travelled:
             self._sent.append(blob.size)
 
@@ -119,21 +119,16 @@ class Courier:
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
 
-    def _dropped(self, digest: Digest) -> DamagedError:
-        self._store.discard(digest)
-        return DamagedError(
-            f"the store {self._store.directory} lacks {digest}, or had it damaged; build the image again"
-        )
-
 
 def push_image(store: Store, target: Reference, courier: Courier) -> Pushed:
     """Push the image that ``target`` names in ``store``; ``courier`` may have carried some of it already.
 
     Raises:
-        BuildError: the store has no such image, or lacks a part of it.
+        BuildError: the store has no such image.
+        DamagedError: it lacks a part of it, or has that damaged.
         RegistryError: the registry refuses.
     """
-    content = _content(store, find_image(store, target))
+    content = _content(store, target)
     repository = courier.repository
     lacking: list[Document] = []
 
@@ -171,37 +166,19 @@ def base_name_of(image: Descriptor) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _content(store: Store, found: Descriptor) -> _Content:
-    root = _document(store, found)
-    parsed = parse_manifest(root.body, root.media_type)
-    entries = parsed.manifests if isinstance(parsed, Index) else ()
-    below = tuple(_document(store, entry) for entry in entries)
-    manifests = [parse_manifest(one.body, one.media_type) for one in below] or [parsed]
-    blobs = {
-        blob.digest: blob
-        for manifest in manifests
-        if isinstance(manifest, Manifest)
-        for blob in _blobs(store, manifest)
-    }
-    return _Content(root, below, tuple(blobs.values()))
-
-
-def _document(store: Store, entry: Descriptor) -> Document:
-    return Document(entry.media_type, entry.digest, store.read(entry.digest, limit=MAX_MANIFEST_BYTES))
-
-
-def _blobs(store: Store, manifest: Manifest) -> Iterator[Descriptor]:
-    yield from (manifest.config, *manifest.layers)
-    for position in manifest.field_positions():
-        field = Field.parse(store.read(manifest.layers[position].digest, limit=MAX_FIELD_BYTES))
-        yield from (_descriptor(store, one) for one in field)
+def _content(store: Store, target: Reference) -> _Content:
+    found = take_inventory(store, find_image(store, target))
+    if found.problems:
+        raise found.problems[0]
+    root, *below = found.documents
+    return _Content(root, tuple(below), tuple({**found.blobs, **found.allotments}.values()))
 
 
 def _descriptor(store: Store, one: Allotment) -> Descriptor:
     # A field in the original's form says no sizes.
     size = store.size(one.digest) if one.size is None else one.size
     if size is None:
-        raise BuildError(f"the store {store.directory} lacks {one.digest}; build the image again")
+        raise store.lacks(one.digest)
     return Descriptor(one.media_type, one.digest, size, {})
 
 

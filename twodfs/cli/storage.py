@@ -23,7 +23,8 @@ def images(*, as_json: bool) -> None:
         return
     for one in found:
         count = count_text(one.allotments, "allotment")
-        print(f"{one.reference}  {one.digest[:19]}  {count}, {size_text(one.size)}")
+        said = f"damaged: {one.problem}" if one.problem else f"{count}, {size_text(one.size)}"
+        print(f"{one.reference}  {one.digest[:19]}  {said}")
 
 
 def remove(texts: Sequence[str], *, as_json: bool) -> None:
@@ -55,5 +56,7 @@ def prune_store(size: str, *, images: bool, as_json: bool) -> None:
         return
     for reference in pruned.images:
         print(f"forgot {reference}")
+    for one in pruned.damaged:
+        print(f"{one.reference} is damaged, and what it needs known in part only: {one.problem}")
     count = count_text(pruned.blobs, "blob")
     print(f"removed {count}, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")
