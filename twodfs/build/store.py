@@ -5,7 +5,8 @@ Images are found by their full reference, in the annotation ``org.opencontainers
     skopeo inspect oci:$HOME/.cache/twodfs:ghcr.io/you/model:v1
 
 A blob gets its name once it is complete; the index is replaced in one step, under a lock. Several processes
-may use a store at the same time.
+may use a store at the same time: what is written into ``tmp`` is written while the store is in use, and swept
+while it is not.
 
 Is a blob still what was written? Its name comes with a modification time of 0, so a blob that was written to
 since, or cut short by a power failure, is one of another size or time, and counts as absent. A bit that flips
@@ -86,7 +87,8 @@ class Store:
             (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             marker = directory / "oci-layout"
             if not marker.exists():
-                self._replace(marker, _LAYOUT)
+                with self._locked():
+                    self._replace(marker, _LAYOUT)
             self._check_version(marker)
         except OSError as error:
             raise BuildError(
@@ -177,9 +179,17 @@ class Store:
 
     @contextmanager
     def ingest(self) -> Iterator[Ingest]:
-        """Yield a place for a new blob; what is not committed at the end of the block is gone."""
-        with self._temporary_file() as (file, path):
-            yield Ingest(file, path, self)
+        """Yield a place for a new blob; what is not committed at the end of the block is gone.
+
+        The store must be in use.
+        """
+        descriptor, name = tempfile.mkstemp(dir=self.temporary)
+        path = Path(name)
+        try:
+            with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
+                yield Ingest(file, path, self)
+        finally:
+            path.unlink(missing_ok=True)
 
     def tag(self, reference: str, document: Document, annotations: Mapping[str, str]) -> None:
         """Let ``reference`` name ``document``, a manifest or index of the store, from now on."""
@@ -272,22 +282,14 @@ class Store:
             yield  # closing the file gives the lock back
 
     def _replace(self, target: Path, content: bytes) -> None:
-        with self._temporary_file() as (file, path):
+        """Replace a file, under the index's lock: what a killed run leaves is overwritten by the next."""
+        new = target.with_name(f"{target.name}.new")
+        with new.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            path.replace(target)
+        new.replace(target)
         _sync_directory(target.parent)
-
-    @contextmanager
-    def _temporary_file(self) -> Iterator[tuple[BinaryIO, Path]]:
-        descriptor, name = tempfile.mkstemp(dir=self.temporary)
-        path = Path(name)
-        try:
-            with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
-                yield file, path
-        finally:
-            path.unlink(missing_ok=True)
 
     def _check_version(self, marker: Path) -> None:
         try:
