@@ -118,6 +118,10 @@ class RegistryError(TwodfsError):
         super().__init__(f"{method} {url}: {answer + ': ' if answer else ''}{problem}")
 
 
+class UsageError(TwodfsError):
+    """A command line cannot be honoured; its author's to mend."""
+
+
 class RecipeError(TwodfsError):
     """A build file cannot be honoured; its author's to mend."""
 

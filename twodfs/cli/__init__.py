@@ -28,7 +28,7 @@ from twodfs import __version__
 from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat
 from twodfs.build.compression import Compression, Packing
 from twodfs.cli.arguments import Argument, Commands, Option
-from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError
+from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError, UsageError
 from twodfs.reference import DOCKER_HUB
 
 T = TypeVar("T")
@@ -466,7 +466,7 @@ def _call(work: Callable[[], T]) -> T:
     """Run a command to its end; what can be expected to go wrong becomes one line and an exit status."""
     try:
         return work()
-    except (RecipeError, InvalidReferenceError, KeyFormatError) as error:
+    except (UsageError, RecipeError, InvalidReferenceError, KeyFormatError) as error:
         _fail(str(error), USAGE)
     except TwodfsError as error:
         _fail(str(error), FAILED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -101,5 +102,10 @@ def _done(label: str, total: int | None) -> str:
 
 
 def print_json(content: Json) -> None:
-    """Print ``content`` for programs."""
-    print(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+    """Print ``content`` for programs; bytes in a file's name that are no UTF-8 become U+FFFD."""
+    try:
+        text = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONEncodeError:
+        written = json.dumps(content, indent=2, ensure_ascii=False)
+        text = written.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    print(text)

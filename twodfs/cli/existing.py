@@ -13,7 +13,7 @@ from twodfs.auth import Credentials
 from twodfs.build.anchoring import Anchored, anchor_image
 from twodfs.build.choices import ArchiveFormat
 from twodfs.build.cutting import Found, find_image, in_registry, in_store
-from twodfs.build.export import Export, export_image
+from twodfs.build.export import Export, check_file, export_image
 from twodfs.build.grid import count_text, draw, size_text
 from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.inspection import Inspection, inspect_image, media_types, named_partitions
@@ -52,6 +52,7 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     """
     reference = Reference.parse(asked.reference)
     platforms = tuple(Platform.parse(text) for text in asked.platforms)
+    check_file(asked.file)
     archive_format = asked.format or ArchiveFormat.of(asked.file.name)
     store = _existing_store()
     with open_progress(quiet=quiet) as progress, store.in_use() if store else nullcontext():
