@@ -542,6 +542,48 @@ def test_whatever_rots_in_the_store_is_mended_by_the_next_build(workshop: Worksh
     workshop.made("push", target)
 
 
+def test_a_full_disk_is_told_with_the_place_that_is_full(workshop: Workshop) -> None:
+    target = workshop.target("made/full")
+    (workshop.directory / "a.bin").write_bytes(os.urandom(2_000_000))
+    full = limited(workshop, "build", "scratch", target)
+    assert full.returncode == 1
+    assert f"twodfs: cannot write the store {workshop.store}: File too large; 'twodfs prune'" in full.stderr
+    workshop.made("build", "scratch", target)
+    full = limited(workshop, "export", f"{target}--all", "model.tar")
+    assert (full.returncode, full.stderr) == (1, "twodfs: cannot write model.tar: File too large\n")
+    assert not list(workshop.directory.glob("*model.tar*"))
+
+
+def limited(workshop: Workshop, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `twodfs` where no file may have more than a megabyte."""
+    return subprocess.run(
+        ["prlimit", "--fsize=1000000", sys.executable, "-m", "twodfs", *arguments],
+        cwd=workshop.directory,
+        env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_store_that_may_only_be_read_is_read(workshop: Workshop) -> None:
+    target = workshop.target("made/read-only")
+    workshop.made("build", "scratch", target)
+    (workshop.store / "use.lock").unlink()
+    read_only = f"mount --bind {workshop.store} {workshop.store} && mount -o remount,ro,bind {workshop.store}"
+    for arguments in ("images", f"inspect {target}", f"export {target}--all model.tar", f"push {target}"):
+        run = f"{read_only} && exec {sys.executable} -m twodfs {arguments}"
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", run],
+            cwd=workshop.directory,
+            env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, target in done.stdout) == (0, True), done.stderr
+
+
 def test_an_upload_does_not_wait_for_the_last_allotment(workshop: Workshop) -> None:
     recipe = json.loads((workshop.directory / "2dfs.json").read_bytes())
     with (workshop.directory / "big").open("wb") as big:

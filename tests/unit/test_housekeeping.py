@@ -5,7 +5,7 @@ import pytest
 
 from twodfs.build.choices import Anchor
 from twodfs.build.documents import Base, compose, scratch_config, scratch_image
-from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
+from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
 from twodfs.build.platforms import Platform
 from twodfs.build.store import Store
 from twodfs.digest import Digest
@@ -54,11 +54,21 @@ def test_images_are_listed_with_what_they_take(store: Store) -> None:
 def test_a_removed_image_leaves_its_allotments(store: Store) -> None:
     digest = blob(store, b"b" * 1000, 1)
     image(store, "lab/a:v1", digest)
-    remove_image(store, "lab/a:v1")
+    remove_images(store, ["lab/a:v1"])
     assert list_images(store) == []
     assert store.has(digest, 1000)
     with pytest.raises(BuildError, match=r"has no image lab/a:v1; 'twodfs images' lists them"):
-        remove_image(store, "lab/a:v1")
+        remove_images(store, ["lab/a:v1"])
+
+
+def test_several_images_are_removed_together_or_not_at_all(store: Store) -> None:
+    for name in ("lab/a:v1", "lab/b:v1"):
+        image(store, name)
+    with pytest.raises(BuildError, match=r"has no image lab/c:v1; nothing was removed; 'twodfs images'"):
+        remove_images(store, ["lab/a:v1", "lab/c:v1"])
+    assert len(store.images()) == 2
+    remove_images(store, ["lab/a:v1", "lab/b:v1"])
+    assert store.images() == []
 
 
 def test_what_was_used_longest_ago_goes_first(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
@@ -107,14 +107,18 @@ def list_images(store: Store) -> list[ListedImage]:
     return sorted((_image(store, *one)[0] for one in store.images()), key=lambda one: one.reference)
 
 
-def remove_image(store: Store, reference: str) -> None:
-    """Forget the image ``reference``; its blobs stay for the next build, until they are pruned.
+def remove_images(store: Store, references: Sequence[str]) -> None:
+    """Forget the images ``references``; their blobs stay for the next build, until they are pruned.
 
     Raises:
-        BuildError: there is no such image.
+        BuildError: there is no such image; then none is forgotten.
     """
-    if not store.untag(reference):
-        raise BuildError(f"the store {store.directory} has no image {reference}; 'twodfs images' lists them")
+    unknown = store.untag(*references)
+    if unknown:
+        names, others = ", ".join(unknown), "" if len(unknown) == len(references) else "; nothing was removed"
+        raise BuildError(
+            f"the store {store.directory} has no image {names}{others}; 'twodfs images' lists them"
+        )
 
 
 def prune(store: Store, max_size: int, *, images: bool) -> Pruned:

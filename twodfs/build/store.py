@@ -18,6 +18,7 @@ leaves the store. A blob's access time is when it was last asked for; ``prune`` 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -39,6 +40,9 @@ from twodfs.oci import OCI_INDEX, Descriptor, Document, Index, Json, parse_manif
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 BASE_NAME: Final = "org.opencontainers.image.base.name"
 MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 _SEALED = 0
 """When every blob was last modified, in nanoseconds."""
@@ -110,6 +114,9 @@ class Store:
             os.utime(path, ns=(time.time_ns(), _SEALED))
         except FileNotFoundError:
             return False
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
         return True
 
     def size(self, digest: Digest) -> int | None:
@@ -182,14 +189,18 @@ class Store:
         """Yield a place for a new blob; what is not committed at the end of the block is gone.
 
         The store must be in use.
+
+        Raises:
+            BuildError: there is no room for it.
         """
-        descriptor, name = tempfile.mkstemp(dir=self.temporary)
-        path = Path(name)
-        try:
-            with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
-                yield Ingest(file, path, self)
-        finally:
-            path.unlink(missing_ok=True)
+        with self._having_room():
+            descriptor, name = tempfile.mkstemp(dir=self.temporary)
+            path = Path(name)
+            try:
+                with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
+                    yield Ingest(file, path, self)
+            finally:
+                path.unlink(missing_ok=True)
 
     def tag(self, reference: str, document: Document, annotations: Mapping[str, str]) -> None:
         """Let ``reference`` name ``document``, a manifest or index of the store, from now on."""
@@ -205,15 +216,15 @@ class Store:
                 return
             self._write_index(index, [one for one in index.manifests if _name(one) != reference], entry)
 
-    def untag(self, reference: str) -> bool:
-        """Let ``reference`` name nothing; say whether it named something. Its blobs stay."""
+    def untag(self, *references: str) -> tuple[str, ...]:
+        """Let ``references`` name nothing; their blobs stay. Return those that do already, then all stay."""
         with self._locked():
             index = self._index()
-            kept = [one for one in index.manifests if _name(one) != reference]
-            if len(kept) == len(index.manifests):
-                return False
-            self._write_index(index, kept)
-            return True
+            names = {_name(one) for one in index.manifests}
+            unknown = tuple(one for one in references if one not in names)
+            if not unknown:
+                self._write_index(index, [one for one in index.manifests if _name(one) not in references])
+            return unknown
 
     def images(self) -> list[tuple[str, Descriptor]]:
         """Return every reference and what it names, in the order in which they were given.
@@ -232,8 +243,15 @@ class Store:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep blobs that no image needs yet from being pruned; sweep what killed runs have left first."""
-        with (self.directory / "use.lock").open("ab") as file:
+        """Keep blobs that no image needs yet from being pruned; sweep what killed runs have left first.
+
+        A store that may only be read is read without being kept.
+        """
+        lock = self._use_lock()
+        if lock is None:
+            yield
+            return
+        with lock as file:
             if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for left in self.temporary.iterdir():
                     if left.is_dir():
@@ -242,6 +260,14 @@ class Store:
                         left.unlink(missing_ok=True)
             _lock(file, fcntl.LOCK_SH)
             yield
+
+    def _use_lock(self) -> BinaryIO | None:
+        try:
+            return (self.directory / "use.lock").open("ab")
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            return None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -284,12 +310,25 @@ class Store:
     def _replace(self, target: Path, content: bytes) -> None:
         """Replace a file, under the index's lock: what a killed run leaves is overwritten by the next."""
         new = target.with_name(f"{target.name}.new")
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(target)
-        _sync_directory(target.parent)
+        with self._having_room():
+            with new.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(target)
+            _sync_directory(target.parent)
+
+    @contextmanager
+    def _having_room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise BuildError(
+                f"cannot write the store {self.directory}: {error.strerror}; "
+                f"'twodfs prune' makes room, TWODFS_STORE names another store"
+            ) from None
 
     def _check_version(self, marker: Path) -> None:
         try:

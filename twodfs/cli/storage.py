@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twodfs.build.grid import count_text, size_text
-from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
+from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
 from twodfs.build.store import Store, default_directory
 from twodfs.cli.console import print_json
 from twodfs.reference import Reference
@@ -34,9 +34,8 @@ def remove(texts: Sequence[str], *, as_json: bool) -> None:
         TwodfsError: see its subclasses.
     """
     store = Store(default_directory())
-    references = [str(Reference.parse(text)) for text in texts]
-    for reference in references:
-        remove_image(store, reference)
+    references = list(dict.fromkeys(str(Reference.parse(text)) for text in texts))
+    remove_images(store, references)
     if as_json:
         print_json({"removed": references})
         return
