@@ -584,6 +584,18 @@ def test_a_store_that_may_only_be_read_is_read(workshop: Workshop) -> None:
         assert (done.returncode, target in done.stdout) == (0, True), done.stderr
 
 
+def test_the_base_is_spoken_to_in_plain_http_on_its_own_demand(workshop: Workshop) -> None:
+    push_image(workshop.registry.url, "base/plain", "v1")
+    elsewhere = (
+        f"0.0.0.0:{workshop.registry.address.partition(':')[2]}"  # this machine, by no name that says so
+    )
+    base, target = f"{elsewhere}/base/plain:v1", workshop.target("made/plain-base")
+    refused = workshop.twodfs("build", base, target, "--plain-http")
+    assert (refused.status, "or --base-plain-http where it has the base" in refused.err) == (1, True)
+    workshop.made("build", base, target, "--push", "--base-plain-http")
+    workshop.made("build", base, f"{elsewhere}/made/plain:v1", "--push", "--plain-http")
+
+
 def test_an_upload_does_not_wait_for_the_last_allotment(workshop: Workshop) -> None:
     recipe = json.loads((workshop.directory / "2dfs.json").read_bytes())
     with (workshop.directory / "big").open("wb") as big:

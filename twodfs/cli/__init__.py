@@ -102,7 +102,16 @@ def build(
         ),
     ] = None,
     push: Annotated[bool, Option("--push", help="Push the image once it is built.")] = False,
-    plain_http: _PlainHttp = False,
+    plain_http: Annotated[
+        bool,
+        Option(
+            "--plain-http",
+            help="Speak HTTP without TLS to TARGET's registry. One on this machine needs no asking.",
+        ),
+    ] = False,
+    base_plain_http: Annotated[
+        bool, Option("--base-plain-http", help="Speak HTTP without TLS to BASE's registry.")
+    ] = False,
     anchor: Annotated[
         Anchor,
         Option(
@@ -161,6 +170,7 @@ def build(
         platforms=tuple(platform or ()),
         push=push,
         plain_http=plain_http,
+        base_plain_http=base_plain_http,
         anchor=anchor,
         packing=Packing(compression, level, gzip_only=compat),
         checksum=checksum,

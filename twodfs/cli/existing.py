@@ -56,7 +56,7 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     archive_format = asked.format or ArchiveFormat.of(asked.file.name)
     store = _existing_store()
     with open_progress(quiet=quiet) as progress, store.in_use() if store else nullcontext():
-        with Registries(plain_http=asked.plain_http) as registries:
+        with Registries(plain_http={reference.registry} if asked.plain_http else ()) as registries:
             found = _find(reference, registries)
             name = None if reference.digest else _tagged(reference, found.tag)
             plan = Export(found.source, found.root, name, archive_format, platforms, asked.file)
