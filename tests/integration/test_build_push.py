@@ -2,12 +2,14 @@
 
 import gzip
 import hashlib
+import http.server
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -227,6 +229,26 @@ def test_layers_of_a_base_in_the_same_registry_do_not_travel(workshop: Workshop)
     assert workshop.made("push", target, "--json").json["sparedBlobs"] == 2
 
 
+def test_what_another_image_of_the_store_has_in_the_registry_does_not_travel(workshop: Workshop) -> None:
+    base = push_image(workshop.registry.url, "base/neighbours", "v1")
+    for name in ("made/first", "made/second"):
+        workshop.made("build", base.reference(), workshop.target(name))
+    workshop.made("push", workshop.target("made/first"))
+    pushed = workshop.made("push", workshop.target("made/second"), "--json").json
+    assert pushed["uploadedBytes"] == len(b"{}")  # the anchor's config, which the base might have had
+    for cell in workshop.field("made/second", next(workshop.images("made/second"))):
+        workshop.blob("made/second", f"sha256:{cell['digest']}")
+
+
+def test_what_no_other_image_has_pushed_is_uploaded(workshop: Workshop) -> None:
+    recipe = json.loads((workshop.directory / "2dfs.json").read_bytes())
+    (workshop.directory / "2dfs.json").write_text(json.dumps({**recipe, "partitions": {"own": "0.0.0.0"}}))
+    for name in ("made/never", "made/alone"):
+        (workshop.directory / "b.bin").write_bytes(b"not of any other test")
+        workshop.made("build", "scratch", workshop.target(name))
+    assert workshop.made("push", workshop.target("made/alone"), "--json").json["uploadedBlobs"] == 6
+
+
 def test_children_are_pushed_before_the_index_that_names_them(workshop: Workshop) -> None:
     before = len(workshop.registry.requests())
     workshop.made("build", "scratch", workshop.target("made/order"), "--push")
@@ -421,6 +443,37 @@ def test_a_process_that_is_interrupted_ends_at_once_and_in_one_line(workshop: Wo
             with connection:
                 running.send_signal(signal.SIGINT)
                 _, err = running.communicate(timeout=30)
+    assert (running.returncode, err) == (130, "twodfs: interrupted\n")
+
+
+class Unwell(http.server.BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.send_response(503)
+        self.send_header("Retry-After", "20")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_nobody_waits_for_a_registry_that_is_unwell_when_interrupted(workshop: Workshop) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unwell) as unwell:
+        serving = threading.Thread(target=unwell.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        target = f"127.0.0.1:{unwell.server_port}/made/unwell:v1"
+        workshop.made("build", "scratch", target)
+        with subprocess.Popen(
+            [sys.executable, "-m", "twodfs", "push", target, "--quiet"],
+            cwd=workshop.directory,
+            env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            with pytest.raises(subprocess.TimeoutExpired):  # it is patient
+                running.communicate(timeout=5)
+            running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=60)
+        unwell.shutdown()
+        serving.join()
     assert (running.returncode, err) == (130, "twodfs: interrupted\n")
 
 

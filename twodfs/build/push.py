@@ -15,7 +15,7 @@ from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import BuildError, DigestError, InvalidReferenceError
 from twodfs.field import Allotment
-from twodfs.oci import Descriptor, Document
+from twodfs.oci import FIELD_LAYER, Descriptor, Document
 from twodfs.progress import Progress
 from twodfs.reference import Reference
 from twodfs.registry import Registry
@@ -55,9 +55,9 @@ class Courier:
     def __init__(
         self, store: Store, registry: Registry, target: Reference, base_name: str, progress: Progress
     ) -> None:
-        """Prepare for ``target``; layers of a base in the same registry are mounted from there."""
-        self._mount_from = _mount_source(base_name, target)
-        self.repository = registry.repository(target.repository, push=True, mount_from=self._mount_from)
+        """Prepare for ``target``; what is elsewhere in the same registry is mounted from there."""
+        self.repository = registry.repository(target.repository, push=True)
+        self._neighbours = _Neighbours(store, target, base_name)
         self._store = store
         self._progress = progress
         self._begun: set[Digest] = set()
@@ -95,7 +95,7 @@ class Courier:
                 travelled = self.repository.upload(
                     blob,
                     self._store.path(blob.digest),
-                    mount_from=self._mount_from,
+                    mount_from=self._neighbours.having(blob.digest),
                     verify=not hashed,
                     advance=advance,
                 )
@@ -182,12 +182,45 @@ def _descriptor(store: Store, one: Allotment) -> Descriptor:
     return Descriptor(one.media_type, one.digest, size, {})
 
 
-def _mount_source(base_name: str, target: Reference) -> str | None:
-    """Return the repository of the base, where it is another one of the same registry."""
-    try:
-        base = Reference.parse(base_name) if base_name else None
-    except InvalidReferenceError:
-        base = None
-    if base is None or base.registry != target.registry or base.repository == target.repository:
-        return None
-    return base.repository
+class _Neighbours:
+    """Other repositories of a registry, and what they may have: those of the base and of the store's images.
+
+    The images are read when something is lacking for the first time. Whether they were pushed is not known.
+    """
+
+    def __init__(self, store: Store, target: Reference, base_name: str) -> None:
+        self._store = store
+        self._target = target
+        self._base = self._neighbour(base_name)
+        self._reading = threading.Lock()
+        self._found: tuple[dict[Digest, str], dict[Digest, str]] | None = None
+
+    def having(self, digest: Digest) -> str | None:
+        """Return the repository that is the most likely to have a blob."""
+        with self._reading:
+            if self._found is None:
+                self._found = self._read()
+        own, others = self._found
+        return own.get(digest) or self._base or others.get(digest)
+
+    def _read(self) -> tuple[dict[Digest, str], dict[Digest, str]]:
+        own: dict[Digest, str] = {}  # what no base has
+        others: dict[Digest, str] = {}
+        for name, image in self._store.images():
+            repository = self._neighbour(name)
+            if repository is not None:
+                content = take_inventory(self._store, image)
+                fields = [one.digest for one in content.blobs.values() if one.media_type == FIELD_LAYER]
+                own.update(dict.fromkeys([*content.allotments, *fields], repository))
+                others.update(dict.fromkeys(content.blobs, repository))
+        return own, others
+
+    def _neighbour(self, name: str) -> str | None:
+        """Return the repository of an image, where it is another one of the same registry."""
+        try:
+            other = Reference.parse(name) if name else None
+        except InvalidReferenceError:
+            other = None
+        if other is None or other.registry != self._target.registry:
+            return None
+        return other.repository if other.repository != self._target.repository else None
