@@ -131,11 +131,7 @@ def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
     with open_registry(reference.registry, plain_http=plain_http) as registry:
         found = examine(registry.repository(reference.repository), reference.name)
     if as_json:
-        fields = [field.to_dict() for field in found.fields]
-        healthy = found.is_healthy
-        print_json(
-            {"reference": str(reference), "digest": found.root.digest, "healthy": healthy, "fields": fields}
-        )
+        print_json({"reference": str(reference), **found.to_dict()})
     else:
         for line in _diagnosis(reference, found):
             print(line)
@@ -229,7 +225,7 @@ def _inspect_stored(reference: Reference) -> Inspection | None:
 
 
 def _anchor_summary(done: Anchored) -> str:
-    if not done.allotments:
+    if done.root.digest == done.before:
         return "all allotments are anchored; nothing was done"
     wrapped = "; the image was put into an index for that" if done.wrapped else ""
     return f"anchored {count_text(done.allotments, 'allotment')}, which nothing had protected{wrapped}"
@@ -237,6 +233,9 @@ def _anchor_summary(done: Anchored) -> str:
 
 def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
+    if found.missing:
+        names = ", ".join(one.digest[:19] for one in found.missing)
+        yield f"missing manifests: {names}; push the image again"
     for field in found.fields:
         yield f"field {field.digest[:19]}: {count_text(len(field.present), 'allotment')} in the registry"
         if field.missing:
