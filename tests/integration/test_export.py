@@ -243,7 +243,7 @@ def offline(workshop: Workshop) -> str:
         ("-", "an archive cannot be written to standard output; name a file"),
         (".", ". is a directory; name a file, as "),
         ("/", "/ is a directory"),
-        ("", ". is a directory"),
+        ("", "FILE is empty"),
         ("nowhere/model.tar", "cannot write nowhere/model.tar: there is no directory "),
         ("fifo", "fifo is no regular file, and is left alone; name another"),
         ("null", "null is no regular file, and is left alone; name another"),

@@ -27,7 +27,7 @@ from twodfs.errors import BuildError, InvalidReferenceError
 from twodfs.field import Field
 from twodfs.login import erase_credentials, store_credentials
 from twodfs.oci import Json
-from twodfs.reference import Reference
+from twodfs.reference import DOCKER_HUB, Reference
 from twodfs.registry import open_registry
 
 _GRID_HEIGHT: Final = 40
@@ -138,7 +138,7 @@ def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
     return found.is_healthy
 
 
-def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool) -> None:
+def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     """Try credentials at a registry, keep them where Docker keeps them, and say where.
 
     Raises:
@@ -153,13 +153,15 @@ def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json:
         print_json(
             {"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place}
         )
+    elif quiet:
+        return
     elif was_checked:
         print(f"logged in to {name} as {credentials.username}; kept in {place}")
     else:
         print(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
 
 
-def logout(registry: str, *, as_json: bool) -> None:
+def logout(registry: str, *, as_json: bool, quiet: bool) -> None:
     """Forget the credentials for a registry.
 
     Raises:
@@ -169,13 +171,13 @@ def logout(registry: str, *, as_json: bool) -> None:
     was_known = erase_credentials(name)
     if as_json:
         print_json({"registry": name, "removed": was_known})
-    else:
+    elif not quiet:
         print(f"logged out of {name}" if was_known else f"not logged in to {name}")
 
 
 def _registry_name(text: str) -> str:
-    """Return the registry that ``text`` writes, without scheme and path."""
-    host = registry_host(text)
+    """Return the registry that ``text`` writes, without scheme and path; Docker Hub where it is empty."""
+    host = registry_host(text or DOCKER_HUB)
     try:
         name = Reference.parse(f"{host}/any/image").registry
     except InvalidReferenceError:

@@ -27,7 +27,7 @@ def images(*, as_json: bool) -> None:
         print(f"{one.reference}  {one.digest[:19]}  {said}")
 
 
-def remove(texts: Sequence[str], *, as_json: bool) -> None:
+def remove(texts: Sequence[str], *, as_json: bool, quiet: bool) -> None:
     """Forget images, and print which.
 
     Raises:
@@ -39,11 +39,11 @@ def remove(texts: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print_json({"removed": references})
         return
-    for reference in references:
+    for reference in () if quiet else references:
         print(reference)
 
 
-def prune_store(size: str, *, images: bool, as_json: bool) -> None:
+def prune_store(size: str, *, images: bool, as_json: bool, quiet: bool) -> None:
     """Make the store smaller, and print by how much.
 
     Raises:
@@ -52,6 +52,8 @@ def prune_store(size: str, *, images: bool, as_json: bool) -> None:
     pruned = prune(Store(default_directory()), parse_size(size), images=images)
     if as_json:
         print_json(pruned.to_dict())
+        return
+    if quiet:
         return
     for reference in pruned.images:
         print(f"forgot {reference}")
