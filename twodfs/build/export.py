@@ -79,7 +79,7 @@ def check_file(file: Path) -> None:
     Raises:
         UsageError: it cannot go there.
     """
-    if file.name == "-":
+    if str(file) == "-":
         raise UsageError("an archive cannot be written to standard output; name a file")
     if file.is_dir():
         raise UsageError(f"{file} is a directory; name a file, as {file / 'model.tar'}")
