@@ -118,6 +118,10 @@ class RegistryError(TwodfsError):
         super().__init__(f"{method} {url}: {answer + ': ' if answer else ''}{problem}")
 
 
+class UsageError(TwodfsError):
+    """A command line cannot be honoured; its author's to mend."""
+
+
 class RecipeError(TwodfsError):
     """A build file cannot be honoured; its author's to mend."""
 
@@ -127,4 +131,4 @@ class BuildError(TwodfsError):
 
 
 class DamagedError(BuildError):
-    """A blob of the store is not what it was when it was written; it is dropped, so that it is made again."""
+    """A blob of the store is gone, or not what it was when it was written; a build makes it again."""

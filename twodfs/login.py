@@ -51,20 +51,26 @@ def store_credentials(registry: str, credentials: Credentials) -> str:
 
 
 def erase_credentials(registry: str) -> bool:
-    """Forget the credentials for ``registry``, and return whether there were any in the file. Blocks.
+    """Forget the credentials for ``registry``, and return whether there were any. Blocks.
 
     Raises:
         AuthError: the configuration is malformed or cannot be written, or the helper fails.
     """
     content, config = _load()
     program = config.keeper(registry)
-    if program is not None:
-        run_helper(program, "erase", server_key(registry).encode(), may_lack=True)
-    kept = _others(content, registry)
-    known = len(kept) != len(content.get("auths") or {})
-    if known:
-        _save({**content, "auths": kept})
-    return known
+    was_kept = program is not None and _erase_in_helper(program, server_key(registry).encode())
+    others = _others(content, registry)
+    was_listed = len(others) != len(content.get("auths") or {})
+    if was_listed:
+        _save({**content, "auths": others})
+    return was_kept or was_listed
+
+
+def _erase_in_helper(program: str, key: bytes) -> bool:
+    """Let a helper forget ``key``, and return whether it knew it: many erase what they never had."""
+    is_known = run_helper(program, "get", key, may_lack=True) is not None
+    run_helper(program, "erase", key, may_lack=True)
+    return is_known
 
 
 def _load() -> tuple[Json, DockerConfig]:

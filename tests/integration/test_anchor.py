@@ -172,6 +172,33 @@ def test_what_was_built_here_needs_no_anchor(workshop: Workshop) -> None:
     assert repaired["digest"] == built["digest"]
 
 
+def test_manifests_that_are_gone_are_a_finding(own: Workshop) -> None:
+    target = own.target("fix/gone")
+    own.made("build", "scratch", target, "--push")
+    listed = [one["digest"] for one in entries(own, "fix/gone")]
+    own.registry.collect_garbage(delete_untagged=True)
+    own.registry.restart()
+    found = own.twodfs("doctor", target, "--json")
+    assert (found.status, found.json["healthy"], found.json["missingManifests"]) == (1, False, listed)
+    said = own.twodfs("doctor", target)
+    assert (said.status, f"missing manifests: {listed[0][:19]}, " in said.out) == (1, True)
+    refused = own.twodfs("anchor", target)
+    assert (refused.status, "lacks the manifests" in refused.err) == (1, True)
+    own.made("push", target)
+    own.made("doctor", target)
+
+
+def test_an_anchor_that_is_gone_is_made_again(own: Workshop) -> None:
+    target = own.target("fix/unanchored")
+    own.made("build", "scratch", target, "--push")
+    (anchor,) = [one["digest"] for one in entries(own, "fix/unanchored") if "artifactType" in one]
+    with RegistryClient(own.registry.url) as client:
+        assert client.request("DELETE", f"/v2/fix/unanchored/manifests/{anchor}").status == 202
+    assert own.twodfs("doctor", target, "--json").json["missingManifests"] == [anchor]
+    own.made("anchor", target)
+    own.made("doctor", target)
+
+
 @pytest.mark.parametrize("command", ["anchor", "doctor"])
 def test_an_image_without_a_field_has_nothing_to_look_after(workshop: Workshop, command: str) -> None:
     plain = push_image(workshop.registry.url, "anchor/plain", "v1")

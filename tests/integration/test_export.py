@@ -1,7 +1,9 @@
 """`twodfs export`: archives that real engines load, cut by the code that the proxy runs."""
 
+import fcntl
 import json
 import os
+import stat
 import subprocess
 import tarfile
 from pathlib import Path
@@ -221,9 +223,72 @@ def test_a_damaged_blob_leaves_no_archive(workshop: Workshop) -> None:
     os.utime(biggest, ns=(times.st_atime_ns, times.st_mtime_ns))  # a rotten disk touches no times
     (workshop.directory / "kept.tar").write_bytes(b"before")
     done = workshop.twodfs("export", f"{target}--all", "kept.tar")
-    assert (done.status, "does not hash to sha256:" in done.err) == (1, True)
+    assert (done.status, f"has sha256:{biggest.name} damaged" in done.err) == (1, True)
+    assert f"the store {workshop.store}" in done.err
     assert (workshop.directory / "kept.tar").read_bytes() == b"before"
     assert not list(workshop.directory.glob(".*"))
+
+
+@pytest.fixture
+def offline(workshop: Workshop) -> str:
+    """A partition of an image of the store, whose registry nobody answers for."""
+    target = "127.0.0.1:1/export/offline:v1"
+    workshop.made("build", "scratch", target)
+    return f"{target}--all"
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("-", "an archive cannot be written to standard output; name a file"),
+        (".", ". is a directory; name a file, as "),
+        ("/", "/ is a directory"),
+        ("", "FILE is empty"),
+        ("nowhere/model.tar", "cannot write nowhere/model.tar: there is no directory "),
+        ("fifo", "fifo is no regular file, and is left alone; name another"),
+        ("null", "null is no regular file, and is left alone; name another"),
+        ("link", "link is no regular file, and is left alone; name another"),
+    ],
+)
+def test_what_is_no_place_for_an_archive_is_refused_before_any_work(
+    workshop: Workshop, file: str, sentence: str
+) -> None:
+    os.mkfifo(workshop.directory / "fifo")
+    os.mknod(workshop.directory / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (workshop.directory / "link").symlink_to("null")
+    before = sorted((one.name, one.lstat().st_mode) for one in workshop.directory.iterdir())
+    done = workshop.twodfs("export", "127.0.0.1:1/export/none:v1", file)
+    assert (done.status, done.out) == (2, "")
+    assert sentence in done.err
+    assert sorted((one.name, one.lstat().st_mode) for one in workshop.directory.iterdir()) == before
+
+
+def test_a_link_to_an_archive_stays_one(workshop: Workshop, offline: str) -> None:
+    (workshop.directory / "link.tar").symlink_to("there.tar")
+    workshop.made("export", offline, "link.tar")
+    assert (workshop.directory / "link.tar").is_symlink()
+    assert tarfile.is_tarfile(workshop.directory / "there.tar")
+
+
+def test_what_a_killed_export_left_goes_with_the_next(workshop: Workshop, offline: str) -> None:
+    (workshop.directory / ".model.tar.part").write_bytes(b"left" * 1_000_000)
+    file, _ = exported(workshop, offline, "model.tar")
+    assert tarfile.is_tarfile(file)
+    assert not list(workshop.directory.glob(".*"))
+
+
+def test_two_exports_into_one_file_do_not_mix(workshop: Workshop, offline: str) -> None:
+    with (workshop.directory / ".model.tar.part").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        refused = workshop.twodfs("export", offline, "model.tar")
+    assert (refused.status, "model.tar is being written by another export" in refused.err) == (1, True)
+    assert not (workshop.directory / "model.tar").exists()
+
+
+def test_a_name_that_is_no_utf_8_is_a_name(workshop: Workshop, offline: str) -> None:
+    done = workshop.made("export", offline, os.fsdecode(b"m\xff.tar"), "--json")
+    assert done.json["file"] == "m\ufffd.tar"
+    assert tarfile.is_tarfile(workshop.directory / os.fsdecode(b"m\xff.tar"))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """`twodfs.registry` against stock registries, and against servers that misbehave as real ones do."""
 
 import asyncio
+import email.utils
 import io
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,7 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.integration.token_server import IDENTITY_TOKEN, LOGIN, TokenServer, token_server
+from tests.integration.token_server import IDENTITY_TOKEN, LOGIN, OTHER_LOGIN, TokenServer, token_server
 from tests.lab.images import push_image
 from tests.lab.peers import require
 from tests.lab.registry import Registry
@@ -58,10 +60,10 @@ async def opened(
     *,
     credentials: Credentials | None = None,
     push: bool = True,
-    mount_from: str | None = None,
+    retries: Retries = AT_ONCE,
 ) -> AsyncIterator[Threaded]:
-    with open_registry(address, keychain=lambda _registry: credentials, retries=AT_ONCE) as registry:
-        yield Threaded(registry.repository(name, push=push, mount_from=mount_from))
+    with open_registry(address, keychain=lambda _registry: credentials, retries=retries) as registry:
+        yield Threaded(registry.repository(name, push=push))
 
 
 @asynccontextmanager
@@ -163,7 +165,7 @@ async def test_a_blob_of_a_neighbour_is_mounted_without_travelling(registry: Reg
     async with opened(registry.address, "client/from") as repository:
         await repository.upload(descriptor(content), content)
     before = len(registry.requests())
-    async with opened(registry.address, "client/to", mount_from="client/from") as repository:
+    async with opened(registry.address, "client/to") as repository:
         assert not await repository.upload(descriptor(content), content, mount_from="client/from")
         assert await repository.has_blob(digest_of(content))
     assert "PUT" not in [request.method for request in registry.requests()[before:]]
@@ -171,7 +173,7 @@ async def test_a_blob_of_a_neighbour_is_mounted_without_travelling(registry: Reg
 
 async def test_what_cannot_be_mounted_is_uploaded(registry: Registry) -> None:
     content = b"not at the neighbour's"
-    async with opened(registry.address, "client/alone", mount_from="client/nobody") as repository:
+    async with opened(registry.address, "client/alone") as repository:
         assert await repository.upload(descriptor(content), content, mount_from="client/nobody")
         assert await repository.has_blob(digest_of(content))
 
@@ -256,12 +258,18 @@ async def test_a_login_that_the_token_server_refuses_says_so(token_registry: Reg
 async def test_mounting_asks_for_the_neighbour_too(token_registry: Registry, tokens: TokenServer) -> None:
     async with opened(token_registry.address, "private/from", credentials=ANN) as repository:
         await repository.upload(descriptor(b"blob"), b"blob")
-    async with opened(
-        token_registry.address, "private/to", credentials=ANN, mount_from="private/from"
-    ) as repository:
+    async with opened(token_registry.address, "private/to", credentials=ANN) as repository:
         assert not await repository.upload(descriptor(b"blob"), b"blob", mount_from="private/from")
     scopes = ["repository:private/to:pull,push", "repository:private/from:pull"]
     assert tokens.requests[-1].parameters["scope"] == scopes
+
+
+async def test_what_must_not_be_mounted_is_uploaded(token_registry: Registry) -> None:
+    async with opened(token_registry.address, "private/from", credentials=ANN) as repository:
+        await repository.upload(descriptor(b"blob"), b"blob")
+    async with opened(token_registry.address, "bob/to", credentials=Credentials(*OTHER_LOGIN)) as repository:
+        assert await repository.upload(descriptor(b"blob"), b"blob", mount_from="private/from")
+        assert await repository.has_blob(digest_of(b"blob"))
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
@@ -476,6 +484,53 @@ async def test_an_upload_that_breaks_begins_again_from_its_start(tmp_path: Path)
         await repository.upload(descriptor(content), tmp_path / "blob", advance=advanced.append)
     assert bodies == [content] * 3
     assert sum(advanced) == len(content)
+
+
+async def test_each_step_of_an_upload_has_attempts_of_its_own() -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.method)
+        await request.read()
+        if seen in (["POST"], ["POST", "POST", "PUT"]):
+            return web.Response(status=500)
+        return web.Response(status=202 if request.method == "POST" else 201, headers={"Location": "/up"})
+
+    twice = Retries(attempts=2, first_delay=0)
+    async with served(answer) as address, opened(address, "a", retries=twice) as repository:
+        await repository.upload(descriptor(b"content"), b"content")
+    assert seen == ["POST", "POST", "PUT", "POST", "PUT"]
+
+
+@pytest.mark.parametrize(("ahead", "least", "most"), [(3600, 3000, 3600), (-3600, 0, 0)])
+async def test_a_registry_may_say_when_to_come_back_by_the_clock(ahead: int, least: int, most: int) -> None:
+    when = email.utils.formatdate(time.time() + ahead, usegmt=True)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": when})
+
+    once = Retries(attempts=1)
+    async with served(answer) as address, opened(address, "a", retries=once) as repository:
+        with pytest.raises(RegistryError) as failed:
+            await repository.manifest("v1")
+    assert failed.value.retry_after is not None
+    assert least <= failed.value.retry_after <= most
+
+
+def test_delays_grow_and_are_bounded_and_no_two_alike() -> None:
+    retries = Retries()
+    longest = [0.3, 0.6, 1.2, 2.4, 4.8, 9.6, 19.2, 20, 20]
+    for attempt, most in enumerate(longest):
+        delays = {retries.delay(attempt, None) for _ in range(50)}
+        assert most / 2 <= min(delays) < max(delays) <= most
+    assert (retries.delay(0, 7), retries.delay(0, 3600)) == (7, 20)
+
+
+async def test_nobody_at_an_address_that_has_never_answered_is_not_asked_for_long() -> None:
+    patient = Retries(attempts=100_000_000, first_attempts=2, first_delay=0)
+    async with opened("127.0.0.1:1", "a", retries=patient) as repository:
+        with pytest.raises(RegistryError, match="cannot connect"):
+            await repository.manifest("v1")
 
 
 async def test_a_registry_that_stores_other_bytes_is_caught() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from twodfs.build.choices import Anchor
 from twodfs.build.documents import Base, compose, scratch_config, scratch_image
-from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
+from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
 from twodfs.build.platforms import Platform
 from twodfs.build.store import Store
 from twodfs.digest import Digest
@@ -54,11 +54,21 @@ def test_images_are_listed_with_what_they_take(store: Store) -> None:
 def test_a_removed_image_leaves_its_allotments(store: Store) -> None:
     digest = blob(store, b"b" * 1000, 1)
     image(store, "lab/a:v1", digest)
-    remove_image(store, "lab/a:v1")
+    remove_images(store, ["lab/a:v1"])
     assert list_images(store) == []
     assert store.has(digest, 1000)
     with pytest.raises(BuildError, match=r"has no image lab/a:v1; 'twodfs images' lists them"):
-        remove_image(store, "lab/a:v1")
+        remove_images(store, ["lab/a:v1"])
+
+
+def test_several_images_are_removed_together_or_not_at_all(store: Store) -> None:
+    for name in ("lab/a:v1", "lab/b:v1"):
+        image(store, name)
+    with pytest.raises(BuildError, match=r"has no image lab/c:v1; nothing was removed; 'twodfs images'"):
+        remove_images(store, ["lab/a:v1", "lab/c:v1"])
+    assert len(store.images()) == 2
+    remove_images(store, ["lab/a:v1", "lab/b:v1"])
+    assert store.images() == []
 
 
 def test_what_was_used_longest_ago_goes_first(store: Store) -> None:
@@ -95,6 +105,40 @@ def test_images_go_where_that_is_asked_for(store: Store) -> None:
     assert [one.reference for one in list_images(store)] == ["lab/new:v1"]
     assert store.has(shared, 1000)
     assert prune(store, 0, images=True).left == 0
+
+
+def rot(store: Store, digest: Digest) -> None:
+    path = store.path(digest)
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    os.utime(path, ns=(0, 0))
+
+
+def test_a_damaged_image_is_listed_beside_the_others(store: Store) -> None:
+    for name in ("lab/a:v1", "lab/b:v1"):
+        image(store, name, blob(store, name.encode() * 100, 1))
+    rot(store, store.images()[0][1].digest)
+    damaged, well = list_images(store)
+    assert (damaged.reference, well.reference, well.problem, well.allotments) == (
+        "lab/a:v1",
+        "lab/b:v1",
+        "",
+        1,
+    )
+    assert f"the store {store.directory} has {damaged.digest} damaged" in damaged.problem
+    assert damaged.to_dict()["problem"] == damaged.problem
+
+
+def test_a_damaged_image_keeps_no_prune_from_the_others(store: Store) -> None:
+    lost, kept, spare = (blob(store, letter * 1000, 1) for letter in (b"l", b"k", b"s"))
+    image(store, "lab/a:v1", lost)
+    image(store, "lab/b:v1", kept)
+    rot(store, store.images()[0][1].digest)
+    pruned = prune(store, 0, images=False)
+    assert [one.reference for one in pruned.damaged] == ["lab/a:v1"]
+    assert (store.has(kept, 1000), store.has(spare, 1000)) == (True, False)
+    assert prune(store, 0, images=True).damaged == ()
+    assert (store.images(), list(store.blobs())) == ([], [])
 
 
 @pytest.mark.parametrize(

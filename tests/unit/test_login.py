@@ -92,6 +92,15 @@ def test_a_helper_keeps_the_secret_where_one_is_set_up(
     assert not erase_credentials("ghcr.io")
 
 
+def test_what_a_helper_alone_knows_is_forgotten_and_was_known(docker_config: Path, helper: Path) -> None:
+    write(docker_config, credHelpers={"ghcr.io": "lab"})
+    helper.write_text(json.dumps({"ServerURL": "ghcr.io", "Username": "ann", "Secret": "p:w"}))
+    assert erase_credentials("ghcr.io")
+    assert not helper.exists()
+    assert not erase_credentials("ghcr.io")
+    assert read(docker_config) == {"credHelpers": {"ghcr.io": "lab"}}
+
+
 def test_a_helper_for_another_registry_is_left_alone(docker_config: Path, helper: Path) -> None:
     write(docker_config, credHelpers={"gcr.io": "lab"})
     store_credentials("ghcr.io", ANN)

@@ -1,12 +1,15 @@
 import json
+import os
+from collections.abc import Callable
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
 from twodfs.build.store import BASE_NAME, REF_NAME, Store, default_directory
 from twodfs.digest import Digest, digest_of
-from twodfs.errors import BuildError, DigestError
+from twodfs.errors import BuildError, DamagedError
 from twodfs.oci import OCI_INDEX, Document
 
 ROOT = Document.of(OCI_INDEX, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
@@ -22,13 +25,46 @@ def files(store: Store) -> list[str]:
     return sorted(str(path.relative_to(store.directory)) for path in found)
 
 
+def begin(directory: Path, who: int) -> None:
+    store = Store(directory)
+    with store.in_use():
+        store.put(b"content %d" % who)
+        store.tag(f"lab/{who}:v1", ROOT, {})
+
+
+def begin_many(directory: Path, who: int, together: Barrier) -> None:
+    for number in range(20):
+        together.wait(60)
+        begin(directory / str(number), who)
+
+
+def begin_and_take_back(directory: Path, who: int, _: Barrier) -> None:
+    store = Store(directory)
+    for _number in range(30):
+        if who % 2:
+            begin(directory, who)
+        store.tag(f"lab/{who}:rm", ROOT, {})
+        assert not store.untag(f"lab/{who}:rm")
+
+
+def at_once(work: Callable[[Path, int, Barrier], None], directory: Path, count: int) -> None:
+    spawn = get_context("spawn")
+    together = spawn.Barrier(count)
+    processes = [spawn.Process(target=work, args=(directory, who, together)) for who in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * count
+
+
 def ingest_half(store: Store) -> None:
     with store.ingest() as blob:
         blob.file.write(b"half")
         raise ZeroDivisionError
 
 
-def tag_many(directory: Path, who: int) -> None:
+def tag_many(directory: Path, who: int, _: Barrier) -> None:
     store = Store(directory)
     for number in range(20):
         store.tag(f"lab/{who}:{number}", ROOT, {})
@@ -50,8 +86,19 @@ def test_content_is_found_by_its_digest(store: Store) -> None:
 def test_damaged_content_is_not_handed_out(store: Store) -> None:
     digest = store.put(b"content")
     store.path(digest).write_bytes(b"CONTENT")
-    with pytest.raises(DigestError, match="does not hash to"):
+    with pytest.raises(
+        DamagedError, match=rf"the store {store.directory} has {digest} damaged.*; build the image"
+    ):
         store.read(digest, limit=100)
+
+
+def test_content_that_is_stored_again_mends_what_is_damaged(store: Store) -> None:
+    digest = store.put(b"content")
+    store.path(digest).write_bytes(b"CONTENT")
+    os.utime(store.path(digest), ns=(0, 0))  # a rotten disk touches no times
+    assert store.has(digest, 7)
+    store.put(b"content")
+    assert store.read(digest, limit=7) == b"content"
 
 
 def test_missing_content_says_what_to_do(store: Store) -> None:
@@ -107,14 +154,21 @@ def test_a_tag_names_the_last_image_it_was_given(store: Store) -> None:
 
 
 def test_several_processes_tag_at_the_same_time(store: Store) -> None:
-    processes = [get_context("spawn").Process(target=tag_many, args=(store.directory, who)) for who in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
+    at_once(tag_many, store.directory, 2)
     assert all(store.find(f"lab/{who}:{number}") for who in (0, 1) for number in range(20))
     assert not list((store.directory / "tmp").iterdir())
+
+
+def test_several_processes_begin_on_a_store_that_is_not_there(tmp_path: Path) -> None:
+    at_once(begin_many, tmp_path, 8)
+    for number in range(20):
+        store = Store(tmp_path / str(number))
+        assert len(store.images()) == len(list(store.blobs())) == 8
+
+
+def test_names_are_taken_back_while_others_begin(store: Store) -> None:
+    at_once(begin_and_take_back, store.directory, 4)
+    assert sorted(name for name, _ in store.images()) == ["lab/1:v1", "lab/3:v1"]
 
 
 def test_a_damaged_index_is_named(store: Store) -> None:
@@ -170,7 +224,7 @@ def test_a_blob_that_was_written_to_counts_as_absent(store: Store) -> None:
 def test_a_reference_can_be_taken_back(store: Store) -> None:
     store.tag("lab/a:v1", ROOT, {})
     assert [name for name, _ in store.images()] == ["lab/a:v1"]
-    assert (store.untag("lab/a:v1"), store.untag("lab/a:v1")) == (True, False)
+    assert (store.untag("lab/a:v1"), store.untag("lab/a:v1")) == ((), ("lab/a:v1",))
     assert store.find("lab/a:v1") is None
 
 

@@ -30,7 +30,7 @@ class Anchored:
     Attributes:
         root: what the tag names now.
         before: what it named.
-        allotments: how many were unprotected; with none, nothing was done.
+        allotments: how many were unprotected.
         wrapped: whether a single manifest was put into an index.
     """
 
@@ -54,7 +54,7 @@ def anchor_image(repository: Repository, tag: str) -> Anchored:
     _check(health, f"{repository}:{tag}")
     before = health.root
     unprotected = {one.digest for field in health.fields for one in field.unprotected}
-    if not unprotected:
+    if not (unprotected or health.missing):
         return Anchored(before, before.digest, 0, wrapped=False)
     top = parse_manifest(before.body, before.media_type)
     base, entries = _base(repository, before, top)
@@ -76,14 +76,24 @@ def _base(
 ) -> tuple[Base, list[Mapping[str, object]]]:
     """Return what the new index is made from, and its entries without the anchors of before."""
     if isinstance(top, Index):
-        kept = [one.raw for one in top.manifests if one.raw.get("artifactType") != ANCHOR_ARTIFACT]
+        kept = [one.raw for one in top.manifests if not _is_anchor(one)]
         return Base((), top), kept
     config = ImageConfig.parse(repository.blob(top.config.digest, limit=MAX_CONFIG_BYTES))
     image = BaseImage(top, Platform.of(config.raw))
     return Base((image,)), [{**describe(root), "platform": image.platform.to_dict()}]
 
 
+def _is_anchor(entry: Descriptor) -> bool:
+    return entry.raw.get("artifactType") == ANCHOR_ARTIFACT
+
+
 def _check(health: Health, reference: str) -> None:
+    manifests = [one.digest for one in health.missing if not _is_anchor(one)]
+    if manifests:
+        raise BuildError(
+            f"{reference} lacks the manifests {', '.join(manifests)}: the registry has lost them; "
+            f"push the image again, an anchor brings nothing back"
+        )
     gone = [one for field in health.fields for one in (*field.missing, *field.damaged)]
     if gone:
         raise BuildError(

@@ -16,6 +16,15 @@ class Anchor(StrEnum):
     NONE = "none"
 
 
+class Compression(StrEnum):
+    """How a layer's blob holds its tar."""
+
+    AUTO = "auto"
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
 class ArchiveFormat(StrEnum):
     """Who is to read an archive."""
 

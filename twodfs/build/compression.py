@@ -9,10 +9,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from twodfs.build.choices import Compression
 from twodfs.errors import RecipeError
+
+__all__ = ["GZIP_LEVEL", "WORTHWHILE", "ZSTD_LEVEL", "Compression", "Compressor", "Packing"]
 
 GZIP_LEVEL: Final = 1
 """The fastest: a field is for content that hardly shrinks at any level (weights: 7 % at level 6, at half the
@@ -25,15 +27,6 @@ WORTHWHILE: Final = 0.8
 
 _TAR = "application/vnd.oci.image.layer.v1.tar"
 _STORED = 0
-
-
-class Compression(StrEnum):
-    """How a layer's blob holds its tar."""
-
-    AUTO = "auto"
-    NONE = "none"
-    GZIP = "gzip"
-    ZSTD = "zstd"
 
 
 _LEVELS: Final = {Compression.GZIP: (1, 9), Compression.ZSTD: (1, 22), Compression.AUTO: (1, 9)}

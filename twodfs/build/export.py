@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from twodfs.build.source import SizedSource
 from twodfs.build.store import REF_NAME
 from twodfs.build.tarball import Place, Tarball, docker_table, layout_texts
 from twodfs.concurrency import concurrently
-from twodfs.errors import BuildError
+from twodfs.errors import BuildError, UsageError
 from twodfs.field import Allotment, Field
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Json, Manifest, parse_manifest
 from twodfs.progress import Progress
@@ -70,14 +71,34 @@ class Export:
     file: Path
 
 
+def check_file(file: Path) -> None:
+    """Look at where an archive is to go.
+
+    An archive is written in no particular order and takes its place once it is whole, so it goes into a file.
+
+    Raises:
+        UsageError: it cannot go there.
+    """
+    if str(file) == "-":
+        raise UsageError("an archive cannot be written to standard output; name a file")
+    if file.is_dir():
+        raise UsageError(f"{file} is a directory; name a file, as {file / 'model.tar'}")
+    if file.exists() and not file.is_file():
+        raise UsageError(f"{file} is no regular file, and is left alone; name another")
+    parent = _target(file).parent
+    if not parent.is_dir():
+        raise UsageError(f"cannot write {file}: there is no directory {parent}; make it first")
+
+
 def export_image(asked: Export, progress: Progress) -> Exported:
     """Write an image into an archive; the same image gives the same bytes.
 
     Raises:
-        BuildError: it has no image for a platform, or is none that Docker could load.
+        BuildError: it has no image for a platform, or is none that Docker could load; or the file cannot be
+            written.
         DigestError: a part of it is damaged.
-        OSError: the file cannot be written.
         RegistryError: the registry does not give it.
+        UsageError: see ``check_file``.
     """
     root, images = _chosen(asked)
     shown = asked.name or root.digest
@@ -203,16 +224,57 @@ def _fetch(source: SizedSource, place: Place, descriptor: int, progress: Progres
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[int]:
-    """Yield a descriptor of a new file that takes the place of ``target`` at the end of the block."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+def _replacing(file: Path) -> Iterator[int]:
+    """Yield a descriptor of a new file that takes the place of ``file`` at the end of the block.
+
+    A link stays one. What a killed run has left is written over, and goes as well.
+    """
+    check_file(file)
+    target = _target(file)
+    temporary = target.with_name(f".{target.name}.part")
     try:
-        yield descriptor
-        temporary.replace(target)
-    finally:
-        os.close(descriptor)
-        temporary.unlink(missing_ok=True)
+        descriptor = _opened_alone(temporary, file)
+        try:
+            yield descriptor
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):
+            raise
+        raise BuildError(f"cannot write {file}: {error.strerror}") from None
+
+
+def _target(file: Path) -> Path:
+    return Path(os.path.realpath(file))
+
+
+def _opened_alone(temporary: Path, file: Path) -> int:
+    """Return a descriptor of ``temporary``, empty, which nobody else has while it is open."""
+    while True:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(descriptor, temporary):
+                os.truncate(descriptor, 0)
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise BuildError(f"{file} is being written by another export; wait for it") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the other export has just ended, and given it its name
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _pwrite(descriptor: int, content: bytes | memoryview, at: int) -> None:

@@ -20,6 +20,7 @@ from twodfs.oci import (
     MANIFEST_TYPES,
     Descriptor,
     Document,
+    Index,
     Json,
     Manifest,
     parse_manifest,
@@ -66,55 +67,71 @@ class FieldHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """An image: ``root`` is what its reference names."""
+    """An image.
+
+    Attributes:
+        root: what its reference names.
+        missing: entries of the index whose manifests the registry does not have.
+        fields: those of the other manifests.
+    """
 
     root: Document
+    missing: tuple[Descriptor, ...]
     fields: tuple[FieldHealth, ...]
 
     @property
     def is_healthy(self) -> bool:
         """Whether every allotment can be pulled, and will stay."""
-        return all(field.is_healthy for field in self.fields)
+        return not self.missing and all(field.is_healthy for field in self.fields)
+
+    def to_dict(self) -> Json:
+        """Return the findings as JSON."""
+        return {
+            "digest": self.root.digest,
+            "healthy": self.is_healthy,
+            "missingManifests": [one.digest for one in self.missing],
+            "fields": [field.to_dict() for field in self.fields],
+        }
 
 
 def examine(repository: Repository, name: str) -> Health:
     """Return the health of the image that ``name``, a tag or digest, has in ``repository``.
 
     Raises:
-        BuildError: no image of it has a field.
+        BuildError: it is there in whole, and has no field.
         FormatError: a document is malformed.
         RegistryError: the registry does not give it.
     """
     root = repository.manifest(name)
-    manifests = _manifests(repository, root)
+    manifests, missing = _manifests(repository, root)
     listed = {layer.digest for one in manifests for layer in one.layers}
     fields = {one.layers[at].digest: None for one in manifests for at in one.field_positions()}
-    if not fields:
+    if not fields and not missing:
         raise BuildError(f"{repository}:{name} has no field, so there is nothing to look after")
     found = [_field(repository, digest, listed) for digest in fields]
-    return Health(root, tuple(found))
+    return Health(root, tuple(missing), tuple(found))
 
 
-def _manifests(repository: Repository, root: Document) -> list[Manifest]:
-    """Return the manifests that a registry keeps along with ``root``; those that are gone protect nothing."""
+def _manifests(repository: Repository, root: Document) -> tuple[list[Manifest], list[Descriptor]]:
+    """Return the manifests that a registry keeps along with ``root``, and the entries of those it lacks."""
     top = parse_manifest(root.body, root.media_type)
     if isinstance(top, Manifest):
-        return [top]
-    jobs = (
-        partial(_manifest, repository, entry) for entry in top.manifests if entry.media_type in MANIFEST_TYPES
-    )
-    return [one for one in concurrently(jobs, limit=_AT_A_TIME) if one]
+        return [top], []
+    entries = {one.digest: one for one in top.manifests if one.media_type in MANIFEST_TYPES}
+    jobs = (partial(_manifest, repository, entry) for entry in entries.values())
+    found = concurrently(jobs, limit=_AT_A_TIME)
+    missing = [entry for entry, one in zip(entries.values(), found, strict=True) if one is None]
+    return [one for one in found if isinstance(one, Manifest)], missing
 
 
-def _manifest(repository: Repository, entry: Descriptor) -> Manifest | None:
+def _manifest(repository: Repository, entry: Descriptor) -> Manifest | Index | None:
     try:
         document = repository.manifest(entry.digest)
     except RegistryError as error:
         if error.status == _NOT_FOUND:
             return None
         raise
-    manifest = parse_manifest(document.body, entry.media_type)
-    return manifest if isinstance(manifest, Manifest) else None
+    return parse_manifest(document.body, entry.media_type)
 
 
 def _field(repository: Repository, digest: Digest, listed: set[Digest]) -> FieldHealth:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 from twodfs.build.allotments import KEYS_NAME
-from twodfs.build.documents import MAX_FIELD_BYTES
+from twodfs.build.inventory import take_inventory
 from twodfs.build.keys import KeyCache
 from twodfs.build.store import BASE_NAME, Store
 from twodfs.digest import Digest
 from twodfs.errors import BuildError, RecipeError
-from twodfs.field import Field
-from twodfs.oci import MAX_MANIFEST_BYTES, Descriptor, Index, Json, Manifest, parse_manifest
+from twodfs.oci import Descriptor, Json
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -31,6 +31,7 @@ class ListedImage:
         base: the reference that it was built on; empty for none.
         allotments: how many there are.
         size: bytes of all its blobs, documents included.
+        problem: why the rest of it is not known; empty where all is.
     """
 
     reference: str
@@ -38,6 +39,7 @@ class ListedImage:
     base: str
     allotments: int
     size: int
+    problem: str
 
     def to_dict(self) -> Json:
         """Return the image as JSON, its size in bytes."""
@@ -47,14 +49,24 @@ class ListedImage:
             "base": self.base or None,
             "allotments": self.allotments,
             "bytes": self.size,
+            "problem": self.problem or None,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a prune did: what went, and how many bytes are left."""
+    """What a prune did.
+
+    Attributes:
+        images: those that were forgotten.
+        damaged: those that are not known in whole; what was not known to be theirs may have gone.
+        blobs: how many went.
+        freed: their bytes.
+        left: the bytes of the others.
+    """
 
     images: tuple[str, ...]
+    damaged: tuple[ListedImage, ...]
     blobs: int
     freed: int
     left: int
@@ -63,6 +75,7 @@ class Pruned:
         """Return the outcome as JSON, sizes in bytes."""
         return {
             "images": list(self.images),
+            "damaged": [one.to_dict() for one in self.damaged],
             "blobs": self.blobs,
             "freedBytes": self.freed,
             "leftBytes": self.left,
@@ -90,29 +103,29 @@ def parse_size(text: str) -> int:
 
 
 def list_images(store: Store) -> list[ListedImage]:
-    """Return the images of ``store``, by name.
+    """Return the images of ``store``, by name; those that are damaged as far as they can be read."""
+    return sorted((_image(store, *one)[0] for one in store.images()), key=lambda one: one.reference)
+
+
+def remove_images(store: Store, references: Sequence[str]) -> None:
+    """Forget the images ``references``; their blobs stay for the next build, until they are pruned.
 
     Raises:
-        BuildError: the store lacks one of their documents.
-        DigestError: one was damaged on the disk.
+        BuildError: there is no such image; then none is forgotten.
     """
-    return sorted((_image(store, *one) for one in store.images()), key=lambda one: one.reference)
-
-
-def remove_image(store: Store, reference: str) -> None:
-    """Forget the image ``reference``; its blobs stay for the next build, until they are pruned.
-
-    Raises:
-        BuildError: there is no such image.
-    """
-    if not store.untag(reference):
-        raise BuildError(f"the store {store.directory} has no image {reference}; 'twodfs images' lists them")
+    unknown = store.untag(*references)
+    if unknown:
+        names, others = ", ".join(unknown), "" if len(unknown) == len(references) else "; nothing was removed"
+        raise BuildError(
+            f"the store {store.directory} has no image {names}{others}; 'twodfs images' lists them"
+        )
 
 
 def prune(store: Store, max_size: int, *, images: bool) -> Pruned:
     """Remove what no image needs, longest unused first, until blobs take ``max_size`` bytes at most.
 
-    Waits for builds and pushes to end. What an image needs stays, so that more may be left than asked for.
+    Waits for builds and pushes to end. What an image needs stays, so that more may be left than asked for; of
+    one that is damaged that is what can be read.
 
     Args:
         store: what is to shrink.
@@ -122,24 +135,35 @@ def prune(store: Store, max_size: int, *, images: bool) -> Pruned:
     with store.alone():
         blobs = {digest: _Blob(digest, one.st_size, one.st_atime_ns) for digest, one in store.blobs()}
         left = sum(one.size for one in blobs.values())
-        gone, freed = _remove(store, blobs, _needed(store), left - max_size)
+        images_of = dict(store.images())
+        needed: Counter[Digest] = Counter()
+        damaged = []
+        for reference, image in images_of.items():
+            listed, parts = _image(store, reference, image)
+            needed.update(parts)
+            damaged += [listed] if listed.problem else []
+        gone, freed = _remove(store, blobs, needed, left - max_size)
         forgotten: list[str] = []
         for reference in _oldest_first(store, blobs) if images else ():
             if left - freed <= max_size:
                 break
             store.untag(reference)
             forgotten.append(reference)
-            more, size = _remove(store, blobs, _needed(store), left - freed - max_size)
+            needed.subtract(_image(store, reference, images_of[reference])[1])
+            more, size = _remove(store, blobs, needed, left - freed - max_size)
             gone, freed = gone + more, freed + size
         with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
             keys.keep(blobs)
-    return Pruned(tuple(forgotten), gone, freed, left - freed)
+    kept = tuple(one for one in damaged if one.reference not in forgotten)
+    return Pruned(tuple(forgotten), kept, gone, freed, left - freed)
 
 
-def _remove(store: Store, blobs: dict[Digest, _Blob], needed: set[Digest], excess: int) -> tuple[int, int]:
-    """Remove blobs that are not ``needed`` until ``excess`` bytes are gone; return blobs and bytes gone."""
+def _remove(
+    store: Store, blobs: dict[Digest, _Blob], needed: Counter[Digest], excess: int
+) -> tuple[int, int]:
+    """Remove blobs that no image needs until ``excess`` bytes are gone; return blobs and bytes gone."""
     gone = freed = 0
-    spare = (one for one in blobs.values() if one.digest not in needed)
+    spare = (one for one in blobs.values() if not needed[one.digest])
     for one in sorted(spare, key=lambda one: (one.used, one.digest)):
         if freed >= excess:
             break
@@ -150,51 +174,18 @@ def _remove(store: Store, blobs: dict[Digest, _Blob], needed: set[Digest], exces
 
 
 def _oldest_first(store: Store, blobs: dict[Digest, _Blob]) -> list[str]:
-    used = {name: blobs[one.digest].used for name, one in store.images() if one.digest in blobs}
+    used = {name: blobs[one.digest].used if one.digest in blobs else 0 for name, one in store.images()}
     return sorted(used, key=lambda name: (used[name], name))
 
 
-def _needed(store: Store) -> set[Digest]:
-    return {blob.digest for _, image in store.images() for blob in _parts(store, image)}
-
-
-def _image(store: Store, reference: str, image: Descriptor) -> ListedImage:
+def _image(store: Store, reference: str, image: Descriptor) -> tuple[ListedImage, Iterable[Digest]]:
+    """Return an image, and what it needs, each once."""
     annotations = image.raw.get("annotations") or {}
-    parts = {one.digest: one for one in _parts(store, image)}
-    fields = {one.digest for manifest in _manifests(store, image) for one in _fields(manifest)}
-    cells = sum(Field.parse(store.read(one, limit=MAX_FIELD_BYTES)).count for one in fields)
-    size = sum(one.size for one in parts.values())
-    return ListedImage(reference, image.digest, annotations.get(BASE_NAME, ""), cells, size)
-
-
-def _parts(store: Store, image: Descriptor) -> Iterator[Descriptor]:
-    """Yield everything that an image consists of, some of it more than once."""
-    yield image
-    parsed = _parse(store, image)
-    if isinstance(parsed, Index):
-        yield from parsed.manifests
-    for manifest in _manifests(store, image):
-        yield manifest.config
-        yield from manifest.layers
-        for field in _fields(manifest):
-            for one in Field.parse(store.read(field.digest, limit=MAX_FIELD_BYTES)):
-                yield Descriptor(one.media_type, one.digest, store.size(one.digest) or 0, {})
-
-
-def _manifests(store: Store, image: Descriptor) -> Iterator[Manifest]:
-    parsed = _parse(store, image)
-    if isinstance(parsed, Manifest):
-        yield parsed
-        return
-    for entry in parsed.manifests:
-        if isinstance(manifest := _parse(store, entry), Manifest):
-            yield manifest
-
-
-def _fields(manifest: Manifest) -> Iterator[Descriptor]:
-    for position in manifest.field_positions():
-        yield manifest.layers[position]
-
-
-def _parse(store: Store, entry: Descriptor) -> Manifest | Index:
-    return parse_manifest(store.read(entry.digest, limit=MAX_MANIFEST_BYTES), entry.media_type)
+    found = take_inventory(store, image)
+    documents = {one.digest: len(one.body) for one in found.documents}
+    blobs = {digest: one.size for digest, one in {**found.blobs, **found.allotments}.items()}
+    sizes = {image.digest: image.size, **documents, **blobs}
+    problem = str(found.problems[0]) if found.problems else ""
+    base = annotations.get(BASE_NAME, "")
+    listed = ListedImage(reference, image.digest, base, found.cells, sum(sizes.values()), problem)
+    return listed, list(sizes)

@@ -27,6 +27,7 @@ def pull_base(
     progress: Progress,
     *,
     reference: str,
+    checksum: bool = False,
 ) -> Base:
     """Return the base that ``name`` has in ``source``; its blobs are in ``store`` then.
 
@@ -40,6 +41,7 @@ def pull_base(
         store: takes configs and layers.
         progress: hears of the layers.
         reference: what errors call it.
+        checksum: whether to hash the layers that the store has; those that are damaged come again.
 
     Raises:
         BuildError: it is no image, has none for a platform, has a field already, or contradicts itself.
@@ -55,7 +57,7 @@ def pull_base(
         else:
             base = Base((_single(source, parsed, store, reference),))
         _check(base, platforms, reference)
-        _fetch_blobs(source, base, store, progress)
+        _fetch_blobs(source, base, store, progress, checksum=checksum)
     except FormatError as error:
         raise BuildError(f"{reference}: {error}") from None
     return base
@@ -111,18 +113,19 @@ def _check(base: Base, platforms: Sequence[Platform], reference: str) -> None:
         raise BuildError(f"{reference} has a field already; build from the image it was made from")
 
 
-def _fetch_blobs(source: Source, base: Base, store: Store, progress: Progress) -> None:
+def _fetch_blobs(source: Source, base: Base, store: Store, progress: Progress, *, checksum: bool) -> None:
     configs = {image.manifest.config.digest: image.manifest for image in base.images}
     concurrently(
         (partial(_fetch_config, source, manifest, store) for manifest in configs.values()),
         limit=TRANSFERS,
     )
     layers = {layer.digest: layer for image in base.images for layer in image.manifest.layers}
+    is_there = store.is_sound if checksum else store.has
     concurrently(
         (
             partial(_fetch_layer, source, layer, store, progress)
             for layer in layers.values()
-            if not store.has(layer.digest, layer.size)
+            if not is_there(layer.digest, layer.size)
         ),
         limit=TRANSFERS,
     )
@@ -130,7 +133,7 @@ def _fetch_blobs(source: Source, base: Base, store: Store, progress: Progress) -
 
 def _fetch_config(source: Source, manifest: Manifest, store: Store) -> ImageConfig:
     found = manifest.config
-    if store.has(found.digest, found.size):
+    if store.is_sound(found.digest, found.size):
         body = store.read(found.digest, limit=MAX_CONFIG_BYTES)
     else:
         body = source.blob(found.digest, limit=MAX_CONFIG_BYTES)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import Final
 
 from twodfs.build.allotments import Made
-from twodfs.build.documents import MAX_FIELD_BYTES
+from twodfs.build.inventory import take_inventory
 from twodfs.build.store import BASE_NAME, Store
 from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
-from twodfs.errors import BuildError, DamagedError, DigestError, InvalidReferenceError
-from twodfs.field import Allotment, Field
-from twodfs.oci import MAX_MANIFEST_BYTES, Descriptor, Document, Index, Manifest, parse_manifest
+from twodfs.errors import BuildError, DigestError, InvalidReferenceError
+from twodfs.field import Allotment
+from twodfs.oci import FIELD_LAYER, Descriptor, Document
 from twodfs.progress import Progress
 from twodfs.reference import Reference
 from twodfs.registry import Registry
@@ -56,9 +55,9 @@ class Courier:
     def __init__(
         self, store: Store, registry: Registry, target: Reference, base_name: str, progress: Progress
     ) -> None:
-        """Prepare for ``target``; layers of a base in the same registry are mounted from there."""
-        self._mount_from = _mount_source(base_name, target)
-        self.repository = registry.repository(target.repository, push=True, mount_from=self._mount_from)
+        """Prepare for ``target``; what is elsewhere in the same registry is mounted from there."""
+        self.repository = registry.repository(target.repository, push=True)
+        self._neighbours = _Neighbours(store, target, base_name)
         self._store = store
         self._progress = progress
         self._begun: set[Digest] = set()
@@ -89,19 +88,20 @@ class Courier:
         if self.repository.has_blob(blob.digest):
             return
         if not self._store.has(blob.digest, blob.size):
-            raise self._dropped(blob.digest)
+            raise self._store.lacks(blob.digest)
         step = self._progress.step(f"push {blob.digest[:19]}", blob.size)
         with self._transferring, step as advance:
             try:
                 travelled = self.repository.upload(
                     blob,
                     self._store.path(blob.digest),
-                    mount_from=self._mount_from,
+                    mount_from=self._neighbours.having(blob.digest),
                     verify=not hashed,
                     advance=advance,
                 )
             except DigestError:
-                raise self._dropped(blob.digest) from None
+                self._store.discard(blob.digest)  # so that the next build makes or fetches it again
+                raise self._store.has_damaged(blob.digest) from None
         if travelled:
             self._sent.append(blob.size)
 
@@ -119,21 +119,16 @@ class Courier:
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
 
-    def _dropped(self, digest: Digest) -> DamagedError:
-        self._store.discard(digest)
-        return DamagedError(
-            f"the store {self._store.directory} lacks {digest}, or had it damaged; build the image again"
-        )
-
 
 def push_image(store: Store, target: Reference, courier: Courier) -> Pushed:
     """Push the image that ``target`` names in ``store``; ``courier`` may have carried some of it already.
 
     Raises:
-        BuildError: the store has no such image, or lacks a part of it.
+        BuildError: the store has no such image.
+        DamagedError: it lacks a part of it, or has that damaged.
         RegistryError: the registry refuses.
     """
-    content = _content(store, find_image(store, target))
+    content = _content(store, target)
     repository = courier.repository
     lacking: list[Document] = []
 
@@ -171,46 +166,61 @@ def base_name_of(image: Descriptor) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _content(store: Store, found: Descriptor) -> _Content:
-    root = _document(store, found)
-    parsed = parse_manifest(root.body, root.media_type)
-    entries = parsed.manifests if isinstance(parsed, Index) else ()
-    below = tuple(_document(store, entry) for entry in entries)
-    manifests = [parse_manifest(one.body, one.media_type) for one in below] or [parsed]
-    blobs = {
-        blob.digest: blob
-        for manifest in manifests
-        if isinstance(manifest, Manifest)
-        for blob in _blobs(store, manifest)
-    }
-    return _Content(root, below, tuple(blobs.values()))
-
-
-def _document(store: Store, entry: Descriptor) -> Document:
-    return Document(entry.media_type, entry.digest, store.read(entry.digest, limit=MAX_MANIFEST_BYTES))
-
-
-def _blobs(store: Store, manifest: Manifest) -> Iterator[Descriptor]:
-    yield from (manifest.config, *manifest.layers)
-    for position in manifest.field_positions():
-        field = Field.parse(store.read(manifest.layers[position].digest, limit=MAX_FIELD_BYTES))
-        yield from (_descriptor(store, one) for one in field)
+def _content(store: Store, target: Reference) -> _Content:
+    found = take_inventory(store, find_image(store, target))
+    if found.problems:
+        raise found.problems[0]
+    root, *below = found.documents
+    return _Content(root, tuple(below), tuple({**found.blobs, **found.allotments}.values()))
 
 
 def _descriptor(store: Store, one: Allotment) -> Descriptor:
     # A field in the original's form says no sizes.
     size = store.size(one.digest) if one.size is None else one.size
     if size is None:
-        raise BuildError(f"the store {store.directory} lacks {one.digest}; build the image again")
+        raise store.lacks(one.digest)
     return Descriptor(one.media_type, one.digest, size, {})
 
 
-def _mount_source(base_name: str, target: Reference) -> str | None:
-    """Return the repository of the base, where it is another one of the same registry."""
-    try:
-        base = Reference.parse(base_name) if base_name else None
-    except InvalidReferenceError:
-        base = None
-    if base is None or base.registry != target.registry or base.repository == target.repository:
-        return None
-    return base.repository
+class _Neighbours:
+    """Other repositories of a registry, and what they may have: those of the base and of the store's images.
+
+    The images are read when something is lacking for the first time. Whether they were pushed is not known.
+    """
+
+    def __init__(self, store: Store, target: Reference, base_name: str) -> None:
+        self._store = store
+        self._target = target
+        self._base = self._neighbour(base_name)
+        self._reading = threading.Lock()
+        self._found: tuple[dict[Digest, str], dict[Digest, str]] | None = None
+
+    def having(self, digest: Digest) -> str | None:
+        """Return the repository that is the most likely to have a blob."""
+        with self._reading:
+            if self._found is None:
+                self._found = self._read()
+        own, others = self._found
+        return own.get(digest) or self._base or others.get(digest)
+
+    def _read(self) -> tuple[dict[Digest, str], dict[Digest, str]]:
+        own: dict[Digest, str] = {}  # what no base has
+        others: dict[Digest, str] = {}
+        for name, image in self._store.images():
+            repository = self._neighbour(name)
+            if repository is not None:
+                content = take_inventory(self._store, image)
+                fields = [one.digest for one in content.blobs.values() if one.media_type == FIELD_LAYER]
+                own.update(dict.fromkeys([*content.allotments, *fields], repository))
+                others.update(dict.fromkeys(content.blobs, repository))
+        return own, others
+
+    def _neighbour(self, name: str) -> str | None:
+        """Return the repository of an image, where it is another one of the same registry."""
+        try:
+            other = Reference.parse(name) if name else None
+        except InvalidReferenceError:
+            other = None
+        if other is None or other.registry != self._target.registry:
+            return None
+        return other.repository if other.repository != self._target.repository else None

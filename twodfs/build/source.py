@@ -59,26 +59,26 @@ class StoredImage:
         """Return a blob's bytes.
 
         Raises:
-            BuildError: the store does not have it.
+            DamagedError: the store does not have it.
         """
-        try:
-            return self.store.path(digest).stat().st_size
-        except FileNotFoundError:
-            raise BuildError(
-                f"the store {self.store.directory} lacks {digest}; build the image again"
-            ) from None
+        size = self.store.size(digest)
+        if size is None:
+            raise self.store.lacks(digest)
+        return size
 
     def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Copy a blob.
 
         Raises:
-            BuildError: the store does not have it, or not all of it.
-            DigestError: it was damaged on the disk.
+            DamagedError: the store does not have it, or it was damaged on the disk.
         """
         if not self.store.has(blob.digest, blob.size):
-            raise BuildError(f"the store {self.store.directory} lacks {blob.digest}; build the image again")
+            raise self.store.lacks(blob.digest)
         with self.store.path(blob.digest).open("rb") as stored:
-            copy_verified(stored, blob, file, advance)
+            try:
+                copy_verified(stored, blob, file, advance)
+            except DigestError:
+                raise self.store.has_damaged(blob.digest) from None
 
 
 def copy_verified(source: BinaryIO, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:

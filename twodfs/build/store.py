@@ -5,17 +5,20 @@ Images are found by their full reference, in the annotation ``org.opencontainers
     skopeo inspect oci:$HOME/.cache/twodfs:ghcr.io/you/model:v1
 
 A blob gets its name once it is complete; the index is replaced in one step, under a lock. Several processes
-may use a store at the same time.
+may use a store at the same time: what is written into ``tmp`` is written while the store is in use, and swept
+while it is not.
 
 Is a blob still what was written? Its name comes with a modification time of 0, so a blob that was written to
 since, or cut short by a power failure, is one of another size or time, and counts as absent. A bit that flips
-on the disk shows when the blob is read for a push, or with ``--checksum``: then it is hashed again. That is
-why blobs are not forced to the disk, which takes as long as hashing them: all of them can be made again, and
-no damaged one leaves the store. A blob's access time is when it was last asked for; ``prune`` goes by it.
+on the disk shows when the blob is read: a document whenever it is needed, a layer for a push or an export, or
+with ``--checksum``. A document that is made again is held against what is stored. That is why blobs are not
+forced to the disk, which takes as long as hashing them: all of them can be made again, and no damaged one
+leaves the store. A blob's access time is when it was last asked for; ``prune`` goes by it.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -31,12 +34,15 @@ from typing import BinaryIO, Final
 import orjson
 
 from twodfs.digest import Digest, digest_of, verify
-from twodfs.errors import BuildError, FormatError
+from twodfs.errors import BuildError, DamagedError, DigestError, FormatError
 from twodfs.oci import OCI_INDEX, Descriptor, Document, Index, Json, parse_manifest, parse_object
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 BASE_NAME: Final = "org.opencontainers.image.base.name"
 MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 _SEALED = 0
 """When every blob was last modified, in nanoseconds."""
@@ -85,7 +91,8 @@ class Store:
             (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             marker = directory / "oci-layout"
             if not marker.exists():
-                self._replace(marker, _LAYOUT)
+                with self._locked():
+                    self._replace(marker, _LAYOUT)
             self._check_version(marker)
         except OSError as error:
             raise BuildError(
@@ -107,6 +114,9 @@ class Store:
             os.utime(path, ns=(time.time_ns(), _SEALED))
         except FileNotFoundError:
             return False
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
         return True
 
     def size(self, digest: Digest) -> int | None:
@@ -131,32 +141,66 @@ class Store:
         """Return a blob of at most ``limit`` bytes; verified.
 
         Raises:
-            BuildError: the store does not have it, or it is bigger.
-            DigestError: it was damaged on the disk.
+            BuildError: it is bigger.
+            DamagedError: the store does not have it, or it was damaged on the disk.
         """
         try:
             with self.path(digest).open("rb") as file:
                 content = file.read(limit + 1)
         except FileNotFoundError:
-            raise BuildError(f"the store {self.directory} lacks {digest}; build the image again") from None
+            raise self.lacks(digest) from None
         if len(content) > limit:
             raise BuildError(f"{digest} has more than {limit} bytes, which is all that is read here")
-        return verify(content, digest)
+        try:
+            return verify(content, digest)
+        except DigestError:
+            raise self.has_damaged(digest) from None
+
+    def lacks(self, digest: Digest) -> DamagedError:
+        """Return the error that says so."""
+        return DamagedError(f"the store {self.directory} lacks {digest}; build the image again")
+
+    def has_damaged(self, digest: Digest) -> DamagedError:
+        """Return the error that says so."""
+        return DamagedError(
+            f"the store {self.directory} has {digest} damaged, its bytes are others; build the image again"
+        )
 
     def put(self, content: bytes, digest: Digest | None = None) -> Digest:
-        """Store ``content`` and return its digest: SHA-256, unless the caller verified another."""
+        """Store ``content`` and return its digest: SHA-256, unless the caller verified another.
+
+        What the store has damaged is written again.
+        """
         digest = digest or digest_of(content)
-        if not self.has(digest, len(content)):
+        if not self._holds(digest, content):
             with self.ingest() as blob:
                 blob.file.write(content)
                 blob.commit(digest)
         return digest
 
+    def _holds(self, digest: Digest, content: bytes) -> bool:
+        try:
+            return self.has(digest, len(content)) and self.path(digest).read_bytes() == content
+        except FileNotFoundError:  # somebody found it damaged, and dropped it
+            return False
+
     @contextmanager
     def ingest(self) -> Iterator[Ingest]:
-        """Yield a place for a new blob; what is not committed at the end of the block is gone."""
-        with self._temporary_file() as (file, path):
-            yield Ingest(file, path, self)
+        """Yield a place for a new blob; what is not committed at the end of the block is gone.
+
+        The store must be in use.
+
+        Raises:
+            BuildError: there is no room for it.
+        """
+        with self._having_room():
+            descriptor, name = tempfile.mkstemp(dir=self.temporary)
+            path = Path(name)
+            try:
+                with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
+                    yield Ingest(file, path, self)
+            finally:
+                path.unlink(missing_ok=True)
 
     def tag(self, reference: str, document: Document, annotations: Mapping[str, str]) -> None:
         """Let ``reference`` name ``document``, a manifest or index of the store, from now on."""
@@ -172,15 +216,15 @@ class Store:
                 return
             self._write_index(index, [one for one in index.manifests if _name(one) != reference], entry)
 
-    def untag(self, reference: str) -> bool:
-        """Let ``reference`` name nothing; say whether it named something. Its blobs stay."""
+    def untag(self, *references: str) -> tuple[str, ...]:
+        """Let ``references`` name nothing; their blobs stay. Return those that do already, then all stay."""
         with self._locked():
             index = self._index()
-            kept = [one for one in index.manifests if _name(one) != reference]
-            if len(kept) == len(index.manifests):
-                return False
-            self._write_index(index, kept)
-            return True
+            names = {_name(one) for one in index.manifests}
+            unknown = tuple(one for one in references if one not in names)
+            if not unknown:
+                self._write_index(index, [one for one in index.manifests if _name(one) not in references])
+            return unknown
 
     def images(self) -> list[tuple[str, Descriptor]]:
         """Return every reference and what it names, in the order in which they were given.
@@ -199,8 +243,15 @@ class Store:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep blobs that no image needs yet from being pruned; sweep what killed runs have left first."""
-        with (self.directory / "use.lock").open("ab") as file:
+        """Keep blobs that no image needs yet from being pruned; sweep what killed runs have left first.
+
+        A store that may only be read is read without being kept.
+        """
+        lock = self._use_lock()
+        if lock is None:
+            yield
+            return
+        with lock as file:
             if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for left in self.temporary.iterdir():
                     if left.is_dir():
@@ -209,6 +260,14 @@ class Store:
                         left.unlink(missing_ok=True)
             _lock(file, fcntl.LOCK_SH)
             yield
+
+    def _use_lock(self) -> BinaryIO | None:
+        try:
+            return (self.directory / "use.lock").open("ab")
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            return None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -249,22 +308,27 @@ class Store:
             yield  # closing the file gives the lock back
 
     def _replace(self, target: Path, content: bytes) -> None:
-        with self._temporary_file() as (file, path):
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            path.replace(target)
-        _sync_directory(target.parent)
+        """Replace a file, under the index's lock: what a killed run leaves is overwritten by the next."""
+        new = target.with_name(f"{target.name}.new")
+        with self._having_room():
+            with new.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(target)
+            _sync_directory(target.parent)
 
     @contextmanager
-    def _temporary_file(self) -> Iterator[tuple[BinaryIO, Path]]:
-        descriptor, name = tempfile.mkstemp(dir=self.temporary)
-        path = Path(name)
+    def _having_room(self) -> Iterator[None]:
         try:
-            with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
-                yield file, path
-        finally:
-            path.unlink(missing_ok=True)
+            yield
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise BuildError(
+                f"cannot write the store {self.directory}: {error.strerror}; "
+                f"'twodfs prune' makes room, TWODFS_STORE names another store"
+            ) from None
 
     def _check_version(self, marker: Path) -> None:
         try:

@@ -4,7 +4,8 @@ Results go to standard output, progress and errors to standard error. The exit s
 1 when it failed or found something wrong, 2 when the command line or the build file is wrong, 130 when it was
 interrupted.
 
-    arguments   a command line, read
+    help        help as text
+    arguments   a command line, read and explained
     console     what is said, and where
     commands    what build and push do
     existing    what the commands do that look into images and registries
@@ -12,26 +13,23 @@ interrupted.
     trust       what verify does
     (this)      the commands, their arguments and help
 
-They are imported when one runs, so that ``--help`` answers at once.
+The last are imported when one runs, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeVar
+from typing import Annotated, Final, NoReturn
 
 from twodfs import __version__
-from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat
-from twodfs.build.compression import Compression, Packing
+from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat, Compression
 from twodfs.cli.arguments import Argument, Commands, Option
-from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError
-from twodfs.reference import DOCKER_HUB
-
-T = TypeVar("T")
+from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError, UsageError
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -41,19 +39,18 @@ _MAX_PASSWORD: Final = 64 * 1024
 
 _HELP = """Put big files into a container image as a field: rows and columns of small, independent layers.
 
-A proxy in front of the registry cuts any rectangle out of it: pulling [bold]model:v1--0.0.1.2[/bold] \
+A proxy in front of the registry cuts any rectangle out of it: pulling model:v1--0.0.1.2 \
 gives the base with rows 0 to 1, columns 0 to 2.
 
-[bold]Example[/bold]
+Example:
+    twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
+    twodfs inspect registry.example.com/model:v1
 
-twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
-
-twodfs inspect registry.example.com/model:v1
-
-[bold]Exit status[/bold]
-
-0 it worked; 1 it failed, or 'doctor' found something; 2 the command line or the build file is wrong; \
-130 it was interrupted.
+Exit status:
+    0    it worked
+    1    it failed, or 'doctor' found something
+    2    the command line or the build file is wrong
+    130  it was interrupted
 """
 
 program = Commands("twodfs", _HELP, f"twodfs {__version__}")
@@ -63,22 +60,25 @@ _PlainHttp = Annotated[
     Option("--plain-http", help="Speak HTTP without TLS. A registry on this machine needs no asking."),
 ]
 _Json = Annotated[bool, Option("--json", help="Print the result as JSON, for programs.")]
-_Quiet = Annotated[bool, Option("--quiet", "-q", help="Show no progress.")]
+_Quiet = Annotated[bool, Option("--quiet", "-q", help="Say nothing but results and errors.")]
+_Registry = Annotated[str, Argument("REGISTRY", "As host or host:port; Docker Hub where left out.")]
 
 
 def main() -> None:
     """Run the command line."""
     # Loading makes many objects and no garbage: collecting it took a tenth of the time of a short command.
     gc.set_threshold(100_000, 10, 10)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as the process
+    if sys.stdout is None:
+        _fail("standard output is closed; >/dev/null throws results away", FAILED)
+    _call(lambda: program.run(sys.argv[1:]))
     try:
-        program.run(sys.argv[1:])
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read the output has gone; nothing is left to be said, at the end of the process neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
+        _end_unheard()
+    except OSError as error:
+        _end_unwritten(error)
 
 
 @program.add
@@ -87,7 +87,7 @@ def build(
         str,
         Argument(
             "BASE",
-            "The image to put the field on: in a registry, [bold]scratch[/bold], or on this machine as "
+            "The image to put the field on: in a registry, scratch, or on this machine as "
             "oci:DIR, oci-archive:FILE or docker-archive:FILE, with :NAME where there are several.",
         ),
     ],
@@ -102,18 +102,27 @@ def build(
         ),
     ] = None,
     push: Annotated[bool, Option("--push", help="Push the image once it is built.")] = False,
-    plain_http: _PlainHttp = False,
+    plain_http: Annotated[
+        bool,
+        Option(
+            "--plain-http",
+            help="Speak HTTP without TLS to TARGET's registry. One on this machine needs no asking.",
+        ),
+    ] = False,
+    base_plain_http: Annotated[
+        bool, Option("--base-plain-http", help="Speak HTTP without TLS to BASE's registry.")
+    ] = False,
     anchor: Annotated[
         Anchor,
         Option(
-            help="[bold]index[/bold]: an entry of the index keeps the allotments alive in the registry; "
-            "a BASE that is a single manifest becomes an index. [bold]none[/bold]: BASE's form stays."
+            help="index: an entry of the index keeps the allotments alive in the registry; "
+            "a BASE that is a single manifest becomes an index. none: BASE's form stays."
         ),
     ] = Anchor.INDEX,
     compression: Annotated[
         Compression,
         Option(
-            help="Of the allotments. [bold]auto[/bold] takes a sample of each: gzip where it saves a fifth, "
+            help="Of the allotments. auto takes a sample of each: gzip where it saves a fifth, "
             "else none, as for weights."
         ),
     ] = Compression.AUTO,
@@ -139,20 +148,20 @@ def build(
 
     The build file says which files make up the allotment of each row and column:
 
-    {"allotments": [{"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0}]}
+        {"allotments": [{"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0}]}
 
     It may also name partitions, to be pulled as TARGET--edge:
 
-    {"partitions": {"edge": "0.0.1.1"}, "allotments": [...]}
+        {"partitions": {"edge": "0.0.1.1"}, "allotments": [...]}
 
-    [bold]Example[/bold]
-
-    twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
+    Example:
+        twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
 
     The same files on the same BASE give the same bytes. The store is ~/.cache/twodfs or $TWODFS_STORE.
     Attestations of BASE are left out: they vouch for other digests than the new image's.
     """
-    from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
+    from twodfs.build.compression import Packing  # noqa: PLC0415 - see the module's docstring
+    from twodfs.cli import commands  # noqa: PLC0415
 
     asked = commands.Build(
         base=base,
@@ -161,12 +170,13 @@ def build(
         platforms=tuple(platform or ()),
         push=push,
         plain_http=plain_http,
+        base_plain_http=base_plain_http,
         anchor=anchor,
         packing=Packing(compression, level, gzip_only=compat),
         checksum=checksum,
         jobs=jobs or min(os.cpu_count() or 1, 64),
     )
-    _call(lambda: commands.build(asked, as_json=as_json, quiet=quiet))
+    commands.build(asked, as_json=as_json, quiet=quiet)
 
 
 @program.add
@@ -181,13 +191,12 @@ def push(
 
     Only what the registry lacks travels. Credentials are those of 'twodfs login' and 'docker login'.
 
-    [bold]Example[/bold]
-
-    twodfs push registry.example.com/model:v1
+    Example:
+        twodfs push registry.example.com/model:v1
     """
     from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: commands.push(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+    commands.push(target, plain_http=plain_http, as_json=as_json, quiet=quiet)
 
 
 @program.add
@@ -199,8 +208,8 @@ def export(
         ArchiveFormat | None,
         Option(
             "--format",
-            help="[bold]docker[/bold]: for 'docker load'; the default for a FILE that ends in .docker or "
-            ".docker.tar. [bold]oci[/bold]: for skopeo and podman; the default for any other.",
+            help="docker: for 'docker load'; the default for a FILE that ends in .docker or "
+            ".docker.tar. oci: for skopeo and podman; the default for any other.",
         ),
     ] = None,
     platform: Annotated[
@@ -215,11 +224,9 @@ def export(
 
     The local store is looked into first, then the registry. The same image gives the same bytes.
 
-    [bold]Example[/bold]
-
-    twodfs export registry.example.com/model:v1--0.0.1.2 model.docker.tar
-
-    docker load --input model.docker.tar
+    Example:
+        twodfs export registry.example.com/model:v1--0.0.1.2 model.docker.tar
+        docker load --input model.docker.tar
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
@@ -230,7 +237,7 @@ def export(
         platforms=tuple(platform or ()),
         plain_http=plain_http,
     )
-    _call(lambda: existing.export(asked, as_json=as_json, quiet=quiet))
+    existing.export(asked, as_json=as_json, quiet=quiet)
 
 
 @program.add
@@ -239,18 +246,20 @@ def inspect(
     *,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Show the field of an image: the size of each allotment, media types and named partitions.
 
     The local store is looked into first, then the registry.
 
-    [bold]Example[/bold]
-
-    twodfs inspect registry.example.com/model:v1
+    Example:
+        twodfs inspect registry.example.com/model:v1
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: existing.inspect(reference, plain_http=plain_http, as_json=as_json))
+    del quiet  # there is nothing but the result
+
+    existing.inspect(reference, plain_http=plain_http, as_json=as_json)
 
 
 @program.add
@@ -266,13 +275,12 @@ def anchor(
     For images of the original builder, and those built with --anchor none: the tag gets an index with one
     more entry, whose layers are the allotments. An image that is well stays as it is.
 
-    [bold]Example[/bold]
-
-    twodfs anchor registry.example.com/model:v1
+    Example:
+        twodfs anchor registry.example.com/model:v1
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: existing.anchor(target, plain_http=plain_http, as_json=as_json, quiet=quiet))
+    existing.anchor(target, plain_http=plain_http, as_json=as_json, quiet=quiet)
 
 
 @program.add
@@ -281,18 +289,20 @@ def doctor(
     *,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Say which allotments of an image the registry lacks, or may lose.
 
     The exit status is 0 when it has and keeps them all, else 1.
 
-    [bold]Example[/bold]
-
-    twodfs doctor registry.example.com/model:v1
+    Example:
+        twodfs doctor registry.example.com/model:v1
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    if not _call(lambda: existing.doctor(reference, plain_http=plain_http, as_json=as_json)):
+    del quiet  # there is nothing but the result
+
+    if not existing.doctor(reference, plain_http=plain_http, as_json=as_json):
         sys.exit(FAILED)
 
 
@@ -321,6 +331,7 @@ def verify(
     ] = False,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Check that an image or partition is signed, in cosign's format, by a key that you trust.
 
@@ -331,26 +342,26 @@ def verify(
     A signature of an index covers its images, since it names their digests; --recursive is for clients that
     pull one of them by its own digest.
 
-    [bold]Example[/bold]
-
-    twodfs verify registry.example.com/model:v1--0.0.1.2 --key proxy.pub
-
-    docker pull $(twodfs verify registry.example.com/model:v1--edge --key proxy.pub --json | jq -r .pinned)
+    Example:
+        twodfs verify registry.example.com/model:v1--0.0.1.2 --key proxy.pub
+        docker pull $(twodfs verify registry.example.com/model:v1--edge --key p.pub --json | jq -r .pinned)
 
     The exit status is 0 when the signature is good, 1 when there is none that is, 2 when a key or the command
     line is wrong.
     """
     from twodfs.cli import trust  # noqa: PLC0415 - see the module's docstring
 
+    del quiet  # there is nothing but the result
+
     asked = trust.Question(
         reference=reference, keys=tuple(key), source=source, recursive=recursive, plain_http=plain_http
     )
-    _call(lambda: trust.verify(asked, as_json=as_json))
+    trust.verify(asked, as_json=as_json)
 
 
 @program.add
 def login(
-    registry: Annotated[str, Argument("REGISTRY", "As host or host:port.")] = DOCKER_HUB,
+    registry: _Registry = "",
     *,
     username: Annotated[str, Option("--username", "-u", help="Asked for where left out.")] = "",
     password_stdin: Annotated[
@@ -358,67 +369,66 @@ def login(
     ] = False,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Try a username and password at a registry and keep them where Docker keeps them.
 
     That is Docker's config.json, or the credential helper that it names. 'docker login' is as good.
 
-    [bold]Example[/bold]
-
-    twodfs login registry.example.com --username ann
-
-    cat password | twodfs login registry.example.com --username ann --password-stdin
+    Example:
+        twodfs login registry.example.com --username ann
+        cat password | twodfs login registry.example.com --username ann --password-stdin
     """
-    import typer  # noqa: PLC0415 - to ask questions with
-
     from twodfs.auth import Credentials  # noqa: PLC0415 - see the module's docstring
     from twodfs.cli import existing  # noqa: PLC0415
+    from twodfs.cli.console import ask  # noqa: PLC0415
 
-    if not password_stdin and not sys.stdin.isatty():
-        _fail(
-            "there is no terminal to ask on; --password-stdin reads the password from standard input", USAGE
+    if not password_stdin and not (sys.stdin and sys.stdin.isatty()):
+        raise UsageError(
+            "there is no terminal to ask on; --password-stdin reads the password from standard input"
         )
     if password_stdin and not username:
-        _fail("--password-stdin takes --username as well", USAGE)
-    username = username or typer.prompt("Username", err=True)
+        raise UsageError("--password-stdin takes --username as well")
+    username = username or ask("Username")
     if password_stdin:
-        password = sys.stdin.read(_MAX_PASSWORD).rstrip("\r\n")
+        password = sys.stdin.read(_MAX_PASSWORD).rstrip("\r\n") if sys.stdin else ""
     else:
-        password = typer.prompt("Password", hide_input=True, err=True)
+        password = ask("Password", hidden=True)
     if not username or not password or ":" in username:
-        _fail("expected a username without a colon, and a password", USAGE)
+        raise UsageError("expected a username without a colon, and a password")
     credentials = Credentials(username, password)
-    _call(lambda: existing.login(registry, credentials, plain_http=plain_http, as_json=as_json))
+    existing.login(registry, credentials, plain_http=plain_http, as_json=as_json, quiet=quiet)
 
 
 @program.add
 def logout(
-    registry: Annotated[str, Argument("REGISTRY", "As host or host:port.")] = DOCKER_HUB,
+    registry: _Registry = "",
     *,
     as_json: _Json = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Forget the username and password for a registry.
 
-    [bold]Example[/bold]
-
-    twodfs logout registry.example.com
+    Example:
+        twodfs logout registry.example.com
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: existing.logout(registry, as_json=as_json))
+    existing.logout(registry, as_json=as_json, quiet=quiet)
 
 
 @program.add
-def images(*, as_json: _Json = False) -> None:
+def images(*, as_json: _Json = False, quiet: _Quiet = False) -> None:
     """List the images of the local store.
 
-    [bold]Example[/bold]
-
-    twodfs images --json
+    Example:
+        twodfs images --json
     """
     from twodfs.cli import storage  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: storage.images(as_json=as_json))
+    del quiet  # there is nothing but the result
+
+    storage.images(as_json=as_json)
 
 
 @program.add
@@ -426,18 +436,18 @@ def rm(
     references: Annotated[list[str], Argument("REF...", "Images that were built here.")],
     *,
     as_json: _Json = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Forget images of the local store.
 
     Their allotments stay for the next build, until 'twodfs prune' needs the room.
 
-    [bold]Example[/bold]
-
-    twodfs rm registry.example.com/model:v1
+    Example:
+        twodfs rm registry.example.com/model:v1
     """
     from twodfs.cli import storage  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: storage.remove(references, as_json=as_json))
+    storage.remove(references, as_json=as_json, quiet=quiet)
 
 
 @program.add
@@ -448,35 +458,55 @@ def prune(
         bool, Option("--images", help="Forget images, too, where the rest is not enough.")
     ] = False,
     as_json: _Json = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Remove from the local store what no image needs, longest unused first.
 
     What an image needs stays, even if that is more than SIZE. Waits for builds and pushes to end.
 
-    [bold]Example[/bold]
-
-    twodfs prune --max-size 20GB
+    Example:
+        twodfs prune --max-size 20GB
     """
     from twodfs.cli import storage  # noqa: PLC0415 - see the module's docstring
 
-    _call(lambda: storage.prune_store(max_size, images=and_images, as_json=as_json))
+    storage.prune_store(max_size, images=and_images, as_json=as_json, quiet=quiet)
 
 
-def _call(work: Callable[[], T]) -> T:
+def _call(work: Callable[[], None]) -> None:
     """Run a command to its end; what can be expected to go wrong becomes one line and an exit status."""
     try:
-        return work()
-    except (RecipeError, InvalidReferenceError, KeyFormatError) as error:
+        work()
+    except (UsageError, RecipeError, InvalidReferenceError, KeyFormatError) as error:
         _fail(str(error), USAGE)
     except TwodfsError as error:
         _fail(str(error), FAILED)
     except BrokenPipeError:
-        raise
+        _end_unheard()
     except OSError as error:
+        if (
+            error.errno == errno.ENOSPC and not error.filename
+        ):  # files that are written are known by their names
+            _end_unwritten(error)
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}", FAILED)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
+
+
+def _end_unheard() -> NoReturn:
+    """End once nobody reads results any more."""
+    _drop_results()
+    sys.exit(FAILED)
+
+
+def _end_unwritten(error: OSError) -> NoReturn:
+    _drop_results()
+    _fail(f"cannot write standard output: {error.strerror}", FAILED)
+
+
+def _drop_results() -> None:
+    # At its end the process would try to write them once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(problem: str, status: int) -> NoReturn:

@@ -1,32 +1,38 @@
-"""Commands and their arguments, declared once and read twice.
+"""Commands and their arguments, declared once, read and explained.
 
-A well-formed command line is read here, at once. Whatever is not, and every ``--help``, goes to typer, told
-the same declarations: it explains well, but with pydantic it takes as long to load as all the rest.
-
-A declaration is a function; ``Annotated`` holds what its parameters are on the command line::
+A declaration is a function; ``Annotated`` holds what its parameters are on the command line, its docstring is
+what ``--help`` says::
 
     @program.add
     def push(target: Annotated[str, Argument("TARGET", "An image.")], *,
              quiet: Annotated[bool, Option("--quiet", "-q", help="Show no progress.")] = False) -> None:
 
-Types are ``str``, ``bool`` (a flag), ``int``, ``Path``, a ``StrEnum``, each or None, and lists of ``str``.
+Types are ``str``, ``bool`` (a flag), ``int``, ``Path``, a ``StrEnum``, each or None, and lists of ``str`` and
+``Path``. Options and arguments may come in any order; ``--`` ends the options; ``-f FILE``, ``-fFILE``,
+``--file FILE`` and ``--file=FILE`` are the same.
+
+Own code and no library: loading typer takes longer than all else that a short command does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
-if TYPE_CHECKING:
-    import typer
+from twodfs.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., None])
 
 VERSION: Final = "--version"
+HELP: Final = ("--help", "-h")
+
+_WIDEST: Final = 100
+_END: Final = "--"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class Option:
     def __init__(
         self,
         *names: str,
-        help: str,  # noqa: A002 - what typer calls it
+        help: str,  # noqa: A002 - what it is
         metavar: str | None = None,
         min: int | None = None,  # noqa: A002
         max: int | None = None,  # noqa: A002
@@ -71,18 +77,57 @@ class _Parameter:
     kind: type
     is_list: bool
     declared: Argument | Option
-    annotation: Any
+    default: Any
+    is_required: bool
 
     @property
     def is_flag(self) -> bool:
         return self.kind is bool
 
-    def option_name(self) -> str:
-        return f"--{self.name.replace('_', '-')}"
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What an option is called on the command line."""
+        if isinstance(self.declared, Argument):
+            return ()
+        return self.declared.names or (f"--{self.name.replace('_', '-')}",)
 
+    @property
+    def shown(self) -> str:
+        """What errors call it."""
+        return self.names[0] if self.names else self.declared.metavar or ""
 
-class _NotUnderstoodError(Exception):
-    """Let typer look at the command line, and explain."""
+    @property
+    def value(self) -> str:
+        """What help calls its value."""
+        if self.declared.metavar is not None:
+            return self.declared.metavar
+        if issubclass(self.kind, StrEnum):
+            return "|".join(self.kind)
+        if isinstance(self.declared, Option) and self.declared.max is not None:
+            return f"{self.declared.min}..{self.declared.max}"
+        return {bool: "", int: "NUMBER", Path: "FILE"}.get(self.kind, "TEXT")
+
+    def converted(self, text: str) -> Any:
+        """Return ``text`` as a value; raises ``UsageError`` when it is none."""
+        if not text:
+            raise UsageError(f"{self.shown} is empty")
+        if issubclass(self.kind, StrEnum):
+            if text not in self.kind.__members__.values():
+                raise UsageError(f"{self.shown} is {text!r}; expected {' or '.join(self.kind)}")
+            return self.kind(text)
+        if self.kind is int:
+            return self._number(text)
+        return Path(text) if self.kind is Path else text
+
+    def _number(self, text: str) -> int:
+        limits = self.declared
+        least, most = (limits.min, limits.max) if isinstance(limits, Option) else (None, None)
+        number = int(text) if text.isascii() and text.removeprefix("-").isdecimal() else None
+        if number is None:
+            raise UsageError(f"{self.shown} is {text!r}; expected a whole number")
+        if (least is not None and number < least) or (most is not None and number > most):
+            raise UsageError(f"{self.shown} is {number}; expected {least}..{most}")
+        return number
 
 
 class Commands:
@@ -101,53 +146,89 @@ class Commands:
         return function
 
     def run(self, argv: Sequence[str]) -> None:
-        """Run the command that ``argv`` asks for.
+        """Run the command that ``argv`` asks for, or print its help.
 
         Raises:
-            SystemExit: it is not a command line, or asks for help.
+            UsageError: there is no such command, or it has no such arguments.
+            SystemExit: it asks for nothing.
         """
-        if list(argv) == [VERSION]:
+        if not argv:
+            print(self._overview(), file=sys.stderr)
+            raise SystemExit(2)
+        command, words = argv[0], argv[1:]
+        if command == VERSION:
             print(self._version)
+        elif command in HELP:
+            print(self._overview())
+        elif command not in self._functions:
+            kind = "option" if command.startswith("-") else "command"
+            hint = _hint(command, [*self._functions, VERSION, *HELP])
+            raise UsageError(f"there is no {kind} {command!r}{hint}; '{self._name} --help' lists them")
+        else:
+            self._run(command, words)
+
+    def _run(self, command: str, words: Sequence[str]) -> None:
+        function = self._functions[command]
+        parameters = _parameters(function)
+        options = words[: words.index(_END)] if _END in words else words
+        if any(word in HELP for word in options):
+            print(self._explained(command, parameters))
             return
         try:
-            function = self._functions[argv[0]]
-            values = _understood(_parameters(function), argv[1:], _required(function))
-        except (_NotUnderstoodError, LookupError):
-            self.typer_app()(args=list(argv))
-        else:
-            function(**values)
+            values = _understood(parameters, words)
+        except UsageError as error:
+            raise UsageError(f"{error}; '{self._name} {command} --help' explains") from None
+        function(**values)
 
-    def typer_app(self) -> typer.Typer:
-        """Return the same for typer."""
-        import typer  # noqa: PLC0415 - see the module's docstring
+    def _overview(self) -> str:
+        from twodfs.cli.help import Table, page, summary  # noqa: PLC0415 - most runs need none
 
-        app = typer.Typer(
-            name=self._name,
-            help=self._help,
-            no_args_is_help=True,
-            add_completion=False,
-            rich_markup_mode="rich",
-            pretty_exceptions_enable=False,
-        )
+        commands = [(name, summary(one.__doc__ or "")) for name, one in self._functions.items()]
+        options = [(", ".join(reversed(HELP)), "Show this."), (VERSION, "Print the version.")]
+        tables = [Table("Commands", commands), Table("Options", options)]
+        return page(f"{self._name} COMMAND [OPTIONS] ...", self._help, tables, _width())
 
-        def tell(asked: bool) -> None:  # noqa: FBT001 - how typer calls it
-            if asked:
-                typer.echo(self._version)
-                raise typer.Exit
+    def _explained(self, command: str, parameters: Sequence[_Parameter]) -> str:
+        from twodfs.cli.help import Table, page  # noqa: PLC0415 - see _overview
 
-        def options(*, version: bool = False) -> None:
-            del version
-
-        options.__annotations__["version"] = Annotated[
-            bool, typer.Option(VERSION, callback=tell, is_eager=True, help="Print the version.")
+        places = [one for one in parameters if not one.names]
+        options = [one for one in parameters if one.names]
+        shown = [one.value if one.is_required else f"[{one.value}]" for one in places]
+        tables = [
+            Table("Arguments", [(one.value, _text(one)) for one in places]),
+            Table(
+                "Options", [*((_spelled(one), _text(one)) for one in options), ("-h, --help", "Show this.")]
+            ),
         ]
-        app.callback()(options)
-        for name, function in self._functions.items():
-            app.command(name)(_explained(function))
-        return app
+        usage = " ".join((self._name, command, "[OPTIONS]", *shown))
+        return page(usage, self._functions[command].__doc__ or "", tables, _width())
+
+
+def _width() -> int:
+    import shutil  # noqa: PLC0415 - see Commands._overview
+
+    return min(shutil.get_terminal_size().columns, _WIDEST)
+
+
+def _spelled(option: _Parameter) -> str:
+    """Return an option's names, the short one first and in a column of its own."""
+    names = ", ".join(sorted(option.names, key=len))
+    indented = names if names[1] != "-" else f"    {names}"
+    return f"{indented} {option.value}".rstrip()
+
+
+def _text(one: _Parameter) -> str:
+    if one.names and one.is_required:
+        return f"{one.declared.help} [required]"
+    is_shown = one.default is not None and not one.is_flag and one.default != ""
+    return f"{one.declared.help} [default: {one.default}]" if is_shown else one.declared.help
 
 
 def _parameters(function: Callable[..., None]) -> list[_Parameter]:
+    code = function.__code__
+    defaults = function.__defaults__ or ()
+    places = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+    known = {**dict(zip(places, defaults, strict=True)), **(function.__kwdefaults__ or {})}
     found = []
     for name, annotation in get_type_hints(function, include_extras=True).items():
         if get_origin(annotation) is Annotated:
@@ -155,7 +236,7 @@ def _parameters(function: Callable[..., None]) -> list[_Parameter]:
             (kind,) = [one for one in get_args(kind) if one is not NoneType] if _is_optional(kind) else [kind]
             is_list = get_origin(kind) is list
             kind = get_args(kind)[0] if is_list else kind
-            found.append(_Parameter(name, kind, is_list, declared, annotation))
+            found.append(_Parameter(name, kind, is_list, declared, known.get(name), name not in known))
     return found
 
 
@@ -163,111 +244,84 @@ def _is_optional(kind: Any) -> bool:
     return NoneType in get_args(kind)
 
 
-def _required(function: Callable[..., None]) -> frozenset[str]:
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    places = code.co_argcount - len(function.__defaults__ or ())
-    named = set(names[code.co_argcount :]) - set(function.__kwdefaults__ or ())
-    return frozenset(names[:places]) | named
-
-
-def _understood(
-    parameters: list[_Parameter], argv: Sequence[str], required: frozenset[str]
-) -> dict[str, Any]:
-    """Return the arguments by their names; what was left out has its default."""
-    options = {
-        name: one
-        for one in parameters
-        if isinstance(one.declared, Option)
-        for name in one.declared.names or (one.option_name(),)
-    }
-    places = [one for one in parameters if isinstance(one.declared, Argument)]
-    values: dict[str, Any] = {}
+def _understood(parameters: Sequence[_Parameter], argv: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments by their names, those that are left out with their default."""
+    reading = _Reading(parameters)
     words = iter(argv)
     for word in words:
+        if word == _END:
+            for rest in words:
+                reading.place(rest)
+        elif word.startswith("--"):
+            reading.long(word, words)
+        elif word.startswith("-") and word != "-":
+            reading.short(word, words)
+        else:
+            reading.place(word)
+    return reading.values()
+
+
+class _Reading:
+    """A command line on its way to being values."""
+
+    def __init__(self, parameters: Sequence[_Parameter]) -> None:
+        self._parameters = parameters
+        self._options = {name: one for one in parameters for name in one.names}
+        self._places = [one for one in parameters if not one.names]
+        self._values: dict[str, Any] = {}
+
+    def place(self, word: str) -> None:
+        """Take a positional argument."""
+        if not self._places:
+            raise UsageError(f"there is no place for {word!r}")
+        place = self._places[0] if self._places[0].is_list else self._places.pop(0)
+        self._take(place, word)
+
+    def long(self, word: str, words: Iterator[str]) -> None:
+        """Take an option, and its value from ``words`` where it is not behind an equals sign."""
         name, equals, value = word.partition("=")
-        if not word.startswith("-"):
-            parameter, value = _next(places), word
-        elif name not in options or (options[name].is_flag and equals):
-            raise _NotUnderstoodError
-        else:
-            parameter = options[name]
-            if not parameter.is_flag and not equals:
-                value = next(words, "-")
-                if value.startswith("-"):
-                    raise _NotUnderstoodError
-        converted = _converted(parameter, value)
+        option = self._option(name)
+        if option.is_flag and equals:
+            raise UsageError(f"{name} takes no value")
+        self._take(option, value if equals or option.is_flag else self._next(name, words))
+
+    def short(self, word: str, words: Iterator[str]) -> None:
+        """Take one-letter options: flags, and at the end one with a value."""
+        for at, letter in enumerate(word[1:], start=2):
+            option = self._option(f"-{letter}")
+            if not option.is_flag:
+                self._take(option, word[at:] or self._next(f"-{letter}", words))
+                return
+            self._take(option, "")
+
+    def values(self) -> dict[str, Any]:
+        """Return them; raises ``UsageError`` when one is missing."""
+        missing = [one.shown for one in self._parameters if one.is_required and one.name not in self._values]
+        if missing:
+            raise UsageError(f"missing: {', '.join(missing)}")
+        return self._values
+
+    def _option(self, name: str) -> _Parameter:
+        if name not in self._options:
+            raise UsageError(f"there is no option {name}{_hint(name, self._options)}")
+        return self._options[name]
+
+    def _next(self, name: str, words: Iterator[str]) -> str:
+        value = next(words, None)
+        if value is None or value == _END or value.partition("=")[0] in self._options:
+            raise UsageError(f"{name} takes a value")
+        return value
+
+    def _take(self, parameter: _Parameter, text: str) -> None:
+        value = True if parameter.is_flag else parameter.converted(text)
         if parameter.is_list:
-            values.setdefault(parameter.name, []).append(converted)
+            self._values.setdefault(parameter.name, []).append(value)
         else:
-            values[parameter.name] = converted
-    if required - set(values):
-        raise _NotUnderstoodError
-    return values
+            self._values[parameter.name] = value
 
 
-def _next(places: list[_Parameter]) -> _Parameter:
-    if not places:
-        raise _NotUnderstoodError
-    return places[0] if places[0].is_list else places.pop(0)
+def _hint(name: str, names: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415 - for a mistake alone
 
-
-def _converted(parameter: _Parameter, text: str) -> Any:
-    if parameter.is_flag:
-        return True
-    if not text:
-        raise _NotUnderstoodError
-    if issubclass(parameter.kind, StrEnum):
-        if text not in parameter.kind.__members__.values():
-            raise _NotUnderstoodError
-        return parameter.kind(text)
-    if parameter.kind is int:
-        return _number(parameter, text)
-    return Path(text) if parameter.kind is Path else text
-
-
-def _number(parameter: _Parameter, text: str) -> int:
-    limits = parameter.declared
-    if not (text.isascii() and text.isdecimal()) or not isinstance(limits, Option):
-        raise _NotUnderstoodError
-    number = int(text)
-    if (limits.min is not None and number < limits.min) or (limits.max is not None and number > limits.max):
-        raise _NotUnderstoodError
-    return number
-
-
-def _explained(function: Callable[..., None]) -> Callable[..., None]:
-    """Return ``function`` as typer wants it declared."""
-    import functools  # noqa: PLC0415 - see the module's docstring
-    import inspect  # noqa: PLC0415
-
-    @functools.wraps(function)
-    def run(*arguments: Any, **named: Any) -> None:
-        function(*arguments, **named)
-
-    known = {one.name: _for_typer(one) for one in _parameters(function)}
-    signature = inspect.signature(function)
-    parameters = [one.replace(annotation=known[one.name]) for one in signature.parameters.values()]
-    run.__annotations__ = known
-    run.__dict__["__signature__"] = signature.replace(parameters=parameters, return_annotation=None)
-    del run.__dict__["__wrapped__"]
-    return run
-
-
-def _for_typer(parameter: _Parameter) -> Any:
-    import typer  # noqa: PLC0415 - see the module's docstring
-
-    kind = get_args(parameter.annotation)[0]
-    declared = parameter.declared
-    if isinstance(declared, Argument):
-        return Annotated[kind, typer.Argument(metavar=declared.metavar, help=declared.help)]
-    return Annotated[
-        kind,
-        typer.Option(
-            *declared.names,
-            help=declared.help,
-            metavar=declared.metavar,
-            min=declared.min,
-            max=declared.max,
-        ),
-    ]
+    near = difflib.get_close_matches(name, names, n=1)
+    return f", did you mean {near[0]}?" if near else ""

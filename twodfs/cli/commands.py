@@ -6,6 +6,7 @@ that is while threads hash.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from twodfs.reference import TAG, Reference
 
 if TYPE_CHECKING:
     from twodfs.build.push import Courier, Pushed
+    from twodfs.build.source import Source
     from twodfs.registry import Registry
 
 _GRID_HEIGHT: Final = 40
@@ -47,6 +49,7 @@ class Build:
     platforms: tuple[str, ...]
     push: bool
     plain_http: bool
+    base_plain_http: bool
     anchor: Anchor
     packing: Packing
     checksum: bool
@@ -66,7 +69,7 @@ def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
         raise RecipeError("--compat knows no named partitions; leave out 'partitions', or --compat")
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
-        with Registries(plain_http=asked.plain_http) as registries:
+        with Registries(plain_http={target.registry} if asked.plain_http else ()) as registries:
             workshop = _Workshop(asked, target, recipe, store, registries, progress)
             try:
                 built, pushed = workshop.build(checksum=asked.checksum)
@@ -122,7 +125,8 @@ class _Workshop:
     def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
         """Return what was built, and what was pushed where that is asked for."""
         asked = self.asked
-        base, base_name = self._base(tuple(Platform.parse(text) for text in asked.platforms))
+        platforms = tuple(Platform.parse(text) for text in asked.platforms)
+        base, base_name = self._base(platforms, checksum=checksum)
         plan = Plan(
             recipe=self.recipe,
             base=base,
@@ -135,7 +139,7 @@ class _Workshop:
             return self._build_and_push(plan)
         return build_image(plan, self.store, self.progress, lambda _: None), None
 
-    def _base(self, platforms: tuple[Platform, ...]) -> tuple[Base, str]:
+    def _base(self, platforms: tuple[Platform, ...], *, checksum: bool) -> tuple[Base, str]:
         """Return the base, and its reference where it is in a registry."""
         if self.asked.base == SCRATCH:
             return scratch(platforms, self.store), ""
@@ -143,14 +147,18 @@ class _Workshop:
         from twodfs.build.transport import LocalImage, parse_image_name  # noqa: PLC0415
 
         base = parse_image_name(self.asked.base)
+
+        def pull(source: Source) -> Base:
+            return pull_base(
+                source, base.name, platforms, self.store, self.progress, reference=name, checksum=checksum
+            )
+
         name = str(base)
         if isinstance(base, LocalImage):
             with base.open(self.store.temporary) as source:
-                found = pull_base(source, base.name, platforms, self.store, self.progress, reference=name)
-            return found, ""
-        repository = self.registries.open(base.registry).repository(base.repository)
-        found = pull_base(repository, base.name, platforms, self.store, self.progress, reference=name)
-        return found, name
+                return pull(source), ""
+        registry = self.registries.open(base.registry, plain_http=self.asked.base_plain_http)
+        return pull(registry.repository(base.repository)), name
 
     def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
         """Build ``plan``, and upload each allotment as soon as it is in the store."""
@@ -179,7 +187,8 @@ class _Workshop:
 class Registries:
     """Registries opened as they are needed, each once, so that base and target share their connections."""
 
-    def __init__(self, *, plain_http: bool) -> None:
+    def __init__(self, *, plain_http: Collection[str]) -> None:
+        """Begin with none; those in ``plain_http`` are spoken to without TLS."""
         self._plain_http = plain_http
         self._stack = ExitStack()
         self._opened: dict[str, Registry] = {}
@@ -190,12 +199,12 @@ class Registries:
     def __exit__(self, *_failure: object) -> None:
         self._stack.close()
 
-    def open(self, name: str) -> Registry:
+    def open(self, name: str, *, plain_http: bool = False) -> Registry:
         """Return the registry at ``name``, opened when it is first asked for."""
         from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
 
         if name not in self._opened:
-            opening = open_registry(name, plain_http=self._plain_http)
+            opening = open_registry(name, plain_http=plain_http or name in self._plain_http)
             self._opened[name] = self._stack.enter_context(opening)
         return self._opened[name]
 

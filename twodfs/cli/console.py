@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -100,6 +101,24 @@ def _done(label: str, total: int | None) -> str:
     return label if total is None else f"{label}  {size_text(total)}"
 
 
+def ask(question: str, *, hidden: bool = False) -> str:
+    """Return what the user types on the terminal; ``hidden`` shows nothing of it."""
+    try:
+        if hidden:
+            import getpass  # noqa: PLC0415 - for logins alone
+
+            return getpass.getpass(f"{question}: ", stream=sys.stderr)
+        print(f"{question}: ", end="", file=sys.stderr, flush=True)
+        return input()
+    except EOFError:
+        return ""
+
+
 def print_json(content: Json) -> None:
-    """Print ``content`` for programs."""
-    print(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+    """Print ``content`` for programs; bytes in a file's name that are no UTF-8 become U+FFFD."""
+    try:
+        text = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONEncodeError:
+        written = json.dumps(content, indent=2, ensure_ascii=False)
+        text = written.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    print(text)

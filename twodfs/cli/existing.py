@@ -13,7 +13,7 @@ from twodfs.auth import Credentials
 from twodfs.build.anchoring import Anchored, anchor_image
 from twodfs.build.choices import ArchiveFormat
 from twodfs.build.cutting import Found, find_image, in_registry, in_store
-from twodfs.build.export import Export, export_image
+from twodfs.build.export import Export, check_file, export_image
 from twodfs.build.grid import count_text, draw, size_text
 from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.inspection import Inspection, inspect_image, media_types, named_partitions
@@ -27,7 +27,7 @@ from twodfs.errors import BuildError, InvalidReferenceError
 from twodfs.field import Field
 from twodfs.login import erase_credentials, store_credentials
 from twodfs.oci import Json
-from twodfs.reference import Reference
+from twodfs.reference import DOCKER_HUB, Reference
 from twodfs.registry import open_registry
 
 _GRID_HEIGHT: Final = 40
@@ -52,10 +52,11 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     """
     reference = Reference.parse(asked.reference)
     platforms = tuple(Platform.parse(text) for text in asked.platforms)
+    check_file(asked.file)
     archive_format = asked.format or ArchiveFormat.of(asked.file.name)
     store = _existing_store()
     with open_progress(quiet=quiet) as progress, store.in_use() if store else nullcontext():
-        with Registries(plain_http=asked.plain_http) as registries:
+        with Registries(plain_http={reference.registry} if asked.plain_http else ()) as registries:
             found = _find(reference, registries)
             name = None if reference.digest else _tagged(reference, found.tag)
             plan = Export(found.source, found.root, name, archive_format, platforms, asked.file)
@@ -130,18 +131,14 @@ def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
     with open_registry(reference.registry, plain_http=plain_http) as registry:
         found = examine(registry.repository(reference.repository), reference.name)
     if as_json:
-        fields = [field.to_dict() for field in found.fields]
-        healthy = found.is_healthy
-        print_json(
-            {"reference": str(reference), "digest": found.root.digest, "healthy": healthy, "fields": fields}
-        )
+        print_json({"reference": str(reference), **found.to_dict()})
     else:
         for line in _diagnosis(reference, found):
             print(line)
     return found.is_healthy
 
 
-def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool) -> None:
+def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     """Try credentials at a registry, keep them where Docker keeps them, and say where.
 
     Raises:
@@ -156,13 +153,15 @@ def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json:
         print_json(
             {"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place}
         )
+    elif quiet:
+        return
     elif was_checked:
         print(f"logged in to {name} as {credentials.username}; kept in {place}")
     else:
         print(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
 
 
-def logout(registry: str, *, as_json: bool) -> None:
+def logout(registry: str, *, as_json: bool, quiet: bool) -> None:
     """Forget the credentials for a registry.
 
     Raises:
@@ -172,13 +171,13 @@ def logout(registry: str, *, as_json: bool) -> None:
     was_known = erase_credentials(name)
     if as_json:
         print_json({"registry": name, "removed": was_known})
-    else:
+    elif not quiet:
         print(f"logged out of {name}" if was_known else f"not logged in to {name}")
 
 
 def _registry_name(text: str) -> str:
-    """Return the registry that ``text`` writes, without scheme and path."""
-    host = registry_host(text)
+    """Return the registry that ``text`` writes, without scheme and path; Docker Hub where it is empty."""
+    host = registry_host(text or DOCKER_HUB)
     try:
         name = Reference.parse(f"{host}/any/image").registry
     except InvalidReferenceError:
@@ -228,7 +227,7 @@ def _inspect_stored(reference: Reference) -> Inspection | None:
 
 
 def _anchor_summary(done: Anchored) -> str:
-    if not done.allotments:
+    if done.root.digest == done.before:
         return "all allotments are anchored; nothing was done"
     wrapped = "; the image was put into an index for that" if done.wrapped else ""
     return f"anchored {count_text(done.allotments, 'allotment')}, which nothing had protected{wrapped}"
@@ -236,6 +235,9 @@ def _anchor_summary(done: Anchored) -> str:
 
 def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
+    if found.missing:
+        names = ", ".join(one.digest[:19] for one in found.missing)
+        yield f"missing manifests: {names}; push the image again"
     for field in found.fields:
         yield f"field {field.digest[:19]}: {count_text(len(field.present), 'allotment')} in the registry"
         if field.missing:

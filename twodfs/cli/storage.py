@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twodfs.build.grid import count_text, size_text
-from twodfs.build.housekeeping import list_images, parse_size, prune, remove_image
+from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
 from twodfs.build.store import Store, default_directory
 from twodfs.cli.console import print_json
 from twodfs.reference import Reference
@@ -23,27 +23,27 @@ def images(*, as_json: bool) -> None:
         return
     for one in found:
         count = count_text(one.allotments, "allotment")
-        print(f"{one.reference}  {one.digest[:19]}  {count}, {size_text(one.size)}")
+        said = f"damaged: {one.problem}" if one.problem else f"{count}, {size_text(one.size)}"
+        print(f"{one.reference}  {one.digest[:19]}  {said}")
 
 
-def remove(texts: Sequence[str], *, as_json: bool) -> None:
+def remove(texts: Sequence[str], *, as_json: bool, quiet: bool) -> None:
     """Forget images, and print which.
 
     Raises:
         TwodfsError: see its subclasses.
     """
     store = Store(default_directory())
-    references = [str(Reference.parse(text)) for text in texts]
-    for reference in references:
-        remove_image(store, reference)
+    references = list(dict.fromkeys(str(Reference.parse(text)) for text in texts))
+    remove_images(store, references)
     if as_json:
         print_json({"removed": references})
         return
-    for reference in references:
+    for reference in () if quiet else references:
         print(reference)
 
 
-def prune_store(size: str, *, images: bool, as_json: bool) -> None:
+def prune_store(size: str, *, images: bool, as_json: bool, quiet: bool) -> None:
     """Make the store smaller, and print by how much.
 
     Raises:
@@ -53,7 +53,11 @@ def prune_store(size: str, *, images: bool, as_json: bool) -> None:
     if as_json:
         print_json(pruned.to_dict())
         return
+    if quiet:
+        return
     for reference in pruned.images:
         print(f"forgot {reference}")
+    for one in pruned.damaged:
+        print(f"{one.reference} is damaged, and what it needs known in part only: {one.problem}")
     count = count_text(pruned.blobs, "blob")
     print(f"removed {count}, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")

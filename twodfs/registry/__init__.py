@@ -53,18 +53,14 @@ class Registry:
             raise
         return self._transport.was_challenged
 
-    def repository(self, name: str, *, push: bool = False, mount_from: str | None = None) -> Repository:
+    def repository(self, name: str, *, push: bool = False) -> Repository:
         """Return the repository ``name``.
 
         Args:
             name: without the registry.
             push: whether tokens must allow writing to it.
-            mount_from: another repository that blobs may be mounted from; tokens then allow reading it.
         """
-        scopes = [f"repository:{name}:{'pull,push' if push else 'pull'}"]
-        if mount_from is not None and mount_from != name:
-            scopes.append(f"repository:{mount_from}:pull")
-        return Repository(self._transport, name, tuple(scopes))
+        return Repository(self._transport, name, (f"repository:{name}:{'pull,push' if push else 'pull'}",))
 
 
 @contextmanager
@@ -81,7 +77,7 @@ def open_registry(
         registry: ``docker.io`` means Docker Hub's own host.
         plain_http: speak HTTP without TLS; a registry on a loopback address needs no asking.
         keychain: finds the user's credentials once the registry asks for some; Docker's where left out.
-        retries: how often and how patiently; the default takes four attempts.
+        retries: how often and how patiently; the default takes eight attempts.
     """
     pool = Pool()
     try:

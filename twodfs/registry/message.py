@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,14 +82,27 @@ def in_words(request: Request) -> Iterator[None]:
 def refusal(request: Request, response: Response) -> RegistryError:
     """Return the error in ``response``: the distribution-spec's "Error Codes" where it follows them."""
     code, message = _first_error(response.read(MAX_ERROR_BYTES)[:MAX_ERROR_BYTES])
-    asked = response.headers.get("retry-after")
     return request.failed(
         message or _printable(response.reason, 200) or "refused",
         status=response.status,
         code=code,
         temporary=response.status in TEMPORARY,
-        retry_after=float(asked) if asked.isascii() and asked.isdecimal() else None,
+        retry_after=_seconds(response.headers.get("retry-after")),
     )
+
+
+def _seconds(asked: str) -> float | None:
+    """Return the seconds that a Retry-After asks for, None when it asks for none (RFC 9110, 10.2.3)."""
+    if asked.isascii() and asked.isdecimal():
+        return float(asked)
+    if not asked:
+        return None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - registries ask for seconds as a rule
+
+    try:
+        return max(parsedate_to_datetime(asked).timestamp() - time.time(), 0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _first_error(body: bytes) -> tuple[str, str]:

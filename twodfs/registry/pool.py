@@ -168,7 +168,8 @@ class Pool:
             raise WireError("the registry does not answer in time", temporary=True) from error
         except ssl.SSLError as error:
             raise WireError(
-                "no TLS could be agreed on; a registry that speaks plain HTTP takes --plain-http"
+                "no TLS could be agreed on; a registry that speaks plain HTTP takes --plain-http, "
+                "or --base-plain-http where it has the base"
             ) from error
         except OSError as error:
             raise WireError(f"cannot connect: {error.strerror or error}", temporary=True) from error

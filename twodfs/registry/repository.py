@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from urllib.parse import quote
 
 from twodfs.digest import Digest, digest_of, is_digest, parse_digest, verify
-from twodfs.errors import DigestError, FormatError, RegistryError
+from twodfs.errors import AuthError, DigestError, FormatError, RegistryError
 from twodfs.oci import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -40,6 +40,7 @@ _ACCEPT: Final = {"Accept": ", ".join(sorted(_KNOWN))}
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _FIRST_BYTE: Final = {"Range": "bytes=0-0"}
 _CONTENT_RANGE = re.compile(r"bytes 0-\d+/(\d+)")
+_REFUSED: Final = frozenset({401, 403, 404})
 _BIG: Final = 4 * 1024 * 1024
 """Bytes of a file given to the kernel at a time."""
 
@@ -226,7 +227,8 @@ class Repository:
         Args:
             blob: its digest and size.
             content: a file, read piece by piece, or the bytes.
-            mount_from: another repository of the registry that may have it; then no byte need travel.
+            mount_from: another repository of the registry that may have it, and that the user may perhaps
+                read; then no byte need travel.
             verify: hash the content on its way, and hold the last of it back when it is not the blob's.
             advance: hears of bytes as they go out.
 
@@ -237,37 +239,50 @@ class Repository:
             RegistryError: the registry refuses, or finds another digest than the blob's.
             DigestError: the content is not the blob's.
         """
-        once = partial(self._upload_once, blob, content, mount_from, advance, verify=verify)
-        return self._transport.retry(once)
-
-    def _upload_once(
-        self,
-        blob: Descriptor,
-        content: Path | bytes,
-        mount_from: str | None,
-        advance: Advance,
-        *,
-        verify: bool,
-    ) -> bool:
-        location = self._begin_upload(blob.digest, mount_from)
-        if location is None:
-            return False
-        with _opened(content) as file:
-            outgoing = _Outgoing(file, blob, advance, verify=verify)
-            url = _with_digest(location, blob.digest)
+        location = self._mount(blob.digest, mount_from) if mount_from else self._begin_upload()
+        patience = self._transport.patience()
+        while location is not None:
             try:
-                with self._transport.exchange(Request("PUT", url, self._scopes, _OCTETS, outgoing), 201, 204):
-                    return True
-            except RegistryError:
-                outgoing.take_back()
-                raise
+                with _opened(content) as file:
+                    self._send(location, blob, _Outgoing(file, blob, advance, verify=verify))
+            except RegistryError as error:
+                if not patience.waits_after(error):
+                    raise
+            else:
+                return True
+            # What the registry has of the blob is not known, so it gets another place.
+            location = self._begin_upload()
+        return False
 
-    def _begin_upload(self, digest: Digest, mount_from: str | None) -> str | None:
-        """Return where the blob goes; None when the registry mounted it instead."""
+    def _send(self, location: str, blob: Descriptor, outgoing: _Outgoing) -> None:
+        request = Request("PUT", _with_digest(location, blob.digest), self._scopes, _OCTETS, outgoing)
+        try:
+            with self._transport.exchange(request, 201, 204):
+                return
+        except RegistryError:
+            outgoing.take_back()
+            raise
+
+    def _mount(self, digest: Digest, source: str) -> str | None:
+        """Return None when the registry has mounted the blob from ``source``, else where it goes."""
+        query = f"?mount={quote(digest, safe='')}&from={quote(source, safe='')}"
+        scopes = (*self._scopes, f"repository:{source}:pull")
+        request = Request("POST", self._url(f"blobs/uploads/{query}"), scopes)
+        try:
+            return self._transport.retry(partial(self._opened_upload, request))
+        except AuthError:
+            return self._begin_upload()
+        except RegistryError as error:
+            if error.status not in _REFUSED:
+                raise
+            return self._begin_upload()
+
+    def _begin_upload(self) -> str | None:
+        """Return where a blob goes."""
         request = self._request("POST", "blobs/uploads/")
-        if mount_from is not None:
-            query = f"?mount={quote(digest, safe='')}&from={quote(mount_from, safe='')}"
-            request = Request("POST", request.url + query, self._scopes)
+        return self._transport.retry(partial(self._opened_upload, request))
+
+    def _opened_upload(self, request: Request) -> str | None:
         with self._transport.exchange(request, 201, 202) as (response, address):
             if response.status == 201:  # noqa: PLR2004
                 return None

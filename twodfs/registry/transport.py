@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,15 +43,29 @@ _HEADERS = {"User-Agent": f"twodfs/{__version__}", "Accept": "*/*", "Accept-Enco
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a request is made, and the seconds between; a registry's Retry-After goes first."""
+    """How often a request is made, and the seconds between; a registry's Retry-After goes first.
 
-    attempts: int = 4
+    The delays grow, and a part of each is left to chance, so that those who failed together do not come back
+    together. With the defaults they are 40 s at most in all, as long as the registry asks for no others.
+
+    Attributes:
+        attempts: of a registry that has answered before.
+        first_attempts: of one that has not: the address may be wrong.
+        first_delay: seconds.
+        longest_delay: seconds, also of a Retry-After.
+    """
+
+    attempts: int = 8
+    first_attempts: int = 4
     first_delay: float = 0.3
     longest_delay: float = 20.0
 
     def delay(self, attempt: int, asked: float | None) -> float:
         """Return the seconds to wait after the failed ``attempt``, counted from 0."""
-        return min(self.first_delay * 3**attempt if asked is None else asked, self.longest_delay)
+        if asked is not None:
+            return min(asked, self.longest_delay)
+        longest = min(self.first_delay * 2**attempt, self.longest_delay)
+        return random.uniform(longest / 2, longest)  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,27 @@ class Arrived(NamedTuple):
     address: Address
 
 
+class Patience:
+    """What is left of the attempts at one thing."""
+
+    def __init__(self, retries: Retries, has_answered: Callable[[], bool]) -> None:
+        self._retries = retries
+        self._has_answered = has_answered
+        self._failed = 0
+
+    def waits_after(self, error: RegistryError) -> bool:
+        """Wait until it may be tried again; say at once when it may not."""
+        delay = self._retries.delay(self._failed, error.retry_after)
+        self._failed += 1
+        attempts = self._retries.attempts
+        if not self._has_answered():
+            attempts = min(attempts, self._retries.first_attempts)
+        if not error.temporary or self._failed >= attempts:
+            return False
+        scope().sleep(delay)
+        return True
+
+
 class Transport:
     """One registry's origin, and what it has authorised so far. For any thread."""
 
@@ -92,6 +128,7 @@ class Transport:
         self._retries = retries
         self._authorised: dict[tuple[str, ...], tuple[str, float]] = {}
         self._asking = threading.Lock()
+        self._has_answered = False
 
     @property
     def was_challenged(self) -> bool:
@@ -103,14 +140,17 @@ class Transport:
 
         Every step of the protocol may be: reading, storing by digest, and an upload from its start.
         """
-        for number in range(self._retries.attempts - 1):
+        patience = self.patience()
+        while True:
             try:
                 return attempt()
             except RegistryError as error:
-                if not error.temporary:
+                if not patience.waits_after(error):
                     raise
-                scope().sleep(self._retries.delay(number, error.retry_after))
-        return attempt()
+
+    def patience(self) -> Patience:
+        """Return the patience for one thing that may be tried again."""
+        return Patience(self._retries, lambda: self._has_answered)
 
     def fetch(self, request: Request, *expected: int, limit: int) -> Answer:
         """Return the answer to ``request``, with a body of at most ``limit`` bytes; retried.
@@ -235,7 +275,7 @@ class Transport:
                     response = connection.exchange(
                         head, request.body, request.method, IDLE_SECONDS, COMMIT_SECONDS
                     )
-                    is_answered = True
+                    is_answered = self._has_answered = True
                     yield response
                     response.finish()
                     keep = response.is_keepable

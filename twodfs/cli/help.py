@@ -1,0 +1,75 @@
+"""Help as text: what a command is for, and tables of what can be written behind it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from inspect import cleandoc
+from itertools import groupby
+from typing import Final
+
+_INDENT: Final = "  "
+_LEFT: Final = 30
+"""Characters of a table's left column, at most; what is longer has its text below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What can be written, and what each means."""
+
+    title: str
+    rows: Sequence[tuple[str, str]]
+
+
+def page(usage: str, text: str, tables: Sequence[Table], width: int) -> str:
+    """Return a page of help.
+
+    Args:
+        usage: how the command is written.
+        text: a docstring. Its paragraphs are filled, lines that are indented stay as they are.
+        tables: those without rows are left out.
+        width: characters in a line.
+    """
+    parts = [f"Usage: {usage}", *_paragraphs(text, width)]
+    parts += ["\n".join((f"{one.title}:", *_rows(one, width))) for one in tables if one.rows]
+    return "\n\n".join(parts)
+
+
+def summary(text: str) -> str:
+    """Return the first paragraph of a docstring."""
+    return " ".join(cleandoc(text).partition("\n\n")[0].split())
+
+
+def _paragraphs(text: str, width: int) -> Iterator[str]:
+    for paragraph in cleandoc(text).split("\n\n"):
+        parts = [
+            "\n".join(lines) for _, lines in groupby(paragraph.split("\n"), lambda line: line[:1] == " ")
+        ]
+        yield "\n".join(
+            textwrap.indent(textwrap.dedent(part), _INDENT) if part.startswith(" ") else _filled(part, width)
+            for part in parts
+        )
+
+
+def _rows(table: Table, width: int) -> Iterator[str]:
+    lefts = [len(left) for left, _ in table.rows if len(left) <= _LEFT]
+    margin = " " * (len(_INDENT) + max(lefts, default=0) + len(_INDENT))
+    for left, text in table.rows:
+        begin = f"{_INDENT}{left}".ljust(len(margin))
+        if len(begin) > len(margin):
+            yield begin
+            begin = margin
+        yield _filled(text, width, begin, margin)
+
+
+def _filled(text: str, width: int, first: str = "", rest: str = "") -> str:
+    # Names are looked for and copied, so none is broken.
+    return textwrap.fill(
+        " ".join(text.split()),
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
