@@ -281,7 +281,7 @@ class _Protocol(RequestHandler):
     A request's headers have a time and a size; aiohttp bounds the time between requests alone.
     """
 
-    __slots__ = ("_connections", "_head_size", "_header_timeout")
+    __slots__ = ("_connections", "_head_size", "_header_timeout", "_is_ending")
 
     def __init__(
         self, manager: web.Server, *, connections: Connections, header_timeout: float, **options: Any
@@ -290,6 +290,7 @@ class _Protocol(RequestHandler):
         self._connections = connections
         self._header_timeout = header_timeout
         self._head_size = 0
+        self._is_ending = False
 
     @property
     def is_idle(self) -> bool:
@@ -335,7 +336,7 @@ class _Protocol(RequestHandler):
         self.transport.write(f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body)
         # Closed while bytes of the client are unread, the connection would be reset, and the answer with it:
         # so what still comes is read for a moment, and dropped (RFC 9112, section 9.6).
-        self.close()
+        super().close()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._loop.call_later(_LINGER_SECONDS, self.transport.abort)
@@ -356,11 +357,20 @@ class _Protocol(RequestHandler):
     def close(self) -> None:
         """Close the connection: an idle one now, a busy one after its request.
 
-        aiohttp stops listening to idle ones and leaves them open: requests on them would hang until the end.
+        aiohttp stops listening to both: idle ones stay open, their next requests hang until the end, and the rest
+        of an upload is not heard.
         """
+        if self._current_request is not None or self._messages:
+            self._is_ending = True
+            return
         super().close()
-        if self._current_request is None and not self._messages and self.transport is not None:
+        if self.transport is not None:
             self.transport.close()
+
+    def request_ended(self) -> None:
+        """Take no other request, if this was to be the last."""
+        if self._is_ending:
+            super().close()
 
     def data_received(self, data: bytes) -> None:
         if self._close or self._force_close:
@@ -429,6 +439,7 @@ class Listener(web.Server):
                 return await handler(request)
             finally:
                 connections.idle(protocol)
+                protocol.request_ended()
 
         super().__init__(counted, handler_cancellation=True)
         self._tls = tls

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -99,3 +100,39 @@ async def test_sigterm_during_fifty_downloads(registry: Registry, tmp_path: Path
     lines = [one for one in events if one["event"] == "request" and one["method"] == "GET"]
     assert [one["status"] for one in lines] == [200] * DOWNLOADS
     assert events[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize("relay", ["auto", "buffered"])
+async def test_sigterm_during_an_upload(registry: Registry, tmp_path: Path, framing: str, relay: str) -> None:
+    parts = [os.urandom(300_000) for _ in range(2)]
+    environment = {"TWODFS_PROXY_SHUTDOWN_GRACE": str(GRACE), "TWODFS_PROXY_BLOBS_RELAY": relay}
+    with Proxy.start(tmp_path, registry.url, environment=environment) as proxy:
+        async with asyncio.timeout(GRACE), AsyncExitStack() as stack:
+            reader, writer = await connect(stack, proxy.address)
+            target = f"/v2/{REPOSITORY}/blobs/uploads/"
+            writer.write(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            location = re.search(r"(?mi)^location: http://[^/]+(\S+)", head)
+            assert location is not None
+            lengths = {
+                "length": f"Content-Length: {sum(map(len, parts))}",
+                "chunks": "Transfer-Encoding: chunked",
+            }
+            writer.write(f"PATCH {location[1]} HTTP/1.1\r\nHost: h\r\n{lengths[framing]}\r\n\r\n".encode())
+
+            async def send(part: bytes) -> None:
+                writer.write(b"%x\r\n%s\r\n" % (len(part), part) if framing == "chunks" else part)
+                await writer.drain()
+
+            await send(parts[0])
+            ended = asyncio.get_running_loop().run_in_executor(None, proxy.terminate, GRACE)
+            await until(lambda: any(one["event"] == "stopping" for one in proxy.log_events()))
+            await asyncio.sleep(0.5)
+            await send(parts[1])
+            if framing == "chunks":
+                writer.write(b"0\r\n\r\n")
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            assert head.startswith("HTTP/1.1 202 ")
+            assert f"\r\nRange: 0-{sum(map(len, parts)) - 1}\r\n" in head
+            assert await ended == 0
