@@ -46,7 +46,7 @@ from proxy.upstream.registry import Upstream
 from proxy.watched import FileError
 from proxy.wire.bodies import Bodies
 from proxy.wire.connections import Connections
-from proxy.wire.server import Listener
+from proxy.wire.listener import Listener
 from proxy.wire.tls import CertificateError, ListenerTls
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.

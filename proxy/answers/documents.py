@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from proxy.wire.server import JSON, WholeResponse, oci_errors, whole
+from proxy.wire.responses import JSON, WholeResponse, oci_errors, whole
 from twodfs.oci import Document
 
 _BLOB_TYPE: Final = "application/octet-stream"

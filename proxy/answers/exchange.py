@@ -20,7 +20,7 @@ from proxy.flight import SingleFlight
 from proxy.partitions.source import ALL_TYPES
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
-from proxy.wire.server import WholeResponse
+from proxy.wire.responses import WholeResponse
 
 _MAX_REQUEST: Final = 64 * 1024
 _MAX_ANSWER: Final = 2**20

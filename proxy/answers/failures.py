@@ -15,7 +15,7 @@ from proxy.partitions.policy import UnsignedError
 from proxy.requests.grammar import GrammarError
 from proxy.requests.route import TargetError
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
-from proxy.wire.server import JSON, WholeResponse, oci_errors, whole
+from proxy.wire.responses import JSON, WholeResponse, oci_errors, whole
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
 
 _NOT_FOUND: Final = 404

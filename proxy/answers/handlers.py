@@ -40,7 +40,7 @@ from proxy.signing.signatures import Signatures
 from proxy.store.records import Made, Recipe
 from proxy.tracing.spans import serves
 from proxy.upstream.replies import RefusedWriteError
-from proxy.wire.server import WholeResponse, deliver
+from proxy.wire.responses import WholeResponse, deliver
 from twodfs.digest import digest_of
 from twodfs.oci import Document
 

@@ -14,7 +14,8 @@ from proxy.upstream.mishaps import in_words
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import MAX_REFUSAL, RefusedWriteError, Reply, UpstreamError, read
 from proxy.wire.bodies import Bodies, RequestBody
-from proxy.wire.server import Patience, RelayedResponse, expects_continue, hang_up
+from proxy.wire.patience import Patience
+from proxy.wire.responses import RelayedResponse, expects_continue, hang_up
 
 
 class BodyError(Exception):

@@ -27,7 +27,8 @@ from yarl import URL
 
 from proxy.config import BlobsConfig, Network
 from proxy.upstream.mishaps import in_words
-from proxy.wire.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, Pool
+from proxy.wire.pool import Pool
+from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_LINE_SIZE
 
 MAX_REDIRECTS: Final = 5
 STATUSES: Final = frozenset({301, 302, 303, 307, 308})

@@ -36,7 +36,8 @@ from proxy.upstream.replies import (
     read,
 )
 from proxy.wire.bodies import RequestBody
-from proxy.wire.server import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER, ImpatientRequest, Pool
+from proxy.wire.pool import ImpatientRequest, Pool
+from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER
 from proxy.wire.tls import registry_context
 
 _READS: Final = frozenset({"GET", "HEAD"})

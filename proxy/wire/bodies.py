@@ -27,7 +27,8 @@ from proxy.metrics.catalogue import (
 from proxy.wire import takeover
 from proxy.wire.decrypt import Scratch
 from proxy.wire.pace import Pace
-from proxy.wire.server import Patience, RelayedResponse, expects_continue
+from proxy.wire.patience import Patience
+from proxy.wire.responses import RelayedResponse, expects_continue
 from proxy.wire.splice import Pipe, Pipes, SourceEndedError
 from proxy.wire.takeover import Flow
 

@@ -27,7 +27,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
 
 from proxy.wire import decrypt, splice
 from proxy.wire.decrypt import Decrypt, Scratch, Tunnel
-from proxy.wire.server import AnswerReader
+from proxy.wire.pool import AnswerReader
 from proxy.wire.splice import Mover, Pipe, Splice
 
 _NEEDED: Final[dict[type, tuple[str, ...]]] = {

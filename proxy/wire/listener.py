@@ -1,0 +1,242 @@
+"""Clients' connections: aiohttp's handler, with errors in the registry's words and a bound on everything."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from proxy.logs import get_logger
+from proxy.metrics.catalogue import count_request
+from proxy.wire.connections import Connections
+from proxy.wire.handshake import Handshake
+from proxy.wire.responses import JSON, oci_errors, whole
+from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_HEAD_SIZE, MAX_LINE_SIZE, READ_BUFFER
+
+_LINGER_SECONDS = 1.0
+_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
+# RFC 3986, 3.2.2, with a port.
+_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.%_~-]+\])(?::[0-9]{0,5})?")
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def _problem(message: RawRequestMessage) -> str | None:
+    """Say what the parser let pass and the registry, or what stands before it, may read differently.
+
+    HTTP/0.9, a coding beside chunked (RFC 9112, 6.1), and a ``Host`` that is none (3.2).
+    """
+    if message.version not in _VERSIONS:
+        return "it is neither HTTP/1.1 nor HTTP/1.0"
+    codings = message.headers.getall(hdrs.TRANSFER_ENCODING, ())
+    if codings and [one.strip().lower() for one in codings] != ["chunked"]:
+        return "its transfer coding is another than chunked"
+    hosts = message.headers.getall(hdrs.HOST, ())
+    if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+        return "its Host is no host"
+    return None
+
+
+class _Protocol(RequestHandler):
+    """aiohttp's connection handler, with errors of the HTTP layer in the registry's words.
+
+    A request's headers have a time and a size; aiohttp bounds the time between requests alone.
+    """
+
+    __slots__ = ("_connections", "_head_size", "_header_timeout", "_is_ending")
+
+    def __init__(
+        self, manager: web.Server, *, connections: Connections, header_timeout: float, **options: Any
+    ) -> None:
+        super().__init__(manager, loop=asyncio.get_running_loop(), **options)
+        self._connections = connections
+        self._header_timeout = header_timeout
+        self._head_size = 0
+        self._is_ending = False
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self._request_in_progress or self._messages)
+
+    def give_way(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._connections.opened(self):
+            self._await_head()
+        else:
+            self._refuse(
+                503, "Service Unavailable", "TOOMANYREQUESTS", "all connections are in use; try again"
+            )
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.closed(self)
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        close_time = self._loop.time() + self._header_timeout
+        self._next_keepalive_close_time = close_time
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
+        self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
+
+    def _process_keepalive(self) -> None:
+        if self._head_size and self.is_idle and self._loop.time() >= self._next_keepalive_close_time:
+            self._refuse(
+                408, "Request Timeout", "UNSUPPORTED", "the request's headers did not arrive in time"
+            )
+        super()._process_keepalive()
+
+    def _refuse(self, status: int, reason: str, code: str, message: str) -> None:
+        """Answer where there is no request to answer, and close the connection."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        body = oci_errors(code, message)
+        head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n"
+        self.transport.write(f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body)
+        # Closed while bytes of the client are unread, the connection would be reset, and the answer with it:
+        # so what still comes is read for a moment, and dropped (RFC 9112, section 9.6).
+        super().close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    def _count_head(self, size: int) -> None:
+        """Watch over a request whose headers are not complete yet."""
+        waits = self._waiter is not None and not self._waiter.done()
+        if not (waits or not self._request_count) or self._messages:
+            self._head_size = 0
+            return
+        if not self._head_size and self._request_count:
+            self._await_head()
+        self._head_size += size
+        if self._head_size > MAX_HEAD_SIZE:
+            message = f"the request's headers have more than {MAX_HEAD_SIZE} bytes"
+            self._refuse(431, "Request Header Fields Too Large", "UNSUPPORTED", message)
+
+    def close(self) -> None:
+        """Close the connection: an idle one now, a busy one after its request.
+
+        aiohttp stops listening to both: idle ones stay open, their next requests hang until the end, and the
+        rest of an upload is not heard.
+        """
+        if self._current_request is not None or self._messages:
+            self._is_ending = True
+            return
+        super().close()
+        if self.transport is not None:
+            self.transport.close()
+
+    def request_ended(self) -> None:
+        """Take no other request, if this was to be the last."""
+        if self._is_ending:
+            super().close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._close or self._force_close:
+            return
+        super().data_received(data)
+        for at, (message, _) in enumerate(self._messages):
+            if isinstance(message, RawRequestMessage) and (problem := _problem(message)) is not None:
+                error = _ErrInfo(status=400, exc=web.RequestPayloadError(problem), message=problem)
+                self._messages[at] = error, EMPTY_PAYLOAD
+        self._count_head(len(data))
+        # aiohttp queues a parse error behind the request under way, whose handler would wait for its body.
+        if (
+            self._messages
+            and isinstance(self._messages[-1][0], _ErrInfo)
+            and self._current_request is not None
+        ):
+            body = self._current_request.content
+            if not body.is_eof() and body.exception() is None:
+                body.set_exception(web.RequestPayloadError("malformed request body"))
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun, an error cannot follow")
+        if status == web.HTTPBadRequest.status_code:
+            problem = (message or str(exc or "")).splitlines()
+            text = f"the request is not HTTP as RFC 9112 has it: {problem[0] if problem else 'malformed'}"
+            body = oci_errors("UNSUPPORTED", text.rstrip(": "))
+            count_request("invalid", "OTHER", status, 0)
+            get_logger().info("request", kind="invalid", status=status, remote=request.remote)
+        else:
+            get_logger().error("request failed", exc_info=exc, path=request.path)
+            body = oci_errors("UNKNOWN", "the proxy failed on this request; its log has the reason")
+        response = whole(status, body, JSON)
+        response.force_close()
+        return response
+
+
+class Listener(web.Server):
+    """The low-level aiohttp server around one handler.
+
+    A client that goes away cancels its handler, and with it the request upstream. Bodies are never decoded.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        keepalive_timeout: float,
+        header_timeout: float,
+        connections: Connections,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``header_timeout``: seconds for a request's head, and for a handshake with ``tls``."""
+
+        async def counted(request: web.BaseRequest) -> web.StreamResponse:
+            protocol = request.protocol
+            assert isinstance(protocol, _Protocol)  # noqa: S101 - __call__ makes no other
+            connections.busy(protocol)
+            try:
+                return await handler(request)
+            finally:
+                connections.idle(protocol)
+                protocol.request_ended()
+
+        super().__init__(counted, handler_cancellation=True)
+        self._tls = tls
+        self._connections_taken = connections
+        self._header_timeout = header_timeout
+        self._handshakes: weakref.WeakSet[Handshake] = weakref.WeakSet()
+        self._options: dict[str, Any] = {
+            "auto_decompress": False,
+            "access_log": None,
+            "connections": connections,
+            "header_timeout": header_timeout,
+            "keepalive_timeout": keepalive_timeout,
+            "max_line_size": MAX_LINE_SIZE,
+            "max_field_size": MAX_FIELD_SIZE,
+            "read_bufsize": READ_BUFFER,
+        }
+
+    def __call__(self) -> asyncio.BaseProtocol:  # type: ignore[override]
+        """Return the protocol of a new connection."""
+        protocol = _Protocol(self, **self._options)
+        if self._tls is None:
+            return protocol
+        handshake = Handshake(protocol, self._tls, self._connections_taken, self._header_timeout)
+        self._handshakes.add(handshake)
+        return handshake
+
+    def pre_shutdown(self) -> None:
+        """Let connections end after their request, idle ones and handshakes at once."""
+        super().pre_shutdown()
+        for handshake in self._handshakes:
+            handshake.abandon()

@@ -1,0 +1,112 @@
+"""Answers that are exactly what they are given to be.
+
+aiohttp is a server for applications; a proxy must not add a header, decode a body or invent an answer. The
+classes here switch those things off, each with the reason beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict, istr
+
+from proxy.logs import get_logger
+
+JSON = "application/json; charset=utf-8"
+
+
+def oci_errors(code: str, message: str, detail: object = None) -> bytes:
+    """Return the error document of the distribution-spec, "Error Codes"."""
+    return orjson.dumps({"errors": [{"code": code, "message": message, "detail": detail}]})
+
+
+class RelayedResponse(web.StreamResponse):
+    """A response that has exactly the headers it was given, streamed.
+
+    The caller removes hop-by-hop headers; framing (length or chunks) and keep-alive are decided here. The
+    head waits for what is written first, to leave in one segment with it; ``send_head`` does not wait.
+    """
+
+    _send_headers_immediately = False
+
+    def send_head(self) -> None:
+        """Send the head now: the body is not there yet."""
+        if self._payload_writer is not None:
+            self._payload_writer.send_headers()
+
+    async def send(self, chunk: bytes) -> None:
+        """Send some of the body; what the client does not take yet stays with its connection."""
+        if self._payload_writer is not None:
+            writer: Any = self._payload_writer  # its interface does not say that it need not wait
+            await writer.write(chunk, drain=False)
+
+    async def flush(self) -> None:
+        """Wait until the client has taken what was sent, down to what its connection may hold."""
+        if self._payload_writer is not None:
+            await self._payload_writer.drain()
+
+    async def _prepare_headers(self) -> None:
+        if self._req is not None and self._req.version < HttpVersion11 and self.content_length is None:
+            self.force_close()  # HTTP/1.0 has no chunks: the body ends with the connection
+        absent = [name for name in (hdrs.CONTENT_TYPE, hdrs.SERVER) if name not in self.headers]
+        await super()._prepare_headers()
+        for name in absent:
+            self.headers.pop(name, None)
+
+
+class WholeResponse(RelayedResponse):
+    """A response whose body is at hand. For HEAD and 304 the headers speak of the body, which is not sent."""
+
+    def __init__(
+        self, *, status: int, headers: CIMultiDict[str], body: bytes, reason: str | None = None
+    ) -> None:
+        super().__init__(status=status, reason=reason, headers=headers)
+        self._whole = body
+
+    async def _start(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        writer = await super()._start(request)
+        if not self._must_be_empty_body and self._whole:
+            await writer.write(self._whole)
+        return writer
+
+
+def whole(
+    status: int, body: bytes, content_type: str, headers: dict[istr, str] | None = None
+) -> WholeResponse:
+    """Return a response of ours with ``body``."""
+    all_headers = CIMultiDict(headers or {})
+    all_headers[hdrs.CONTENT_TYPE] = content_type
+    all_headers[hdrs.CONTENT_LENGTH] = str(len(body))
+    return WholeResponse(status=status, headers=all_headers, body=body)
+
+
+def expects_continue(request: web.BaseRequest) -> bool:
+    """Say whether the client waits for ``100 Continue`` before it sends its body."""
+    return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+
+
+def hang_up(request: web.BaseRequest, *, at_once: bool) -> None:
+    """End the client's connection, which is how a body that ends too early is told from a whole one.
+
+    What was passed on before still arrives, unless ``at_once``, which waits for nobody.
+    """
+    transport = request.transport
+    if transport is not None:
+        transport.abort() if at_once else transport.close()
+
+
+async def deliver(response: web.StreamResponse, request: web.BaseRequest, seconds: float) -> None:
+    """Send a whole ``response``; a client that does not take it within ``seconds`` loses its connection."""
+    try:
+        async with asyncio.timeout(seconds):
+            await response.prepare(request)
+            await response.write_eof()
+    except TimeoutError:
+        get_logger().warning("transfer stalled", path=request.path, waiting_for="client")
+        hang_up(request, at_once=True)
+    except OSError:  # the client is gone; aiohttp finds out as well, and ends the connection
+        hang_up(request, at_once=True)
