@@ -54,6 +54,10 @@ def _fields(content: Json) -> Iterator[Aim]:
         yield _aim("Field of 10,000 cells: the first partition", _MOST, 25, one["first_ms"], " ms", digits=1)
     if (one := by_cells.get(1_000_000)) is not None:
         yield _aim("Field of 1,000,000 cells: another partition", _MOST, 5, one["another_ms"], " ms")
+        beside, meanwhile = one.get("others_beside_a_burner"), one["others_meanwhile"]
+        if beside and meanwhile:
+            what = "Field of 1,000,000 cells: others' p99 during the first, to beside any busy process"
+            yield _aim(what, _MOST, 1.2, meanwhile["p99_ms"] / beside["p99_ms"], "x")
 
 
 def _blobs(content: Json) -> Iterator[Aim]:

@@ -143,7 +143,7 @@ def _manifests(content: Json) -> Iterator[str]:
 def _fields(content: Json) -> Iterator[str]:
     headings = ("cells", "first ms", "another ms", "same again ms", "registry's plain ms", "memory MiB")
     yield _table(
-        (*headings, "others p50/p99 ms", "during the first"),
+        (*headings, "others p50/p99 ms", "beside a burner", "during the first"),
         [
             (
                 f"{of['cells']:,}",
@@ -153,6 +153,7 @@ def _fields(content: Json) -> Iterator[str]:
                 f"{of['registry_plain_ms']:.2f}",
                 f"{of['resident_bytes'] / 2**20:.1f}",
                 _both(of["others_quiet"]),
+                _both(of.get("others_beside_a_burner")),
                 _both(of["others_meanwhile"]),
             )
             for of in content["fields"]
