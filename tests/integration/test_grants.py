@@ -137,41 +137,54 @@ async def test_one_clients_grant_is_no_other_clients(
                 assert (await get(client, url + target, **others))[0] == expected
 
 
+class Gate:
+    """Holds every HEAD of a registry that answers with ETags, and refuses whom it is told to."""
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        self._registry = registry
+        self.arrived, self.open = asyncio.Event(), asyncio.Event()
+        self.denied: set[str] = set()
+        self.open.set()
+        registry.interpose = self.answer
+
+    def close(self, *denied: str) -> None:
+        self.arrived.clear()
+        self.open.clear()
+        self.denied.update(denied)
+        self._registry.requests.clear()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse | None:
+        if request.method == "HEAD":
+            self.arrived.set()
+            await self.open.wait()
+        if request.headers["Authorization"] in self.denied:
+            return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
+        answer = self._registry.content(request)
+        if answer is not None:
+            answer.headers["ETag"] = f'"{answer.headers.get("Docker-Content-Digest")}"'
+        return answer
+
+
+def bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {name}"}
+
+
 async def test_clients_that_may_read_an_image_share_the_question_what_its_tag_names_now(
     registry: FakeRegistry, client: aiohttp.ClientSession
 ) -> None:
-    arrived, release = asyncio.Event(), asyncio.Event()
-    denied: set[str] = set()
-
-    async def held(request: web.Request) -> web.StreamResponse | None:
-        if request.headers["Authorization"] in denied:
-            return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
-        answer = registry.content(request)
-        if answer is not None:
-            answer.headers["ETag"] = f'"{answer.headers.get("Docker-Content-Digest")}"'
-        if request.method == "HEAD":
-            arrived.set()
-            await release.wait()
-        return answer
-
-    registry.interpose = held
-    users = [{"Authorization": f"Bearer {name}"} for name in ("ann", "bob", "cid")]
+    gate = Gate(registry)
     async with proxied(registry.url) as url:
-        release.set()
-        for user in users[:2]:
-            assert (await get(client, url + TAG, **user))[0] == 200
-        registry.requests.clear()
-        arrived.clear()
-        release.clear()
-        denied.add("Bearer cid")
+        for name in ("ann", "bob"):
+            assert (await get(client, url + TAG, **bearer(name)))[0] == 200
+        gate.close("Bearer cid")
         async with asyncio.TaskGroup() as tasks:
-            first = tasks.create_task(get(client, url + TAG, **users[0]))
-            await asyncio.wait_for(arrived.wait(), 30)
-            others = [tasks.create_task(get(client, url + TAG, **user)) for user in users[1:]]
+            first = tasks.create_task(get(client, url + TAG, **bearer("ann")))
+            await asyncio.wait_for(gate.arrived.wait(), 30)
+            others = [tasks.create_task(get(client, url + TAG, **bearer(name))) for name in ("bob", "cid")]
             await until(
                 lambda: any(one.headers["Authorization"] == "Bearer cid" for one in registry.requests)
             )
-            release.set()
+            gate.open.set()
         assert [one.result()[0] for one in (first, *others)] == [200, 200, 403]
     asked = [one.headers["Authorization"] for one in registry.requests if one.method == "HEAD"]
     assert sorted(asked) == ["Bearer ann", "Bearer cid"]
@@ -180,35 +193,17 @@ async def test_clients_that_may_read_an_image_share_the_question_what_its_tag_na
 async def test_who_lost_the_right_does_not_take_it_from_those_who_asked_along(
     registry: FakeRegistry, client: aiohttp.ClientSession
 ) -> None:
-    arrived, release = asyncio.Event(), asyncio.Event()
-    denied: set[str] = set()
-
-    async def held(request: web.Request) -> web.StreamResponse | None:
-        answer = registry.content(request)
-        if answer is not None:
-            answer.headers["ETag"] = f'"{answer.headers.get("Docker-Content-Digest")}"'
-        if request.method == "HEAD":
-            arrived.set()
-            await release.wait()
-        if request.headers["Authorization"] in denied:
-            return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
-        return answer
-
-    registry.interpose = held
-    users = [{"Authorization": f"Bearer {name}"} for name in ("ann", "bob")]
+    gate = Gate(registry)
     async with proxied(registry.url) as url:
-        release.set()
-        for user in users:
-            assert (await get(client, url + TAG, **user))[0] == 200
-        arrived.clear()
-        release.clear()
-        denied.add("Bearer ann")
+        for name in ("ann", "bob"):
+            assert (await get(client, url + TAG, **bearer(name)))[0] == 200
+        gate.close("Bearer ann")
         async with asyncio.TaskGroup() as tasks:
-            first = tasks.create_task(get(client, url + TAG, **users[0]))
-            await asyncio.wait_for(arrived.wait(), 30)
-            second = tasks.create_task(get(client, url + TAG, **users[1]))
+            first = tasks.create_task(get(client, url + TAG, **bearer("ann")))
+            await asyncio.wait_for(gate.arrived.wait(), 30)
+            second = tasks.create_task(get(client, url + TAG, **bearer("bob")))
             await asyncio.sleep(0.1)
-            release.set()
+            gate.open.set()
         assert (first.result()[0], second.result()[0]) == (403, 200)
 
 
