@@ -28,11 +28,13 @@ _FOREIGN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # Query parameters that prove something (token flow, upload state, signed URLs), user info of a URL, and what
 # stands in an Authorization header.
 _SECRET: Final = re.compile(
-    r"(?i)([?&;](?:_state|account|password|secret|client_secret|code|sig|signature|[\w.-]*token[\w.-]*"
+    r"(?i)([?&;](?:_state|account|password|secret|client_secret|code|sig|signature|[\w.-]*token[\w.-]*|[\w.-]*key"
     r"|x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential))=)[^&\s\"'<>;]*"
     r"|(//)[^/@\s]+(?=@)"
     r"|\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]+"
 )
+# What a path has in it where it could hold one of these; most have none of it.
+_SUSPICIOUS: Final = re.compile(r"[=@\s]")
 _ERROR_STATUS: Final = 400
 _OUR_FAULT: Final = 500
 
@@ -152,7 +154,7 @@ class Access:
             and random.random() >= self._blob_sample  # noqa: S311 - which lines to keep is no secret
         ):
             return
-        if "=" in path or "@" in path:  # a query that was percent-encoded into the path
+        if _SUSPICIOUS.search(path):  # a query or a header that was percent-encoded into the path
             path = redacted(path)
         event = {
             "kind": kind,

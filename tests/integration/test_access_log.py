@@ -40,6 +40,9 @@ def test_secrets_reach_no_line(registry: Registry, tmp_path: Path, style: str) -
                     f"/token?service=a&scope=b&account={SECRET}&refresh_token={SECRET}",
                     f"/v2/x%3F_state={SECRET}",
                     f"/v2/%2F%2Fuser:{SECRET}@host/",
+                    f"/other/%3Fapi_key={SECRET}&key={SECRET}",
+                    f"/other/Bearer%20{SECRET}",
+                    f"/other/basic%09{SECRET}",
                     f"http://user:{SECRET}@host/v2/",
                     f"ftp://user:{SECRET}@host/v2/",
                 ):

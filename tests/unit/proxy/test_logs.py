@@ -19,6 +19,7 @@ SECRET = "s3cret"
         (f"https://h/token?account={SECRET}&service=s", "https://h/token?account=***&service=s"),
         (f"?refresh_token={SECRET}&Access_Token={SECRET}", "?refresh_token=***&Access_Token=***"),
         (f"?X-Amz-Signature={SECRET}&X-Amz-Date=1", "?X-Amz-Signature=***&X-Amz-Date=1"),
+        (f"?api_key={SECRET}&key={SECRET}&keys=2", "?api_key=***&key=***&keys=2"),
         (f"http://user:{SECRET}@host/path", "http://***@host/path"),
         (f"Authorization: Bearer {SECRET}.x-y", "Authorization: Bearer ***"),
         (f"{{'authorization': 'basic {SECRET}=='}}", "{'authorization': 'basic ***'}"),
