@@ -1,4 +1,5 @@
 import io
+import os
 import random
 import sys
 from datetime import datetime
@@ -92,3 +93,22 @@ def test_a_request_id_that_is_not_sane_is_replaced(offered: str | None) -> None:
     made = bind_request_id(offered)
     assert made != offered
     assert len(made) == 32
+
+
+def test_a_line_that_was_torn_is_ended_before_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with open(reading, "rb", buffering=0) as reader, open(writing, "w") as stream:  # noqa: PTH123 - descriptors
+        monkeypatch.setattr(sys, "stderr", stream)
+        access = Access(LogConfig())
+
+        def write(path: str) -> None:
+            access.write(kind="other", method="GET", path=path, status=200, seconds=0, remote=None)
+
+        write("/" + "long" * 2**20)  # more than a pipe holds
+        write("/dropped")
+        torn = reader.read(2**20)
+        write("/next")
+        _, line, end = (torn + reader.read(2**20)).split(b"\n")
+    assert orjson.loads(line)["path"] == "/next"
+    assert end == b""
