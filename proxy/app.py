@@ -159,14 +159,23 @@ async def run(config: Config) -> None:
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _reload, None)
     async with running(config) as started:
-        if started.tls is not None:
-            loop.add_signal_handler(signal.SIGHUP, started.tls.reload)
+        loop.add_signal_handler(signal.SIGHUP, _reload, started.tls)
         await stop.wait()
         for number in signals:
             loop.remove_signal_handler(number)
         get_logger().info("stopping", grace_seconds=config.shutdown_grace)
     get_logger().info("stopped")
+
+
+def _reload(tls: ListenerTls | None) -> None:
+    """Read the certificates again, which is all that can be: there is no other process to take over."""
+    if tls is not None:
+        tls.reload()
+    get_logger().warning(
+        "not reloaded", reason="with workers = 1 SIGHUP reads certificates alone again; restart for the rest"
+    )
 
 
 def _entrance(config: Config) -> Entrance:

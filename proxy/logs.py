@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final, TextIO, cast
 
 import orjson
 import structlog
@@ -28,11 +28,13 @@ _FOREIGN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # Query parameters that prove something (token flow, upload state, signed URLs), user info of a URL, and what
 # stands in an Authorization header.
 _SECRET: Final = re.compile(
-    r"(?i)([?&;](?:_state|account|password|secret|client_secret|code|sig|signature|[\w.-]*token[\w.-]*"
+    r"(?i)([?&;](?:_state|account|password|secret|client_secret|code|sig|signature|[\w.-]*token[\w.-]*|[\w.-]*key"
     r"|x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential))=)[^&\s\"'<>;]*"
     r"|(//)[^/@\s]+(?=@)"
     r"|\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]+"
 )
+# What a path has in it where it could hold one of these; most have none of it.
+_SUSPICIOUS: Final = re.compile(r"[=@\s]")
 _ERROR_STATUS: Final = 400
 _OUR_FAULT: Final = 500
 
@@ -43,11 +45,50 @@ _always: dict[str, Any] = {}
 _sources: list[Callable[[], dict[str, Any]]] = []
 
 
+class _Lines:
+    """Standard error, by the line. One that cannot be written is dropped.
+
+    A full disk or a reader that ended must not fail pulls, and there is nowhere to say so. Nothing is
+    buffered: what could not be written would fail the process once more at its end.
+    """
+
+    _is_torn: ClassVar[bool] = False
+    """Whether the last line was written in part: the process has one standard error."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """``stream`` None: the process was started without a standard error."""
+        self._stream = stream
+        buffer = getattr(stream, "buffer", None)
+        self._raw: Any = getattr(buffer, "raw", buffer)
+
+    def write(self, line: str) -> None:
+        """Write a whole line, or nothing."""
+        self.put(line.encode(errors="backslashreplace"))
+
+    def put(self, line: bytes) -> None:
+        """Write a whole line, or nothing."""
+        if self._raw is None:
+            return
+        left = memoryview(b"\n" + line if _Lines._is_torn else line)
+        with contextlib.suppress(OSError):
+            while left and (written := self._raw.write(left)):
+                _Lines._is_torn = written < len(left)
+                left = left[written:]
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def isatty(self) -> bool:
+        """Say whether people read along."""
+        return self._stream is not None and self._stream.isatty()
+
+
 def configure(config: LogConfig, **always: object) -> None:
     """Send our lines, and the libraries' warnings, to standard error; ``always`` is on each of them."""
     _always.clear()
     _always.update(always)
     level = logging.getLevelNamesMapping()[config.level.upper()]
+    lines = _Lines(sys.stderr)
     shared: list[structlog.typing.Processor] = [
         _with_context,
         structlog.processors.add_log_level,
@@ -62,15 +103,15 @@ def configure(config: LogConfig, **always: object) -> None:
         )
     else:
         renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=lines.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_without_record, renderer])
     )
@@ -136,6 +177,7 @@ class Access:
         self._level = logging.getLevelNamesMapping()[config.level.upper()]
         self._blob_sample = config.blob_sample
         self._is_json = config.format == "json"
+        self._lines = _Lines(sys.stderr)
         self._second = (0, "")
 
     def write(
@@ -152,7 +194,7 @@ class Access:
             and random.random() >= self._blob_sample  # noqa: S311 - which lines to keep is no secret
         ):
             return
-        if "=" in path or "@" in path:  # a query that was percent-encoded into the path
+        if _SUSPICIOUS.search(path):  # a query or a header that was percent-encoded into the path
             path = redacted(path)
         event = {
             "kind": kind,
@@ -171,9 +213,7 @@ class Access:
         event["level"] = "warning" if level == logging.WARNING else "info"
         event["timestamp"] = self._now()
         line = orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE)
-        with contextlib.suppress(OSError):  # a full disk must not fail pulls, and there is nowhere to say so
-            sys.stderr.buffer.write(line)
-            sys.stderr.buffer.flush()
+        self._lines.put(line)
 
     def _now(self) -> str:
         """Return the time as structlog writes it; the part down to the second is made once a second."""

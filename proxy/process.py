@@ -14,7 +14,7 @@ def prepare() -> None:
 
 
 def _raise_file_limit() -> None:
-    """Use every file descriptor that the system allows: a transfer takes two, the usual limit is 1,024."""
+    """Use every file descriptor that the system allows: a transfer takes up to six, 1,024 are usual."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # macOS names a limit that it does not grant

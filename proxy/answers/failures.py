@@ -23,6 +23,10 @@ _OUR_FAULT: Final = 500
 _CODES: Final = {403: "DENIED", _NOT_FOUND: "MANIFEST_UNKNOWN", 405: "UNSUPPORTED", 413: "SIZE_INVALID"}
 
 
+class RegistrysAnswer(WholeResponse):
+    """An answer of the registry's that was read as a whole, with nothing of ours in it."""
+
+
 def explain(error: Exception, origins: Origins, request: web.BaseRequest) -> web.StreamResponse:
     """Return the answer to a request that failed: the upstream's own words, or a sentence that helps."""
     if isinstance(error, RefusedError):
@@ -85,4 +89,4 @@ def as_it_came(reply: Reply, origins: Origins, request: web.BaseRequest) -> web.
     headers = origins.forwarded_response(reply.headers, request)
     if request.method != hdrs.METH_HEAD:
         headers[hdrs.CONTENT_LENGTH] = str(len(reply.body))
-    return WholeResponse(status=reply.status, reason=reply.reason, headers=headers, body=reply.body)
+    return RegistrysAnswer(status=reply.status, reason=reply.reason, headers=headers, body=reply.body)

@@ -14,7 +14,7 @@ from proxy.answers.access import Accounts, count_spared
 from proxy.answers.deposits import REFUSALS, Deposits
 from proxy.answers.documents import blob, manifest
 from proxy.answers.exchange import TokenEndpoint
-from proxy.answers.failures import as_it_came, explain
+from proxy.answers.failures import RegistrysAnswer, as_it_came, explain
 from proxy.answers.headers import Origins
 from proxy.answers.relay import Relay
 from proxy.auth.door import Entrance
@@ -112,6 +112,8 @@ class Handlers:
                 response = await self._answer(request, target, routed)
                 status = response.status
                 if isinstance(response, WholeResponse):
+                    if not isinstance(response, RegistrysAnswer):
+                        response.headers[_REQUEST_ID] = request_id
                     await deliver(response, request, self._client_timeout)
         except Exception as error:  # noqa: BLE001 - the last line of defence: an error document, never a traceback
             response = explain(error, self._origins, request)

@@ -7,14 +7,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import aiohttp
 from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from proxy.auth.identity import Identity
 from proxy.config import UpstreamConfig
+from proxy.doctor.network import why
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import UpstreamError
 from twodfs.auth import Challenge, TokenAnswer, TokenRequest, answer, parse_challenges
@@ -121,8 +123,12 @@ async def authenticate(
     registry = urlsplit(patient.origin).netloc
     credentials = await asyncio.to_thread(find_credentials, registry)
     realm = realm_of(challenges)
-    if realm is not None and urlsplit(realm).netloc not in {registry, *realm_hosts}:
-        credentials = None
+    if realm is not None:
+        parts = http_address(realm)
+        if parts is None:
+            raise AuthError("the token realm is no http(s) address")
+        if parts.netloc not in {registry, *realm_hosts}:
+            credentials = None
     flow = answer(
         challenges,
         credentials,
@@ -133,7 +139,7 @@ async def authenticate(
     try:
         wanted = next(flow)
         while True:
-            wanted = flow.send(await _ask_token_server(wanted, patient.seconds))
+            wanted = flow.send(await ask_token_server(patient, wanted))
     except StopIteration as done:
         header: str = done.value.header
     who = "anonymously" if credentials is None else "with the credentials of Docker's configuration"
@@ -152,18 +158,40 @@ def realm_of(challenges: tuple[Challenge, ...]) -> str | None:
     )
 
 
-async def _ask_token_server(wanted: TokenRequest, seconds: float) -> TokenAnswer:
-    host = urlsplit(wanted.url).netloc
-    timeout = aiohttp.ClientTimeout(total=seconds)
+def http_address(text: str) -> SplitResult | None:
+    """Return the parts of an absolute address that an HTTP client can dial; None for any other text."""
+    try:
+        parts = urlsplit(text)
+        is_dialled = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_dialled else None
+
+
+def authority(parts: SplitResult) -> str:
+    """Return host and port as written, without a user."""
+    return parts.netloc.rpartition("@")[2]
+
+
+async def ask_token_server(patient: Patient, wanted: TokenRequest) -> TokenAnswer:
+    """Send one request to a token server; redirects are not followed.
+
+    Raises:
+        AuthError: it does not answer.
+    """
+    host = authority(urlsplit(wanted.url))
+    headers = CIMultiDict({**wanted.headers, hdrs.ACCEPT_ENCODING: "identity"})
+    form = None
+    if wanted.form is not None:
+        headers[hdrs.CONTENT_TYPE] = "application/x-www-form-urlencoded"
+        form = urlencode(wanted.form).encode()
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
-            session.request(
-                wanted.method, wanted.url, headers=wanted.headers, data=wanted.form, allow_redirects=False
-            ) as response,
+            asyncio.timeout(patient.seconds),
+            patient.upstream.ask_realm(wanted.method, URL(wanted.url), headers, form) as response,
         ):
             return TokenAnswer(response.status, await _some(response, _MOST_BODY))
     except TimeoutError:
-        raise AuthError(f"the token server {host} does not answer within {seconds:g} s") from None
+        raise AuthError(f"the token server {host} does not answer within {patient.seconds:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise AuthError(f"the token server {host} cannot be asked: {type(error).__name__}") from None
+        raise AuthError(f"the token server {host} cannot be asked: {why(error)}") from None

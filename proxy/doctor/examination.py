@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+from proxy.auth.credentials import CredentialsError
 from proxy.auth.realm import RealmPolicy
 from proxy.config import Config
 from proxy.doctor.client import Patient
-from proxy.doctor.finding import Finding, Level, skipped
+from proxy.doctor.finding import Finding, Level, problem, skipped
 from proxy.doctor.host import check_host
 from proxy.doctor.image import Probe, check_image
 from proxy.doctor.network import check_network
 from proxy.doctor.redis import check_redis
 from proxy.doctor.registry import check_registry
 from proxy.doctor.settings import check_settings
+from proxy.logs import redacted
 from proxy.upstream.registry import Upstream
+from proxy.wire.tls import CertificateError
 
 
 async def examine(config: Config, probe: Probe | None) -> list[Finding]:
     """Return what is found, from the settings outward; ``probe`` None leaves out what needs an image."""
-    findings = [*check_settings(config), *check_host(config), *await check_redis(config.cache)]
-    return [*findings, *await _registry(config, probe)]
+    findings: list[Finding] = []
+    with _whatever_happens("the settings", findings):
+        findings += check_settings(config)
+    with _whatever_happens("this machine", findings):
+        findings += check_host(config)
+    with _whatever_happens("Redis", findings):
+        findings += await check_redis(config.cache)
+    with _whatever_happens("the registry", findings):
+        await _registry(config, probe, findings)
+    return findings
 
 
-async def _registry(config: Config, probe: Probe | None) -> list[Finding]:
-    findings = await check_network(config.upstream)
-    if any(finding.level is Level.PROBLEM for finding in findings):
-        return [*findings, skipped("api", "without a connection nothing more can be said of the registry")]
+@contextlib.contextmanager
+def _whatever_happens(to: str, findings: list[Finding]) -> Iterator[None]:
+    """Make a finding of an error that no check has thought of; the findings until then stay."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a doctor that falls over helps nobody
+        findings.append(
+            problem(
+                "doctor",
+                f"looking at {to} failed: {redacted(f'{type(error).__name__}: {error}')}",
+                "this is a bug of the doctor's: report it with this line. What caused it may be odd as well",
+            )
+        )
+
+
+async def _registry(config: Config, probe: Probe | None, findings: list[Finding]) -> None:
+    found = await check_network(config.upstream)
+    findings += found
+    if any(finding.level is Level.PROBLEM for finding in found):
+        findings.append(skipped("api", "without a connection nothing more can be said of the registry"))
+        return
+    try:
+        await _api(config, probe, findings)
+    except (CertificateError, CredentialsError) as error:
+        findings.append(problem("settings", str(error), "correct it: the proxy does not start like this"))
+
+
+async def _api(config: Config, probe: Probe | None, findings: list[Finding]) -> None:
     realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
     # Redirects are looked at, not followed.
     passed = config.blobs.model_copy(update={"redirect": "pass"})
@@ -33,8 +71,10 @@ async def _registry(config: Config, probe: Probe | None) -> list[Finding]:
         found, heard = await check_registry(patient)
         findings += found
         if heard is None:
-            return findings
+            return
         if probe is None:
             left = "give --repository and --tag to have HEAD, digests, redirects and Range looked at"
-            return [*findings, skipped("image", left)]
-        return [*findings, *await check_image(patient, probe)]
+            findings.append(skipped("image", left))
+            return
+        async for finding in check_image(patient, probe):
+            findings.append(finding)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.config import Config
-from proxy.doctor.finding import Finding, ok, warning
+from proxy.doctor.finding import Finding, ok, skipped, warning
 
 _MEMORY_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -18,8 +18,14 @@ _MEMORY_LIMITS: Final = (
 _NO_LIMIT: Final = 2**60
 """From here on a limit is none; cgroup v1 writes a huge number for it."""
 _BESIDE_THE_CACHE: Final = 128 * 2**20
-"""Bytes for the interpreter, the connections and fields while they are parsed."""
+"""Bytes for the interpreter, the connections and fields while they are parsed; of each worker."""
 _FILES_A_TRANSFER: Final = 2
+# And these where the interpreter does not see the bytes: a duplicate of each socket, and to splice a pipe.
+_FILES_TO_DECRYPT: Final = 2
+_FILES_TO_SPLICE: Final = 4
+_MOST_SPLICES: Final = 1024
+_FILES_FOR_A_SPLICE: Final = 16
+"""Descriptors that have to be allowed for each transfer that is spliced; the others are buffered."""
 _FILES_BESIDE: Final = 128
 _LITTLE_DISK: Final = 64 * 2**20
 
@@ -30,44 +36,73 @@ def check_host(config: Config) -> list[Finding]:
     return [
         files(config, _NO_LIMIT if hard == resource.RLIM_INFINITY else hard),
         memory(config, _memory_limit()),
-        disk(Path(tempfile.gettempdir())),
+        disk(),
     ]
 
 
 def files(config: Config, limit: int) -> Finding:
-    """Compare the most file descriptors that may be open with the transfers that ``config`` allows."""
-    needed = (
-        _FILES_A_TRANSFER * config.upstream.max_connections
-        + config.cache.redis_max_connections
-        + _FILES_BESIDE
-    )
+    """Compare the most file descriptors that a process may open with the transfers that ``config`` allows."""
+    needed = _needed_files(config, limit)
+    each = f"each of {config.workers} workers" if config.workers > 1 else "the proxy"
     if limit < needed:
+        while (more := _needed_files(config, needed)) > needed:  # with a higher limit, more are spliced
+            needed = more
         return warning(
             "files",
-            f"{limit} file descriptors are allowed; {config.upstream.max_connections} transfers at a time "
-            f"(upstream.max_connections) take {needed}",
+            f"{each} may open {limit} file descriptors; the transfers that upstream.max_connections "
+            f"({config.upstream.max_connections}) allows take {needed}",
             f"raise the hard limit to {needed} or more (ulimit -Hn, systemd's LimitNOFILE), or lower "
             "upstream.max_connections",
         )
     allowed = "any number of" if limit >= _NO_LIMIT else str(limit)
-    return ok("files", f"{allowed} file descriptors are allowed, {needed} may be needed")
+    return ok("files", f"{each} may open {allowed} file descriptors, and need {needed}")
+
+
+def _needed_files(config: Config, limit: int) -> int:
+    transfers = config.upstream.max_connections * len(config.upstream.urls)
+    beside = config.cache.redis_max_connections + _FILES_BESIDE
+    return _FILES_A_TRANSFER * transfers + _files_past_the_loop(config, transfers, limit) + beside
+
+
+def _files_past_the_loop(config: Config, transfers: int, limit: int) -> int:
+    if config.blobs.relay == "buffered" or config.tls.certificate is not None:
+        return 0
+    if any(url.startswith("https:") for url in config.upstream.urls):
+        return _FILES_TO_DECRYPT * transfers
+    return _FILES_TO_SPLICE * min(transfers, splices_within(limit))
+
+
+def splices_within(limit: int) -> int:
+    """Return how many transfers are spliced at a time by a process that may open ``limit`` files."""
+    return min(_MOST_SPLICES, limit // _FILES_FOR_A_SPLICE)
 
 
 def memory(config: Config, limit: int) -> Finding:
-    """Compare the memory limit of this container with what the cache may take."""
-    needed = config.cache.memory + _BESIDE_THE_CACHE
+    """Compare the memory limit of this container with what the caches of all workers may take."""
+    needed = config.workers * (config.cache.memory + _BESIDE_THE_CACHE)
+    each = f" of {config.workers} workers" if config.workers > 1 else ""
     if limit < needed:
+        fitting = max(2**20, limit // config.workers - _BESIDE_THE_CACHE)
         return warning(
             "memory",
-            f"this container may use {_mib(limit)}; cache.memory and the rest take up to {_mib(needed)}",
-            f"allow {_mib(needed)}, or set cache.memory to {_mib(max(2**20, limit - _BESIDE_THE_CACHE))}",
+            f"this container may use {_mib(limit)}; cache.memory and the rest{each} take up to "
+            f"{_mib(needed)}",
+            f"allow {_mib(needed)}, or set cache.memory to {_mib(fitting)}{' or have fewer' if each else ''}",
         )
     allowed = "no limit of memory is set" if limit >= _NO_LIMIT else f"{_mib(limit)} of memory are allowed"
-    return ok("memory", f"{allowed}, up to {_mib(needed)} may be needed")
+    return ok("memory", f"{allowed}, up to {_mib(needed)} may be needed{each and ' by all' + each}")
 
 
-def disk(directory: Path) -> Finding:
-    """Look for room where temporary files go; the proxy itself keeps nothing on disk."""
+def disk(directory: Path | None = None) -> Finding:
+    """Look for room where temporary files go; the proxy itself keeps nothing on disk.
+
+    ``directory`` None: the system's.
+    """
+    if directory is None:
+        try:
+            directory = Path(tempfile.gettempdir())
+        except FileNotFoundError:
+            return skipped("disk", "temporary files have no place here; on Linux the proxy makes none")
     try:
         free = shutil.disk_usage(directory).free
     except OSError as error:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from aiohttp import hdrs
 from yarl import URL
 
-from proxy.doctor.client import Access, Heard, Patient, anonymous, authenticate
-from proxy.doctor.finding import Finding, ok, problem, skipped, warning
+from proxy.doctor.client import Access, Heard, Patient, anonymous, authenticate, authority, http_address
+from proxy.doctor.finding import Finding, Level, ok, problem, skipped, warning
 from proxy.partitions.source import ALL_TYPES
 from proxy.upstream.replies import UpstreamError
-from twodfs.digest import digest_of, is_digest
-from twodfs.errors import AuthError, FormatError
+from twodfs.digest import digest_of, parse_digest, verify
+from twodfs.errors import AuthError, DigestError, FormatError
 from twodfs.oci import Descriptor, Index, Manifest, parse_manifest
 
 _DIGEST_HEADER: Final = "Docker-Content-Digest"
 _ACCEPT: Final[dict[str, str]] = {hdrs.ACCEPT: ALL_TYPES}
 _ONE_BYTE: Final[dict[str, str]] = {hdrs.RANGE: "bytes=0-0"}
+_FIRST_BYTE: Final = re.compile(r"bytes 0-0/(?:[0-9]+|\*)")
+_MOST_SHOWN: Final = 140
+"""Characters of a header that are shown."""
 _MANIFEST_LIMIT: Final = 4 * 2**20
 _OK: Final = 200
 _PARTIAL: Final = 206
@@ -42,25 +46,23 @@ class Probe:
         return f"{self.repository}:{self.tag}"
 
 
-async def check_image(patient: Patient, probe: Probe) -> list[Finding]:
-    """Return what the registry does with the requests that a pull of ``probe`` leads to."""
+async def check_image(patient: Patient, probe: Probe) -> AsyncIterator[Finding]:
+    """Yield what the registry does with the requests that a pull of ``probe`` leads to."""
     try:
         access, entry = await _enter(patient, probe)
     except (AuthError, UpstreamError) as error:
-        return [
-            problem(
-                "auth",
-                str(error),
-                "log in with 'docker login' as the user that runs this, or name an image "
-                "that everyone may pull",
-            )
-        ]
-    findings = [entry]
+        yield problem(
+            "auth",
+            str(error),
+            "log in with 'docker login' as the user that runs this, or name an image that everyone may pull",
+        )
+        return
+    yield entry
     try:
-        findings += [finding async for finding in _manifests(patient, probe, access)]
+        async for finding in _manifests(patient, probe, access):
+            yield finding
     except UpstreamError as error:
-        findings.append(problem("image", str(error), "look at the registry's own log for what happened"))
-    return findings
+        yield problem("image", str(error), "look at the registry's own log for what happened")
 
 
 async def _enter(patient: Patient, probe: Probe) -> tuple[Access, Finding]:
@@ -110,13 +112,21 @@ def _manifest_digest(got: Heard) -> Finding:
             f"the registry does not tell a manifest's digest ({_DIGEST_HEADER})",
             "the proxy hashes manifests itself, which takes a GET for each look-up of a tag",
         )
-    if is_digest(claimed) and claimed.startswith("sha256:") and claimed != digest_of(got.body):
+    if not _is_of(claimed, got.body):
         return problem(
             "digest",
-            f"the registry calls a manifest {claimed} that hashes to {digest_of(got.body)}",
+            f"the registry calls a manifest {claimed[:_MOST_SHOWN]} that hashes to {digest_of(got.body)}",
             "something between here and the registry changes content (recoding, templating): take it out",
         )
     return ok("digest", "a manifest's digest is told, and true")
+
+
+def _is_of(claimed: str, body: bytes) -> bool:
+    try:
+        verify(body, parse_digest(claimed))
+    except DigestError:
+        return False
+    return True
 
 
 def _manifest_head(head: Heard, got: Heard) -> Finding:
@@ -139,6 +149,14 @@ def _manifest_head(head: Heard, got: Heard) -> Finding:
             "head",
             f"HEAD of a manifest lacks {' and '.join(lacking)}",
             "the proxy falls back to GET, which costs each look-up of a tag more; let these headers through",
+        )
+    told = head.headers[_DIGEST_HEADER]
+    if not _is_of(told, got.body):
+        return problem(
+            "head",
+            f"HEAD calls a manifest {told[:_MOST_SHOWN]}, GET gives one that hashes to {digest_of(got.body)}",
+            "ask again, should the tag have been pushed to just now; else something before the registry "
+            "answers HEAD from an old copy: take it out",
         )
     return ok("head", f"HEAD of a manifest tells digest and length ({head.seconds * 1000:.0f} ms)")
 
@@ -174,7 +192,10 @@ async def _blobs(patient: Patient, probe: Probe, access: Access, blob: Descripto
     heard = await patient.ask("GET", path, access.identity, more=_ONE_BYTE)
     location = heard.headers.get(hdrs.LOCATION)
     if heard.status in _REDIRECTS and location is not None:
-        yield _redirect(patient.origin, location)
+        redirect = _redirect(patient.origin, location)
+        yield redirect
+        if redirect.level is Level.PROBLEM:
+            return
         try:
             reply = await patient.upstream.first_byte(path, access.identity)
         except UpstreamError as error:
@@ -208,15 +229,20 @@ def _blob_head(head: Heard, blob: Descriptor) -> Finding:
 
 
 def _redirect(origin: str, location: str) -> Finding:
-    at = URL(origin)
-    target = at.join(URL(location, encoded=True))
+    at, target = urlsplit(origin), _target(origin, location)
+    if target is None:
+        return problem(
+            "redirect",
+            "blobs are redirected to what is no http(s) address",
+            "correct the address of the object storage in the registry's configuration",
+        )
     if at.scheme == "https" and target.scheme != "https":
         return problem(
             "redirect",
-            f"blobs are redirected from https to {target.scheme}://{target.authority}",
+            f"blobs are redirected from https to {target.scheme}://{authority(target)}",
             "have the object storage speak TLS: clients and the proxy refuse to leave it",
         )
-    if target.origin() == at.origin():
+    if URL(target.geturl(), encoded=True).origin() == URL(origin).origin():
         return warning(
             "redirect",
             "blobs are redirected within the registry",
@@ -224,18 +250,32 @@ def _redirect(origin: str, location: str) -> Finding:
         )
     return ok(
         "redirect",
-        f"blobs come from {urlsplit(str(target)).netloc}: clients must reach that themselves",
+        f"blobs come from {authority(target)}: clients must reach that themselves",
     )
 
 
+def _target(origin: str, location: str) -> SplitResult | None:
+    try:
+        return http_address(urljoin(origin, location))
+    except ValueError:
+        return None
+
+
 def _range(status: int, content_range: str | None) -> Finding:
-    if status == _PARTIAL and content_range:
+    if status == _PARTIAL and content_range and _FIRST_BYTE.fullmatch(content_range):
         return ok("range", "blobs can be read in part (206): broken downloads go on where they ended")
     if status == _OK:
         return warning(
             "range",
             "Range is ignored: the whole blob comes",
             "let Range pass to the registry or its storage; a download that breaks off starts anew otherwise",
+        )
+    if status == _PARTIAL and content_range:
+        return problem(
+            "range",
+            f"a blob's first byte is asked for, and {content_range[:_MOST_SHOWN]} comes",
+            "something between here and the blobs answers with another part: take it out; downloads that go "
+            "on where they ended get wrong bytes",
         )
     if status == _PARTIAL:
         return warning(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import ssl
 import time
 from typing import Final
 from urllib.parse import urlsplit
 
 from proxy.config import UpstreamConfig
 from proxy.doctor.finding import Finding, ok, problem, warning
+from proxy.upstream.mishaps import in_words
 
 _PORTS: Final = {"http": 80, "https": 443}
 _MOST_ADDRESSES: Final = 8
@@ -85,12 +88,20 @@ async def _connect(address: str, port: int, seconds: float) -> str:
     except TimeoutError:
         return f"no answer within {seconds:g} s"
     except OSError as error:
-        return (error.strerror or str(error)).lower()
+        return why(error)
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(seconds):
             await writer.wait_closed()
     return ""
+
+
+def why(error: Exception) -> str:
+    """Say why there is no connection: asyncio's own words are the call that failed, and its arguments."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
+        return os.strerror(cause.errno or 0).lower()
+    return in_words(error)
 
 
 def _shown(address: str, port: int) -> str:

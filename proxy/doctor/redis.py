@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from proxy.config import CacheConfig, RedisAddress, Topology
 from proxy.doctor.finding import Finding, ok, problem, skipped, warning
-from proxy.store.clients import tls_files
-from proxy.store.records import BlobSize, BlobSizeKey
+from proxy.store.clients import open_client, tls_files
+from proxy.store.records import BlobSize, BlobSizeKey, seal
 from proxy.store.redis import RedisStore
 from twodfs.digest import digest_of
 from twodfs.reference import is_loopback
@@ -127,13 +127,16 @@ def _unreachable(error: Exception) -> Finding:
     return problem(
         _CHECK,
         sentence,
-        "check host, port, TLS (rediss://) and network policies; pulls go on without it, slower and unshared",
+        "check host, port, TLS (rediss://) and network policies; that what the URL calls Sentinel or cluster "
+        "is one; that the user may GET, SET, SETEX and DEL. Pulls go on without it, slower and unshared",
     )
 
 
 def _without_secrets(error: Exception) -> str:
     """The library's sentences name host and port, and no password; any other kind may hold anything."""
-    return str(error) if isinstance(error, RedisError) and "@" not in str(error) else type(error).__name__
+    is_redis = isinstance(error, RedisError | RedisClusterException)
+    sentence = str(error).partition(" : <")[0]  # what the library then writes of its own objects
+    return sentence if is_redis and "@" not in sentence else type(error).__name__
 
 
 def _speed(latency: float, timeout: float) -> Finding:
@@ -203,6 +206,9 @@ async def _round_trip(config: CacheConfig) -> Finding:
     key = BlobSizeKey("twodfs/doctor", digest_of(secrets.token_bytes(32)))
     record = BlobSize(secrets.randbelow(2**31))
     brief = config.model_copy(update={"ttl": _RECORD_SECONDS})
+    sealed = seal(key, record, config.secret.get_secret_value().encode())
+    if (refusal := await _refusal(brief, str(key), sealed)) is not None:
+        return _unreachable(refusal)
     async with RedisStore.connect(brief) as store:
         came_back = await store.put({key: record}) and await store.get(key)
     if came_back == record:
@@ -212,3 +218,16 @@ async def _round_trip(config: CacheConfig) -> Finding:
         f"a record put under {config.key_prefix}: did not come back within {config.redis_timeout:g} s",
         "check that the user may GET, SET, SETEX and DEL there, that memory is left, and cache.redis_timeout",
     )
+
+
+async def _refusal(config: CacheConfig, key: str, sealed: bytes) -> Exception | None:
+    """Return why what the proxy does with Redis fails, which the store itself only counts."""
+    patient = config.model_copy(update={"redis_timeout": _PATIENCE})
+    try:
+        async with asyncio.timeout(_PATIENCE), open_client(patient) as client:
+            await client.prepare()
+            await client.set_all([(key, sealed)], _RECORD_SECONDS)
+            await client.cache.get(key)
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+        return error
+    return None

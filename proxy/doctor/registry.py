@@ -6,14 +6,25 @@ import ssl
 import time
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
+import orjson
 from aiohttp import hdrs
 
-from proxy.doctor.client import Heard, Patient, anonymous, realm_of
+from proxy.doctor.client import (
+    Heard,
+    Patient,
+    anonymous,
+    ask_token_server,
+    authority,
+    http_address,
+    realm_of,
+)
 from proxy.doctor.finding import Finding, ok, problem, skipped, warning
 from proxy.upstream.replies import UpstreamError
+from twodfs.auth import answer
+from twodfs.errors import AuthError
 from twodfs.reference import is_loopback
 
 _PING: Final = "/v2/"
@@ -21,10 +32,13 @@ _VERSION_HEADER: Final = "Docker-Distribution-Api-Version"
 _VERSION: Final = "registry/2.0"
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+_TOO_MANY: Final = 429
 _REDIRECTS: Final = range(300, 400)
 _SERVER_ERROR: Final = 500
 _MOST_SKEW: Final = 30.0
 _SCHEMES: Final = ("bearer", "basic")
+_NOT_FOR_STRANGERS: Final = (400, 401, 403)
 
 
 async def check_registry(patient: Patient) -> tuple[list[Finding], Heard | None]:
@@ -41,7 +55,7 @@ async def check_registry(patient: Patient) -> tuple[list[Finding], Heard | None]
     if heard.status not in (_OK, _UNAUTHORIZED):
         return [*tls, api], None
     findings = [*tls, api, _clock(heard, time.time()), _connections(heard)]
-    return [*findings, *_authentication(patient.origin, heard)], heard
+    return [*findings, *await _authentication(patient, heard)], heard
 
 
 def _tls(origin: str) -> list[Finding]:
@@ -95,12 +109,16 @@ def _causes(error: BaseException) -> list[BaseException]:
 def _api(origin: str, heard: Heard) -> Finding:
     if heard.status not in (_OK, _UNAUTHORIZED):
         return _no_api(origin, heard)
-    version = heard.headers.get(_VERSION_HEADER)
-    if version == _VERSION:
-        return ok("api", f"{_PING} answers {heard.status} and {version} ({heard.seconds * 1000:.0f} ms)")
-    is_page = "html" in heard.headers.get(hdrs.CONTENT_TYPE, "")
-    if heard.challenges if heard.status == _UNAUTHORIZED else not is_page:
-        return ok("api", f"{_PING} answers {heard.status}, as the OCI distribution specification has it")
+    versions = " ".join(heard.headers.getall(_VERSION_HEADER, ())).split()
+    if versions and _VERSION not in versions:
+        return problem(
+            "api",
+            f"{origin}{_PING} speaks another version of the API: {', '.join(versions)}",
+            f"{_VERSION} is what is needed: let upstream.url name a registry that has it",
+        )
+    if _is_registrys(heard, is_told=bool(versions)):
+        told = f"and {_VERSION}" if versions else "as the OCI distribution specification has it"
+        return ok("api", f"{_PING} answers {heard.status} {told} ({heard.seconds * 1000:.0f} ms)")
     return problem(
         "api",
         f"{origin}{_PING} answers {heard.status}, but not as a registry does",
@@ -108,10 +126,25 @@ def _api(origin: str, heard: Heard) -> Finding:
     )
 
 
+def _is_registrys(heard: Heard, *, is_told: bool) -> bool:
+    """Say whether an answer can be a registry's: a challenge, nothing or JSON, and never a page."""
+    if heard.status == _UNAUTHORIZED:
+        return is_told or bool(heard.challenges)
+    if "html" in heard.headers.get(hdrs.CONTENT_TYPE, ""):
+        return False
+    if is_told or not heard.body:
+        return True
+    try:
+        orjson.loads(heard.body)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
 def _no_api(origin: str, heard: Heard) -> Finding:
     if heard.status in _REDIRECTS:
-        target = urlsplit(heard.headers.get(hdrs.LOCATION, ""))
-        goes = f"{target.scheme}://{target.hostname}" if target.hostname else "elsewhere"
+        target = http_address(heard.headers.get(hdrs.LOCATION, ""))
+        goes = "elsewhere" if target is None else f"{target.scheme}://{authority(target)}"
         return problem(
             "api",
             f"{origin}{_PING} redirects to {goes}",
@@ -120,6 +153,20 @@ def _no_api(origin: str, heard: Heard) -> Finding:
     if heard.status >= _SERVER_ERROR:
         return problem(
             "api", f"{origin}{_PING} answers {heard.status}", "look at the registry's log: it fails by itself"
+        )
+    if heard.status == _TOO_MANY:
+        return problem(
+            "api",
+            f"{origin}{_PING} answers {heard.status}: it takes no more requests from here for now",
+            "let the registry, or what limits requests before it, allow the proxy what its clients need: it "
+            "asks for all of them",
+        )
+    if heard.status == _FORBIDDEN:
+        return problem(
+            "api",
+            f"{origin}{_PING} answers {heard.status}: it lets nobody in from here",
+            "let the registry's firewall, or the front before it, admit this machine; who only lacks "
+            "credentials hears 401",
         )
     return problem(
         "api",
@@ -160,7 +207,7 @@ def _connections(heard: Heard) -> Finding:
     )
 
 
-def _authentication(origin: str, heard: Heard) -> list[Finding]:
+async def _authentication(patient: Patient, heard: Heard) -> list[Finding]:
     if heard.status == _OK:
         return [ok("auth", "the registry asks nobody who they are (/v2/ answers 200)")]
     known = [one for one in heard.challenges if one.scheme in _SCHEMES]
@@ -173,27 +220,62 @@ def _authentication(origin: str, heard: Heard) -> list[Finding]:
                 "let the registry offer Bearer or Basic in WWW-Authenticate",
             )
         ]
-    realm = realm_of(heard.challenges)
-    if realm is None:
+    if all(one.scheme != "bearer" for one in known):
         return [ok("auth", "the registry asks for a name and password (Basic)")]
-    return [_realm(origin, realm)]
+    parts = http_address(realm_of(heard.challenges) or "")
+    if parts is None:
+        return [
+            problem(
+                "auth",
+                "the registry's Bearer challenge names no token realm, or one that is no http(s) address",
+                "correct the registry's auth.token.realm",
+            )
+        ]
+    return [_realm(patient.origin, parts), await _tokens(patient, heard)]
 
 
-def _realm(origin: str, realm: str) -> Finding:
-    parts, registry = urlsplit(realm), urlsplit(origin).netloc
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return problem(
-            "auth", "the token realm is no http(s) address", "correct the registry's auth.token.realm"
+async def _tokens(patient: Patient, heard: Heard) -> Finding:
+    """Ask for a token as anybody may, for nothing."""
+    flow = answer(heard.challenges, None, registry=urlsplit(patient.origin).netloc)
+    wanted = next(flow)
+    host = authority(urlsplit(wanted.url))
+    try:
+        reply = await ask_token_server(patient, wanted)
+    except AuthError as error:
+        return warning(
+            "tokens",
+            f"from here, {error}",
+            "see that it runs and that clients reach it; the proxy has to as well, with auth.realm or "
+            "upstream.credentials",
         )
-    if parts.scheme == "http" and not is_loopback(parts.netloc):
+    if reply.status in _NOT_FOR_STRANGERS:
+        return ok("tokens", f"the token server {host} answers, and has none for strangers ({reply.status})")
+    if reply.status == _TOO_MANY:
+        return warning(
+            "tokens",
+            f"the token server {host} answers {reply.status}: it takes no more requests from here for now",
+            "let it allow what clients need, who ask it for each repository",
+        )
+    try:
+        flow.send(reply)
+    except AuthError as error:
+        return problem("tokens", str(error), "look at the token server's log, and at auth.token.realm")
+    except StopIteration:
+        pass
+    return ok("tokens", f"the token server {host} gives out tokens")
+
+
+def _realm(origin: str, parts: SplitResult) -> Finding:
+    registry, place = urlsplit(origin).netloc, authority(parts)
+    if parts.scheme == "http" and not is_loopback(place):
         return warning(
             "auth",
-            f"tokens come from {parts.netloc} in clear text",
+            f"tokens come from {place} in clear text",
             "clients send their passwords there: put TLS on the token server",
         )
-    if parts.netloc == registry:
+    if place == registry:
         return ok("auth", "the registry asks for tokens (Bearer) and gives them out itself")
     return ok(
         "auth",
-        f"the registry asks for tokens (Bearer), given out by {parts.netloc}: clients must reach that, too",
+        f"the registry asks for tokens (Bearer), given out by {place}: clients must reach that, too",
     )

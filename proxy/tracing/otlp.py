@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import AsyncIterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _SERVICE: Final = "twodfs-proxy"
+_LAST_SPANS: Final = 2.0
+"""Seconds for the spans that are left at the end, after the grace of the requests."""
 _MISSING: Final = (
     "tracing needs OpenTelemetry, which is not installed: pip install 'twodfs-proxy[otel]', or leave "
     "tracing.endpoint empty"
@@ -62,7 +65,18 @@ async def tracing(config: TracingConfig) -> AsyncIterator[None]:
         yield
     finally:
         spans.use(None)
-        await asyncio.to_thread(provider.shutdown)
+        await _send_the_rest(provider)
+
+
+async def _send_the_rest(provider: Any) -> None:
+    """Send what was not sent yet, but not for long: the collector may hang, and the process is to end."""
+    sending = threading.Thread(target=provider.shutdown, daemon=True)  # a thread that nobody waits for
+    sending.start()
+    await asyncio.to_thread(sending.join, _LAST_SPANS)
+    if sending.is_alive():
+        get_logger().warning(
+            "spans were not sent", reason=f"the collector took longer than {_LAST_SPANS:g} s"
+        )
 
 
 def is_wanted(config: TracingConfig, environment: Mapping[str, str]) -> bool:

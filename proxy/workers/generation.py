@@ -18,12 +18,12 @@ from proxy.metrics.instruments import Snapshot
 from proxy.workers.control import Link
 
 # Seconds: before a worker that died is replaced the first time, and at most; of life after which a death
-# counts as a first one again; that a worker gets to end after its grace.
+# counts as a first one again; that a worker gets to end after its grace; and to tell its state.
 _FIRST_PAUSE: Final = 0.1
 _LAST_PAUSE: Final = 10.0
 _STEADY: Final = 10.0
 _MARGIN: Final = 5.0
-_ANSWER: Final = 2.5
+_ANSWER: Final = 1.0
 
 
 class Worker:

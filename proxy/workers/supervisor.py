@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
 
 from proxy.admin import Admin, Report
 from proxy.app import BACKLOG, StartError, serve_admin
@@ -20,6 +20,7 @@ from proxy.workers.generation import Generation, Worker
 _START: Final = 60.0
 """Seconds for a generation to come up."""
 _PROBE: Final = 2.5
+"""Seconds for all workers together to find one that is well; a worker asks the registry for 2 s at most."""
 
 
 async def supervise(config: Config, load: Callable[[], Config]) -> None:
@@ -154,8 +155,7 @@ class _Parent:
 
     async def live(self) -> Report:
         """Say whether the workers' loops turn; one that does is enough, those that die are replaced."""
-        reports = await self._ask("live")
-        is_well = any(one is not None for one in reports) or not self._is_complete
+        is_well = bool(await self._ask("live")) or not self._is_complete
         return is_well, {"status": "ok" if is_well else "no worker answers"} | self._count()
 
     async def ready(self) -> Report:
@@ -163,16 +163,31 @@ class _Parent:
         if self._stop.is_set() or not self._is_complete:
             problem = "the proxy is shutting down" if self._stop.is_set() else "the workers are starting"
             return False, {"status": "unready", "workers": problem} | self._count()
-        reports = [one for one in await self._ask("ready") if one is not None]
-        best = max(reports, key=lambda one: one[0], default=(False, {"status": "unready"}))
+        reports = await self._ask("ready")
+        best = reports[-1] if reports else (False, {"status": "unready"})
         return best[0], best[1] | self._count()
 
-    async def _ask(self, question: str) -> list[Report | None]:
-        ready = self._current.ready
-        return list(await asyncio.gather(*(worker.link.ask(question, _PROBE) for worker in ready)))
+    async def _ask(self, question: str) -> list[Report]:
+        return await until_well(worker.link.ask(question, _PROBE) for worker in self._current.ready)
 
     def _count(self) -> dict[str, str]:
         return {"workers": f"{len(self._current.ready)} of {self._current.config.workers}"}
+
+
+async def until_well(asking: Iterable[Coroutine[Any, Any, Report | None]]) -> list[Report]:
+    """Return what is answered, up to the first that is well; who is silent holds up nobody then."""
+    reports = []
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(one) for one in asking]
+        for answer in asyncio.as_completed(asked):
+            if (report := await answer) is None:
+                continue
+            reports.append(report)
+            if report[0]:
+                break
+        for one in asked:
+            one.cancel()
+    return reports
 
 
 def _listen(address: Address) -> socket.socket:

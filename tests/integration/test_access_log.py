@@ -2,6 +2,9 @@
 
 import os
 import socket
+import subprocess
+import sys
+import time
 from base64 import b64encode
 from pathlib import Path
 
@@ -9,11 +12,12 @@ import pytest
 
 from tests.lab.images import push_field_image
 from tests.lab.layers import Blob
-from tests.lab.process import free_port
+from tests.lab.process import answers_http, free_port
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 
+SOURCE = Path(__file__).parents[2]
 SECRET = "planted-s3cret-7f1c"
 REPOSITORY = "logs/model"
 
@@ -40,6 +44,9 @@ def test_secrets_reach_no_line(registry: Registry, tmp_path: Path, style: str) -
                     f"/token?service=a&scope=b&account={SECRET}&refresh_token={SECRET}",
                     f"/v2/x%3F_state={SECRET}",
                     f"/v2/%2F%2Fuser:{SECRET}@host/",
+                    f"/other/%3Fapi_key={SECRET}&key={SECRET}",
+                    f"/other/Bearer%20{SECRET}",
+                    f"/other/basic%09{SECRET}",
                     f"http://user:{SECRET}@host/v2/",
                     f"ftp://user:{SECRET}@host/v2/",
                 ):
@@ -100,3 +107,34 @@ def test_what_is_no_http_leaves_its_line_too(proxy: Proxy) -> None:
     assert answer.startswith(b"HTTP/1.0 400 ")
     (line,) = seen(proxy)[before:]
     assert (line["kind"], line["status"]) == ("invalid", 400)
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize("where", ["full", "unread", "none"])
+def test_lines_that_cannot_be_written_are_dropped_and_pulls_go_on(
+    registry: Registry, where: str, style: str
+) -> None:
+    push_field_image(registry.url, REPOSITORY, "v2", cells={(0, 0): {"f": b"0"}})
+    port, admin_port = free_port(), free_port()
+    command = f"exec {sys.executable} -m proxy --upstream {registry.url}"
+    command += f" --listen 127.0.0.1:{port} --admin 127.0.0.1:{admin_port}"
+    command += {"full": " 2>/dev/full", "unread": "", "none": " 2>&-"}[where]
+    unread, writing = os.pipe()
+    os.close(unread)
+    environment = os.environ | {"TWODFS_PROXY_LOG_FORMAT": style}
+    proxy = subprocess.Popen(
+        ["/bin/sh", "-c", command], stderr=writing, stdout=subprocess.DEVNULL, cwd=SOURCE, env=environment
+    )
+    os.close(writing)
+    try:
+        is_ready = answers_http(admin_port, "/readyz")
+        while proxy.poll() is None and not is_ready():
+            time.sleep(0.05)
+        with RegistryClient(f"http://127.0.0.1:{port}") as client:
+            answers = [client.get_manifest(REPOSITORY, tag).status for tag in ("v2", "v2--0.0.0.0", "no")]
+        proxy.terminate()
+        assert proxy.wait(60) == 0
+    finally:
+        proxy.kill()
+        proxy.wait()
+    assert answers == [200, 200, 404]

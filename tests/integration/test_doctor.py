@@ -112,8 +112,11 @@ def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...]) -> None:
 def test_nothing_listens() -> None:
     done = doctor("--upstream", f"http://127.0.0.1:{free_port()}", "--json")
     assert done.returncode == 1
-    levels = by_check(document(done))
+    shown = document(done)
+    levels = by_check(shown)
     assert (levels["connect"], levels["api"]) == ("problem", "skipped")
+    (said,) = [one["sentence"] for one in shown["findings"] if one["check"] == "connect"]
+    assert said.endswith(": connection refused")
 
 
 def test_a_name_that_nobody_knows() -> None:
@@ -167,10 +170,12 @@ def test_docker_credentials_go_to_a_foreign_token_server_only_when_it_is_named(t
         unnamed = doctor(*arguments, docker_config=home)
         assert f"given out by {host}: clients must reach that" in unnamed.stdout
         assert "asked anonymously" in unnamed.stdout
-        assert [one.authorization for one in tokens.requests] == [None]
+        assert [one.authorization for one in tokens.requests] == [None, None], (
+            "once to see whether it answers"
+        )
         named = doctor(*arguments, "--realm-host", host, docker_config=home)
         assert "asked with the credentials of Docker's configuration" in named.stdout
-        assert [one.authorization for one in tokens.requests] == [None, basic(*LOGIN)]
+        assert [one.authorization for one in tokens.requests] == [None, None, None, basic(*LOGIN)]
         assert LOGIN[1] not in named.stdout + named.stderr
 
 
@@ -241,7 +246,13 @@ async def test_a_web_page_is_no_registry() -> None:
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(301, "redirects to https://registry.example"), (404, "no registry's API"), (503, "answers 503")],
+    [
+        (301, "redirects to https://registry.example"),
+        (404, "no registry's API"),
+        (403, "lets nobody in"),
+        (429, "takes no more requests"),
+        (503, "answers 503"),
+    ],
 )
 async def test_an_origin_without_the_api(status: int, words: str) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
@@ -251,6 +262,29 @@ async def test_an_origin_without_the_api(status: int, words: str) -> None:
         found = await findings_of(url)
     assert found["api"].level is Level.PROBLEM
     assert words in found["api"].sentence
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "level"),
+    [
+        ("{}", {"Content-Type": "application/json"}, Level.OK),
+        ("", {"Docker-Distribution-Api-Version": "registry/2.0"}, Level.OK),
+        ("hello", {"Docker-Distribution-Api-Version": "registry/2.0 trusted/1.0"}, Level.OK),
+        ("hello", {"Content-Type": "text/plain"}, Level.PROBLEM),
+        (
+            "<html>",
+            {"Content-Type": "text/html", "Docker-Distribution-Api-Version": "registry/2.0"},
+            Level.PROBLEM,
+        ),
+        ("{}", {"Docker-Distribution-Api-Version": "registry/1.0"}, Level.PROBLEM),
+    ],
+)
+async def test_what_a_registry_says_to_a_ping(body: str, headers: dict[str, str], level: Level) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=body.encode(), headers=headers)
+
+    async with served(answer) as url:
+        assert (await findings_of(url, None))["api"].level is level
 
 
 async def test_a_registry_that_knows_neither_range_nor_head_digest_nor_keep_alive() -> None:
@@ -316,6 +350,124 @@ async def test_a_challenge_that_no_client_knows() -> None:
     assert found["auth"].level is Level.PROBLEM
 
 
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Bearer realm="http://[::1/token",service="x"',
+        'Bearer realm="http://h:99999999/token"',
+        'Bearer realm="/token"',
+        'Bearer service="x"',
+    ],
+)
+@pytest.mark.parametrize("probe", [None, PROBE])
+async def test_a_realm_that_is_no_address(challenge: str, probe: Probe | None) -> None:
+    async def strange(_: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+
+    async with serving(FakeRegistry(IMAGE, strange)) as registry:
+        found = await findings_of(registry.url, probe)
+    assert found["auth"].level is Level.PROBLEM
+    assert "doctor" not in found
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "level"),
+    [
+        (200, b'{"token": "good"}', Level.OK),
+        (401, b"", Level.OK),
+        (200, b"<html>", Level.PROBLEM),
+        (500, b"", Level.PROBLEM),
+        (429, b"", Level.WARNING),
+    ],
+)
+async def test_the_token_server_is_asked_without_an_image_too(status: int, body: bytes, level: Level) -> None:
+    async def tokens(request: web.Request) -> web.StreamResponse:
+        assert "Authorization" not in request.headers
+        return web.Response(status=status, body=body)
+
+    async with served(tokens) as realm:
+        found = await findings_behind(realm)
+    assert found["tokens"].level is level
+
+
+async def test_a_token_server_that_is_not_there() -> None:
+    found = await findings_behind(f"http://127.0.0.1:{free_port()}")
+    assert found["tokens"].level is Level.WARNING
+    assert "connection refused" in found["tokens"].sentence
+
+
+async def findings_behind(realm: str) -> dict[str, Finding]:
+    async def guarded(_: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}/token"'})
+
+    async with serving(FakeRegistry(IMAGE, guarded)) as registry:
+        return await findings_of(registry.url, None)
+
+
+@pytest.mark.parametrize("location", ["http://[::1/x", "http://h:999999/x", "javascript:1", "ftp://x/y"])
+async def test_redirects_to_what_is_no_address(location: str) -> None:
+    async def redirecting(request: web.Request) -> web.StreamResponse | None:
+        is_blob = "/blobs/" in request.path
+        return web.Response(status=307, headers={"Location": location}) if is_blob else None
+
+    async with serving(FakeRegistry(IMAGE, redirecting)) as registry:
+        found = await findings_of(registry.url)
+    assert found["redirect"].level is Level.PROBLEM
+    assert "doctor" not in found
+
+    async def moved(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=301, headers={"Location": location})
+
+    async with served(moved) as url:
+        assert (await findings_of(url))["api"].level is Level.PROBLEM
+
+
+@pytest.mark.parametrize("told", ["foo", "sha512:" + "0" * 128, "sha256:" + "0" * 64])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_digest_that_is_not_the_manifests(told: str, method: str) -> None:
+    async def lying(request: web.Request) -> web.StreamResponse | None:
+        answer = FakeRegistry(IMAGE).content(request)
+        if answer is not None and request.method == method and "/manifests/" in request.path:
+            answer.headers["Docker-Content-Digest"] = told
+        return answer
+
+    async with serving(FakeRegistry(IMAGE, lying)) as registry:
+        found = await findings_of(registry.url)
+    assert found["digest" if method == "GET" else "head"].level is Level.PROBLEM
+
+
+async def test_another_part_than_the_one_that_was_asked_for() -> None:
+    async def elsewhere(request: web.Request) -> web.StreamResponse | None:
+        if "Range" not in request.headers:
+            return None
+        return web.Response(status=206, body=b"xyz", headers={"Content-Range": "bytes 5-7/10"})
+
+    async with serving(FakeRegistry(IMAGE, elsewhere)) as registry:
+        found = await findings_of(registry.url)
+    assert found["range"].level is Level.PROBLEM
+    assert "bytes 5-7/10" in found["range"].sentence
+
+
+async def test_what_no_check_has_thought_of_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> list[Finding]:
+        raise LookupError("at http://user:pl4nted@host/")
+
+    monkeypatch.setattr("proxy.doctor.examination.check_host", broken)
+    async with serving(FakeRegistry(IMAGE)) as registry:
+        found = await findings_of(registry.url)
+    assert found["doctor"].level is Level.PROBLEM
+    assert "looking at this machine failed: LookupError" in found["doctor"].sentence
+    assert "pl4nted" not in found["doctor"].sentence
+    assert "range" in found
+
+
+async def test_files_that_the_proxy_would_not_start_with(tmp_path: Path) -> None:
+    async with serving(FakeRegistry(IMAGE)) as registry:
+        found = await findings_of(registry.url, upstream__ca_file=str(tmp_path / "missing.pem"))
+    assert found["settings"].level is Level.PROBLEM
+    assert "missing.pem" in found["settings"].sentence
+
+
 async def redis_findings(url: str, **settings: str) -> list[Finding]:
     async with serving(FakeRegistry(IMAGE)) as registry:
         given: dict[str, str | None] = {"upstream.url": registry.url, "cache.redis_url": url}
@@ -373,6 +525,29 @@ async def test_a_redis_that_is_not_there_or_hangs(tmp_path: Path, monkeypatch: p
         (hangs,) = worst(await redis_findings(server.url))
         server.resume()
     assert "does not answer within 0.3 s" in hangs
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis+sentinel://127.0.0.1:{port}/shared", "unknown command"),
+        ("redis+cluster://127.0.0.1:{port}", "Cluster mode is not enabled"),
+        ("redis+sentinel://127.0.0.1:{nothing}/shared", "No master found for 'shared'"),
+        ("redis+cluster://127.0.0.1:{nothing}", "Error 111 connecting"),
+    ],
+)
+async def test_sentinels_and_clusters_that_are_none(tmp_path: Path, url: str, words: str) -> None:
+    with Redis.start(tmp_path) as server:
+        (sentence,) = worst(await redis_findings(url.format(port=server.port, nothing=free_port())))
+    assert words.lower() in sentence.lower()
+    assert "<" not in sentence
+
+
+async def test_a_redis_that_takes_no_more(tmp_path: Path) -> None:
+    with Redis.start(tmp_path) as server:
+        with server.client() as client:
+            client.config_set("maxmemory", "1")
+        assert "maxmemory" in worst(await redis_findings(server.url))[-1]
 
 
 async def test_a_redis_that_is_a_replica(tmp_path: Path) -> None:

@@ -300,3 +300,22 @@ def test_a_named_partition_can_be_pinned_after_the_proxy_forgot_it(
     ):
         again = client.get_manifest(named.repository, digest_of(top.body))
     assert (again.status, again.body) == (200, top.body)
+
+
+def test_what_the_proxy_answers_itself_carries_the_id_of_its_request(
+    client: RegistryClient, image: PushedImage
+) -> None:
+    def id_of(target: str, offered: str = "mine-1") -> str | None:
+        accept = f"{OCI.index}, {OCI.manifest}"
+        headers = {"X-Request-Id": offered, "Accept": accept}
+        answer = client.request("GET", f"/v2/{image.repository}/{target}", headers=headers)
+        return answer.headers.get("x-request-id")
+
+    top = client.get_manifest(image.repository, "v1--0.0.0.0")
+    child = orjson.loads(top.body)["manifests"][0]["digest"]
+    config = orjson.loads(client.get_manifest(image.repository, child).body)["config"]["digest"]
+    for target in ("manifests/v1--0.0.0.0", f"manifests/{child}", f"blobs/{config}", "manifests/v1--9.9.9.9"):
+        assert id_of(target) == "mine-1"
+    assert len(id_of("manifests/v1--0.0.0.0", "not sane") or "") == 32
+    assert id_of("manifests/v1") is None, "what is relayed stays as it is"
+    assert id_of("manifests/none") is None

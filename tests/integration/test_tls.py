@@ -212,6 +212,15 @@ async def test_sighup_reads_the_files_again(started: Proxy) -> None:
     assert started.is_running()
 
 
+async def test_sighup_without_certificates_says_that_nothing_is_read_again(
+    registry_server: Registry, tmp_path: Path
+) -> None:
+    with Proxy.start(tmp_path, registry_server.url) as proxy:
+        os.kill(proxy.pid, signal.SIGHUP)
+        await until(lambda: any(one["event"] == "not reloaded" for one in proxy.log_events()))
+        assert await asyncio.to_thread(proxy.terminate) == 0
+
+
 @pytest.mark.parametrize("manner", ["optional", "required"])
 async def test_client_certificates(
     registry: FakeRegistry, authority: Authority, listener: Pair, tmp_path: Path, manner: str

@@ -1,6 +1,7 @@
 """Traces of real requests, as a collector receives them."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,17 @@ def test_a_partition_pull_is_one_trace_with_its_parts(registry: Registry, tmp_pa
     assert line["trace_id"] == TRACE
     assert line["span_id"] == root.span_id.hex()
     assert f'# {{trace_id="{TRACE}"}}' in text, "the histogram names the trace"
+
+
+def test_a_collector_that_hangs_does_not_hold_up_the_end(registry: Registry, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces"
+        environment = {"TWODFS_PROXY_TRACING_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "600"}
+        with Proxy.start(tmp_path, registry.url, environment=environment) as proxy:
+            with RegistryClient(proxy.url) as client:
+                assert client.request("GET", "/v2/").status == 200
+            assert proxy.terminate() == 0
+            assert [one for one in proxy.log_events() if one["event"] == "spans were not sent"]
 
 
 def test_without_tracing_the_clients_own_context_passes_as_it_is() -> None:

@@ -1,4 +1,5 @@
 import io
+import os
 import random
 import sys
 from datetime import datetime
@@ -19,6 +20,7 @@ SECRET = "s3cret"
         (f"https://h/token?account={SECRET}&service=s", "https://h/token?account=***&service=s"),
         (f"?refresh_token={SECRET}&Access_Token={SECRET}", "?refresh_token=***&Access_Token=***"),
         (f"?X-Amz-Signature={SECRET}&X-Amz-Date=1", "?X-Amz-Signature=***&X-Amz-Date=1"),
+        (f"?api_key={SECRET}&key={SECRET}&keys=2", "?api_key=***&key=***&keys=2"),
         (f"http://user:{SECRET}@host/path", "http://***@host/path"),
         (f"Authorization: Bearer {SECRET}.x-y", "Authorization: Bearer ***"),
         (f"{{'authorization': 'basic {SECRET}=='}}", "{'authorization': 'basic ***'}"),
@@ -91,3 +93,22 @@ def test_a_request_id_that_is_not_sane_is_replaced(offered: str | None) -> None:
     made = bind_request_id(offered)
     assert made != offered
     assert len(made) == 32
+
+
+def test_a_line_that_was_torn_is_ended_before_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with open(reading, "rb", buffering=0) as reader, open(writing, "w") as stream:  # noqa: PTH123 - descriptors
+        monkeypatch.setattr(sys, "stderr", stream)
+        access = Access(LogConfig())
+
+        def write(path: str) -> None:
+            access.write(kind="other", method="GET", path=path, status=200, seconds=0, remote=None)
+
+        write("/" + "long" * 2**20)  # more than a pipe holds
+        write("/dropped")
+        torn = reader.read(2**20)
+        write("/next")
+        _, line, end = (torn + reader.read(2**20)).split(b"\n")
+    assert orjson.loads(line)["path"] == "/next"
+    assert end == b""

@@ -5,8 +5,10 @@ import socket
 
 import pytest
 
+from proxy.admin import Report
 from proxy.config import ConfigError, load
 from proxy.workers.control import Link
+from proxy.workers.supervisor import until_well
 
 UPSTREAM = {"upstream": "http://127.0.0.1:5001"}
 
@@ -52,3 +54,18 @@ async def test_questions_are_answered_to_whoever_asked_and_end_with_the_other_si
     assert list(answers) == ["ONE", "TWO"]
     assert events == [{"event": "between"}]
     assert await parent.ask("anybody", 0.01) is None
+
+
+async def test_a_worker_that_is_silent_holds_up_no_probe_where_another_is_well() -> None:
+    async def silent() -> Report | None:
+        await asyncio.Event().wait()
+        return None
+
+    async def says(report: Report | None) -> Report | None:
+        return report
+
+    ill, well = (False, {"status": "unready"}), (True, {"status": "ready"})
+    async with asyncio.timeout(30):
+        assert (await until_well([silent(), says(ill), says(None), says(well)]))[-1] == well
+        assert await until_well([says(None), says(ill)]) == [ill]
+        assert await until_well([]) == []
