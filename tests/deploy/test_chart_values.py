@@ -51,6 +51,11 @@ def test_replicas_without_redis_keep_their_clients() -> None:
     assert find(everything, "Service", "twodfs-proxy")["spec"]["sessionAffinity"] == "ClientIP"
 
 
+def test_pods_may_be_replaced_all_at_once() -> None:
+    everything = helm.manifests(helm.template(settings=[UPSTREAM, "strategy.type=Recreate"]))
+    assert find(everything, "Deployment", "twodfs-proxy")["spec"]["strategy"] == {"type": "Recreate"}
+
+
 @pytest.mark.parametrize(
     ("case", "command"),
     [
