@@ -8,7 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from pydantic import SecretStr
 
+from proxy.config import settings
 from tests.deploy.cases import UPSTREAM, values_of
 from tests.lab import helm
 from tests.lab.command import CommandError
@@ -23,7 +25,16 @@ from tests.lab.helm import CHART, find
         ([UPSTREAM, "autoscaling.enabled=true"], "several replicas need redis.mode"),
         ([UPSTREAM, "config.admin=none"], "config/admin"),
         ([UPSTREAM, "redis.mode=external"], "redis.url or redis.existingSecret"),
-        ([UPSTREAM, "redis.mode=external", "redis.url=redis://:open@a:1/0"], "has a password in it"),
+        *(
+            ([UPSTREAM, "redis.mode=external", f"redis.url={url}"], "redis.url has a password in it")
+            for url in (
+                "redis://:open@a:1/0",
+                "redis://:hun/ter2@a",
+                "rediss://a:1/0?password=open",
+                "redis+sentinel://a:1/shared?sentinel_username=b&sentinel_password=open",
+                "redis+sentinel://:$(REDIS_PASSWORD)@a:1/shared?sentinel_password=open",
+            )
+        ),
         ([UPSTREAM, "config.workers=2"], "config.workers needs redis.mode"),
         ([UPSTREAM, "redis.mode=sentinel", "redis.sentinel.service=shared"], "needs redis.nodes"),
         ([UPSTREAM, "redis.mode=sentinel", "redis.nodes={a:1}"], "needs redis.sentinel.service"),
@@ -45,9 +56,43 @@ def test_values_that_cannot_work_are_refused(wrong: list[str], said: str) -> Non
         helm.template(settings=wrong)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "place"),
+    [
+        ("upstream.credentials.password", "open-sesame", "secrets.upstreamPassword"),
+        ("upstream.credentials.token", "open-sesame", "setting upstream.credentials.token and asEnv true"),
+        ("upstream.url", "http://ann:open-sesame@registry:5000", "secrets.upstreamPassword"),
+        ("upstream.url", "{http://a,http://ann:open-sesame@b}", "secrets.upstreamPassword"),
+        ("cache.secret", "open-sesame-open-sesame", "setting cache.secret and asEnv true"),
+        ("cache.redis_url", "redis://:open-sesame@redis:6379/0", "redis.existingSecret"),
+        ("cache.redis_url", "redis://redis:6379/0?password=open-sesame", "redis.existingSecret"),
+        ("tracing.endpoint", "https://ann:open-sesame@traces/v1", "setting tracing.endpoint"),
+    ],
+)
+def test_no_secret_gets_into_the_configmap(setting: str, value: str, place: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        helm.template(settings=[UPSTREAM, f"config.{setting}={value}"])
+    said = refused.value.output
+    assert f"config.{setting} has a secret in it" in said
+    assert place in said
+    assert "open-sesame" not in said
+
+
+def test_every_secret_of_the_program_is_refused() -> None:
+    secrets = [
+        path
+        for path, section in settings().items()
+        if section.model_fields[path.rpartition(".")[2]].annotation is SecretStr
+    ]
+    assert {"cache.secret", "cache.redis_url"} < set(secrets)
+    for path in secrets:
+        with pytest.raises(CommandError, match="has a secret in it"):
+            helm.template(settings=[UPSTREAM, f"config.{path}=redis://:open-sesame@redis"])
+
+
 def test_replicas_without_redis_keep_their_clients() -> None:
-    settings = [UPSTREAM, "replicaCount=2", "service.sessionAffinity=ClientIP"]
-    everything = helm.manifests(helm.template(settings=settings))
+    affine = [UPSTREAM, "replicaCount=2", "service.sessionAffinity=ClientIP"]
+    everything = helm.manifests(helm.template(settings=affine))
     assert find(everything, "Service", "twodfs-proxy")["spec"]["sessionAffinity"] == "ClientIP"
 
 

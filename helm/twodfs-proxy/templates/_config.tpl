@@ -195,10 +195,36 @@
 {{- end }}
 {{- end -}}
 
+{{/* Whether a text is a URL with a password in it, in its login or its query: `yes`, or nothing. */}}
+{{- define "twodfs-proxy.hasPassword" -}}
+{{- if or (regexMatch "://.*:.*@" (toString .)) (regexMatch "://.*[?&](sentinel_)?password=." (toString .)) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Refuse secrets in a tree that becomes the ConfigMap. Takes a dict: tree, path. */}}
+{{- define "twodfs-proxy.refuseSecrets" -}}
+{{- $path := .path -}}
+{{- $places := dict "cache.redis_url" "redis.existingSecret, with redis.mode external" "upstream.credentials.password" "secrets.upstreamPassword" "upstream.url" "config.upstream.credentials.username and secrets.upstreamPassword" -}}
+{{- range $key, $value := .tree -}}
+{{- $below := append $path $key -}}
+{{- $setting := join "." $below -}}
+{{- if kindIs "map" $value -}}
+{{- include "twodfs-proxy.refuseSecrets" (dict "tree" $value "path" $below) -}}
+{{- else -}}
+{{- $isSecret := and $value (has $setting (list "cache.secret" "upstream.credentials.password" "upstream.credentials.token")) -}}
+{{- range ternary $value (list $value) (kindIs "slice" $value) -}}
+{{- if include "twodfs-proxy.hasPassword" . -}}{{- $isSecret = true -}}{{- end -}}
+{{- end -}}
+{{- if $isSecret -}}
+{{- fail (printf "config.%s has a secret in it, which would be in the ConfigMap: use %s" $setting (get $places $setting | default (printf "extraSecrets, with setting %s and asEnv true" $setting))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Values that contradict each other, before they become a pod that does not start. */}}
 {{- define "twodfs-proxy.check" -}}
-{{- $upstream := default (dict) .Values.config.upstream -}}
-{{- if not (or $upstream.url $upstream.urls) -}}
+{{- include "twodfs-proxy.refuseSecrets" (dict "tree" .Values.config "path" list) -}}
+{{- if not .Values.config.upstream.url -}}
 {{- fail "config.upstream.url is missing: the registry to stand in front of, as http://registry.registry.svc:5000" -}}
 {{- end -}}
 {{- if eq (toString .Values.config.admin) "none" -}}
@@ -223,7 +249,7 @@
 {{- if ne (empty .Values.redis.tls.certificateKey) (empty .Values.redis.tls.privateKeyKey) -}}
 {{- fail "redis.tls needs certificateKey and privateKeyKey together" -}}
 {{- end -}}
-{{- if and (regexMatch ":[^/@]+@" .Values.redis.url) (not (contains "$(REDIS_PASSWORD)" .Values.redis.url)) -}}
+{{- if include "twodfs-proxy.hasPassword" (.Values.redis.url | replace ":$(REDIS_PASSWORD)@" "@" | replace "password=$(REDIS_PASSWORD)" "") -}}
 {{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
 {{- end -}}
 {{- $waits := add (int .Values.drainSeconds) (ceil .Values.config.shutdown_grace | int) -}}
