@@ -162,3 +162,27 @@ def test_the_address_follows_from_the_way_in() -> None:
     assert configuration("ha")["public_url"] == "https://models.example.org"
     assert configuration("gateway")["public_url"] == "https://models.example.org"
     assert "public_url" not in configuration("default")
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        ({"ingress": {"hosts": ["a.org", "b.org"], "tls": [{"hosts": ["b.org"]}]}}, "https://b.org"),
+        ({"ingress": {"hosts": ["a.org"], "tls": [{"hosts": ["b.org"]}]}}, "http://a.org"),
+        ({"ingress": {"hosts": ["a.b.org"], "tls": [{"hosts": ["*.b.org"]}]}}, "https://a.b.org"),
+        ({"ingress": {"hosts": ["a.org"], "tls": [{"secretName": "all"}]}}, "https://a.org"),
+        ({"ingress": {"hosts": ["*.b.org", "b.org"]}}, "http://b.org"),
+        ({"ingress": {"hosts": ["*.b.org"]}}, None),
+        ({"httpRoute": {"parentRefs": [{"name": "a"}], "hostnames": ["*.b.org", "b.org"]}}, "https://b.org"),
+        ({"config": {"public_url": "https://models.example.org/"}}, "https://models.example.org"),
+    ],
+)
+def test_the_address_is_of_a_host_that_answers_so(
+    values: dict[str, Any], url: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.yaml"
+    ways = {name: {"enabled": True, **one} for name, one in values.items() if name != "config"}
+    file.write_text(yaml.safe_dump({**values, **ways}))
+    everything = helm.manifests(helm.template(file, settings=[UPSTREAM]))
+    written = find(everything, "ConfigMap", "models-twodfs-proxy")["data"]["config.toml"]
+    assert tomllib.loads(written).get("public_url") == url

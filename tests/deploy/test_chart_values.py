@@ -23,6 +23,8 @@ from tests.lab.helm import CHART, find
         (["replicaCount=1"], "config.upstream.url is missing"),
         ([UPSTREAM, "replicaCount=2"], "several replicas need redis.mode"),
         ([UPSTREAM, "autoscaling.enabled=true"], "several replicas need redis.mode"),
+        (["config.upstream.url=registry:5000"], "registry:5000 in it, which is no origin"),
+        (["config.upstream.url={http://registry:5000,http://other/v2}"], "http://other/v2 in it"),
         ([UPSTREAM, "config.admin=none"], "config/admin"),
         ([UPSTREAM, "redis.mode=external"], "redis.url or redis.existingSecret"),
         *(
@@ -111,6 +113,46 @@ def test_pods_may_be_replaced_all_at_once() -> None:
 )
 def test_the_notes_have_the_very_command(case: str, command: str) -> None:
     assert f"\n  {command}\n" in helm.notes(values_of(case))
+
+
+@pytest.mark.parametrize(
+    ("more", "lines"),
+    [
+        (
+            ["service.type=NodePort"],
+            [
+                "HOST=$(kubectl get nodes --output jsonpath='{.items[0].status.addresses[0].address}')",
+                "PORT=$(kubectl --namespace default get service models-twodfs-proxy "
+                "--output jsonpath='{.spec.ports[0].nodePort}')",
+                "docker pull $HOST:$PORT/library/model:v1--0.0.0.0",
+            ],
+        ),
+        (
+            ["service.type=NodePort", "service.nodePort=30500"],
+            ["docker pull $HOST:30500/library/model:v1--0.0.0.0"],
+        ),
+        (
+            ["service.type=LoadBalancer", "service.port=443"],
+            [
+                "HOST=$(kubectl --namespace default get service models-twodfs-proxy --output "
+                "jsonpath='{.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}')",
+                "docker pull $HOST:443/library/model:v1--0.0.0.0",
+            ],
+        ),
+        (
+            ["config.public_url=https://models.example.org/"],
+            ["docker pull models.example.org/library/model:v1--0.0.0.0"],
+        ),
+    ],
+)
+def test_the_notes_know_every_way_in(more: list[str], lines: list[str]) -> None:
+    notes = helm.notes(settings=[UPSTREAM, *more])
+    assert set(lines) <= {line.strip() for line in notes.splitlines()}
+
+
+def test_the_notes_name_all_origins_of_the_registry() -> None:
+    notes = helm.notes(settings=["config.upstream.url={http://a:5000,http://b:5000}"])
+    assert "in front of http://a:5000, http://b:5000." in notes
 
 
 def test_the_notes_say_that_the_way_in_has_to_be_trusted() -> None:

@@ -29,6 +29,19 @@
 {{- $_ := set $node (last $parts) .value -}}
 {{- end -}}
 
+{{/* The origins of the registry, as the program takes them: a list, or a text with commas or a list in JSON. As JSON. */}}
+{{- define "twodfs-proxy.origins" -}}
+{{- $url := default list .Values.config.upstream.url -}}
+{{- $items := list -}}
+{{- if kindIs "slice" $url -}}{{- $items = $url -}}
+{{- else if hasPrefix "[" (trim $url) -}}{{- $items = fromJsonArray $url -}}
+{{- else -}}{{- $items = splitList "," $url -}}
+{{- end -}}
+{{- $origins := list -}}
+{{- range $items -}}{{- with trim (toString .) -}}{{- $origins = append $origins . -}}{{- end -}}{{- end -}}
+{{- toJson $origins -}}
+{{- end -}}
+
 {{/* `config`, completed with what follows from other values. As TOML. */}}
 {{- define "twodfs-proxy.config" -}}
 {{- $tree := deepCopy .Values.config -}}
@@ -224,11 +237,14 @@
 {{/* Values that contradict each other, before they become a pod that does not start. */}}
 {{- define "twodfs-proxy.check" -}}
 {{- include "twodfs-proxy.refuseSecrets" (dict "tree" .Values.config "path" list) -}}
-{{- if not .Values.config.upstream.url -}}
+{{- $origins := include "twodfs-proxy.origins" . | fromJsonArray -}}
+{{- if not $origins -}}
 {{- fail "config.upstream.url is missing: the registry to stand in front of, as http://registry.registry.svc:5000" -}}
 {{- end -}}
-{{- if eq (toString .Values.config.admin) "none" -}}
-{{- fail "config.admin cannot be none: the probes ask there" -}}
+{{- range $origins -}}
+{{- if not (regexMatch "^https?://[A-Za-z0-9.:\\[\\]-]+/*$" .) -}}
+{{- fail (printf "config.upstream.url has %s in it, which is no origin: as http://registry.registry.svc:5000" .) -}}
+{{- end -}}
 {{- end -}}
 {{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}
 {{- if and (gt (int (default 1 .Values.config.workers)) 1) (eq .Values.redis.mode "none") -}}

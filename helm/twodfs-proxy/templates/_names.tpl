@@ -62,20 +62,34 @@ annotations:
 {{- regexReplaceAll "^.*:" (toString .) "" -}}
 {{- end -}}
 
-{{/* Where clients reach us, scheme and all; empty where the chart cannot know. */}}
+{{/* Where clients reach us, as an origin; empty where the chart cannot know. Hosts with TLS come first: engines want it. */}}
 {{- define "twodfs-proxy.publicUrl" -}}
-{{- $host := "" -}}
-{{- $scheme := "" -}}
-{{- if and .Values.ingress.enabled .Values.ingress.hosts -}}
-{{- $host = first .Values.ingress.hosts -}}
-{{- $scheme = ternary "https" "http" (gt (len .Values.ingress.tls) 0) -}}
-{{- else if and .Values.httpRoute.enabled .Values.httpRoute.hostnames -}}
-{{- $host = first .Values.httpRoute.hostnames -}}
-{{- $scheme = .Values.httpRoute.scheme -}}
+{{- $secure := list -}}
+{{- $plain := list -}}
+{{- if .Values.ingress.enabled -}}
+{{- range .Values.ingress.hosts -}}
+{{- if include "twodfs-proxy.hasTls" (list $ .) -}}{{- $secure = append $secure . -}}{{- else -}}{{- $plain = append $plain . -}}{{- end -}}
 {{- end -}}
-{{- if .Values.config.public_url -}}
-{{ .Values.config.public_url }}
-{{- else if and $host (not (hasPrefix "*" $host)) -}}
-{{ printf "%s://%s" $scheme $host }}
 {{- end -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- range .Values.httpRoute.hostnames -}}
+{{- if eq $.Values.httpRoute.scheme "https" -}}{{- $secure = append $secure . -}}{{- else -}}{{- $plain = append $plain . -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $urls := list -}}
+{{- range $secure -}}{{- if not (hasPrefix "*" .) -}}{{- $urls = append $urls (printf "https://%s" .) -}}{{- end -}}{{- end -}}
+{{- range $plain -}}{{- if not (hasPrefix "*" .) -}}{{- $urls = append $urls (printf "http://%s" .) -}}{{- end -}}{{- end -}}
+{{- with .Values.config.public_url -}}{{- $urls = prepend $urls (regexReplaceAll "/+$" . "") -}}{{- end -}}
+{{- with $urls -}}{{ first . }}{{- end -}}
+{{- end -}}
+
+{{/* Whether the Ingress speaks TLS for a host: `yes`, or nothing. Takes a list: the root, and the host. */}}
+{{- define "twodfs-proxy.hasTls" -}}
+{{- $host := index . 1 -}}
+{{- $wildcard := regexReplaceAll "^[^.]+" $host "*" -}}
+{{- $covers := false -}}
+{{- range (index . 0).Values.ingress.tls -}}
+{{- if or (not .hosts) (has $host .hosts) (has $wildcard .hosts) -}}{{- $covers = true -}}{{- end -}}
+{{- end -}}
+{{- if $covers -}}yes{{- end -}}
 {{- end -}}
