@@ -1,17 +1,19 @@
 """The chart's values: what is refused, what is documented, what the notes say."""
 
 import json
+import re
 import runpy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from pydantic import SecretStr
 
 from proxy.config import settings
-from tests.deploy.cases import UPSTREAM, values_of
+from tests.deploy.cases import UPSTREAM, VERSIONS, values_of
 from tests.lab import helm
 from tests.lab.command import CommandError
 from tests.lab.helm import CHART, find
@@ -49,6 +51,10 @@ from tests.lab.helm import CHART, find
         ([UPSTREAM, "ingress.enabled=true"], "ingress.hosts"),
         ([UPSTREAM, "httpRoute.enabled=true"], "httpRoute.parentRefs"),
         ([UPSTREAM, "replicaCont=2"], "replicaCont"),
+        ([UPSTREAM, "nameOverride=a.b"], "nameOverride"),
+        ([UPSTREAM, "namespaceOverride=Models"], "namespaceOverride"),
+        ([UPSTREAM, "fullnameOverride=2dfs"], "fullnameOverride"),
+        ([UPSTREAM, "serviceAccount.name=a_b"], "serviceAccount/name"),
         ([UPSTREAM, "image.digest=latest"], "image/digest"),
         ([UPSTREAM, "livenessProbe.exec.command={true}"], "livenessProbe"),
     ],
@@ -96,6 +102,28 @@ def test_replicas_without_redis_keep_their_clients() -> None:
     affine = [UPSTREAM, "replicaCount=2", "service.sessionAffinity=ClientIP"]
     everything = helm.manifests(helm.template(settings=affine))
     assert find(everything, "Service", "twodfs-proxy")["spec"]["sessionAffinity"] == "ClientIP"
+
+
+@pytest.mark.parametrize(
+    ("release", "more", "name"),
+    [
+        ("2dfs", [], "proxy-2dfs-twodfs-proxy"),
+        ("my.release", [], "my-release-twodfs-proxy"),
+        ("123", ["nameOverride=1e3", "namespaceOverride=1e3"], "proxy-123-1e3"),
+        ("models", [f"fullnameOverride={'a' * 51}-b"], "a" * 51),
+        ("models", [f"fullnameOverride={'a' * 50}--b"], "a" * 50),
+        ("a" * 53, [], "a" * 52),
+    ],
+)
+def test_any_release_gets_names_that_kubernetes_takes(release: str, more: list[str], name: str) -> None:
+    everything = helm.manifests(
+        helm.template(values_of("redis"), settings=more, release=release, kubernetes=VERSIONS[-1])
+    )
+    services = [one["metadata"]["name"] for one in everything if one["kind"] == "Service"]
+    assert set(services) == {name, f"{name}-admin", f"{name}-redis"}
+    assert all(re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", service) for service in services)
+    for one in everything:
+        assert kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
 
 
 def test_pods_may_be_replaced_all_at_once() -> None:

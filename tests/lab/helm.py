@@ -31,13 +31,15 @@ def lint(*values: Path) -> str:
     return _run("lint", "--strict", str(CHART), *_files(values))
 
 
-def template(*values: Path, kubernetes: str = "1.37", settings: Sequence[str] = ()) -> str:
+def template(
+    *values: Path, kubernetes: str = "1.37", settings: Sequence[str] = (), release: str = "models"
+) -> str:
     """Return what an installation would apply, tests included, as YAML; raises CommandError.
 
     `settings` are Helm's own `KEY=VALUE`.
     """
     more = [part for one in settings for part in ("--set", one)]
-    return _run("template", "models", str(CHART), "--kube-version", kubernetes, *_files(values), *more)
+    return _run("template", release, str(CHART), "--kube-version", kubernetes, *_files(values), *more)
 
 
 def manifests(rendered: str) -> list[Manifest]:

@@ -1,14 +1,16 @@
 {{/* Names, labels and images. */}}
 
 {{- define "twodfs-proxy.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimAll "-" -}}
 {{- end -}}
 
-{{/* At most 52 characters, so that the longest suffix fits into a DNS label. */}}
+{{/* A label of RFC 1035, as Services need it: a letter first, no dots, though a release may be called 2dfs or my.release.
+     At most 52 characters, so that the longest suffix fits. */}}
 {{- define "twodfs-proxy.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- default $full .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- $label := default $full .Values.fullnameOverride | replace "." "-" -}}
+{{- ternary $label (printf "proxy-%s" $label) (regexMatch "^[a-z]" $label) | trunc 52 | trimAll "-" -}}
 {{- end -}}
 
 {{- define "twodfs-proxy.namespace" -}}
@@ -22,8 +24,8 @@
 {{/* What pods are selected by. Takes a list: the root, and the component. */}}
 {{- define "twodfs-proxy.selectorLabels" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ include "twodfs-proxy.name" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/name: {{ include "twodfs-proxy.name" $root | toYaml }}
+app.kubernetes.io/instance: {{ toYaml $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -36,8 +38,8 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
 {{- $_ := set $labels "app.kubernetes.io/version" ($root.Chart.AppVersion | toString) -}}
 {{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service -}}
-name: {{ default (include "twodfs-proxy.fullname" $root) .name }}
-namespace: {{ default (include "twodfs-proxy.namespace" $root) .namespace }}
+name: {{ default (include "twodfs-proxy.fullname" $root) .name | toYaml }}
+namespace: {{ default (include "twodfs-proxy.namespace" $root) .namespace | toYaml }}
 labels:
   {{- toYaml (merge $labels (default (dict) .labels) $root.Values.commonLabels) | nindent 2 }}
 {{- with merge (dict) (default (dict) .annotations) $root.Values.commonAnnotations }}
