@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -124,6 +125,47 @@ def test_any_release_gets_names_that_kubernetes_takes(release: str, more: list[s
     assert all(re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", service) for service in services)
     for one in everything:
         assert kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["tls"], "extraSecrets.tls has the same volume as tls"),
+        (["redisTls"], "extraSecrets.redisTls has the same volume as redis.tls"),
+        (["upstream_credentials"], "has the same volume as secrets.upstreamCredentials"),
+        (["signingKey"], "has the same volume as secrets.signingKey"),
+        (["mineToo", "mine_too"], "has the same volume as extraSecrets.mineToo"),
+        (["my.ca"], "my.ca"),
+        (["a" * 57], "maxLength"),
+        (["aB" * 20], "cannot be the name of a volume"),
+        (["one", "two"], "upstream.ca_file is there twice"),
+    ],
+)
+def test_names_of_secrets_that_are_no_volumes_are_refused(
+    names: list[str], said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.yaml"
+    one = {"existingSecret": "own", "key": "key", "setting": "upstream.ca_file"}
+    file.write_text(yaml.safe_dump({"extraSecrets": dict.fromkeys(names, one)}))
+    with pytest.raises(CommandError, match=said):
+        helm.template(file, settings=[UPSTREAM])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"extraEnv": [{"name": "REDIS_PASSWORD", "value": "a"}]}, "extraEnv: REDIS_PASSWORD"),
+        ({"extraVolumes": [{"name": "tmp", "emptyDir": {}}]}, "extraVolumes: tmp"),
+        ({"extraVolumeMounts": [{"name": "more", "mountPath": "/tmp"}]}, "extraVolumeMounts: /tmp"),
+    ],
+)
+def test_what_the_chart_has_already_cannot_be_added(
+    values: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    with pytest.raises(CommandError, match=f"{said} is there twice, or the chart's own"):
+        helm.template(values_of("sentinel"), file)
 
 
 def test_pods_may_be_replaced_all_at_once() -> None:

@@ -5,7 +5,7 @@
 {{/* Every Secret that is used, by name: `setting`, `key`, `asEnv`, `existingSecret`. As JSON. */}}
 {{- define "twodfs-proxy.secrets" -}}
 {{- $used := dict -}}
-{{- range $name, $secret := merge (dict) .Values.secrets .Values.extraSecrets -}}
+{{- range $name, $secret := merge (dict) .Values.secrets (default dict .Values.extraSecrets) -}}
 {{- if $secret.existingSecret -}}
 {{- $_ := set $used (kebabcase $name) $secret -}}
 {{- end -}}
@@ -234,6 +234,37 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Refuse a list in which two maps have the same value of a key. Takes a dict: list, key, what. */}}
+{{- define "twodfs-proxy.refuseTwice" -}}
+{{- $seen := dict -}}
+{{- range .list -}}
+{{- $value := get . $.key | toString -}}
+{{- if hasKey $seen $value -}}{{- fail (printf "%s: %s is there twice, or the chart's own" $.what $value) -}}{{- end -}}
+{{- $_ := set $seen $value true -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuse secrets whose names are no names of volumes, or the same, and settings and mounts that are there twice. */}}
+{{- define "twodfs-proxy.checkSecrets" -}}
+{{- $taken := dict "tls" "tls" "redis-tls" "redis.tls" -}}
+{{- range $section := list "secrets" "extraSecrets" -}}
+{{- range $name := keys (get $.Values $section | default dict) | sortAlpha -}}
+{{- $volume := kebabcase $name -}}
+{{- with get $taken $volume -}}
+{{- fail (printf "%s.%s has the same volume as %s: give it another name" $section $name .) -}}
+{{- end -}}
+{{- if or (gt (len $volume) 56) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $volume)) -}}
+{{- fail (printf "%s.%s cannot be the name of a volume: letters, digits and dashes, 56 at most (a capital counts twice)" $section $name) -}}
+{{- end -}}
+{{- $_ := set $taken $volume (printf "%s.%s" $section $name) -}}
+{{- end -}}
+{{- end -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "the settings of secrets and extraSecrets" "key" "setting" "list" (include "twodfs-proxy.secrets" . | fromJson | values)) -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraEnv" "key" "name" "list" (concat (include "twodfs-proxy.secretEnv" . | fromYamlArray) (default list .Values.extraEnv))) -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraVolumes" "key" "name" "list" (concat (list (dict "name" "config") (dict "name" "tmp")) (include "twodfs-proxy.secretVolumes" . | fromYamlArray) (default list .Values.extraVolumes))) -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraVolumeMounts" "key" "mountPath" "list" (concat (list (dict "mountPath" "/etc/twodfs-proxy/config.toml") (dict "mountPath" "/tmp")) (include "twodfs-proxy.secretMounts" . | fromYamlArray) (default list .Values.extraVolumeMounts))) -}}
+{{- end -}}
+
 {{/* Values that contradict each other, before they become a pod that does not start. */}}
 {{- define "twodfs-proxy.check" -}}
 {{- include "twodfs-proxy.refuseSecrets" (dict "tree" .Values.config "path" list) -}}
@@ -246,6 +277,7 @@
 {{- fail (printf "config.upstream.url has %s in it, which is no origin: as http://registry.registry.svc:5000" .) -}}
 {{- end -}}
 {{- end -}}
+{{- include "twodfs-proxy.checkSecrets" . -}}
 {{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}
 {{- if and (gt (int (default 1 .Values.config.workers)) 1) (eq .Values.redis.mode "none") -}}
 {{- fail "config.workers needs redis.mode external, sentinel, cluster or bundled, so that each can answer for what another cut" -}}
