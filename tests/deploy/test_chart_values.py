@@ -15,9 +15,12 @@ from pydantic import SecretStr
 
 from proxy.config import settings
 from tests.deploy.cases import UPSTREAM, VERSIONS, values_of
+from tests.deploy.test_chart import UniqueKeys
 from tests.lab import helm
 from tests.lab.command import CommandError
 from tests.lab.helm import CHART, find
+
+SEVERAL = [UPSTREAM, "autoscaling.enabled=true", "redis.mode=bundled"]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,21 @@ from tests.lab.helm import CHART, find
                 "redis+sentinel://:$(REDIS_PASSWORD)@a:1/shared?sentinel_password=open",
             )
         ),
+        ([UPSTREAM, "redis.mode=external", "redis.url=redis://:$(REDIS_PASSWORD)@a"], "go together"),
+        (
+            [UPSTREAM, "redis.mode=external", "redis.url=redis://a", "redis.passwordSecret.name=b"],
+            "go together",
+        ),
+        (
+            [UPSTREAM, "redis.mode=external", "redis.existingSecret=a", "redis.passwordSecret.name=b"],
+            "no use beside redis.existingSecret",
+        ),
+        (
+            [*SEVERAL, "autoscaling.targetCPUUtilizationPercentage=null"],
+            "autoscaling needs targetCPUUtilizationPercentage",
+        ),
+        ([*SEVERAL, "autoscaling.minReplicas=11"], "minReplicas is more than autoscaling.maxReplicas"),
+        ([UPSTREAM, "podDisruptionBudget.maxUnavailable=null"], "needs minAvailable or maxUnavailable"),
         ([UPSTREAM, "config.workers=2"], "config.workers needs redis.mode"),
         ([UPSTREAM, "redis.mode=sentinel", "redis.sentinel.service=shared"], "needs redis.nodes"),
         ([UPSTREAM, "redis.mode=sentinel", "redis.nodes={a:1}"], "needs redis.sentinel.service"),
@@ -166,6 +184,32 @@ def test_what_the_chart_has_already_cannot_be_added(
     file.write_text(yaml.safe_dump(values))
     with pytest.raises(CommandError, match=f"{said} is there twice, or the chart's own"):
         helm.template(values_of("sentinel"), file)
+
+
+def test_replicas_may_share_a_redis_that_the_configuration_names() -> None:
+    more = ["replicaCount=2", "config.workers=2", "config.cache.redis_url=redis://redis:6379/0"]
+    everything = helm.manifests(helm.template(settings=[UPSTREAM, *more]))
+    assert find(everything, "Deployment", "twodfs-proxy")["spec"]["replicas"] == 2
+    assert "There is no Redis" not in helm.notes(settings=[UPSTREAM, *more])
+
+
+def test_a_constraint_with_a_selector_of_its_own_keeps_it(tmp_path: Path) -> None:
+    constraint = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    own = {**constraint, "labelSelector": {"matchExpressions": [{"key": "tier", "operator": "Exists"}]}}
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump({"topologySpreadConstraints": [own, constraint]}))
+    everything = helm.manifests(helm.template(file, settings=[UPSTREAM]))
+    spec = find(everything, "Deployment", "twodfs-proxy")["spec"]
+    kept, completed = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert kept == own
+    assert completed == {**constraint, "labelSelector": spec["selector"]}
+
+
+def test_the_checksum_of_the_configuration_is_the_charts() -> None:
+    annotation = "podAnnotations.checksum/config=mine"
+    everything = yaml.load_all(helm.template(settings=[UPSTREAM, annotation]), Loader=UniqueKeys)
+    metadata = find(list(everything), "Deployment", "twodfs-proxy")["spec"]["template"]["metadata"]
+    assert len(metadata["annotations"]["checksum/config"]) == 64
 
 
 def test_pods_may_be_replaced_all_at_once() -> None:

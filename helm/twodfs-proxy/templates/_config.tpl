@@ -94,6 +94,13 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Whether the proxies share a Redis: `yes`, or nothing. */}}
+{{- define "twodfs-proxy.hasRedis" -}}
+{{- $set := dict -}}
+{{- range include "twodfs-proxy.secrets" . | fromJson -}}{{- $_ := set $set .setting true -}}{{- end -}}
+{{- if or (ne .Values.redis.mode "none") (dig "cache" "redis_url" "" .Values.config) (hasKey $set "cache.redis_url") -}}yes{{- end -}}
+{{- end -}}
+
 {{/* The Secrets that the URL of Redis takes a password from, by the variable that stands in it. As JSON. */}}
 {{- define "twodfs-proxy.redisSecrets" -}}
 {{- $redis := .Values.redis -}}
@@ -268,6 +275,9 @@
 {{/* Values that contradict each other, before they become a pod that does not start. */}}
 {{- define "twodfs-proxy.check" -}}
 {{- include "twodfs-proxy.refuseSecrets" (dict "tree" .Values.config "path" list) -}}
+{{- if include "twodfs-proxy.hasPassword" (.Values.redis.url | replace ":$(REDIS_PASSWORD)@" "@" | replace "password=$(REDIS_PASSWORD)" "") -}}
+{{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
+{{- end -}}
 {{- $origins := include "twodfs-proxy.origins" . | fromJsonArray -}}
 {{- if not $origins -}}
 {{- fail "config.upstream.url is missing: the registry to stand in front of, as http://registry.registry.svc:5000" -}}
@@ -279,14 +289,20 @@
 {{- end -}}
 {{- include "twodfs-proxy.checkSecrets" . -}}
 {{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}
-{{- if and (gt (int (default 1 .Values.config.workers)) 1) (eq .Values.redis.mode "none") -}}
+{{- if and (gt (int (default 1 .Values.config.workers)) 1) (not (include "twodfs-proxy.hasRedis" .)) -}}
 {{- fail "config.workers needs redis.mode external, sentinel, cluster or bundled, so that each can answer for what another cut" -}}
 {{- end -}}
-{{- if and $several (eq .Values.redis.mode "none") (ne .Values.service.sessionAffinity "ClientIP") -}}
+{{- if and $several (not (include "twodfs-proxy.hasRedis" .)) (ne .Values.service.sessionAffinity "ClientIP") -}}
 {{- fail "several replicas need redis.mode external, sentinel, cluster or bundled, so that each can answer for what another cut; or else service.sessionAffinity ClientIP" -}}
 {{- end -}}
 {{- if and (eq .Values.redis.mode "external") (not .Values.redis.url) (not .Values.redis.existingSecret) -}}
 {{- fail "redis.mode external needs redis.url or redis.existingSecret" -}}
+{{- end -}}
+{{- if and (eq .Values.redis.mode "external") .Values.redis.existingSecret .Values.redis.passwordSecret.name -}}
+{{- fail "redis.passwordSecret has no use beside redis.existingSecret, which has the whole URL" -}}
+{{- end -}}
+{{- if and (eq .Values.redis.mode "external") (not .Values.redis.existingSecret) (ne (contains "$(REDIS_PASSWORD)" .Values.redis.url) (not (empty .Values.redis.passwordSecret.name))) -}}
+{{- fail "redis.passwordSecret and $(REDIS_PASSWORD) in redis.url go together, as redis://:$(REDIS_PASSWORD)@redis:6379/0" -}}
 {{- end -}}
 {{- if and (has .Values.redis.mode (list "sentinel" "cluster")) (not .Values.redis.nodes) -}}
 {{- fail (printf "redis.mode %s needs redis.nodes" .Values.redis.mode) -}}
@@ -297,9 +313,6 @@
 {{- if ne (empty .Values.redis.tls.certificateKey) (empty .Values.redis.tls.privateKeyKey) -}}
 {{- fail "redis.tls needs certificateKey and privateKeyKey together" -}}
 {{- end -}}
-{{- if include "twodfs-proxy.hasPassword" (.Values.redis.url | replace ":$(REDIS_PASSWORD)@" "@" | replace "password=$(REDIS_PASSWORD)" "") -}}
-{{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
-{{- end -}}
 {{- $waits := add (int .Values.drainSeconds) (ceil .Values.config.shutdown_grace | int) -}}
 {{- if and (not (kindIs "invalid" .Values.terminationGracePeriodSeconds)) (le (int .Values.terminationGracePeriodSeconds) (int $waits)) -}}
 {{- fail (printf "terminationGracePeriodSeconds has to be more than drainSeconds and config.shutdown_grace together (%d), or running downloads are cut off" (int $waits)) -}}
@@ -309,6 +322,17 @@
 {{- end -}}
 {{- if and .Values.certificate.enabled (or (not .Values.tls.enabled) (not .Values.certificate.issuerRef.name)) -}}
 {{- fail "certificate.enabled needs tls.enabled and certificate.issuerRef.name" -}}
+{{- end -}}
+{{- $scaling := .Values.autoscaling -}}
+{{- if and $scaling.enabled (not (or $scaling.targetCPUUtilizationPercentage $scaling.targetMemoryUtilizationPercentage $scaling.metrics)) -}}
+{{- fail "autoscaling needs targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage or metrics" -}}
+{{- end -}}
+{{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- $budget := .Values.podDisruptionBudget -}}
+{{- if and $budget.enabled (kindIs "invalid" $budget.minAvailable) (kindIs "invalid" $budget.maxUnavailable) -}}
+{{- fail "podDisruptionBudget needs minAvailable or maxUnavailable" -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled needs ingress.hosts" -}}
