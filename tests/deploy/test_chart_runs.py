@@ -41,14 +41,20 @@ def render(directory: Path, values: dict[str, Any]) -> list[helm.Manifest]:
 
 
 def values_for(registry: Registry, **more: Any) -> dict[str, Any]:
+    """Return values for a container that variables keep on the loopback interface."""
+    listen, admin = free_port(), free_port()
     return {
         "config": {
-            "listen": f"127.0.0.1:{free_port()}",
-            "admin": f"127.0.0.1:{free_port()}",
+            "listen": f"0.0.0.0:{listen}",
+            "admin": f"0.0.0.0:{admin}",
             "shutdown_grace": 5,
             "upstream": {"url": registry.url, "connect_timeout": 2.5},
             "cache": {"tag_ttl": 0, "memory": "32MiB"},
         },
+        "extraEnv": [
+            {"name": "TWODFS_PROXY_LISTEN", "value": f"127.0.0.1:{listen}"},
+            {"name": "TWODFS_PROXY_ADMIN", "value": f"127.0.0.1:{admin}"},
+        ],
         **more,
     }
 
@@ -89,7 +95,7 @@ def test_the_rendered_container_serves_a_partition(registry: Registry, tmp_path:
         "url": f"redis://:$(REDIS_PASSWORD)@127.0.0.1:{port}/0",
         "passwordSecret": {"name": "redis", "key": "password"},
     }
-    settings["extraEnv"] = [{"name": "TWODFS_PROXY_LOG_LEVEL", "value": "debug"}]
+    settings["extraEnv"].append({"name": "TWODFS_PROXY_LOG_LEVEL", "value": "debug"})
     rendered = render(tmp_path, settings)
     deployment = helm.find(rendered, "Deployment", "twodfs-proxy")
     process = container(rendered, deployment, "proxy", SECRETS, tmp_path)

@@ -32,6 +32,22 @@ SEVERAL = [UPSTREAM, "autoscaling.enabled=true", "redis.mode=bundled"]
         (["config.upstream.url=registry:5000"], "registry:5000 in it, which is no origin"),
         (["config.upstream.url={http://registry:5000,http://other/v2}"], "http://other/v2 in it"),
         ([UPSTREAM, "config.admin=none"], "config/admin"),
+        ([UPSTREAM, "config.admin=0.0.0.0:99999"], "config/admin"),
+        ([UPSTREAM, "config.admin=localhost:9464"], "config.admin is an address that nothing outside"),
+        ([UPSTREAM, "config.listen=127.0.0.1:5000"], "config.listen is an address that nothing outside"),
+        ([UPSTREAM, "config.listen=[::]:9464"], "config.admin has the port of config.listen"),
+        ([UPSTREAM, "config.cach.ttl=1"], "cach"),
+        ([UPSTREAM, "config.cache.tll=1"], "tll"),
+        ([UPSTREAM, "config.cache.ttl=forever"], "config/cache/ttl"),
+        ([UPSTREAM, "config.cache.memory=5 parsecs"], "config/cache/memory"),
+        ([UPSTREAM, "config.limits.requests=0"], "config/limits/requests"),
+        ([UPSTREAM, "config.limits.requests.all=9"], "config/limits/requests"),
+        ([UPSTREAM, "config.log.level=loud"], "config/log/level"),
+        ([UPSTREAM, "config.auth.clients.rules[0].users={ann}"], "repositories"),
+        ([UPSTREAM, "config.public_url=models.example.org"], "config/public_url"),
+        ([UPSTREAM, "redis.mode=cluster", "redis.nodes={a:99999}"], "redis/nodes"),
+        ([UPSTREAM, "podDisruptionBudget.minAvailable=150%"], "podDisruptionBudget/minAvailable"),
+        ([UPSTREAM, "ingress.enabled=true", "ingress.hosts={https://a.org}"], "ingress/hosts"),
         ([UPSTREAM, "redis.mode=external"], "redis.url or redis.existingSecret"),
         *(
             ([UPSTREAM, "redis.mode=external", f"redis.url={url}"], "redis.url has a password in it")
@@ -229,6 +245,10 @@ def test_the_notes_have_the_very_command(case: str, command: str) -> None:
     assert f"\n  {command}\n" in helm.notes(values_of(case))
 
 
+GET_SERVICE = "kubectl --namespace default get service models-twodfs-proxy --output"
+BALANCER = ".status.loadBalancer.ingress[0]"
+
+
 @pytest.mark.parametrize(
     ("more", "lines"),
     [
@@ -236,8 +256,7 @@ def test_the_notes_have_the_very_command(case: str, command: str) -> None:
             ["service.type=NodePort"],
             [
                 "HOST=$(kubectl get nodes --output jsonpath='{.items[0].status.addresses[0].address}')",
-                "PORT=$(kubectl --namespace default get service models-twodfs-proxy "
-                "--output jsonpath='{.spec.ports[0].nodePort}')",
+                f"PORT=$({GET_SERVICE} jsonpath='{{.spec.ports[0].nodePort}}')",
                 "docker pull $HOST:$PORT/library/model:v1--0.0.0.0",
             ],
         ),
@@ -248,8 +267,7 @@ def test_the_notes_have_the_very_command(case: str, command: str) -> None:
         (
             ["service.type=LoadBalancer", "service.port=443"],
             [
-                "HOST=$(kubectl --namespace default get service models-twodfs-proxy --output "
-                "jsonpath='{.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}')",
+                f"HOST=$({GET_SERVICE} jsonpath='{{{BALANCER}.ip}}{{{BALANCER}.hostname}}')",
                 "docker pull $HOST:443/library/model:v1--0.0.0.0",
             ],
         ),
@@ -302,6 +320,10 @@ def differences(
     yield from (f"{path}{key}" for key in properties.keys() - values.keys())
     yield from (f"{path}{key}" for key in values.keys() - properties.keys() if not is_free)
     for key, value in values.items():
+        if (
+            f"{path}{key}" == "config"
+        ):  # the program's own, and has more settings than those with defaults here
+            continue
         below = properties.get(key, {})
         below = shared[below["$ref"].rpartition("/")[2]] if "$ref" in below else below
         if isinstance(value, dict) and "properties" in below:

@@ -287,6 +287,14 @@
 {{- fail (printf "config.upstream.url has %s in it, which is no origin: as http://registry.registry.svc:5000" .) -}}
 {{- end -}}
 {{- end -}}
+{{- range $name := list "listen" "admin" -}}
+{{- if regexMatch "^(127[.0-9]*|(?i:localhost)|\\[::1\\]):" (get $.Values.config $name) -}}
+{{- fail (printf "config.%s is an address that nothing outside the pod reaches: use 0.0.0.0, or [::] in an IPv6 cluster" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (include "twodfs-proxy.port" .Values.config.listen) (include "twodfs-proxy.port" .Values.config.admin) -}}
+{{- fail "config.admin has the port of config.listen: health and metrics need one of their own" -}}
+{{- end -}}
 {{- include "twodfs-proxy.checkSecrets" . -}}
 {{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}
 {{- if and (gt (int (default 1 .Values.config.workers)) 1) (not (include "twodfs-proxy.hasRedis" .)) -}}
