@@ -294,6 +294,58 @@ def test_the_notes_say_that_the_way_in_has_to_be_trusted() -> None:
     assert warning not in helm.notes(values_of("default"))
 
 
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+@pytest.mark.parametrize("section", VALUES)
+def test_null_is_off_or_said_to_be_missing(section: str) -> None:
+    """Helm takes a key away that is null: nothing of the template's own may come to light."""
+    for path in (section, *below(VALUES[section], section)):
+        try:
+            written = helm.template(values_of(case_with(path)), settings=[f"{path}=null"])
+        except CommandError as refused:
+            said = refused.output
+            assert "missing property" in said or "execution error at" in said, path  # that is `fail`
+            continue
+        assert not re.search(r"<nil>|no value|%!", written), path
+        for one in yaml.safe_load_all(written):
+            assert one is None or list(nulls(one)) == [], path
+
+
+def below(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield f"{path}.{key}"
+            yield from below(one, f"{path}.{key}")
+
+
+def nulls(value: Any, path: str = "") -> Iterator[str]:
+    if value is None:
+        yield path
+    for key, one in value.items() if isinstance(value, dict) else ():
+        yield from nulls(one, f"{path}.{key}")
+    for one in value if isinstance(value, list) else ():
+        yield from nulls(one, f"{path}[]")
+
+
+def case_with(path: str) -> str:
+    """Return a case that uses the value."""
+    if path.startswith("redis.bundled"):
+        return "redis"
+    if path.startswith("redis."):
+        return "sentinel"
+    return "certificate" if path.startswith("certificate") else "everything"
+
+
+@pytest.mark.parametrize(
+    "part", ["startupProbe", "livenessProbe", "readinessProbe", "securityContext", "resources"]
+)
+def test_parts_of_the_container_can_be_turned_off(part: str) -> None:
+    everything = helm.manifests(helm.template(settings=[UPSTREAM, f"{part}=null"]))
+    spec = find(everything, "Deployment", "twodfs-proxy")["spec"]["template"]["spec"]
+    assert part not in spec["containers"][0]
+
+
 def test_every_value_is_documented_and_the_readme_is_current() -> None:
     docs = runpy.run_path(str(CHART.parent / "chart_docs.py"))
     assert docs["undocumented"]() == []
@@ -301,10 +353,9 @@ def test_every_value_is_documented_and_the_readme_is_current() -> None:
 
 
 def test_the_schema_has_every_value_and_no_other() -> None:
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
     schema = json.loads((CHART / "values.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert set(differences(values, schema, schema["$defs"], "")) == {
+    assert set(differences(VALUES, schema, schema["$defs"], "")) == {
         "global",  # what a parent chart may hand down
         *(f"certificate.issuerRef.{name}" for name in ("name", "kind", "group")),
         "httpRoute.timeouts.backendRequest",

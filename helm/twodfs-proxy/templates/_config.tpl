@@ -77,12 +77,13 @@
 {{- define "twodfs-proxy.redisUrl" -}}
 {{- $redis := .Values.redis -}}
 {{- if eq $redis.mode "bundled" -}}
-{{ printf "redis://%s%s-redis:6379/0" (ternary ":$(REDIS_PASSWORD)@" "" (ne $redis.passwordSecret.name "")) (include "twodfs-proxy.fullname" .) }}
+{{ printf "redis://%s%s-redis:6379/0" (ternary ":$(REDIS_PASSWORD)@" "" (not (empty $redis.passwordSecret.name))) (include "twodfs-proxy.fullname" .) }}
 {{- else if and (eq $redis.mode "external") (not $redis.existingSecret) -}}
 {{ $redis.url }}
 {{- else if has $redis.mode (list "sentinel" "cluster") -}}
-{{- $password := ternary ":$(REDIS_PASSWORD)" "" (ne $redis.passwordSecret.name "") -}}
-{{- $login := ternary (printf "%s%s@" $redis.username $password) "" (ne (print $redis.username $password) "") -}}
+{{- $password := ternary ":$(REDIS_PASSWORD)" "" (not (empty $redis.passwordSecret.name)) -}}
+{{- $login := printf "%s%s" (default "" $redis.username) $password -}}
+{{- if $login -}}{{- $login = printf "%s@" $login -}}{{- end -}}
 {{ printf "%s+%s://%s%s" (ternary "rediss" "redis" $redis.tls.enabled) $redis.mode $login (join "," $redis.nodes) }}
 {{- if eq $redis.mode "sentinel" -}}
 {{ printf "/%s/%d" $redis.sentinel.service (int $redis.sentinel.db) }}
@@ -275,7 +276,7 @@
 {{/* Values that contradict each other, before they become a pod that does not start. */}}
 {{- define "twodfs-proxy.check" -}}
 {{- include "twodfs-proxy.refuseSecrets" (dict "tree" .Values.config "path" list) -}}
-{{- if include "twodfs-proxy.hasPassword" (.Values.redis.url | replace ":$(REDIS_PASSWORD)@" "@" | replace "password=$(REDIS_PASSWORD)" "") -}}
+{{- if include "twodfs-proxy.hasPassword" (default "" .Values.redis.url | replace ":$(REDIS_PASSWORD)@" "@" | replace "password=$(REDIS_PASSWORD)" "") -}}
 {{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
 {{- end -}}
 {{- $origins := include "twodfs-proxy.origins" . | fromJsonArray -}}
@@ -309,7 +310,7 @@
 {{- if and (eq .Values.redis.mode "external") .Values.redis.existingSecret .Values.redis.passwordSecret.name -}}
 {{- fail "redis.passwordSecret has no use beside redis.existingSecret, which has the whole URL" -}}
 {{- end -}}
-{{- if and (eq .Values.redis.mode "external") (not .Values.redis.existingSecret) (ne (contains "$(REDIS_PASSWORD)" .Values.redis.url) (not (empty .Values.redis.passwordSecret.name))) -}}
+{{- if and (eq .Values.redis.mode "external") (not .Values.redis.existingSecret) (ne (contains "$(REDIS_PASSWORD)" (default "" .Values.redis.url)) (not (empty .Values.redis.passwordSecret.name))) -}}
 {{- fail "redis.passwordSecret and $(REDIS_PASSWORD) in redis.url go together, as redis://:$(REDIS_PASSWORD)@redis:6379/0" -}}
 {{- end -}}
 {{- if and (has .Values.redis.mode (list "sentinel" "cluster")) (not .Values.redis.nodes) -}}
@@ -328,7 +329,7 @@
 {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) (not .Values.certificate.enabled) -}}
 {{- fail "tls.enabled needs tls.existingSecret or certificate.enabled" -}}
 {{- end -}}
-{{- if and .Values.certificate.enabled (or (not .Values.tls.enabled) (not .Values.certificate.issuerRef.name)) -}}
+{{- if and .Values.certificate.enabled (or (not .Values.tls.enabled) (not (dig "issuerRef" "name" "" .Values.certificate))) -}}
 {{- fail "certificate.enabled needs tls.enabled and certificate.issuerRef.name" -}}
 {{- end -}}
 {{- $scaling := .Values.autoscaling -}}

@@ -41,8 +41,8 @@ app.kubernetes.io/component: {{ index . 1 }}
 name: {{ default (include "twodfs-proxy.fullname" $root) .name | toYaml }}
 namespace: {{ default (include "twodfs-proxy.namespace" $root) .namespace | toYaml }}
 labels:
-  {{- toYaml (merge $labels (default (dict) .labels) $root.Values.commonLabels) | nindent 2 }}
-{{- with merge (dict) (default (dict) .annotations) $root.Values.commonAnnotations }}
+  {{- toYaml (merge $labels (default dict .labels) (default dict $root.Values.commonLabels)) | nindent 2 }}
+{{- with merge (dict) (default dict .annotations) (default dict $root.Values.commonAnnotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -51,7 +51,7 @@ annotations:
 {{/* An image's reference. Takes a dict: image, and the tag where it has none. */}}
 {{- define "twodfs-proxy.image" -}}
 {{- $image := .image -}}
-{{- $name := ternary (printf "%s/%s" $image.registry $image.repository) $image.repository (ne $image.registry "") -}}
+{{- $name := ternary (printf "%s/%s" $image.registry $image.repository) $image.repository (not (empty $image.registry)) -}}
 {{- if $image.digest -}}
 {{ printf "%s@%s" $name $image.digest }}
 {{- else -}}
