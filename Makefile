@@ -83,8 +83,9 @@ performance-docs: $(installed) ## Write docs/performance.md from what was measur
 	@$(python) -m benchmarks.report
 
 .PHONY: chart-docs
-chart-docs: $(installed) ## Write the chart's README from the comments of its values.
+chart-docs: $(installed) ## Write the chart's README and the schema of its config from their sources.
 	@$(python) helm/chart_docs.py
+	$(python) helm/config_schema.py
 
 .PHONY: chart-golden
 chart-golden: $(installed) helm-program ## Write down anew what the chart renders; look at the difference.

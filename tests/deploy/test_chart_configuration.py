@@ -1,18 +1,21 @@
 """From values to the program's configuration: TOML, secrets, and what follows from other values."""
 
 import json
+import runpy
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from proxy.config import load, settings
+from proxy.config import Config, load, settings
 from tests.deploy.cases import CASES, UPSTREAM, configuration, manifests
 from tests.deploy.pod import container
 from tests.lab import helm
@@ -73,6 +76,52 @@ def test_settings_that_the_chart_names_are_the_programs() -> None:
     assert {path for path, _ in flat(values["config"])} <= set(settings())
 
 
+def test_the_schema_of_the_configuration_is_current() -> None:
+    made = runpy.run_path(str(CHART.parent / "config_schema.py"))
+    assert made["schema"]() == (CHART / "values.schema.json").read_text(), "run: make chart-docs"
+
+
+SAMPLES: tuple[Any, ...] = (
+    *(0, 1, 5, 4096.0, 0.5, 1.2, 2**31, -1, "5", "0.5", " 7 ", "1e3", "64MiB", "1.5 GB", "10k", "2048 kib"),
+    *(True, False, "yes", "Off", "t", "", "a", "1.2", "debug", "proxy", "static", "follow", "/etc/file"),
+    *("http://a:1", "http://a,http://b", "https://a/token", "redis://a", "fd00::/8,10.0.0.0/8", "*.lan, a"),
+    *([], ["http://a"], ["10.0.0.0/8", "fd00::/8"], ["*.lan", "a.lan"], ["/etc/file"], ["a/*"], {}),
+    *("failover", "off", "auto", "json", '[{"users": ["a"], "repositories": ["b"]}]'),
+)
+RULES = [{"users": ["*"], "repositories": ["**"], "actions": ["pull", "push"]}]
+CHARTS_OWN = {"listen", "admin", "public_url", "shutdown_grace"}
+
+
+@pytest.mark.parametrize("path", [path for path in settings() if path not in CHARTS_OWN])
+def test_the_schema_takes_whatever_the_program_takes(path: str) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    is_truth = settings()[path].model_fields[path.rpartition(".")[2]].annotation is bool
+    samples = [one for one in SAMPLES if isinstance(one, str | list) or is_truth == isinstance(one, bool)]
+    samples.extend([RULES] if path == "auth.clients.rules" else [])
+    taken = [one for one in samples if does_program_take(path, one)]
+    assert taken
+    for part in ("config", *path.split(".")):
+        schema = schema["properties"][part]
+    for value in (*taken, None):
+        jsonschema.validate(value, schema)
+
+
+def does_program_take(path: str, value: Any) -> bool:
+    """Say whether there is nothing wrong with the value itself, whatever it needs beside it."""
+    tree: dict[str, Any] = {"upstream": {"url": "http://registry"}}
+    *sections, name = path.split(".")
+    table = tree
+    for section in sections:
+        table = table.setdefault(section, {})
+    table[name] = value
+    try:
+        Config.model_validate(tree)
+    except ValidationError as error:
+        place = tuple(path.split("."))
+        return all(one["loc"][: len(place)] != place for one in error.errors())
+    return True
+
+
 # YAML has no way to write these but escapes, and a ConfigMap's text has none.
 text = st.characters(
     exclude_categories=["Cs"], exclude_characters=[*map(chr, range(0x80, 0xA0)), "\ufeff", "\ufffe", "\uffff"]
@@ -94,7 +143,7 @@ def test_any_tree_is_the_same_in_the_program(tree: dict[str, Any], tmp_path: Pat
     values = tmp_path / "values.yaml"
     written = json.dumps({"config": {"tree": tree}}, ensure_ascii=False)
     values.write_text(written.replace("\x7f", "\\u007f"))  # YAML has no surrogates, and escapes DEL
-    everything = helm.manifests(helm.template(values, settings=[UPSTREAM]))
+    everything = helm.manifests(helm.template(values, settings=[UPSTREAM], is_checked=False))
     written = find(everything, "ConfigMap", "models-twodfs-proxy")["data"]["config.toml"]
     assert tomllib.loads(written)["tree"] == tree
 
@@ -162,3 +211,27 @@ def test_the_address_follows_from_the_way_in() -> None:
     assert configuration("ha")["public_url"] == "https://models.example.org"
     assert configuration("gateway")["public_url"] == "https://models.example.org"
     assert "public_url" not in configuration("default")
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        ({"ingress": {"hosts": ["a.org", "b.org"], "tls": [{"hosts": ["b.org"]}]}}, "https://b.org"),
+        ({"ingress": {"hosts": ["a.org"], "tls": [{"hosts": ["b.org"]}]}}, "http://a.org"),
+        ({"ingress": {"hosts": ["a.b.org"], "tls": [{"hosts": ["*.b.org"]}]}}, "https://a.b.org"),
+        ({"ingress": {"hosts": ["a.org"], "tls": [{"secretName": "all"}]}}, "https://a.org"),
+        ({"ingress": {"hosts": ["*.b.org", "b.org"]}}, "http://b.org"),
+        ({"ingress": {"hosts": ["*.b.org"]}}, None),
+        ({"httpRoute": {"parentRefs": [{"name": "a"}], "hostnames": ["*.b.org", "b.org"]}}, "https://b.org"),
+        ({"config": {"public_url": "https://models.example.org/"}}, "https://models.example.org"),
+    ],
+)
+def test_the_address_is_of_a_host_that_answers_so(
+    values: dict[str, Any], url: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.yaml"
+    ways = {name: {"enabled": True, **one} for name, one in values.items() if name != "config"}
+    file.write_text(yaml.safe_dump({**values, **ways}))
+    everything = helm.manifests(helm.template(file, settings=[UPSTREAM]))
+    written = find(everything, "ConfigMap", "models-twodfs-proxy")["data"]["config.toml"]
+    assert tomllib.loads(written).get("public_url") == url

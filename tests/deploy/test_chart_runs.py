@@ -16,7 +16,7 @@ import yaml
 from redis import Redis as RedisClient
 
 from tests.deploy.pod import Process, Secrets, container
-from tests.lab import helm
+from tests.lab import command, helm
 from tests.lab.certificates import Authority
 from tests.lab.documents import OCI
 from tests.lab.exposition import Scrape
@@ -41,14 +41,20 @@ def render(directory: Path, values: dict[str, Any]) -> list[helm.Manifest]:
 
 
 def values_for(registry: Registry, **more: Any) -> dict[str, Any]:
+    """Return values for a container that variables keep on the loopback interface."""
+    listen, admin = free_port(), free_port()
     return {
         "config": {
-            "listen": f"127.0.0.1:{free_port()}",
-            "admin": f"127.0.0.1:{free_port()}",
+            "listen": f"0.0.0.0:{listen}",
+            "admin": f"0.0.0.0:{admin}",
             "shutdown_grace": 5,
             "upstream": {"url": registry.url, "connect_timeout": 2.5},
             "cache": {"tag_ttl": 0, "memory": "32MiB"},
         },
+        "extraEnv": [
+            {"name": "TWODFS_PROXY_LISTEN", "value": f"127.0.0.1:{listen}"},
+            {"name": "TWODFS_PROXY_ADMIN", "value": f"127.0.0.1:{admin}"},
+        ],
         **more,
     }
 
@@ -89,7 +95,7 @@ def test_the_rendered_container_serves_a_partition(registry: Registry, tmp_path:
         "url": f"redis://:$(REDIS_PASSWORD)@127.0.0.1:{port}/0",
         "passwordSecret": {"name": "redis", "key": "password"},
     }
-    settings["extraEnv"] = [{"name": "TWODFS_PROXY_LOG_LEVEL", "value": "debug"}]
+    settings["extraEnv"].append({"name": "TWODFS_PROXY_LOG_LEVEL", "value": "debug"})
     rendered = render(tmp_path, settings)
     deployment = helm.find(rendered, "Deployment", "twodfs-proxy")
     process = container(rendered, deployment, "proxy", SECRETS, tmp_path)
@@ -284,3 +290,19 @@ def test_the_test_pod_tells_whether_a_partition_can_be_pulled(
             )
     assert said in ended.stdout + ended.stderr
     assert (ended.returncode == 0) == (said not in {"404", "401"})
+
+
+def test_the_test_pod_knows_the_proxy_by_its_certificate_alone(registry: Registry, tmp_path: Path) -> None:
+    """The chain has a key of its own in the Secret, and the private key stays with the proxy."""
+    pair = Authority(tmp_path).issue("listener", "127.0.0.1")
+    secrets = {"own": {"chain.pem": pair.certificate.read_text(), "tls.key": pair.key.read_text()}}
+    tls = {"enabled": True, "existingSecret": "own", "certificateKey": "chain.pem"}
+    rendered = render(tmp_path, values_for(registry, tls=tls))
+    deployment = helm.find(rendered, "Deployment", "twodfs-proxy")
+    proxy = container(rendered, deployment, "proxy", secrets, tmp_path / "proxy")
+    pod = container(rendered, helm.find(rendered, "Pod", "-test"), "pull", secrets, tmp_path / "test")
+    assert [file.name for file in (tmp_path / "test" / "tls").iterdir()] == ["tls.crt"]
+    address = f"https://127.0.0.1:{proxy.ports['registry']}"
+    argv = [part.replace("https://models-twodfs-proxy:5000", address) for part in pod.argv]
+    with running(proxy, tmp_path, "/readyz", proxy.ports["admin"]):
+        assert "the registry's API answers" in command.run(argv, {**os.environ, **pod.environment})

@@ -13,7 +13,8 @@ import yaml
 
 from proxy.metrics.catalogue import REQUESTS
 from proxy.metrics.instruments import CATALOGUE
-from tests.lab import command
+from tests.deploy.cases import UPSTREAM
+from tests.lab import command, helm
 from tests.lab.exposition import Scrape
 from tests.lab.helm import CHART
 from tests.lab.images import push_field_image
@@ -28,8 +29,8 @@ HERE = Path(__file__).parent
 DEPLOY = HERE.parents[1] / "deploy"
 ALERTS = CHART / "files" / "alerts.yaml"
 DASHBOARD = CHART / "files" / "dashboard.json"
-# What Prometheus adds to every series.
-ADDED = {"job", "instance"}
+# What Prometheus adds to every series, in a cluster as well.
+ADDED = {"job", "instance", "namespace"}
 _METRIC = re.compile(r"\b(?:twodfs_proxy|process)_\w+")
 _SELECTOR = re.compile(r"\b((?:twodfs_proxy|process)_\w+)\{([^}]*)\}")
 # For who asks what runs, or which repository is pulled.
@@ -63,6 +64,42 @@ def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
     shutil.copy(ALERTS, tmp_path / "alerts.yaml")
     shutil.copy(HERE / "alerts_test.yaml", tmp_path / "test.yaml")
     assert "SUCCESS" in promtool("test", "rules", str(tmp_path / "test.yaml"))
+
+
+@pytest.mark.parametrize("values", ["0x30", "1x5 stale"])
+def test_the_charts_alert_knows_the_job_of_its_own_release(values: str, tmp_path: Path) -> None:
+    """Whatever its names are, and though another release is well."""
+    require("promtool")
+    named = ("nameOverride=partitions", "namespaceOverride=ml")
+    on = ("serviceMonitor.enabled=true", "prometheusRule.enabled=true")
+    rendered = helm.manifests(helm.template(settings=[UPSTREAM, *named, *on]))
+    (endpoint,) = helm.find(rendered, "ServiceMonitor", "models-partitions")["spec"]["endpoints"]
+    (job,) = (one["replacement"] for one in endpoint["relabelings"] if one["targetLabel"] == "job")
+    rules = helm.find(rendered, "PrometheusRule", "models-partitions")["spec"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
+    well = [f'up{{job="{one}",namespace="{space}"}}' for one, space in ((job, "other"), ("other", "ml"))]
+    summary = f"No replica of {job} answers Prometheus"
+    fired = {
+        "exp_labels": {"severity": "critical", "job": job, "namespace": "ml"},
+        "exp_annotations": {"summary": summary, "description": description("TwodfsProxyGone")},
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f'up{{job="{job}",namespace="ml",instance="a"}}', "values": values},
+            *({"series": one, "values": "1x30"} for one in well),
+        ],
+        "alert_rule_test": [{"eval_time": "20m", "alertname": "TwodfsProxyGone", "exp_alerts": [fired]}],
+    }
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]}))
+    assert "SUCCESS" in promtool("test", "rules", str(file))
+
+
+def description(alert: str) -> str:
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    (rule,) = (rule for group in groups for rule in group["rules"] if rule["alert"] == alert)
+    return str(rule["annotations"]["description"])
 
 
 def test_every_alert_is_tested() -> None:

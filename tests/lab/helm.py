@@ -31,13 +31,21 @@ def lint(*values: Path) -> str:
     return _run("lint", "--strict", str(CHART), *_files(values))
 
 
-def template(*values: Path, kubernetes: str = "1.37", settings: Sequence[str] = ()) -> str:
+def template(
+    *values: Path,
+    kubernetes: str = "1.37",
+    settings: Sequence[str] = (),
+    release: str = "models",
+    is_checked: bool = True,
+) -> str:
     """Return what an installation would apply, tests included, as YAML; raises CommandError.
 
-    `settings` are Helm's own `KEY=VALUE`.
+    `settings` are Helm's own `KEY=VALUE`. Values that are not checked may break the chart's schema.
     """
     more = [part for one in settings for part in ("--set", one)]
-    return _run("template", "models", str(CHART), "--kube-version", kubernetes, *_files(values), *more)
+    if not is_checked:
+        more.append("--skip-schema-validation")
+    return _run("template", release, str(CHART), "--kube-version", kubernetes, *_files(values), *more)
 
 
 def manifests(rendered: str) -> list[Manifest]:

@@ -5,7 +5,7 @@
 {{/* Every Secret that is used, by name: `setting`, `key`, `asEnv`, `existingSecret`. As JSON. */}}
 {{- define "twodfs-proxy.secrets" -}}
 {{- $used := dict -}}
-{{- range $name, $secret := merge (dict) .Values.secrets .Values.extraSecrets -}}
+{{- range $name, $secret := merge (dict) .Values.secrets (default dict .Values.extraSecrets) -}}
 {{- if $secret.existingSecret -}}
 {{- $_ := set $used (kebabcase $name) $secret -}}
 {{- end -}}
@@ -27,6 +27,19 @@
 {{- $node = get $node . -}}
 {{- end -}}
 {{- $_ := set $node (last $parts) .value -}}
+{{- end -}}
+
+{{/* The origins of the registry, as the program takes them: a list, or a text with commas or a list in JSON. As JSON. */}}
+{{- define "twodfs-proxy.origins" -}}
+{{- $url := default list .Values.config.upstream.url -}}
+{{- $items := list -}}
+{{- if kindIs "slice" $url -}}{{- $items = $url -}}
+{{- else if hasPrefix "[" (trim $url) -}}{{- $items = fromJsonArray $url -}}
+{{- else -}}{{- $items = splitList "," $url -}}
+{{- end -}}
+{{- $origins := list -}}
+{{- range $items -}}{{- with trim (toString .) -}}{{- $origins = append $origins . -}}{{- end -}}{{- end -}}
+{{- toJson $origins -}}
 {{- end -}}
 
 {{/* `config`, completed with what follows from other values. As TOML. */}}
@@ -64,12 +77,13 @@
 {{- define "twodfs-proxy.redisUrl" -}}
 {{- $redis := .Values.redis -}}
 {{- if eq $redis.mode "bundled" -}}
-{{ printf "redis://%s%s-redis:6379/0" (ternary ":$(REDIS_PASSWORD)@" "" (ne $redis.passwordSecret.name "")) (include "twodfs-proxy.fullname" .) }}
+{{ printf "redis://%s%s-redis:6379/0" (ternary ":$(REDIS_PASSWORD)@" "" (not (empty $redis.passwordSecret.name))) (include "twodfs-proxy.fullname" .) }}
 {{- else if and (eq $redis.mode "external") (not $redis.existingSecret) -}}
 {{ $redis.url }}
 {{- else if has $redis.mode (list "sentinel" "cluster") -}}
-{{- $password := ternary ":$(REDIS_PASSWORD)" "" (ne $redis.passwordSecret.name "") -}}
-{{- $login := ternary (printf "%s%s@" $redis.username $password) "" (ne (print $redis.username $password) "") -}}
+{{- $password := ternary ":$(REDIS_PASSWORD)" "" (not (empty $redis.passwordSecret.name)) -}}
+{{- $login := printf "%s%s" (default "" $redis.username) $password -}}
+{{- if $login -}}{{- $login = printf "%s@" $login -}}{{- end -}}
 {{ printf "%s+%s://%s%s" (ternary "rediss" "redis" $redis.tls.enabled) $redis.mode $login (join "," $redis.nodes) }}
 {{- if eq $redis.mode "sentinel" -}}
 {{ printf "/%s/%d" $redis.sentinel.service (int $redis.sentinel.db) }}
@@ -79,6 +93,13 @@
 {{- if $options -}}{{ printf "?%s" (join "&" $options) }}{{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Whether the proxies share a Redis: `yes`, or nothing. */}}
+{{- define "twodfs-proxy.hasRedis" -}}
+{{- $set := dict -}}
+{{- range include "twodfs-proxy.secrets" . | fromJson -}}{{- $_ := set $set .setting true -}}{{- end -}}
+{{- if or (ne .Values.redis.mode "none") (dig "cache" "redis_url" "" .Values.config) (hasKey $set "cache.redis_url") -}}yes{{- end -}}
 {{- end -}}
 
 {{/* The Secrets that the URL of Redis takes a password from, by the variable that stands in it. As JSON. */}}
@@ -195,24 +216,102 @@
 {{- end }}
 {{- end -}}
 
+{{/* Whether a text is a URL with a password in it, in its login or its query: `yes`, or nothing. */}}
+{{- define "twodfs-proxy.hasPassword" -}}
+{{- if or (regexMatch "://.*:.*@" (toString .)) (regexMatch "://.*[?&](sentinel_)?password=." (toString .)) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Refuse secrets in a tree that becomes the ConfigMap. Takes a dict: tree, path. */}}
+{{- define "twodfs-proxy.refuseSecrets" -}}
+{{- $path := .path -}}
+{{- $places := dict "cache.redis_url" "redis.existingSecret, with redis.mode external" "upstream.credentials.password" "secrets.upstreamPassword" "upstream.url" "config.upstream.credentials.username and secrets.upstreamPassword" -}}
+{{- range $key, $value := .tree -}}
+{{- $below := append $path $key -}}
+{{- $setting := join "." $below -}}
+{{- if kindIs "map" $value -}}
+{{- include "twodfs-proxy.refuseSecrets" (dict "tree" $value "path" $below) -}}
+{{- else -}}
+{{- $isSecret := and $value (has $setting (list "cache.secret" "upstream.credentials.password" "upstream.credentials.token")) -}}
+{{- range ternary $value (list $value) (kindIs "slice" $value) -}}
+{{- if include "twodfs-proxy.hasPassword" . -}}{{- $isSecret = true -}}{{- end -}}
+{{- end -}}
+{{- if $isSecret -}}
+{{- fail (printf "config.%s has a secret in it, which would be in the ConfigMap: use %s" $setting (get $places $setting | default (printf "extraSecrets, with setting %s and asEnv true" $setting))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuse a list in which two maps have the same value of a key. Takes a dict: list, key, what. */}}
+{{- define "twodfs-proxy.refuseTwice" -}}
+{{- $seen := dict -}}
+{{- range .list -}}
+{{- $value := get . $.key | toString -}}
+{{- if hasKey $seen $value -}}{{- fail (printf "%s: %s is there twice, or the chart's own" $.what $value) -}}{{- end -}}
+{{- $_ := set $seen $value true -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuse secrets whose names are no names of volumes, or the same, and settings and mounts that are there twice. */}}
+{{- define "twodfs-proxy.checkSecrets" -}}
+{{- $taken := dict "tls" "tls" "redis-tls" "redis.tls" -}}
+{{- range $section := list "secrets" "extraSecrets" -}}
+{{- range $name := keys (get $.Values $section | default dict) | sortAlpha -}}
+{{- $volume := kebabcase $name -}}
+{{- with get $taken $volume -}}
+{{- fail (printf "%s.%s has the same volume as %s: give it another name" $section $name .) -}}
+{{- end -}}
+{{- if or (gt (len $volume) 56) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $volume)) -}}
+{{- fail (printf "%s.%s cannot be the name of a volume: letters, digits and dashes, 56 at most (a capital counts twice)" $section $name) -}}
+{{- end -}}
+{{- $_ := set $taken $volume (printf "%s.%s" $section $name) -}}
+{{- end -}}
+{{- end -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "the settings of secrets and extraSecrets" "key" "setting" "list" (include "twodfs-proxy.secrets" . | fromJson | values)) -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraEnv" "key" "name" "list" (concat (include "twodfs-proxy.secretEnv" . | fromYamlArray) (default list .Values.extraEnv))) -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraVolumes" "key" "name" "list" (concat (list (dict "name" "config") (dict "name" "tmp")) (include "twodfs-proxy.secretVolumes" . | fromYamlArray) (default list .Values.extraVolumes))) -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraVolumeMounts" "key" "mountPath" "list" (concat (list (dict "mountPath" "/etc/twodfs-proxy/config.toml") (dict "mountPath" "/tmp")) (include "twodfs-proxy.secretMounts" . | fromYamlArray) (default list .Values.extraVolumeMounts))) -}}
+{{- end -}}
+
 {{/* Values that contradict each other, before they become a pod that does not start. */}}
 {{- define "twodfs-proxy.check" -}}
-{{- $upstream := default (dict) .Values.config.upstream -}}
-{{- if not (or $upstream.url $upstream.urls) -}}
+{{- include "twodfs-proxy.refuseSecrets" (dict "tree" .Values.config "path" list) -}}
+{{- if include "twodfs-proxy.hasPassword" (default "" .Values.redis.url | replace ":$(REDIS_PASSWORD)@" "@" | replace "password=$(REDIS_PASSWORD)" "") -}}
+{{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
+{{- end -}}
+{{- $origins := include "twodfs-proxy.origins" . | fromJsonArray -}}
+{{- if not $origins -}}
 {{- fail "config.upstream.url is missing: the registry to stand in front of, as http://registry.registry.svc:5000" -}}
 {{- end -}}
-{{- if eq (toString .Values.config.admin) "none" -}}
-{{- fail "config.admin cannot be none: the probes ask there" -}}
+{{- range $origins -}}
+{{- if not (regexMatch "^https?://[A-Za-z0-9.:\\[\\]-]+/*$" .) -}}
+{{- fail (printf "config.upstream.url has %s in it, which is no origin: as http://registry.registry.svc:5000" .) -}}
 {{- end -}}
+{{- end -}}
+{{- range $name := list "listen" "admin" -}}
+{{- if regexMatch "^(127[.0-9]*|(?i:localhost)|\\[::1\\]):" (get $.Values.config $name) -}}
+{{- fail (printf "config.%s is an address that nothing outside the pod reaches: use 0.0.0.0, or [::] in an IPv6 cluster" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (include "twodfs-proxy.port" .Values.config.listen) (include "twodfs-proxy.port" .Values.config.admin) -}}
+{{- fail "config.admin has the port of config.listen: health and metrics need one of their own" -}}
+{{- end -}}
+{{- include "twodfs-proxy.checkSecrets" . -}}
 {{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}
-{{- if and (gt (int (default 1 .Values.config.workers)) 1) (eq .Values.redis.mode "none") -}}
+{{- if and (gt (int (default 1 .Values.config.workers)) 1) (not (include "twodfs-proxy.hasRedis" .)) -}}
 {{- fail "config.workers needs redis.mode external, sentinel, cluster or bundled, so that each can answer for what another cut" -}}
 {{- end -}}
-{{- if and $several (eq .Values.redis.mode "none") (ne .Values.service.sessionAffinity "ClientIP") -}}
+{{- if and $several (not (include "twodfs-proxy.hasRedis" .)) (ne .Values.service.sessionAffinity "ClientIP") -}}
 {{- fail "several replicas need redis.mode external, sentinel, cluster or bundled, so that each can answer for what another cut; or else service.sessionAffinity ClientIP" -}}
 {{- end -}}
 {{- if and (eq .Values.redis.mode "external") (not .Values.redis.url) (not .Values.redis.existingSecret) -}}
 {{- fail "redis.mode external needs redis.url or redis.existingSecret" -}}
+{{- end -}}
+{{- if and (eq .Values.redis.mode "external") .Values.redis.existingSecret .Values.redis.passwordSecret.name -}}
+{{- fail "redis.passwordSecret has no use beside redis.existingSecret, which has the whole URL" -}}
+{{- end -}}
+{{- if and (eq .Values.redis.mode "external") (not .Values.redis.existingSecret) (ne (contains "$(REDIS_PASSWORD)" (default "" .Values.redis.url)) (not (empty .Values.redis.passwordSecret.name))) -}}
+{{- fail "redis.passwordSecret and $(REDIS_PASSWORD) in redis.url go together, as redis://:$(REDIS_PASSWORD)@redis:6379/0" -}}
 {{- end -}}
 {{- if and (has .Values.redis.mode (list "sentinel" "cluster")) (not .Values.redis.nodes) -}}
 {{- fail (printf "redis.mode %s needs redis.nodes" .Values.redis.mode) -}}
@@ -223,9 +322,6 @@
 {{- if ne (empty .Values.redis.tls.certificateKey) (empty .Values.redis.tls.privateKeyKey) -}}
 {{- fail "redis.tls needs certificateKey and privateKeyKey together" -}}
 {{- end -}}
-{{- if and (regexMatch ":[^/@]+@" .Values.redis.url) (not (contains "$(REDIS_PASSWORD)" .Values.redis.url)) -}}
-{{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
-{{- end -}}
 {{- $waits := add (int .Values.drainSeconds) (ceil .Values.config.shutdown_grace | int) -}}
 {{- if and (not (kindIs "invalid" .Values.terminationGracePeriodSeconds)) (le (int .Values.terminationGracePeriodSeconds) (int $waits)) -}}
 {{- fail (printf "terminationGracePeriodSeconds has to be more than drainSeconds and config.shutdown_grace together (%d), or running downloads are cut off" (int $waits)) -}}
@@ -233,8 +329,19 @@
 {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) (not .Values.certificate.enabled) -}}
 {{- fail "tls.enabled needs tls.existingSecret or certificate.enabled" -}}
 {{- end -}}
-{{- if and .Values.certificate.enabled (or (not .Values.tls.enabled) (not .Values.certificate.issuerRef.name)) -}}
+{{- if and .Values.certificate.enabled (or (not .Values.tls.enabled) (not (dig "issuerRef" "name" "" .Values.certificate))) -}}
 {{- fail "certificate.enabled needs tls.enabled and certificate.issuerRef.name" -}}
+{{- end -}}
+{{- $scaling := .Values.autoscaling -}}
+{{- if and $scaling.enabled (not (or $scaling.targetCPUUtilizationPercentage $scaling.targetMemoryUtilizationPercentage $scaling.metrics)) -}}
+{{- fail "autoscaling needs targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage or metrics" -}}
+{{- end -}}
+{{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- $budget := .Values.podDisruptionBudget -}}
+{{- if and $budget.enabled (kindIs "invalid" $budget.minAvailable) (kindIs "invalid" $budget.maxUnavailable) -}}
+{{- fail "podDisruptionBudget needs minAvailable or maxUnavailable" -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled needs ingress.hosts" -}}

@@ -1,0 +1,129 @@
+"""Write the schema of the chart's `config` from the program's own model: `make chart-docs`.
+
+What the program takes from a TOML file, the schema takes, but for truth in place of a number, a number in
+place of truth, and words behind a size; and null, which removes a key. `--check` writes nothing and says by
+its status whether the schema is current.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from proxy.config import Config
+
+Schema = dict[str, Any]
+
+_SCHEMA: Final = Path(__file__).parent / "twodfs-proxy" / "values.schema.json"
+_KEPT: Final = {
+    *("description", "enum", "pattern", "minLength", "maxLength", "minItems"),
+    *("minimum", "maximum", "exclusiveMinimum"),
+}
+_NUMBER: Final = r"^\s*[-+0-9._eE]+\s*$"
+_SIZE: Final = r"^\s*[0-9]*\.?[0-9]+\s*(?i:[kmgtpe]?|[kmgtpe]?b(it)?|[kmgtpe]ib(it)?)\s*$"
+_TRUTH: Final = r"^\s*(?i:true|false|yes|no|on|off|[tfyn10])\s*$"
+# Text will do for each, as in a variable; its pattern is for text alone, the least and the most for numbers.
+_PLAIN: Final[Mapping[str, Schema]] = {
+    "string": {"type": ["string", "null"]},
+    "integer": {"type": ["integer", "string", "null"], "pattern": _NUMBER},
+    "number": {"type": ["number", "string", "null"], "pattern": _NUMBER},
+    "boolean": {"type": ["boolean", "string", "null"], "pattern": _TRUTH},
+}
+# The chart reads these itself, in one form.
+_OWN: Final[Mapping[str, Schema]] = {
+    "listen": {"$ref": "#/$defs/address"},
+    "admin": {"$ref": "#/$defs/address"},
+    "public_url": {"type": ["string", "null"], "pattern": "^$|^https?://[^/?#@]+/*$"},
+    "shutdown_grace": {"type": "number", "minimum": 0, "maximum": 86_400},
+}
+
+
+def schema() -> str:
+    """Return the schema of the values as it should be: the chart's own part, and that of `config`."""
+    written = json.loads(_SCHEMA.read_text(encoding="utf-8"))
+    written["properties"]["config"] = config()
+    return json.dumps(written, indent=2) + "\n"
+
+
+def config() -> Schema:
+    """Return the schema of `config`."""
+    model = Config.model_json_schema()
+    settings = model["properties"]
+    own = {name: {"description": settings.pop(name)["description"], **one} for name, one in _OWN.items()}
+    others = _section(model, model["$defs"])["properties"]
+    others["upstream"]["type"] = "object"
+    others["upstream"]["properties"]["url"] |= {"type": ["string", "array", "null"], "items": _text({})}
+    return {
+        "type": "object",
+        "description": "The program's configuration, from its own model: `make chart-docs`.",
+        "additionalProperties": False,
+        "required": ["listen", "admin", "shutdown_grace", "upstream"],
+        "properties": own | others,
+    }
+
+
+def _section(section: Schema, shared: Mapping[str, Schema]) -> Schema:
+    return {
+        "type": ["object", "null"],
+        **_kept(section),
+        "additionalProperties": False,
+        "properties": {name: _setting(one, shared) for name, one in section["properties"].items()},
+    }
+
+
+def _setting(setting: Schema, shared: Mapping[str, Schema]) -> Schema:
+    """Return the schema of one setting, or of a section."""
+    if "$ref" in setting:
+        return _section(_resolved(setting, shared), shared)
+    made = _kept(setting)
+    if "ge" in setting:  # a number of bytes, whose least one stands beside the model's two forms of it
+        return {**made, "type": ["number", "string", "null"], "pattern": _SIZE, "minimum": setting["ge"]}
+    (kind,) = (one for one in setting.get("anyOf", [setting]) if one.get("type") != "null")
+    made |= _kept(kind)
+    if "enum" in made:
+        return {**made, "enum": [*made["enum"], None]}
+    if kind["type"] == "array":  # or its items with commas between
+        item = kind["items"]
+        items = _table(_resolved(item, shared)) if "$ref" in item else _text(item)
+        return {**made, "type": ["array", "string", "null"], "items": items}
+    return made | _PLAIN[kind["type"]]
+
+
+def _table(table: Schema) -> Schema:
+    """Return the schema of a table in a list, which has lists of texts. TOML has no null there."""
+    return {
+        **_kept(table),
+        "type": "object",
+        "additionalProperties": False,
+        "required": table["required"],
+        "properties": {
+            name: {**_kept(one), "type": "array", "items": _text(one["items"])}
+            for name, one in table["properties"].items()
+        },
+    }
+
+
+def _text(item: Schema) -> Schema:
+    return {**_kept(item), "type": "string"}
+
+
+def _kept(schema: Schema) -> Schema:
+    return {name: one for name, one in schema.items() if name in _KEPT}
+
+
+def _resolved(reference: Schema, shared: Mapping[str, Schema]) -> Schema:
+    return shared[reference["$ref"].rpartition("/")[2]]
+
+
+def main() -> None:
+    """Write the schema, or check it."""
+    current = schema()
+    if "--check" in sys.argv[1:]:
+        stale = _SCHEMA.read_text(encoding="utf-8") != current
+        sys.exit(stale and "values.schema.json is stale: run make chart-docs")
+    _SCHEMA.write_text(current, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
