@@ -13,6 +13,7 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from multidict import CIMultiDictProxy
 
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import count_request
@@ -22,7 +23,6 @@ from proxy.wire.responses import JSON, oci_errors, whole
 from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_HEAD_SIZE, MAX_LINE_SIZE, READ_BUFFER
 
 _LINGER_SECONDS = 1.0
-_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 # RFC 3986, 3.2.2, with a port.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.%_~-]+\])(?::[0-9]{0,5})?")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -33,15 +33,19 @@ def _problem(message: RawRequestMessage) -> str | None:
 
     HTTP/0.9, a coding beside chunked (RFC 9112, 6.1), and a ``Host`` that is none (3.2).
     """
-    if message.version not in _VERSIONS:
+    if message.version != HttpVersion11 and message.version != HttpVersion10:  # noqa: PLR1714 - no hash
         return "it is neither HTTP/1.1 nor HTTP/1.0"
-    codings = message.headers.getall(hdrs.TRANSFER_ENCODING, ())
-    if codings and [one.strip().lower() for one in codings] != ["chunked"]:
+    headers = message.headers
+    if hdrs.TRANSFER_ENCODING in headers and _codings(headers) != ["chunked"]:
         return "its transfer coding is another than chunked"
-    hosts = message.headers.getall(hdrs.HOST, ())
+    hosts = headers.getall(hdrs.HOST, ())
     if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
         return "its Host is no host"
     return None
+
+
+def _codings(headers: CIMultiDictProxy[str]) -> list[str]:
+    return [one.strip().lower() for one in headers.getall(hdrs.TRANSFER_ENCODING)]
 
 
 class _Protocol(RequestHandler):

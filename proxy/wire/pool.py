@@ -50,6 +50,7 @@ class AnswerReader(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._is_asked = False
+        self._poll: select.poll | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, with small buffers where the connection is a TLS one."""
@@ -76,11 +77,13 @@ class AnswerReader(ResponseHandler):
         """
         if not super().is_connected() or self.transport is None:
             return False
-        # Of TLS, what can be read need not be an answer: tickets come unasked.
-        is_tls = isinstance(self.transport, _SSLProtocolTransport)
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket"), _ENDED if is_tls else _ENDED | select.POLLIN)
-        return not poll.poll(0)
+        if self._poll is None:
+            # Of TLS, what can be read need not be an answer: tickets come unasked.
+            is_tls = isinstance(self.transport, _SSLProtocolTransport)
+            news = _ENDED if is_tls else _ENDED | select.POLLIN
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket"), news)
+        return not self._poll.poll(0)
 
     def rest(self) -> None:
         """Stand between two answers, with a new parser."""
