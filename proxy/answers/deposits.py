@@ -72,9 +72,8 @@ class Deposits:
         document = made.documents[digest]
         if document.media_type in INDEX_TYPES | MANIFEST_TYPES:
             await self.supply(repository, document, identity)
-            reply = await self._put(
-                f"/v2/{repository}/manifests/{digest}", document.media_type, document, identity
-            )
+            target = f"/v2/{repository}/manifests/{digest}"
+            reply = await self._send(hdrs.METH_PUT, target, document.media_type, document.body, identity)
         else:
             reply = await self._upload(repository, document, identity)
         taken = reply.status == _CREATED
@@ -83,26 +82,20 @@ class Deposits:
 
     async def _upload(self, repository: str, blob: Document, identity: Identity) -> Reply:
         """Upload a blob (distribution-spec, "POST then PUT")."""
-        reply = await self._put(
-            f"/v2/{repository}/blobs/uploads/", _OCTETS, None, identity, method=hdrs.METH_POST
-        )
+        target = f"/v2/{repository}/blobs/uploads/"
+        reply = await self._send(hdrs.METH_POST, target, _OCTETS, b"", identity)
         location = self._origins.own_path(reply.headers.get(hdrs.LOCATION, ""))
         if reply.status != _ACCEPTED or location is None:
             return reply
         separator = "&" if "?" in location else "?"
-        return await self._put(f"{location}{separator}digest={blob.digest}", _OCTETS, blob, identity)
+        target = f"{location}{separator}digest={blob.digest}"
+        return await self._send(hdrs.METH_PUT, target, _OCTETS, blob.body, identity)
 
-    async def _put(
-        self,
-        target: str,
-        content_type: str,
-        document: Document | None,
-        identity: Identity,
-        *,
-        method: str = hdrs.METH_PUT,
+    async def _send(
+        self, method: str, target: str, content_type: str, body: bytes, identity: Identity
     ) -> Reply:
         headers = CIMultiDict({**identity.headers, hdrs.CONTENT_TYPE: content_type})
-        return await self._upstream.send(method, target, headers, document.body if document else b"")
+        return await self._upstream.send(method, target, headers, body)
 
 
 def _named(document: Document) -> tuple[Digest, ...]:

@@ -76,7 +76,6 @@ class Handlers:
         self._requests = requests
         self._max_manifest = max_manifest
         self._client_timeout = client_timeout
-        self._accounts = accounts
         self._relay = relay
         self._sources = sources
         self._partitions = partitions
@@ -155,7 +154,7 @@ class Handlers:
         if request.method != hdrs.METH_PUT:
             return await self._relay.forward(request, target, limit=self._max_manifest)
         try:
-            return await self._relay.write(request, target, limit=self._max_manifest, refusals=REFUSALS)
+            return await self._relay.forward(request, target, limit=self._max_manifest, refusals=REFUSALS)
         except RefusedWriteError as refused:
             media_type = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
             pushed = Document(media_type, digest_of(refused.body), refused.body)

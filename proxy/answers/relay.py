@@ -6,6 +6,7 @@ import asyncio
 
 import aiohttp
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from proxy.answers.headers import Origins, forwarded_request
 from proxy.logs import get_logger
@@ -46,7 +47,12 @@ class Relay:
         self._upstream_timeout = upstream_timeout
 
     async def forward(
-        self, request: web.BaseRequest, target: str, *, limit: int | None = None
+        self,
+        request: web.BaseRequest,
+        target: str,
+        *,
+        limit: int | None = None,
+        refusals: frozenset[int] = frozenset(),
     ) -> web.StreamResponse:
         """Pass ``request`` on, whatever it is, and return the answer after it was sent.
 
@@ -54,33 +60,15 @@ class Relay:
             request: the client's; its body is streamed.
             target: what to ask the registry for, in origin-form.
             limit: the most bytes that its body may have; None for any number.
-
-        Raises:
-            UpstreamError: the registry gave no answer; nothing was sent to the client.
-            BodyTooLongError: the body is longer than ``limit``.
-        """
-        if limit is not None:
-            _check_length(request, limit)
-        answer = await self._exchange(request, target, limit=limit)
-        assert answer is not None  # noqa: S101 - only a status in `unless` gives None
-        return answer
-
-    async def write(
-        self, request: web.BaseRequest, target: str, *, limit: int, refusals: frozenset[int]
-    ) -> web.StreamResponse:
-        """Pass a small write on like ``forward``, but raise what may be mended.
-
-        Args:
-            request: the client's; its body is streamed, and kept.
-            target: what to ask the registry for, in origin-form.
-            limit: the most bytes that its body may have.
-            refusals: statuses that are raised.
+            refusals: statuses that are raised, as what may be mended; the body is kept for that.
 
         Raises:
             RefusedWriteError: the registry heard all of it and answered one of ``refusals``.
-            UpstreamError, BodyTooLongError: as for ``forward``.
+            UpstreamError: the registry gave no answer; nothing was sent to the client.
+            BodyTooLongError: the body is longer than ``limit``.
         """
-        _check_length(request, limit)
+        if limit is not None and (request.content_length or 0) > limit:
+            raise BodyTooLongError(f"the body has {request.content_length} bytes; it may have {limit}")
         answer = await self._exchange(request, target, limit=limit, refusals=refusals)
         assert answer is not None  # noqa: S101 - only a status in `unless` gives None
         return answer
@@ -91,8 +79,7 @@ class Relay:
         Raises:
             UpstreamError: the registry gave no answer.
         """
-        is_trusted = self._origins.clients.is_trusted(request)
-        headers = forwarded_request(request.headers, is_trusted=is_trusted)
+        headers = self._forwarded(request)
         headers.popall(hdrs.CONTENT_LENGTH, None)
         return await self._upstream.send(request.method, target, headers, body)
 
@@ -122,7 +109,7 @@ class Relay:
                 async with self._upstream.stream(
                     request.method,
                     target,
-                    forwarded_request(request.headers, is_trusted=self._origins.clients.is_trusted(request)),
+                    self._forwarded(request),
                     body,
                     expect_continue=body is not None and expects_continue(request),
                 ) as answer:
@@ -156,6 +143,9 @@ class Relay:
             hang_up(request, at_once=False)
         return response
 
+    def _forwarded(self, request: web.BaseRequest) -> CIMultiDict[str]:
+        return forwarded_request(request.headers, is_trusted=self._origins.clients.is_trusted(request))
+
     def _silence(self, waiting_for: str) -> UpstreamError:
         if waiting_for == "client":
             return UpstreamError("the request's body did not arrive in time", status=408)
@@ -164,11 +154,6 @@ class Relay:
     def _begin(self, answer: aiohttp.ClientResponse, request: web.BaseRequest) -> RelayedResponse:
         headers = self._origins.forwarded_response(answer.headers, request)
         return RelayedResponse(status=answer.status, reason=answer.reason or "", headers=headers)
-
-
-def _check_length(request: web.BaseRequest, limit: int) -> None:
-    if (request.content_length or 0) > limit:
-        raise BodyTooLongError(f"the body has {request.content_length} bytes; it may have {limit}")
 
 
 def _is_whole(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:

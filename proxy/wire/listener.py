@@ -216,8 +216,6 @@ class Listener(web.Server):
 
         super().__init__(counted, handler_cancellation=True)
         self._tls = tls
-        self._connections_taken = connections
-        self._header_timeout = header_timeout
         self._handshakes: weakref.WeakSet[Handshake] = weakref.WeakSet()
         self._options: dict[str, Any] = {
             "auto_decompress": False,
@@ -235,7 +233,9 @@ class Listener(web.Server):
         protocol = _Protocol(self, **self._options)
         if self._tls is None:
             return protocol
-        handshake = Handshake(protocol, self._tls, self._connections_taken, self._header_timeout)
+        handshake = Handshake(
+            protocol, self._tls, self._options["connections"], self._options["header_timeout"]
+        )
         self._handshakes.add(handshake)
         return handshake
 
