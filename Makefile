@@ -14,6 +14,7 @@ FUZZ_SECONDS ?= 600
 BENCH_FLAGS ?=
 LOCK_FLAGS ?=
 PYTEST_FLAGS ?=
+RELEASE_FLAGS ?=
 
 venv := .venv
 python := $(venv)/bin/python
@@ -29,6 +30,7 @@ help: ## Show this help.
 	echo
 	echo "  Variables: PYTHON=python3.13  ENGINE=docker|podman|skopeo (demo)  PYTEST_FLAGS='-k cli' (test)"
 	echo "             BENCH_FLAGS='--seconds 3' (bench)  LOCK_FLAGS=--upgrade (lock)"
+	echo "             RELEASE_FLAGS='--base IMAGE' (release)"
 
 .PHONY: demo
 demo: $(installed) peers ## Build, push and pull partitions of a 2DFS image with real parts, in under a minute.
@@ -102,6 +104,10 @@ soak: $(installed) peers ## Load one proxy for minutes; fails when memory or ope
 .PHONY: bench-fleet
 bench-fleet: $(installed) peers ## Let a fleet pull from one proxy process, and forecast what 10,000 nodes need.
 	@$(python) -m benchmarks.fleet $(BENCH_FLAGS)
+
+.PHONY: release
+release: $(installed) peers ## Make wheels, source, image archive, chart, bill of materials and checksums in dist/.
+	@$(python) deploy/release/release.py $(RELEASE_FLAGS)
 
 .PHONY: lock
 lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_FLAGS=--upgrade: none).

@@ -149,7 +149,7 @@ class Ecr:
             from botocore.session import Session  # noqa: PLC0415
         except ImportError:
             raise CredentialsError(
-                "upstream.credentials.kind = ecr needs botocore: pip install 'twodfs-proxy[ecr]'"
+                "upstream.credentials.kind = ecr needs botocore, which is not installed: pip install botocore"
             ) from None
         self._errors: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
         try:

@@ -26,8 +26,8 @@ _SERVICE: Final = "twodfs-proxy"
 _LAST_SPANS: Final = 2.0
 """Seconds for the spans that are left at the end, after the grace of the requests."""
 _MISSING: Final = (
-    "tracing needs OpenTelemetry, which is not installed: pip install 'twodfs-proxy[otel]', or leave "
-    "tracing.endpoint empty"
+    "tracing needs OpenTelemetry, which is not installed: pip install opentelemetry-sdk "
+    "opentelemetry-exporter-otlp-proto-http, or leave tracing.endpoint empty"
 )
 
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tests.lab.process import answers_http, free_port
 from tests.lab.python_base import python_base
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
+from tests.lab.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = (
@@ -102,7 +102,7 @@ def test_it_serves_partitions_read_only_and_without_capabilities(
     ]
     strict = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
     container = docker_engine.start_container(IMAGE, *strict, *variables)
-    wait_for(answers_http(admin, "/readyz"))
+    wait_until(answers_http(admin, "/readyz"), "ready")
     confined = docker_engine.execute(container, "python3", "-c", "print(open('/proc/1/status').read())")
     said = dict(re.findall(r"^(\w+):\t(\w+)$", confined, re.MULTILINE))
     assert (int(said["CapEff"], 16), said["NoNewPrivs"], said["Seccomp"]) == (0, "1", "2")
@@ -118,10 +118,3 @@ def test_it_serves_partitions_read_only_and_without_capabilities(
     assert large.status == 200, large.body
     assert json.loads(large.body)["layers"][-1]["digest"] == f"sha256:{cell_hex(149, 199)}"
     assert docker_engine.stop_container(container) == 0
-
-
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "not ready after 20 s"
-        time.sleep(0.05)

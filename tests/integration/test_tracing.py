@@ -208,7 +208,7 @@ def test_without_the_extra_the_start_says_what_to_install() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 1
-    assert "pip install 'twodfs-proxy[otel]'" in done.stderr
+    assert "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http" in done.stderr
 
 
 def test_opentelemetry_is_not_loaded_where_nothing_is_traced() -> None:

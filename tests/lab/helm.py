@@ -37,6 +37,7 @@ def template(
     settings: Sequence[str] = (),
     release: str = "models",
     is_checked: bool = True,
+    chart: Path = CHART,
 ) -> str:
     """Return what an installation would apply, tests included, as YAML; raises CommandError.
 
@@ -45,7 +46,7 @@ def template(
     more = [part for one in settings for part in ("--set", one)]
     if not is_checked:
         more.append("--skip-schema-validation")
-    return _run("template", release, str(CHART), "--kube-version", kubernetes, *_files(values), *more)
+    return _run("template", release, str(chart), "--kube-version", kubernetes, *_files(values), *more)
 
 
 def manifests(rendered: str) -> list[Manifest]:

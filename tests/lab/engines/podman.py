@@ -64,6 +64,15 @@ class Podman(Lifetime):
         """Read an archive with `podman load`."""
         self._run("load", "--input", str(archive))
 
+    def import_root(self, archive: Path, reference: str) -> None:
+        """Make an image of one layer out of the tar of a root file system."""
+        self._run("import", "--quiet", str(archive), reference)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables under which `podman` is this one."""
+        return dict(self._environment)
+
     def files(self, reference: str) -> dict[str, bytes]:
         """Mount the image as Podman unpacked it and read it."""
         place = Path(self._run("image", "mount", reference).strip())
