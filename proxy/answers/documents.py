@@ -4,15 +4,43 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from proxy.wire.responses import JSON, WholeResponse, oci_errors, whole
+from proxy.wire.responses import JSON, WINDOW, WholeResponse, oci_errors, whole
+from twodfs.digest import Digest
 from twodfs.oci import Document
 
 _BLOB_TYPE: Final = "application/octet-stream"
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+class _Body:
+    """The bytes of a document for all that are sent it at the same time."""
+
+    __slots__ = ("__weakref__", "content")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+
+# What memory let go of, or never held, is made again for each request; the bytes are the same.
+_UNDER_WAY: Final[WeakValueDictionary[Digest, _Body]] = WeakValueDictionary()
+
+
+class _DocumentResponse(WholeResponse):
+    """An answer with bytes of a document; while it is under way, no other of the document has its own."""
+
+    def __init__(
+        self, status: int, headers: CIMultiDict[str], document: Document, part: slice = slice(None)
+    ) -> None:
+        content: bytes | memoryview = document.body
+        if len(content) > WINDOW:
+            self._body_of_all = _UNDER_WAY.setdefault(document.digest, _Body(document.body))
+            content = memoryview(self._body_of_all.content)
+        super().__init__(status=status, headers=headers, body=content[part])
 
 
 def manifest(document: Document, request: web.BaseRequest) -> web.StreamResponse:
@@ -30,10 +58,9 @@ def blob(document: Document, request: web.BaseRequest) -> web.StreamResponse:
     if asked.start >= len(document.body):
         body = oci_errors("RANGE_INVALID", f"the blob has {len(document.body)} bytes, none in this range")
         return whole(416, body, JSON, {hdrs.CONTENT_RANGE: f"bytes */{len(document.body)}"})
-    part = document.body[asked.start : asked.stop]
     headers[hdrs.CONTENT_RANGE] = f"bytes {asked.start}-{asked.stop - 1}/{len(document.body)}"
-    headers[hdrs.CONTENT_LENGTH] = str(len(part))
-    return WholeResponse(status=206, headers=headers, body=part)
+    headers[hdrs.CONTENT_LENGTH] = str(len(asked))
+    return _DocumentResponse(206, headers, document, slice(asked.start, asked.stop))
 
 
 def _headers(document: Document, content_type: str) -> CIMultiDict[str]:
@@ -57,7 +84,7 @@ def _unless_held(
     if held and held & {headers[hdrs.ETAG], "*"}:
         del headers[hdrs.CONTENT_LENGTH], headers[hdrs.CONTENT_TYPE]
         return WholeResponse(status=304, headers=headers, body=b"")
-    return WholeResponse(status=200, headers=headers, body=document.body)
+    return _DocumentResponse(200, headers, document)
 
 
 def byte_range(header: str, size: int) -> range | None:

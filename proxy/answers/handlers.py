@@ -108,7 +108,11 @@ class Handlers:
             with self._requests.admitted(self._origins.clients.share(request)):
                 target = origin_form(request.raw_path)
                 routed = route(request.method, target)
-                response = await self._answer(request, target, routed)
+                try:
+                    response = await self._answer(request, target, routed)
+                except Exception as error:  # noqa: BLE001 - a refusal is an answer: it counts, and has its time
+                    response = explain(error, self._origins, request)
+                    response.headers[_REQUEST_ID] = request_id
                 status = response.status
                 if isinstance(response, WholeResponse):
                     if not isinstance(response, RegistrysAnswer):

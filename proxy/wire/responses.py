@@ -7,7 +7,7 @@ classes here switch those things off, each with the reason beside it.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import HttpVersion11, hdrs, web
@@ -17,6 +17,11 @@ from multidict import CIMultiDict, istr
 from proxy.logs import get_logger
 
 JSON = "application/json; charset=utf-8"
+WINDOW: Final = 64 * 1024
+"""Bytes of a whole answer that its connection holds beside the kernel, at most twice that with TLS.
+
+Who asks for a large document and does not read it would hold a copy of all of it otherwise.
+"""
 
 
 def oci_errors(code: str, message: str, detail: object = None) -> bytes:
@@ -59,10 +64,14 @@ class RelayedResponse(web.StreamResponse):
 
 
 class WholeResponse(RelayedResponse):
-    """A response whose body is at hand. For HEAD and 304 the headers speak of the body, which is not sent."""
+    """A response whose body is at hand. For HEAD and 304 the headers speak of the body, which is not sent.
+
+    A body of more than ``WINDOW`` bytes leaves in pieces of that size, each when its client has taken the one
+    before. They are views of the one body that all its readers share.
+    """
 
     def __init__(
-        self, *, status: int, headers: CIMultiDict[str], body: bytes, reason: str | None = None
+        self, *, status: int, headers: CIMultiDict[str], body: bytes | memoryview, reason: str | None = None
     ) -> None:
         super().__init__(status=status, reason=reason, headers=headers)
         self._whole = body
@@ -70,8 +79,28 @@ class WholeResponse(RelayedResponse):
     async def _start(self, request: web.BaseRequest) -> AbstractStreamWriter:
         writer = await super()._start(request)
         if not self._must_be_empty_body and self._whole:
-            await writer.write(self._whole)
+            transport = request.transport
+            if transport is None or transport.is_closing():
+                raise ConnectionResetError("the client is gone")
+            # Answers of before that wait to be taken count as well: clients may ask for many at once.
+            if len(self._whole) <= WINDOW >= transport.get_write_buffer_size():
+                await writer.write(self._whole)  # in one segment with the head
+            else:
+                await self._send_in_windows(writer, transport)
         return writer
+
+    async def _send_in_windows(self, writer: Any, transport: asyncio.Transport) -> None:
+        # Held up as soon as the kernel does not take everything, and until it has. The bound is 1, not 0:
+        # at 0 asyncio's TLS would wait for a buffer that is empty already.
+        transport.set_write_buffer_limits(high=1, low=0)
+        try:
+            body = memoryview(self._whole)
+            for start in range(0, len(body), WINDOW):
+                await writer.write(body[start : start + WINDOW], drain=False)
+                await writer.drain()
+        finally:
+            if not transport.is_closing():
+                transport.set_write_buffer_limits()
 
 
 def whole(
