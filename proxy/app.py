@@ -40,6 +40,7 @@ from proxy.signing.signatures import Signatures
 from proxy.signing.signer import FileSigner, KeyFileError, load_public_key
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
+from proxy.store.replies import obstacle
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream.registry import Upstream
@@ -93,6 +94,10 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             raise StartError(str(error)) from None
         redis = None
         if config.cache.redis_url.get_secret_value():
+            if (reason := await obstacle(config.cache)) is not None:
+                raise StartError(
+                    f"{reason}; install the version of requirements.lock, or unset cache.redis_url"
+                )
             redis = await stack.enter_async_context(RedisStore.connect(config.cache))
         realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
         entrance = _entrance(config)
@@ -115,7 +120,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             upstream=upstream,
             realm_policy=realms,
             bodies=bodies,
-            store=TieredStore(memory, redis),
+            store=TieredStore(memory, redis, patience=config.cache.redis_failover),
         )
         _watch(stack, handlers, memory, redis)
         listener = Listener(

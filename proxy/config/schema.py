@@ -194,7 +194,8 @@ class CacheConfig(Section):
     redis_timeout: Seconds = Field(0.25, description="Seconds one Redis call may take before it is given up.")
     redis_failover: SecondsOrZero = Field(
         15,
-        description="Seconds after Redis failed in which a digest that only Redis may know is waited for.",
+        description="Seconds after Redis failed in which a digest that only Redis may know is waited for; "
+        "0: never, it is unknown at once.",
     )
     redis_max_connections: int = Field(64, ge=1, le=10_000, description="Most connections to Redis.")
     redis_max_value: ByteSize = Field(

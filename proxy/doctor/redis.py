@@ -21,6 +21,7 @@ from proxy.doctor.finding import Finding, ok, problem, skipped, warning
 from proxy.store.clients import open_client, tls_files
 from proxy.store.records import BlobSize, BlobSizeKey, seal
 from proxy.store.redis import RedisStore
+from proxy.store.replies import bounded_parser
 from twodfs.digest import digest_of
 from twodfs.reference import is_loopback
 
@@ -51,6 +52,7 @@ async def check_redis(config: CacheConfig) -> list[Finding]:
         socket_timeout=_PATIENCE,
         socket_connect_timeout=_PATIENCE,
         retry=Retry(NoBackoff(), 0),
+        parser_class=bounded_parser(config),
         **tls_files(address, config),
     )
     try:

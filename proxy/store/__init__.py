@@ -6,6 +6,7 @@ Each module imports only from those above it::
     protocol     what a store promises: get and put
     memory       least recently used out first, bounded in bytes
     recent       what was put lately, to be put again after a failure
+    replies      what Redis answers, read up to a bound
     clients      a Redis, whether one server, Sentinels or a cluster
     redis        shared by the replicas, behind a breaker: slow or dead, it costs one short time-out
     tiered       memory and Redis together

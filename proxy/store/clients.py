@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from proxy.config import CacheConfig, RedisAddress, Topology
+from proxy.store.replies import bind, bounded_parser
 
 # A cluster deals keys out by their hash: this many miss none of a handful of shards but by rare bad luck.
 _CANARIES_IN_A_CLUSTER: Final = 16
@@ -107,6 +108,7 @@ async def _open_server(address: RedisAddress, config: CacheConfig) -> AsyncItera
         timeout=config.redis_timeout,
         socket_connect_timeout=config.redis_timeout,
         decode_responses=False,
+        parser_class=bounded_parser(config),
         **tls_files(address, config),
     )
     try:
@@ -131,6 +133,8 @@ async def _open_sentinel(address: RedisAddress, config: CacheConfig) -> AsyncIte
             **tls,
         },
     )
+    for one in sentinel.sentinels:
+        bind(one, config)
     pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
         address.service,
         sentinel,
@@ -139,6 +143,7 @@ async def _open_sentinel(address: RedisAddress, config: CacheConfig) -> AsyncIte
         password=address.login.password,
         db=address.db,
         socket_connect_timeout=config.redis_timeout,
+        parser_class=bounded_parser(config),
         **tls,
     )
     try:
@@ -165,6 +170,7 @@ async def _open_cluster(address: RedisAddress, config: CacheConfig) -> AsyncIter
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
         **tls,
     )
+    bind(cluster, config)
     try:
         yield _Cluster(config, cluster)
     finally:

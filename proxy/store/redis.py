@@ -42,6 +42,8 @@ _SEAL_HERE: Final = 512 * 1024
 # Seconds that the other replicas may take to see that Redis is back, and to put what is theirs.
 _SETTLED: Final = 2 * _LAST_PROBE
 _SECONDS_A_DAY: Final = 86_400
+# Characters of what Redis says of a failure that go into the log: a line of its has up to 64 KiB.
+_LONGEST_REASON: Final = 500
 
 
 class RedisStore:
@@ -92,7 +94,7 @@ class RedisStore:
         """Whether what is not there now may be there soon: Redis just failed, or just came back."""
         now = time.monotonic()
         if self.is_available:
-            return now - self._healed_at < _SETTLED
+            return now - self._healed_at < min(_SETTLED, self._config.redis_failover)
         return now - self._failed_at < self._config.redis_failover
 
     async def get(self, key: Key[R_co]) -> R_co | None:
@@ -169,7 +171,7 @@ class RedisStore:
 
     def _open_breaker(self, error: Exception) -> None:
         if self.is_available:
-            reason = str(error) or type(error).__name__
+            reason = (str(error) or type(error).__name__)[:_LONGEST_REASON]
             get_logger().warning("redis does not answer; going on without it", reason=reason)
             self._failed_at = time.monotonic()
             self._failed.set()

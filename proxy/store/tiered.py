@@ -27,10 +27,20 @@ _MOST_PUBLISHED: Final = 65_536
 class TieredStore:
     """Asks memory first, and lets memory learn what only the shared store knew."""
 
-    def __init__(self, memory: MemoryStore, shared: SharedStore | None) -> None:
-        """``shared`` None: memory alone."""
+    def __init__(
+        self, memory: MemoryStore, shared: SharedStore | None, *, patience: float = _HICCUP
+    ) -> None:
+        """Put the one in front of the other.
+
+        Args:
+            memory: asked first.
+            shared: None: memory alone.
+            patience: most seconds that a digest is waited for which only the shared store may know; with 0
+                it is unknown at once.
+        """
         self._memory = memory
         self._shared = shared
+        self._patience = patience
         self._waiting = 0
         self._published: LRUCache[Key[Any], tuple[int, float]] = LRUCache(_MOST_PUBLISHED)
 
@@ -69,9 +79,9 @@ class TieredStore:
             waited: seconds so far.
             only_failing: whether to wait only while this replica, too, sees the shared store fail or recover.
         """
-        if self._shared is None:
+        if self._shared is None or not self._patience:
             return False
-        if not self._shared.is_settling and (only_failing or waited >= _HICCUP):
+        if not self._shared.is_settling and (only_failing or waited >= min(_HICCUP, self._patience)):
             return False
         if self._waiting >= _MOST_WAITING:
             return False

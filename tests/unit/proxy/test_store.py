@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
+import aiohttp
 import pytest
 
 from proxy.config import load
+from proxy.store import tiered
 from proxy.store.memory import MemoryStore
 from proxy.store.protocol import Store
 from proxy.store.records import (
@@ -35,8 +37,10 @@ from proxy.store.records import (
 )
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
+from tests.integration.fake_registry import proxied
 from tests.lab.redis import Redis
 from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
+from tests.lab.registry import Registry
 from twodfs.digest import digest_of
 from twodfs.field import Allotment, Field
 from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document
@@ -132,12 +136,12 @@ def test_memory_is_bounded_in_bytes_and_forgets_the_least_recent() -> None:
 async def test_memory_learns_what_only_redis_knew(redis_server: Redis) -> None:
     async with redis_store(redis_server) as redis:
         await redis.put(RECORDS)
-        tiered = TieredStore(MemoryStore(2**20), redis)
+        both = TieredStore(MemoryStore(2**20), redis)
         key = PartitionKey("r", SOURCE, SELECTION)
-        assert tiered.peek(key) is None
-        assert await tiered.get(key) == MADE
+        assert both.peek(key) is None
+        assert await both.get(key) == MADE
         redis_server.kill()
-        assert tiered.peek(key) == MADE
+        assert both.peek(key) == MADE
 
 
 async def test_records_in_redis_expire(redis_server: Redis) -> None:
@@ -210,3 +214,54 @@ def test_what_is_sealed_but_is_no_record_is_refused(encoded: bytes) -> None:
             continue
         with pytest.raises(RottenError):
             key.decode(encoded)
+
+
+class Sharing:
+    """A shared store that has nothing, and may just be failing over."""
+
+    generation = 0
+
+    def __init__(self, *, is_settling: bool) -> None:
+        self.is_settling = is_settling
+
+    async def get(self, key: Key[Any]) -> None:
+        return None
+
+    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("is_settling", [True, False])
+@pytest.mark.parametrize("only_failing", [True, False])
+async def test_without_patience_an_unknown_digest_is_unknown_at_once(
+    monkeypatch: pytest.MonkeyPatch, is_settling: bool, only_failing: bool
+) -> None:
+    monkeypatch.setattr(tiered, "_LOOK_AGAIN", 3600)  # a single wait would be noticed
+    store = TieredStore(MemoryStore(2**20), Sharing(is_settling=is_settling), patience=0)
+    async with asyncio.timeout(60):
+        assert not await store.settle(0, only_failing=only_failing)
+
+
+@pytest.mark.parametrize(("patience", "waits"), [(0.0, []), (1.0, [0, 0.5]), (15.0, [0, 0.5, 1, 1.5])])
+async def test_a_healthy_store_is_looked_at_again_no_longer_than_patience_allows(
+    monkeypatch: pytest.MonkeyPatch, patience: float, waits: list[float]
+) -> None:
+    monkeypatch.setattr(tiered, "_LOOK_AGAIN", 0)
+    store = TieredStore(MemoryStore(2**20), Sharing(is_settling=False), patience=patience)
+    moments = (0, 0.5, 1, 1.5, 2, 2.5)
+    assert [at for at in moments if await store.settle(at, only_failing=False)] == waits
+
+
+async def test_without_patience_a_healthy_redis_is_not_waited_for(
+    redis_server: Redis, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiered, "_LOOK_AGAIN", 3600)
+    unknown = f"/v2/no/model/manifests/{digest_of(b'nobody made this')}"
+    settings = {"cache__redis_url": redis_server.url, "cache__redis_failover": "0"}
+    async with (
+        proxied(registry.url, **settings) as url,
+        aiohttp.ClientSession() as client,
+        asyncio.timeout(60),
+        client.get(url + unknown) as answer,
+    ):
+        assert answer.status == 404
