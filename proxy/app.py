@@ -27,7 +27,7 @@ from proxy.auth.passwords import Passwords
 from proxy.auth.realm import RealmPolicy, Realms
 from proxy.auth.tokens import Verifier
 from proxy.clients import Clients
-from proxy.config import Address, Config, SigningConfig
+from proxy.config import Address, CacheConfig, Config, SigningConfig
 from proxy.limits import Requests, Slots
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
@@ -38,6 +38,7 @@ from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.signing.signatures import Signatures
 from proxy.signing.signer import FileSigner, KeyFileError, load_public_key
+from proxy.store.clients import RedisFileError
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
 from proxy.store.replies import obstacle
@@ -92,13 +93,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             await stack.enter_async_context(tracing(config.tracing))
         except TracingError as error:
             raise StartError(str(error)) from None
-        redis = None
-        if config.cache.redis_url.get_secret_value():
-            if (reason := await obstacle(config.cache)) is not None:
-                raise StartError(
-                    f"{reason}; install the version of requirements.lock, or unset cache.redis_url"
-                )
-            redis = await stack.enter_async_context(RedisStore.connect(config.cache))
+        redis = await _redis(stack, config.cache)
         realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
         entrance = _entrance(config)
         try:
@@ -148,6 +143,18 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
                 await asyncio.sleep(_FIRST_REQUESTS)
             listener.pre_shutdown()  # idle connections close now, busy ones after their request
             await handlers.finish(config.shutdown_grace)
+
+
+async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> RedisStore | None:
+    """Use Redis for the time of ``stack``, there already or not; None where none is configured."""
+    if not config.redis_url.get_secret_value():
+        return None
+    if (reason := await obstacle(config)) is not None:
+        raise StartError(f"{reason}; install the version of requirements.lock, or unset cache.redis_url")
+    try:
+        return await stack.enter_async_context(RedisStore.connect(config))
+    except RedisFileError as error:
+        raise StartError(str(error)) from None
 
 
 def start_error(error: BaseException) -> StartError | None:

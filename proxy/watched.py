@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from proxy.logs import get_logger
+from twodfs.files import MOST, read_file
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ class FileError(Exception):
 class WatchedFile(Generic[T]):
     """What a file says, parsed. A version that cannot be used leaves the one before in force."""
 
-    def __init__(self, path: Path, parse: Callable[[bytes], T], *, limit: int = 2**20) -> None:
+    def __init__(self, path: Path, parse: Callable[[bytes], T], *, limit: int = MOST) -> None:
         """Read ``path`` for the first time.
 
         Args:
@@ -74,12 +75,9 @@ class WatchedFile(Generic[T]):
 
     def _read(self) -> T:
         try:
-            with self._path.open("rb") as file:
-                content = file.read(self._limit + 1)
+            content = read_file(self._path, limit=self._limit)
         except OSError as error:
             raise FileError(f"cannot read {self._path}: {error.strerror}") from None
-        if len(content) > self._limit:
-            raise FileError(f"{self._path} is longer than {self._limit} bytes")
         try:
             return self._parse(content)
         except ValueError as error:

@@ -20,6 +20,7 @@ Data goes one way, each module imports only from those above it:
 Everything above is pure: no sockets, no event loop, no clock. Below it live the client side:
 
     concurrency many jobs in threads, the first failure ends all
+    files       files of a configuration, read up to a bound
     credentials Docker's configuration and its credential helpers
     login       credentials kept there, and forgotten
     progress    who hears how far things are

@@ -22,6 +22,7 @@ from typing import Final
 
 from twodfs.auth import Credentials
 from twodfs.errors import AuthError, FormatError, within
+from twodfs.files import read_file
 from twodfs.oci import Json, expect, parse_object
 from twodfs.reference import DOCKER_HUB
 
@@ -135,8 +136,7 @@ def read_config() -> Json | None:
     """
     path = config_path()
     try:
-        with path.open("rb") as file:
-            content = parse_object(file.read(MAX_CONFIG_BYTES))
+        content = parse_object(read_file(path, limit=MAX_CONFIG_BYTES))
         DockerConfig.of(content)
     except FileNotFoundError:
         return None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.config.schema import Config, Section
+from twodfs.files import read_file
 
 ENVIRONMENT_PREFIX: Final = "TWODFS_PROXY_"
 # --upstream, TWODFS_PROXY_UPSTREAM and a plain `upstream = "http://..."` all mean the URL.
@@ -85,7 +86,7 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str], file: 
 
 def _from_file(file: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_file(file, may_be_pipe=True).decode())
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from proxy.config import CacheConfig, RedisAddress, Topology
 from proxy.doctor.finding import Finding, ok, problem, skipped, warning
-from proxy.store.clients import open_client, tls_files
+from proxy.store.clients import RedisFileError, open_client, tls_files
 from proxy.store.records import BlobSize, BlobSizeKey, seal
 from proxy.store.redis import RedisStore
 from proxy.store.replies import bounded_parser
@@ -45,6 +45,17 @@ async def check_redis(config: CacheConfig) -> list[Finding]:
         ]
     findings = _transport(url)
     address = RedisAddress.parse(url)
+    try:
+        files = tls_files(address, config)
+    except RedisFileError as error:
+        return [
+            *findings,
+            problem(
+                _CHECK,
+                str(error),
+                "correct the path, or what lies there: the proxy does not start without it",
+            ),
+        ]
     if address.topology is not Topology.SERVER:  # many servers, which the proxy's own client finds
         return [*findings, await _round_trip(config)]
     client = Redis.from_url(
@@ -53,7 +64,7 @@ async def check_redis(config: CacheConfig) -> list[Finding]:
         socket_connect_timeout=_PATIENCE,
         retry=Retry(NoBackoff(), 0),
         parser_class=bounded_parser(config),
-        **tls_files(address, config),
+        **files,
     )
     try:
         answered = await _look(client, config)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from twodfs.ecdsa import PrivateKey, PublicKey
 from twodfs.errors import KeyFormatError
+from twodfs.files import read_file
 
 
 class KeyFileError(Exception):
@@ -73,6 +74,6 @@ def load_public_key(file: Path) -> PublicKey:
 
 def _read(file: Path, setting: str) -> bytes:
     try:
-        return file.read_bytes()
+        return read_file(file)
     except OSError as error:
         raise KeyFileError(f"{setting} {file}: cannot be read: {error.strerror}") from None

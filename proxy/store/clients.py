@@ -22,11 +22,18 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from proxy.config import CacheConfig, RedisAddress, Topology
 from proxy.store.replies import bind, bounded_parser
+from twodfs.files import read_file
 
 # A cluster deals keys out by their hash: this many miss none of a handful of shards but by rare bad luck.
 _CANARIES_IN_A_CLUSTER: Final = 16
 _SHORTEST_WAIT: Final = 0.05
 _PREPARATION: Final = 3.0
+_MOST_PEM: Final = 4 * 2**20
+"""Bytes of a file of certificates: those that systems trust have a quarter of a megabyte."""
+
+
+class RedisFileError(Exception):
+    """A certificate or key for Redis cannot be used; the message names the setting."""
 
 
 class Client(Protocol):
@@ -194,13 +201,25 @@ def _cache(config: CacheConfig, pool: ConnectionPool) -> RedisCache:
 
 
 def tls_files(address: RedisAddress, config: CacheConfig) -> dict[str, Any]:
-    """Return what redis-py is told of certificates; nothing without TLS."""
+    """Return what redis-py is told of certificates; nothing without TLS.
+
+    Raises:
+        RedisFileError: one of them cannot be read.
+    """
     files = {
-        "ssl_ca_certs": config.redis_ca_file,
-        "ssl_certfile": config.redis_certificate,
-        "ssl_keyfile": config.redis_key,
+        "ssl_ca_certs": ("cache.redis_ca_file", config.redis_ca_file),
+        "ssl_certfile": ("cache.redis_certificate", config.redis_certificate),
+        "ssl_keyfile": ("cache.redis_key", config.redis_key),
     }
-    return {name: str(file) for name, file in files.items() if file is not None} if address.is_tls else {}
+    told = {}
+    for name, (setting, file) in files.items():
+        if file is not None and address.is_tls:
+            try:
+                read_file(file, limit=_MOST_PEM)  # OpenSSL reads it again, and a device for ever
+            except OSError as error:
+                raise RedisFileError(f"{setting} cannot be read: {file}: {error.strerror}") from None
+            told[name] = str(file)
+    return told
 
 
 def raise_first(outcomes: Sequence[object]) -> None:

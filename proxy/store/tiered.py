@@ -27,9 +27,7 @@ _MOST_PUBLISHED: Final = 65_536
 class TieredStore:
     """Asks memory first, and lets memory learn what only the shared store knew."""
 
-    def __init__(
-        self, memory: MemoryStore, shared: SharedStore | None, *, patience: float = _HICCUP
-    ) -> None:
+    def __init__(self, memory: MemoryStore, shared: SharedStore | None, *, patience: float = _HICCUP) -> None:
         """Put the one in front of the other.
 
         Args:

@@ -10,6 +10,7 @@ from twodfs.cli.console import print_json
 from twodfs.digest import parse_digest
 from twodfs.ecdsa import PublicKey
 from twodfs.errors import DigestError, InvalidReferenceError, KeyFormatError, SignatureError
+from twodfs.files import read_file
 from twodfs.oci import Json
 from twodfs.reference import Reference
 from twodfs.registry import open_registry
@@ -64,7 +65,9 @@ def verify(asked: Question, *, as_json: bool) -> None:
 
 def _load(file: Path) -> PublicKey:
     try:
-        return PublicKey.parse(file.read_bytes())
+        return PublicKey.parse(read_file(file, may_be_pipe=True))
+    except OSError as error:
+        raise KeyFormatError(f"{file}: cannot be read: {error.strerror}") from None
     except KeyFormatError as error:
         raise KeyFormatError(f"{file}: {error}") from None
 

@@ -225,16 +225,16 @@ class Sharing:
         self.is_settling = is_settling
 
     async def get(self, key: Key[Any]) -> None:
-        return None
+        assert key
 
     async def put(self, records: Mapping[Key[Any], Record]) -> bool:
-        return True
+        return bool(records)
 
 
 @pytest.mark.parametrize("is_settling", [True, False])
 @pytest.mark.parametrize("only_failing", [True, False])
 async def test_without_patience_an_unknown_digest_is_unknown_at_once(
-    monkeypatch: pytest.MonkeyPatch, is_settling: bool, only_failing: bool
+    monkeypatch: pytest.MonkeyPatch, *, is_settling: bool, only_failing: bool
 ) -> None:
     monkeypatch.setattr(tiered, "_LOOK_AGAIN", 3600)  # a single wait would be noticed
     store = TieredStore(MemoryStore(2**20), Sharing(is_settling=is_settling), patience=0)
