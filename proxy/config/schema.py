@@ -199,7 +199,7 @@ class CacheConfig(Section):
     )
     redis_max_connections: int = Field(64, ge=1, le=10_000, description="Most connections to Redis.")
     redis_max_value: ByteSize = Field(
-        ByteSize(16 * 2**20), ge=0, description="Largest value that is put into Redis."
+        ByteSize(16 * 2**20), ge=0, description="Largest value that is put into Redis, or read from there."
     )
     key_prefix: str = Field(
         "twodfs", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Before each key."

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -101,11 +102,12 @@ def test_the_file_of_settings_may_be_a_pipe_but_no_device(odd: tuple[Path, str])
 def test_dockers_file_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     file = tmp_path / "config.json"
-    for make, kind in (
-        (lambda: os.mkfifo(file), "a pipe"),
-        (lambda: file.symlink_to("/dev/zero"), "a device"),
-        (file.mkdir, "a directory"),
-    ):
+    odd: dict[str, Callable[[], object]] = {
+        "a pipe": lambda: os.mkfifo(file),
+        "a device": lambda: file.symlink_to("/dev/zero"),
+        "a directory": file.mkdir,
+    }
+    for kind, make in odd.items():
         make()
         with pytest.raises(AuthError, match=f"{file}: it is {kind}"):
             read_config()

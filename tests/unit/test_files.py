@@ -49,7 +49,12 @@ def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> Non
 
 def test_what_is_read_once_may_come_through_a_pipe() -> None:
     reading, writing = os.pipe()
-    writer = threading.Thread(target=lambda: (os.write(writing, b"x" * 150_000), os.close(writing)))
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as file:
+            file.write(b"x" * 150_000)
+
+    writer = threading.Thread(target=write)
     writer.start()
     assert read_file(Path(f"/dev/fd/{reading}"), may_be_pipe=True) == b"x" * 150_000
     writer.join()
