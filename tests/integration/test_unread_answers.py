@@ -1,5 +1,6 @@
 """Clients that ask for large documents of ours and do not read them, or read slowly."""
 
+import asyncio
 import contextlib
 import hashlib
 import random
@@ -8,9 +9,11 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import orjson
 import pytest
 
+from tests.integration.fake_registry import proxied
 from tests.integration.test_downloads import resident
 from tests.lab.certificates import Authority
 from tests.lab.images import PushedImage, push_field_image
@@ -127,3 +130,37 @@ def test_a_document_that_many_clients_do_not_read_is_held_once(
         # The connection is as it was: the next answers come whole.
         assert first.body(length(first.ask(target)), 2 * MIB) == whole
         assert unread[0][0].body(length(unread[0][0].ask(target)), 2 * MIB) == whole
+
+
+async def test_an_answer_under_way_counts_as_a_request_of_its_client_and_has_its_time(
+    registry: Registry, image: PushedImage
+) -> None:
+    settings = {"limits__requests_per_client": "1", "client__idle_timeout": "1"}
+    async with proxied(registry.url, **settings) as url, aiohttp.ClientSession() as session:
+        accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+        async with session.get(f"{url}/v2/{image.repository}/manifests/v1--0.0.0.0", headers=accept) as top:
+            digest = (await top.json(content_type=None))["config"]["digest"]
+        host, _, port = url.partition("//")[2].rpartition(":")
+        with socket.socket() as unread:
+            unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+            unread.settimeout(0)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(unread, (host, int(port)))
+            target = f"/v2/{image.repository}/blobs/{digest}"
+            await loop.sock_sendall(unread, f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            assert (await loop.sock_recv(unread, 12)) == b"HTTP/1.1 200"
+            async with session.get(f"{url}/v2/") as second:
+                assert second.status == 429
+
+            async def is_let_in() -> bool:
+                async with session.get(f"{url}/v2/") as again:
+                    return again.status == 200
+
+            async with asyncio.timeout(60):  # the client is given up after its time, not after the test's
+                while not await is_let_in():  # noqa: ASYNC110 - what is waited for happens in the proxy
+                    await asyncio.sleep(0.05)
+            got = 0
+            with contextlib.suppress(ConnectionError):
+                while chunk := await loop.sock_recv(unread, MIB):
+                    got += len(chunk)
+            assert got < SIZE  # the connection ended in the middle
