@@ -8,6 +8,7 @@ A request travels down this list; a part imports only from those above it, and s
     metrics      what is counted, and how it is told
     tracing      what a request waited for, told to a collector
     watched      files that are read again when they change
+    hops         which proxies a request has been through, so that a circle ends
     flight       identical concurrent work is done once
     clients      which client asks, and how it sees us: whose word on that is believed
     limits       how much clients may use, one by one and together
@@ -19,6 +20,7 @@ A request travels down this list; a part imports only from those above it, and s
     partitions   source + selection -> partition
     signing      what the proxy vouches for
     answers      typed request -> answer
+    preflight    what a start takes from files and settings
     admin        health and metrics on a listener of its own
     app          wiring and lifetimes
     workers      several processes on one port, and who watches over them

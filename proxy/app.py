@@ -21,13 +21,11 @@ from proxy.answers.handlers import Handlers
 from proxy.answers.headers import Origins
 from proxy.answers.relay import Relay
 from proxy.auth.credentials import CredentialsError
-from proxy.auth.door import Door, Entrance, PassThrough
+from proxy.auth.door import Entrance
 from proxy.auth.grants import Grants
-from proxy.auth.passwords import Passwords
 from proxy.auth.realm import RealmPolicy, Realms
-from proxy.auth.tokens import Verifier
 from proxy.clients import Clients
-from proxy.config import Address, CacheConfig, Config, SigningConfig
+from proxy.config import Address, CacheConfig, Config
 from proxy.limits import Requests, Slots
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
@@ -36,8 +34,8 @@ from proxy.partitions.content import Contents
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
+from proxy.preflight import StartError, entrance, listener_tls, signer, source_keys
 from proxy.signing.signatures import Signatures
-from proxy.signing.signer import FileSigner, KeyFileError, load_public_key
 from proxy.store.clients import RedisFileError
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
@@ -45,7 +43,6 @@ from proxy.store.replies import obstacle
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream.registry import Upstream
-from proxy.watched import FileError
 from proxy.wire.bodies import Bodies
 from proxy.wire.connections import Connections
 from proxy.wire.listener import Listener
@@ -59,10 +56,6 @@ _ONE_TURN: Final = 0.01
 _FIRST_REQUESTS: Final = 0.25
 BACKLOG: Final = 1024
 """Connections that wait for us to accept them."""
-
-
-class StartError(Exception):
-    """The proxy cannot start; the message says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +88,9 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             raise StartError(str(error)) from None
         redis = await _redis(stack, config.cache)
         realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
-        entrance = _entrance(config)
+        entered = entrance(config)
+        tls = listener_tls(config)
         try:
-            tls = ListenerTls(config.tls) if config.tls.certificate else None
             upstream = await stack.enter_async_context(
                 Upstream.connect(config.upstream, config.blobs, realms)
             )
@@ -111,7 +104,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         bodies = stack.enter_context(Bodies.open(config.blobs.relay))
         handlers = _handlers(
             config,
-            entrance=entrance,
+            entrance=entered,
             upstream=upstream,
             realm_policy=realms,
             bodies=bodies,
@@ -157,13 +150,6 @@ async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> Redis
         raise StartError(str(error)) from None
 
 
-def start_error(error: BaseException) -> StartError | None:
-    """Return the StartError in ``error``, however deep task groups have wrapped it."""
-    if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(start_error, error.exceptions)), None)
-    return error if isinstance(error, StartError) else None
-
-
 async def run(config: Config) -> None:
     """Run a proxy until SIGTERM or SIGINT; a second one ends it at once."""
     stop = asyncio.Event()
@@ -188,17 +174,6 @@ def _reload(tls: ListenerTls | None) -> None:
     get_logger().warning(
         "not reloaded", reason="with workers = 1 SIGHUP reads certificates alone again; restart for the rest"
     )
-
-
-def _entrance(config: Config) -> Entrance:
-    auth = config.auth
-    try:
-        verifier = Verifier(auth.token) if auth.token.keys else None
-        if not config.is_door:
-            return PassThrough(verifier)
-        return Door(auth, verifier, Passwords(auth.clients.htpasswd) if auth.clients.htpasswd else None)
-    except FileError as error:
-        raise StartError(str(error)) from None
 
 
 def _handlers(
@@ -227,18 +202,16 @@ def _handlers(
     slots = Slots(
         config.limits.cuts, config.limits.queued_cuts, "too many partitions wait to be cut; try again"
     )
-    try:
-        partitions = Partitions(
-            contents,
-            sources,
-            store,
-            max_layers=config.partition.max_layers,
-            slots=slots,
-            policy=_policy(config.signing, upstream),
-        )
-        signatures = _signatures(config, upstream, partitions, store)
-    except KeyFileError as error:
-        raise StartError(str(error)) from None
+    keys = source_keys(config.signing)
+    partitions = Partitions(
+        contents,
+        sources,
+        store,
+        max_layers=config.partition.max_layers,
+        slots=slots,
+        policy=SourcePolicy(upstream, keys, ttl=config.signing.source_ttl) if keys else None,
+    )
+    signatures = _signatures(config, upstream, partitions, store)
     tokens = TokenEndpoint(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None
     return Handlers(
         entrance=entrance,
@@ -256,22 +229,15 @@ def _handlers(
     )
 
 
-def _policy(config: SigningConfig, upstream: Upstream) -> SourcePolicy | None:
-    if not config.require_source_signature:
-        return None
-    keys = [load_public_key(file) for file in config.source_keys]
-    return SourcePolicy(upstream, keys, ttl=config.source_ttl)
-
-
 def _signatures(
     config: Config, upstream: Upstream, partitions: Partitions, store: TieredStore
 ) -> Signatures | None:
-    if config.signing.key is None:
+    key = signer(config.signing)
+    if key is None:
         return None
-    signer = FileSigner.load(config.signing.key)
     registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
-    get_logger().info("partitions are signed", key=signer.public_key.fingerprint, registry=registry)
-    return Signatures(upstream, partitions, store, signer, registry=registry)
+    get_logger().info("partitions are signed", key=key.public_key.fingerprint, registry=registry)
+    return Signatures(upstream, partitions, store, key, registry=registry)
 
 
 def _watch(

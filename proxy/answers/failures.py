@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from proxy.answers.headers import Origins
 from proxy.answers.relay import BodyError, BodyTooLongError
 from proxy.auth.door import DeniedError
+from proxy.hops import LoopError
 from proxy.limits import RETRY_AFTER, TooManyRequestsError
 from proxy.logs import get_logger
 from proxy.partitions.policy import UnsignedError
@@ -71,6 +72,8 @@ def _verdict(error: Exception) -> tuple[int, str, str]:  # noqa: C901 - a table
             verdict = 400, "TAG_INVALID", str(error)
         case GrammarError(code=code):
             verdict = 400, code, str(error)
+        case LoopError():
+            verdict = 508, "UNKNOWN", str(error)
         case TooManyRequestsError():
             verdict = 429, "TOOMANYREQUESTS", str(error)
         case BodyTooLongError():

@@ -19,6 +19,7 @@ from proxy.answers.headers import Origins
 from proxy.answers.relay import Relay
 from proxy.auth.door import Entrance
 from proxy.auth.identity import Identity
+from proxy.hops import arrive
 from proxy.limits import Requests
 from proxy.logs import bind_request_id
 from proxy.metrics.catalogue import CLIENT_GONE
@@ -105,6 +106,7 @@ class Handlers:
         self._running += 1
         self._idle.clear()
         try:
+            arrive(request.headers)
             with self._requests.admitted(self._origins.clients.share(request)):
                 target = origin_form(request.raw_path)
                 routed = route(request.method, target)

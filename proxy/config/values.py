@@ -52,6 +52,13 @@ class Address:
         hosts = {_canonical(self.host), _canonical(other.host)}
         return len(hosts) == 1 or bool(hosts & _EVERYWHERE)
 
+    def reaches(self, listener: Address) -> bool:
+        """Say whether a connection from here to this address is one to ``listener``, by their names."""
+        if self.port != listener.port:
+            return False
+        host, listens = _canonical(self.host), _canonical(listener.host)
+        return host == listens or (listens in _EVERYWHERE and _is_loopback(host)) or host in _EVERYWHERE
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -64,6 +71,13 @@ def _canonical(host: str) -> str:
         return str(ipaddress.ip_address("127.0.0.1" if host.lower() == "localhost" else host))
     except ValueError:
         return host.lower()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_ipv6(text: str) -> bool:
@@ -197,16 +211,16 @@ OptionalAddress = Annotated[
 Authority = Annotated[str, BeforeValidator(_authority)]
 RegistryName = Annotated[str | None, BeforeValidator(_authority)]
 File = Annotated[Path | None, BeforeValidator(_file)]
-Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts), PlainSerializer(", ".join)]
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 Networks = Annotated[
     tuple[Network, ...],
     BeforeValidator(_networks),
-    PlainSerializer(lambda networks: ", ".join(map(str, networks))),
+    PlainSerializer(lambda networks: [str(one) for one in networks]),
 ]
 Paths = Annotated[
     tuple[Path, ...],
     BeforeValidator(_words),
-    PlainSerializer(lambda paths: ", ".join(map(str, paths))),
+    PlainSerializer(lambda paths: [str(one) for one in paths]),
 ]
 Listed = BeforeValidator(_list)
 RealmHost = Annotated[str, BeforeValidator(_realm_host)]

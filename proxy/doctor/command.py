@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Any, Final
 
 import orjson
-import typer
 
 from proxy import logs
 from proxy.config import Config, ConfigError, LogConfig, load
@@ -18,86 +19,96 @@ from proxy.doctor.image import Probe
 from twodfs.errors import InvalidReferenceError
 from twodfs.reference import Reference
 
-EPILOG: Final = """
+NAME: Final = "doctor"
+_DESCRIPTION: Final = """
+Look at registry, Redis, settings and this machine, and say what to change.
+
+Credentials come from Docker's configuration and are never printed.
+Nothing is changed, but for a record in Redis that expires after 10 s.
+"""
+_EPILOG: Final = """
 Example:  twodfs-proxy doctor --upstream https://registry.example.org --repository library/model --tag v1
 
 Exit status: 0 no problems (there may be warnings), 1 problems, 2 wrong command line or configuration.
 """
 _USAGE_ERROR: Final = 2
-_COLOURS: Final = {
-    Level.OK: typer.colors.GREEN,
-    Level.SKIPPED: typer.colors.BRIGHT_BLACK,
-    Level.WARNING: typer.colors.YELLOW,
-    Level.PROBLEM: typer.colors.RED,
-}
+_COLOURS: Final = {Level.OK: 32, Level.SKIPPED: 90, Level.WARNING: 33, Level.PROBLEM: 31}
+"""ANSI's numbers, as terminals take them."""
 
 
-def doctor(
-    context: typer.Context,
-    *,
-    upstream: Annotated[
-        str | None, typer.Option(metavar="URL", help="The stock registry, as http://127.0.0.1:5001.")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The proxy's TOML file; the environment counts as well."),
-    ] = None,
-    repository: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Repository of an image to try, as library/model.")
-    ] = None,
-    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Tag of the image to try.")] = None,
-    realm_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST[:PORT]",
-            help="Token server beside the registry's own address that may see Docker's credentials.",
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the findings as JSON, for programs.")
-    ] = False,
-) -> None:
-    """Look at registry, Redis, settings and this machine, and say what to change.
-
-    Credentials come from Docker's configuration and are never printed.
-    Nothing is changed, but for a record in Redis that expires after 10 s.
-    """
-    above = context.parent.params if context.parent is not None else {}
-    settings = _settings(upstream or above.get("upstream"), config or above.get("config"))
-    probe = _probe(repository, tag, realm_host or [])
-    logs.configure(LogConfig(level="error"))
-    findings = asyncio.run(examine(settings, probe))
-    typer.echo(_as_json(settings, findings) if as_json else "\n".join(_line(one) for one in findings))
-    worst = verdict(findings)
-    if not as_json:
-        typer.echo(_summary(findings))
-    if worst is Level.PROBLEM:
-        raise typer.Exit(1)
+def add_to(commands: Any) -> None:
+    """Add this command to the subparsers of another."""
+    parser = commands.add_parser(
+        NAME,
+        help="look at registry, Redis, settings and this machine, and say what to change",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="twodfs-proxy doctor [OPTIONS]",
+        allow_abbrev=False,
+    )
+    # What stands before the command's name counts, too.
+    above: dict[str, Any] = {"default": argparse.SUPPRESS}
+    parser.add_argument(
+        "--upstream", metavar="URL", help="the stock registry, as http://127.0.0.1:5001", **above
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="the proxy's TOML file; the environment counts as well",
+        **above,
+    )
+    parser.add_argument(
+        "--repository", metavar="NAME", help="repository of an image to try, as library/model"
+    )
+    parser.add_argument("--tag", metavar="TAG", help="tag of the image to try")
+    parser.add_argument(
+        "--realm-host",
+        metavar="HOST[:PORT]",
+        action="append",
+        default=[],
+        help="token server beside the registry's own address that may see Docker's credentials",
+    )
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON, for programs")
+    parser.set_defaults(refuse=parser.error)
 
 
-def _settings(upstream: str | None, config: Path | None) -> Config:
+def run(arguments: argparse.Namespace) -> int:
+    """Examine what the arguments name, print what was found, and return the exit status."""
     try:
-        return load({"upstream": upstream}, os.environ, config)
+        settings = load({"upstream": arguments.upstream}, os.environ, arguments.config)
     except ConfigError as error:
         for line in str(error).splitlines():
-            typer.echo(f"twodfs-proxy doctor: {line}", err=True)
-        raise typer.Exit(_USAGE_ERROR) from None
+            print(f"twodfs-proxy doctor: {line}", file=sys.stderr)  # noqa: T201 - the reason
+        return _USAGE_ERROR
+    probe = _probe(arguments)
+    logs.configure(LogConfig(level="error"))
+    findings = asyncio.run(examine(settings, probe))
+    if arguments.json:
+        print(_as_json(settings, findings))  # noqa: T201 - the result
+    else:
+        print("\n".join(map(_line, findings)), _summary(findings), sep="\n")  # noqa: T201
+    return int(verdict(findings) is Level.PROBLEM)
 
 
-def _probe(repository: str | None, tag: str | None, realm_hosts: list[str]) -> Probe | None:
+def _probe(arguments: argparse.Namespace) -> Probe | None:
+    repository, tag = arguments.repository, arguments.tag
     if repository is None and tag is None:
         return None
     if repository is None or tag is None:
-        raise typer.BadParameter("--repository and --tag belong together")
+        arguments.refuse("--repository and --tag belong together")
     try:
         Reference.parse(f"localhost/{repository}:{tag}")
     except InvalidReferenceError as error:
-        raise typer.BadParameter(str(error)) from None
-    return Probe(repository, tag, frozenset(realm_hosts))
+        arguments.refuse(str(error))
+    return Probe(repository, tag, frozenset(arguments.realm_host))
 
 
 def _line(finding: Finding) -> str:
-    level = typer.style(f"{finding.level:<8}", fg=_COLOURS[finding.level])
+    level = f"{finding.level:<8}"
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
     advice = f"\n{'':<21}→ {finding.advice}" if finding.advice else ""
     return f"{level} {finding.check:<11} {finding.sentence}{advice}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Final, Protocol
 
@@ -220,6 +221,22 @@ def tls_files(address: RedisAddress, config: CacheConfig) -> dict[str, Any]:
                 raise RedisFileError(f"{setting} cannot be read: {file}: {error.strerror}") from None
             told[name] = str(file)
     return told
+
+
+def check_tls(config: CacheConfig) -> None:
+    """Load the files for TLS to Redis as its client will.
+
+    Raises:
+        RedisFileError: one of them cannot be read, or is no certificate or key.
+    """
+    url = config.redis_url.get_secret_value()
+    files = tls_files(RedisAddress.parse(url), config) if url else {}
+    try:
+        context = ssl.create_default_context(cafile=files.get("ssl_ca_certs"))
+        if "ssl_certfile" in files:
+            context.load_cert_chain(files["ssl_certfile"], files.get("ssl_keyfile"))
+    except (OSError, ssl.SSLError) as error:
+        raise RedisFileError(f"the files of TLS to Redis (cache.redis_…) cannot be used: {error}") from None
 
 
 def raise_first(outcomes: Sequence[object]) -> None:

@@ -68,6 +68,15 @@ async def tracing(config: TracingConfig) -> AsyncIterator[None]:
         await _send_the_rest(provider)
 
 
+def require(config: TracingConfig) -> None:
+    """Raise ``TracingError`` where tracing is configured and cannot be had."""
+    if config.endpoint and is_wanted(config, os.environ):
+        try:
+            import opentelemetry.exporter.otlp.proto.http  # noqa: F401, PLC0415 - slow, and maybe absent
+        except ImportError:
+            raise TracingError(_MISSING) from None
+
+
 async def _send_the_rest(provider: Any) -> None:
     """Send what was not sent yet, but not for long: the collector may hang, and the process is to end."""
     sending = threading.Thread(target=provider.shutdown, daemon=True)  # a thread that nobody waits for

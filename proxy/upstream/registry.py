@@ -18,6 +18,7 @@ from proxy.auth.credentials import source
 from proxy.auth.identity import Identity
 from proxy.auth.realm import RealmPolicy
 from proxy.config import BlobsConfig, UpstreamConfig
+from proxy.hops import leave
 from proxy.limits import Slots
 from proxy.tracing.spans import carry
 from proxy.upstream.authority import Authority
@@ -195,6 +196,7 @@ class Upstream:
             UpstreamError: no answer came. Errors inside the context are the caller's.
             TooManyRequestsError: all connections are in use, and other clients' turns come first.
         """
+        leave(headers)
         carry(headers)
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._transfers.taken())
@@ -318,6 +320,7 @@ class Upstream:
     ) -> Reply:
         asked: CIMultiDict[str] = CIMultiDict(headers)
         asked[hdrs.ACCEPT_ENCODING] = "identity"
+        leave(asked)
         carry(asked)
         question = _Question(method, path, asked, limit, take, body)
         if self._access is None:

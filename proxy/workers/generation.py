@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Any, Final
 
+from proxy import hops
 from proxy.config import Config
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import WORKER_RESTARTS
@@ -133,7 +134,7 @@ class Generation:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "proxy.workers.worker", str(number), str(listen), str(control)),
+                *("-m", "proxy.workers.worker", str(number), str(listen), str(control), hops.name()),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(listen, control),
             )

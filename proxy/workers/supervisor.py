@@ -10,11 +10,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from proxy.admin import Admin, Report
-from proxy.app import BACKLOG, StartError, serve_admin
+from proxy.app import BACKLOG, serve_admin
 from proxy.config import Address, Config, ConfigError
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, add_up, snapshot
+from proxy.preflight import StartError, check
 from proxy.workers.generation import Generation, Worker
 
 _START: Final = 60.0
@@ -104,6 +105,7 @@ class _Parent:
         before = self._current
         try:
             config = self._load()
+            check(config)
             moved = config.listen != before.config.listen
             listening = _listen(config.listen) if moved else before.listening.dup()
         except (ConfigError, StartError) as error:

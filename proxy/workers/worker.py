@@ -1,4 +1,4 @@
-"""The command of one worker: ``python -m proxy.workers.worker NUMBER LISTEN_FD CONTROL_FD``.
+"""The command of one worker: ``python -m proxy.workers.worker NUMBER LISTEN_FD CONTROL_FD NAME``.
 
 The parent hands the configuration over on standard input, whole and checked, so that all workers of a
 generation have the same one.
@@ -12,12 +12,13 @@ import signal
 import socket
 import sys
 
-from proxy import logs, process
+from proxy import hops, logs, process
 from proxy.admin import Health
-from proxy.app import StartError, running, start_error
+from proxy.app import running
 from proxy.config import Config
 from proxy.logs import get_logger
 from proxy.metrics.instruments import snapshot
+from proxy.preflight import StartError, start_error
 from proxy.workers.control import Link
 
 
@@ -65,7 +66,8 @@ async def _answer(link: Link, health: Health, stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Run a worker."""
-    number, listen, control = map(int, sys.argv[1:])
+    number, listen, control = map(int, sys.argv[1:4])
+    hops.be_called(sys.argv[4])
     config = pickle.load(sys.stdin.buffer)  # noqa: S301 - our parent wrote it, over a pipe of its own
     logs.configure(config.log, worker=number)
     listening = _Shared(fileno=listen)

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from cryptography import x509
 
-from proxy.app import StartError
+from proxy.preflight import StartError
 from tests.integration.fake_registry import FakeRegistry, proxied, served, serving, until
 from tests.integration.test_odd_upstreams import IMAGE, TAG, get, message
 from tests.lab.certificates import Authority, Pair

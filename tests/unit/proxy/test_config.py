@@ -245,6 +245,74 @@ def test_check_config_prints_what_would_be_used() -> None:
     assert (shown["admin"], shown["upstream"]["url"]) == ("none", "http://127.0.0.1:5001")
 
 
+def test_check_config_prints_lists_as_lists_and_takes_no_value(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(
+        'trusted_proxies = ["10.0.0.0/8", "fd00::/8"]\n'
+        '[blobs]\nallowed_hosts = "s3.example.org, *.example.com"\nallowed_networks = ["10.1.0.0/16"]\n'
+    )
+    done = command("--upstream", "http://127.0.0.1:5001", "--config", str(file), "--check-config")
+    shown = orjson.loads(done.stdout)
+    assert shown["trusted_proxies"] == ["10.0.0.0/8", "fd00::/8"]
+    assert shown["blobs"]["allowed_hosts"] == ["s3.example.org", "*.example.com"]
+    assert shown["blobs"]["allowed_networks"] == ["10.1.0.0/16"]
+    with_value = command("--upstream", "http://127.0.0.1:5001", "--check-config", "true")
+    assert (with_value.returncode, with_value.stdout) == (2, "")
+    assert "--check-config" in command("--help").stdout
+    assert "<bool>" not in command("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('[tls]\ncertificate = "/nowhere/tls.crt"', "tls.certificate cannot be read: /nowhere/tls.crt"),
+        ('[upstream]\nca_file = "/nowhere/ca.crt"', "upstream.ca_file cannot be read: /nowhere/ca.crt"),
+        ('[signing]\nkey = "/nowhere/key.pem"', "/nowhere/key.pem"),
+        (
+            '[signing]\nrequire_source_signature = true\nsource_keys = ["/nowhere/cosign.pub"]',
+            "/nowhere/cosign.pub",
+        ),
+        ('[auth.token]\nkeys = "/nowhere/keys.pem"\nissuer = "i"\naudience = "a"', "/nowhere/keys.pem"),
+        ('[cache]\nredis_url = "rediss://127.0.0.1"\nredis_ca_file = "/nowhere/ca.crt"', "cache.redis_ca_file"),
+        (
+            '[upstream.credentials]\nkind = "static"\ntoken = "t"\n[auth.clients]\nhtpasswd = "/nowhere/h"',
+            "/nowhere/h",
+        ),
+    ],
+)
+def test_check_config_refuses_what_cannot_start(tmp_path: Path, written: str, said: str) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(written)
+    flags = ("--upstream", "https://127.0.0.1:5001", "--config", str(file))
+    checked = command(*flags, "--check-config")
+    assert (checked.returncode, checked.stdout) == (1, "")
+    assert said in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        ("127.0.0.1:5000", "http://localhost:5000"),
+        ("0.0.0.0:80", "http://127.0.0.1"),
+        ("[::]:443", "https://[::1]"),
+        ("registry.internal:5000", "http://other.internal:5000,http://registry.internal:5000"),
+    ],
+)
+def test_a_proxy_in_front_of_itself_is_refused(listen: str, upstream: str) -> None:
+    done = command("--listen", listen, "--upstream", upstream, "--admin", "none")
+    assert done.returncode == 1
+    assert "is where the proxy itself listens; name the registry's address" in done.stderr
+
+
+def test_the_public_url_is_no_registry(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text('public_url = "https://models.example.org"')
+    flags = ("--config", str(file), "--check-config", "--upstream")
+    done = command(*flags, "https://models.example.org:443")
+    assert (done.returncode, "is the proxy's own public_url" in done.stderr) == (1, True)
+    assert command(*flags, "http://models.example.org:5001").returncode == 0
+
+
 def test_a_bad_configuration_ends_with_2_and_a_line_for_each_mistake() -> None:
     done = command("--upstream", "nonsense", "--listen", "nowhere")
     assert done.returncode == 2

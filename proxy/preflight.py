@@ -1,0 +1,151 @@
+"""What a start takes from files and settings, opened before anything listens.
+
+The same functions serve a start and ``--check-config``, so that what the one accepts the other does, too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from proxy.auth.credentials import CredentialsError, source
+from proxy.auth.door import Door, Entrance, PassThrough
+from proxy.auth.passwords import Passwords
+from proxy.auth.tokens import Verifier
+from proxy.config import Address, Config, SigningConfig
+from proxy.signing.signer import FileSigner, KeyFileError, load_public_key
+from proxy.store.clients import RedisFileError, check_tls
+from proxy.tracing.otlp import TracingError, require
+from proxy.watched import FileError
+from proxy.wire.tls import CertificateError, ListenerTls, registry_context
+from twodfs.ecdsa import PublicKey
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class StartError(Exception):
+    """The proxy cannot start; the message says what to change."""
+
+
+def start_error(error: BaseException) -> StartError | None:
+    """Return the StartError in ``error``, however deep task groups have wrapped it."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(start_error, error.exceptions)), None)
+    return error if isinstance(error, StartError) else None
+
+
+def check(config: Config) -> None:
+    """Open all that a start opens, but no socket, and close it again.
+
+    Raises:
+        StartError: a start would fail, or the registry is the proxy itself; a line for each reason.
+    """
+    reasons = []
+    for opens in (
+        _refuse_circle,
+        entrance,
+        listener_tls,
+        _open_upstream,
+        _open_redis,
+        _open_tracing,
+        lambda config: source_keys(config.signing),
+        lambda config: signer(config.signing),
+    ):
+        try:
+            opens(config)
+        except StartError as error:
+            reasons.append(str(error))
+    if reasons:
+        raise StartError("\n".join(reasons))
+
+
+def _open_upstream(config: Config) -> None:
+    try:
+        registry_context(config.upstream)
+        if config.upstream.credentials.kind != "none":
+            source(config.upstream.credentials, urlsplit(config.upstream.urls[0]).netloc)
+    except (CertificateError, CredentialsError) as error:
+        raise StartError(str(error)) from None
+
+
+def _open_redis(config: Config) -> None:
+    try:
+        check_tls(config.cache)
+    except RedisFileError as error:
+        raise StartError(str(error)) from None
+
+
+def _open_tracing(config: Config) -> None:
+    try:
+        require(config.tracing)
+    except TracingError as error:
+        raise StartError(str(error)) from None
+
+
+def _refuse_circle(config: Config) -> None:
+    own = urlsplit(config.public_url or "")
+    for url in config.upstream.urls:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+        if Address(parts.hostname or "", port).reaches(config.listen):
+            raise StartError(
+                f"upstream.url {url} is where the proxy itself listens; name the registry's address"
+            )
+        if (own.hostname, own.port or _PORTS.get(own.scheme)) == (parts.hostname, port):
+            raise StartError(f"upstream.url {url} is the proxy's own public_url; name the registry's address")
+
+
+def listener_tls(config: Config) -> ListenerTls | None:
+    """Return what TLS of the public listener takes; None where it speaks plain HTTP.
+
+    Raises:
+        StartError: a file cannot be used.
+    """
+    try:
+        return ListenerTls(config.tls) if config.tls.certificate else None
+    except CertificateError as error:
+        raise StartError(str(error)) from None
+
+
+def entrance(config: Config) -> Entrance:
+    """Return who lets clients in.
+
+    Raises:
+        StartError: the file of keys or passwords cannot be used.
+    """
+    auth = config.auth
+    try:
+        verifier = Verifier(auth.token) if auth.token.keys else None
+        if not config.is_door:
+            return PassThrough(verifier)
+        return Door(auth, verifier, Passwords(auth.clients.htpasswd) if auth.clients.htpasswd else None)
+    except FileError as error:
+        raise StartError(str(error)) from None
+
+
+def source_keys(config: SigningConfig) -> list[PublicKey] | None:
+    """Return the keys one of which must have signed an image that is cut; None where none has to.
+
+    Raises:
+        StartError: a file holds no such key.
+    """
+    try:
+        return (
+            [load_public_key(file) for file in config.source_keys]
+            if config.require_source_signature
+            else None
+        )
+    except KeyFileError as error:
+        raise StartError(str(error)) from None
+
+
+def signer(config: SigningConfig) -> FileSigner | None:
+    """Return who signs what is cut; None where nobody does.
+
+    Raises:
+        StartError: the key cannot be used.
+    """
+    try:
+        return FileSigner.load(config.key) if config.key is not None else None
+    except KeyFileError as error:
+        raise StartError(str(error)) from None
