@@ -57,6 +57,12 @@ class Containerd(Lifetime):
         pull(self.name, reference, argv, self._environment)
         self._platforms[reference] = choice
 
+    def pull_by_hosts(self, reference: str, hosts: Path) -> None:
+        """Pull as the directory of `hosts.toml` files says, which may name mirrors."""
+        argv = (*self._client, "images", "pull", "--hosts-dir", str(hosts), reference)
+        pull(self.name, reference, argv, self._environment)
+        self._platforms[reference] = ()
+
     def files(self, reference: str) -> dict[str, bytes]:
         """Mount the snapshot that containerd unpacked and read it."""
         place = self._directory / uuid.uuid4().hex
