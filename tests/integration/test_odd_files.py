@@ -10,9 +10,10 @@ from typing import get_args, get_type_hints
 import orjson
 import pytest
 
-from proxy.app import StartError, running, start_error
+from proxy.app import running
 from proxy.config import ConfigError, load, settings
 from proxy.config.schema import CredentialsConfig
+from proxy.preflight import StartError, start_error
 from tests.lab.certificates import Authority
 from tests.lab.programs import environment
 from twodfs.cli.trust import _load

@@ -273,7 +273,10 @@ def test_check_config_prints_lists_as_lists_and_takes_no_value(tmp_path: Path) -
             "/nowhere/cosign.pub",
         ),
         ('[auth.token]\nkeys = "/nowhere/keys.pem"\nissuer = "i"\naudience = "a"', "/nowhere/keys.pem"),
-        ('[cache]\nredis_url = "rediss://127.0.0.1"\nredis_ca_file = "/nowhere/ca.crt"', "cache.redis_ca_file"),
+        (
+            '[cache]\nredis_url = "rediss://[::1]"\nredis_ca_file = "/nowhere/ca.crt"',
+            "cache.redis_ca_file",
+        ),
         (
             '[upstream.credentials]\nkind = "static"\ntoken = "t"\n[auth.clients]\nhtpasswd = "/nowhere/h"',
             "/nowhere/h",

@@ -11,8 +11,9 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import RedisError
 
-from proxy.app import StartError, running
+from proxy.app import running
 from proxy.config import CacheConfig, load
+from proxy.preflight import StartError
 from proxy.store import replies
 from proxy.store.replies import ReplyTooLargeError, bind, obstacle, parsed
 
