@@ -6,6 +6,7 @@ write to is in memory. When the first process of the namespaces ends, and it doe
 the kernel ends all others and undoes all mounts.
 """
 
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +26,7 @@ LAB = "/lab"
 
 _INSTALL = Path(__file__).with_name("install-todays-engines.sh")
 _WRITABLE = ("run", "tmp", "root", "var/tmp", "var/log")
-# The root is a mount point, since engines look for the one of `/`.
+# The root is the namespace's own, not a chroot: Apptainer refuses that, and engines look for the mount point of `/`.
 _FIRST_PROCESS = """
 root=$1 lab=$2; shift 2
 mount --make-rprivate /
@@ -36,7 +37,10 @@ mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -o remount,bind,ro "$root"
-touch "$lab/.ready"
+cd "$root"
+pivot_root . . # the new one lies upon the old
+umount -l .
+touch /lab/.ready
 sleep infinity & wait
 """
 
@@ -46,7 +50,6 @@ class TodaysRoot:
 
     def __init__(self, directory: Path, place: Path) -> None:
         self.directory = directory
-        self._place = place
         self._stack = ExitStack()
         self._environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
         self._holder = Server(
@@ -59,6 +62,7 @@ class TodaysRoot:
                 ready=(directory / ".ready").exists,
                 environment=environment(),
                 directory=directory,
+                orphaned=signal.SIGKILL,  # unshare waits for its child before it heeds another
             )
         )
 
@@ -80,17 +84,16 @@ class TodaysRoot:
     def close(self) -> None:
         """End everything that runs in the root."""
         self._stack.close()
-        self._holder.stop()
+        self._holder.kill()  # and the kernel all others
 
     def seen(self, path: str) -> Path:
         """Return where this process finds what programs in the root call `path`, mounts of theirs included."""
-        return Path(f"/proc/{self._holder.pid}/root{self._place}{path}")
+        return Path(f"/proc/{self._holder.pid}/root{path}")
 
     def argv(self, *argv: str) -> tuple[str, ...]:
         """Return the command that runs this one in the root."""
         of = f"/proc/{self._holder.pid}/ns"
-        enter = (program("nsenter"), f"--mount={of}/mnt", f"--pid={of}/pid_for_children", "--")
-        return (*enter, "chroot", str(self._place), *argv)
+        return (program("nsenter"), f"--mount={of}/mnt", f"--pid={of}/pid_for_children", "--", *argv)
 
     def run(self, *argv: str, seconds: float = 120.0, **variables: str) -> str:
         """Return what a program wrote to its standard output; raises CommandError."""
@@ -105,7 +108,9 @@ class TodaysRoot:
             environment=self._environment,
             directory=self.directory,
         )
-        self._stack.enter_context(Server(launch)).launch()
+        server = Server(launch)
+        self._stack.callback(server.kill)  # what it holds is ours, and goes anyway
+        server.launch()
 
 
 def place() -> Path:
