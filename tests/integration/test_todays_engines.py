@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.todays import laboratory, pulls, pushes, signatures, tools
+from tests.integration.todays import laboratory, page, pulls, pushes, signatures, tools
 from tests.integration.todays.check import Check
 from tests.integration.todays.known import KNOWN
 from tests.integration.todays.laboratory import Laboratory
@@ -46,3 +46,22 @@ def test_todays(check: Check, lab: Laboratory, outcomes: dict[Check, bool]) -> N
     outcomes[check] = False
     check.body(lab)
     outcomes[check] = True
+
+
+def test_the_page_says_what_this_run_saw(lab: Laboratory, outcomes: dict[Check, bool]) -> None:
+    unexpected = [one.title for one, went_well in outcomes.items() if went_well == (one.title in KNOWN)]
+    assert unexpected == []
+    if os.environ.get(UPDATE):
+        assert list(outcomes) == CHECKS, "the page is written from a run of all"
+        page.write(CHECKS, lab.root)
+    said = page.said()
+    assert {one.title: said.get(one.title) for one in outcomes} == {
+        one.title: page.result(one) for one in outcomes
+    }
+
+
+def test_the_page_has_every_check_and_a_reason_for_whatever_fails() -> None:
+    said = page.said()
+    assert list(said) == [one.title for one in CHECKS]
+    assert page.reasons_said() == page.reasons()
+    assert {title for title, result in said.items() if result != page.WORKS} == set(KNOWN)

@@ -1,6 +1,7 @@
 """How each program pulls an image, and which files it has got then."""
 
 import json
+import re
 import tarfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -58,6 +59,7 @@ def buildah(lab: Laboratory, reference: str, platform: str | None) -> dict[str, 
     return read_tree(lab.root.seen(lab.run(*lab.engines.buildah, "mount", container.strip()).strip()))
 
 
+_SQUASHFS: Final = re.compile(r"\|(\d+)-\d+ +\|FS \(Squashfs")
 _APPTAINERS_OWN: Final = (".singularity.d/", "environment", "etc/hosts", "etc/resolv.conf", "singularity")
 
 
@@ -66,7 +68,10 @@ def apptainer(lab: Laboratory, reference: str, platform: str | None) -> dict[str
     name = uuid.uuid4().hex
     choice = ("--arch", platform.partition("/")[2]) if platform else ()
     lab.run("apptainer", "pull", "--no-https", *choice, f"{LAB}/{name}.sif", f"docker://{reference}")
-    lab.run("apptainer", "build", "--sandbox", f"{LAB}/{name}", f"{LAB}/{name}.sif")
+    # Not `apptainer build --sandbox`, which needs capabilities that root in a container may lack.
+    at = _SQUASHFS.search(lab.run("apptainer", "sif", "list", f"{LAB}/{name}.sif"))
+    assert at is not None
+    lab.run("unsquashfs", "-quiet", "-no-progress", "-offset", at[1], "-dest", f"{LAB}/{name}", f"{LAB}/{name}.sif")
     files = read_tree(lab.root.directory / name)
     return {path: content for path, content in files.items() if not path.startswith(_APPTAINERS_OWN)}
 

@@ -76,9 +76,9 @@ def _(lab: Laboratory) -> None:
     assert told.strip() == digest_of(lab.manifest("v1--edge"))
 
 
-@check("crane mutate", "is told that a partition's tag cannot be written")
+@check("crane tag", "is told that a partition's tag cannot be written")
 def _(lab: Laboratory) -> None:
-    repository = lab.copied("crane-mutate")
+    repository = lab.copied("crane-tag")
     said = lab.refusal("crane", "tag", lab.reference("v1", repository), "v1--0.0.0.0")
     assert "names a partition of v1" in said
     assert "v1--0.0.0.0" not in lab.run("crane", "ls", lab.reference("v1", repository).rpartition(":")[0])
