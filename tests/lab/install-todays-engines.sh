@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Make the root file system that today's engines and tools run in: Debian's newest packages, whatever this machine's release.
-# Made once, in a minute or two and 1 GB, and then kept in /var/cache/twodfs-lab (or $TWODFS_LAB_CACHE); remove that
-# directory to have it made of newer packages. With --where it makes nothing. As root on Debian. Nothing of this machine is changed but for debootstrap,
-# which is installed where it is missing. Prints where the root is.
+# Make the root file system that today's engines and tools run in: Debian's newest packages, whatever this machine
+# has. It is made once, in a minute or two and 1 GB, and kept in /var/cache/twodfs-lab (or $TWODFS_LAB_CACHE); remove
+# that directory to have it made of newer packages. As root on Debian; debootstrap is installed where it is missing,
+# nothing else of this machine is changed. Prints where the root is; with --where it makes nothing.
 #
 # Who means to go without says so, as for every other peer: TWODFS_TEST_WITHOUT=todays-engines.
 set -euo pipefail

@@ -1,9 +1,9 @@
 """Debian's newest engines and tools, in a root file system beside this machine's own.
 
-`install-todays-engines.sh` makes that root once per machine. A test run never writes to it: each has mount and
-process namespaces of its own, in which the root is read-only, `/lab` is a directory of the test, and what else programs
-write to is in memory. When the first process of the namespaces ends, and it does with the test run however that ends,
-the kernel ends all others and undoes all mounts.
+`install-todays-engines.sh` makes that root once per machine. A test run never writes to it: each has mount
+and process namespaces of its own, in which the root is read-only, `/lab` is a directory of the test, and what
+else programs write to is in memory. When the first process of the namespaces ends, and it does with the test
+run however that ends, the kernel ends all others and undoes all mounts.
 """
 
 import signal
@@ -26,7 +26,7 @@ LAB = "/lab"
 
 _INSTALL = Path(__file__).with_name("install-todays-engines.sh")
 _WRITABLE = ("run", "tmp", "root", "var/tmp", "var/log")
-# The root is the namespace's own, not a chroot: Apptainer refuses that, and engines look for the mount point of `/`.
+# The root is the namespace's own: Apptainer refuses a chroot, and engines look for the mount point of `/`.
 _FIRST_PROCESS = """
 root=$1 lab=$2; shift 2
 mount --make-rprivate /
@@ -87,7 +87,7 @@ class TodaysRoot:
         self._holder.kill()  # and the kernel all others
 
     def seen(self, path: str) -> Path:
-        """Return where this process finds what programs in the root call `path`, mounts of theirs included."""
+        """Return where we find what programs in the root call `path`, what they mounted there included."""
         return Path(f"/proc/{self._holder.pid}/root{path}")
 
     def argv(self, *argv: str) -> tuple[str, ...]:
@@ -95,9 +95,9 @@ class TodaysRoot:
         of = f"/proc/{self._holder.pid}/ns"
         return (program("nsenter"), f"--mount={of}/mnt", f"--pid={of}/pid_for_children", "--", *argv)
 
-    def run(self, *argv: str, seconds: float = 120.0, **variables: str) -> str:
+    def run(self, *argv: str, **variables: str) -> str:
         """Return what a program wrote to its standard output; raises CommandError."""
-        return command.run(self.argv(*argv), {**self._environment, **variables}, seconds=seconds)
+        return command.run(self.argv(*argv), {**self._environment, **variables})
 
     def daemon(self, *argv: str, log: str, ready: Callable[[], bool]) -> None:
         """Start a daemon, and wait until it is ready; it ends with the root. Raises StartError."""
@@ -118,5 +118,6 @@ def place() -> Path:
     skip_where_done_without(NAME)
     found = Path(command.run((str(_INSTALL), "--where"), environment()).strip())
     if not found.is_dir():
-        pytest.fail(f"today's engines are not installed: run tests/lab/{_INSTALL.name} as root", pytrace=False)
+        missing = f"today's engines are not installed: run tests/lab/{_INSTALL.name} as root"
+        pytest.fail(missing, pytrace=False)
     return found

@@ -1,4 +1,4 @@
-"""The daemons among today's engines, each started when it is first asked for, and the commands that ask them."""
+"""Today's engines: daemons are started when they are first asked for."""
 
 import functools
 import json
@@ -14,8 +14,8 @@ _CONTAINERD: Final = f"""\
 version = 3
 root = "{LAB}/containerd"
 state = "/run/containerd-own"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", \
-"io.containerd.internal.v1.opt"]
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", \
+"io.containerd.cri.v1.runtime", "io.containerd.internal.v1.opt"]
 [grpc]
 address = "/run/containerd-own/containerd.sock"
 [ttrpc]

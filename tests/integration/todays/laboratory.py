@@ -62,7 +62,7 @@ class Laboratory:
         return f"{self.proxy.address}/{repository}@{digest_of(self.manifest(tag, repository))}"
 
     def manifest(self, tag: str, repository: str = MODEL, *, url: str | None = None) -> bytes:
-        """Return a manifest or index as plain HTTP brings it, through the proxy unless another URL is named."""
+        """Return a manifest or index as plain HTTP brings it; through the proxy, or from another URL."""
         with RegistryClient(url or self.proxy.url) as client:
             target = f"/v2/{repository}/manifests/{tag}"
             answer = client.request("GET", target, headers={"Accept": MANIFESTS})

@@ -71,7 +71,8 @@ def apptainer(lab: Laboratory, reference: str, platform: str | None) -> dict[str
     # Not `apptainer build --sandbox`, which needs capabilities that root in a container may lack.
     at = _SQUASHFS.search(lab.run("apptainer", "sif", "list", f"{LAB}/{name}.sif"))
     assert at is not None
-    lab.run("unsquashfs", "-quiet", "-no-progress", "-offset", at[1], "-dest", f"{LAB}/{name}", f"{LAB}/{name}.sif")
+    unpack = ("unsquashfs", "-quiet", "-no-progress", "-offset", at[1])
+    lab.run(*unpack, "-dest", f"{LAB}/{name}", f"{LAB}/{name}.sif")
     files = read_tree(lab.root.directory / name)
     return {path: content for path, content in files.items() if not path.startswith(_APPTAINERS_OWN)}
 

@@ -1,4 +1,4 @@
-"""Pulls: every program, by tag, chained, named, pinned and for another platform; and a run of what was pulled."""
+"""Every program pulls by tag, chained, named, pinned and for another platform; engines run what they got."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -56,9 +56,10 @@ def _pulled(puller: Puller, pull: Pull) -> Body:
     return body
 
 
-def _run(*client: str, lab: Laboratory, reference: str, options: tuple[str, ...]) -> None:
-    listed = lab.run(*client, "run", "--rm", *options, reference, "/bin/busybox", "find", "/models", "-type", "f")
-    assert listed.split() == ["/models/1-2.bin"]
+def _run(lab: Laboratory, *client: str) -> None:
+    run = ("run", "--rm", "--quiet", "--network", "none")
+    find = ("/bin/busybox", "find", "/models", "-type", "f")
+    assert lab.run(*client, *run, lab.reference("v1--1.2.1.2"), *find).split() == ["/models/1-2.bin"]
 
 
 for _program, _puller in PULLERS.items():
@@ -69,8 +70,7 @@ for _program, _store in DOCKERS.items():
 
     @check(_program, "runs a container of a partition")
     def _(lab: Laboratory, store: Store = _store) -> None:
-        client = lab.engines.docker(store)
-        _run(*client, lab=lab, reference=lab.reference("v1--1.2.1.2"), options=("--quiet", "--network", "none"))
+        _run(lab, *lab.engines.docker(store))
 
 
 @check("containerd, ctr --local", "runs a container of a partition")
@@ -85,14 +85,14 @@ def _(lab: Laboratory) -> None:
 
 @check("podman", "runs a container of a partition")
 def _(lab: Laboratory) -> None:
-    options = ("--quiet", "--network", "none", "--tls-verify=false")
-    _run(*lab.engines.podman, lab=lab, reference=lab.reference("v1--1.2.1.2"), options=options)
+    lab.run(*lab.engines.podman, "pull", "--quiet", "--tls-verify=false", lab.reference("v1--1.2.1.2"))
+    _run(lab, *lab.engines.podman)
 
 
 @check("buildah from", "builds upon a partition and pushes the result")
 def _(lab: Laboratory) -> None:
-    buildah = lab.engines.buildah
-    container = lab.run(*buildah, "from", "--quiet", "--tls-verify=false", lab.reference("v1--1.2.1.2")).strip()
+    buildah, reference = lab.engines.buildah, lab.reference("v1--1.2.1.2")
+    container = lab.run(*buildah, "from", "--quiet", "--tls-verify=false", reference).strip()
     lab.directory("buildah-new").joinpath("new.txt").write_bytes(b"new")
     lab.run(*buildah, "copy", container, "/lab/buildah-new/new.txt", "/new.txt")
     pushed = lab.reference("v1", "todays/buildah")

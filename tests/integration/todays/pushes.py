@@ -1,11 +1,11 @@
-"""Docker builds upon partitions, and engines push partitions back: to another repository, and to their own."""
+"""Docker builds upon partitions; engines push partitions back, to another repository and to their own."""
 
 from typing import Final
 
 from tests.integration.todays import pullers
 from tests.integration.todays.check import Checks
 from tests.integration.todays.engines import Store
-from tests.integration.todays.laboratory import MODEL, Laboratory
+from tests.integration.todays.laboratory import MODEL, OTHER_PLATFORM, Laboratory
 from tests.integration.todays.pulls import DOCKERS
 
 CHECKS = Checks()
@@ -53,6 +53,16 @@ for _program, _store in DOCKERS.items():
         expected = {**lab.files([(2, 1), (2, 2)]), "copied.bin": weights, "run.bin": weights}
         found = pullers.docker_files(lab, store, built)
         assert {path: content for path, content in found.items() if not path.startswith("etc/")} == expected
+
+
+@check("buildx imagetools create", "copies a partition to another repository")
+def _(lab: Laboratory) -> None:
+    target = lab.reference("v1", "todays/imagetools")
+    client = lab.engines.docker("containerd")
+    lab.run(*client, "buildx", "imagetools", "create", "--tag", target, lab.reference("v1--1.0.1.2"))
+    direct = target.replace(lab.proxy.address, lab.registry.address)
+    lab.run("crane", "validate", "--remote", direct)
+    assert pullers.crane(lab, direct, OTHER_PLATFORM) == lab.files([(1, 0), (1, 1), (1, 2)], OTHER_PLATFORM)
 
 
 @check("podman", "pushes a partition to another repository")

@@ -57,7 +57,7 @@ def _verify(lab: Laboratory, key: str, reference: str, *options: str) -> None:
 for _what, _tag in _TARGETS.items():
     for _format, _options in _FORMATS.items():
 
-        @check("cosign sign and verify", f"signs {_what} {_format} and finds the signature good")
+        @check("cosign", f"signs {_what} {_format} and finds the signature good")
         def _(
             lab: Laboratory, tag: str = _tag, options: tuple[str, ...] = _options, name: str = _format
         ) -> None:
@@ -69,7 +69,7 @@ for _what, _tag in _TARGETS.items():
 
 for _format, _options in _FORMATS.items():
 
-    @check("cosign verify", f"finds the proxy's signature of a partition good, asked {_format}")
+    @check("cosign", f"finds the proxy's signature of a partition good, asked for one {_format}")
     def _(lab: Laboratory, options: tuple[str, ...] = _options) -> None:
         key = lab.root.directory / "proxy.pub"
         key.write_bytes(lab.proxy_key.public.read_bytes())
@@ -81,13 +81,13 @@ for _format, _options in _FORMATS.items():
         raise AssertionError("another key has verified it")
 
 
-@check("cosign tree", "shows the proxy's signature of a partition")
+@check("cosign", "shows the proxy's signature of a partition (tree)")
 def _(lab: Laboratory) -> None:
     told = lab.run("cosign", "tree", "--allow-insecure-registry", lab.reference("v1--1.0.2.2"))
     assert f"{digest_of(lab.manifest('v1--1.0.2.2')).replace(':', '-')}.sig" in told
 
 
-@check("cosign download", "downloads the proxy's signature of a partition")
+@check("cosign", "downloads the proxy's signature of a partition")
 def _(lab: Laboratory) -> None:
     options = ("signature", "--allow-insecure-registry")
     told = lab.run("cosign", "download", *options, lab.reference("v1--1.0.2.2"), **_COSIGN)
@@ -96,7 +96,7 @@ def _(lab: Laboratory) -> None:
 
 for _what, _tag in _TARGETS.items():
 
-    @check("cosign attest and download", f"attests {_what} and downloads the attestation")
+    @check("cosign", f"attests {_what} and downloads the attestation")
     def _(lab: Laboratory, tag: str = _tag) -> None:
         reference = lab.pinned(tag, lab.copied(f"cosign-attest-{tag}"))
         (lab.root.directory / "predicate.json").write_text('{"made": "here"}')

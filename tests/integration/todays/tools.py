@@ -70,6 +70,27 @@ def _(lab: Laboratory) -> None:
     _is_cut(lab, "todays/crane-whole")
 
 
+@check("crane tag", "gives a partition a tag of its own, in the registry")
+def _(lab: Laboratory) -> None:
+    lab.run("crane", "tag", lab.reference("v1--0.0.1.0"), "crane-tagged")
+    _is_there(lab, "crane-tagged", "v1--0.0.1.0")
+
+
+@check("oras tag", "gives a partition a tag of its own, in the registry")
+def _(lab: Laboratory) -> None:
+    lab.run("oras", "tag", "--plain-http", lab.reference("v1--0.0.2.0"), "oras-tagged")
+    _is_there(lab, "oras-tagged", "v1--0.0.2.0")
+
+
+@check("crane mutate", "writes a partition with a label of its own, in the registry")
+def _(lab: Laboratory) -> None:
+    target = lab.reference("v1", "todays/crane-mutate")
+    lab.run("crane", "mutate", "--label", "a=b", "--tag", target, lab.reference("v1--0.1.2.1"))
+    direct = target.replace(lab.proxy.address, lab.registry.address)
+    lab.run("crane", "validate", "--remote", direct)
+    assert pullers.crane(lab, direct, None) == lab.files([(0, 1), (1, 1), (2, 1)])
+
+
 @check("crane digest", "tells a partition's digest")
 def _(lab: Laboratory) -> None:
     told = lab.run("crane", "digest", lab.reference("v1--edge"))
@@ -121,10 +142,10 @@ def _(lab: Laboratory) -> None:
     assert lab.manifest("v1", "todays/oras-cp", url=lab.registry.url) == lab.manifest("v1--1.0.1.1")
 
 
-@check("oras cp -r", "copies a partition to a layout")
+@check("oras cp -r", "copies a partition with what is attached to a layout")
 def _(lab: Laboratory) -> None:
-    layout = f"{LAB}/oras-layout"
-    lab.run("oras", "cp", "-r", "--from-plain-http", "--to-oci-layout", lab.reference("v1--1.0.1.1"), f"{layout}:v1")
+    copy = ("oras", "cp", "-r", "--from-plain-http", "--to-oci-layout")
+    lab.run(*copy, lab.reference("v1--1.0.1.1"), f"{LAB}/oras-layout:v1")
     index = json.loads((lab.root.directory / "oras-layout" / "index.json").read_bytes())
     digest = digest_of(lab.manifest("v1--1.0.1.1"))
     assert digest in {one["digest"] for one in index["manifests"]}
@@ -149,7 +170,8 @@ def _attach(lab: Laboratory, reference: str) -> None:
 
 def _discovered(lab: Laboratory, reference: str) -> set[str]:
     """Return the kinds of what is attached."""
-    told: dict[str, Any] = json.loads(lab.run("oras", "discover", "--plain-http", "--format", "json", reference))
+    discover = ("oras", "discover", "--plain-http", "--format", "json")
+    told: dict[str, Any] = json.loads(lab.run(*discover, reference))
     return {one["artifactType"] for one in told.get("referrers") or told.get("manifests") or ()}
 
 
@@ -158,3 +180,9 @@ def _is_cut(lab: Laboratory, repository: str) -> None:
     assert lab.manifest("v1", repository, url=lab.registry.url) == lab.manifest("v1", MODEL)
     tag = "v1--2.2.2.2"
     assert pullers.crane(lab, lab.reference(tag, repository), None) == lab.files([(2, 2)])
+
+
+def _is_there(lab: Laboratory, tag: str, partition: str) -> None:
+    """Check that the registry itself has a partition under this tag, whole."""
+    assert lab.manifest(tag, url=lab.registry.url) == lab.manifest(partition)
+    lab.run("crane", "validate", "--remote", f"{lab.registry.address}/{MODEL}:{tag}")
