@@ -37,7 +37,7 @@ demo: $(installed) peers ## Build, push and pull partitions of a 2DFS image with
 	@$(python) deploy/demo/demo.py --engine $(ENGINE)
 
 .PHONY: test
-test: $(installed) peers helm-program ## Run all tests, against a real registry, Redis and container engines.
+test: $(installed) peers todays-engines helm-program ## Run all tests, against a real registry, Redis and container engines.
 	@$(python) -m pytest $(PYTEST_FLAGS)
 
 .PHONY: check
@@ -93,6 +93,10 @@ chart-docs: $(installed) ## Write the chart's README and the schema of its confi
 chart-golden: $(installed) helm-program ## Write down anew what the chart renders; look at the difference.
 	@TWODFS_UPDATE_GOLDEN=1 $(python) -m pytest --quiet --quiet tests/deploy/test_chart.py -k reviewed
 
+.PHONY: compatibility-docs
+compatibility-docs: $(installed) peers todays-engines ## Write docs/compatibility.md from what today's engines do now.
+	@TWODFS_UPDATE_COMPATIBILITY=1 $(python) -m pytest --quiet --quiet tests/integration/test_todays_engines.py
+
 .PHONY: bench-blobs
 bench-blobs: $(installed) peers ## Measure blobs beside nginx's: throughput, processor time, memory.
 	@$(python) -m benchmarks.blobs $(BENCH_FLAGS)
@@ -125,6 +129,10 @@ clean: ## Remove the virtual environment, caches and build results.
 .PHONY: peers
 peers:
 	@tests/lab/install-peers.sh
+
+.PHONY: todays-engines
+todays-engines:
+	@tests/lab/install-todays-engines.sh >/dev/null
 
 .PHONY: helm-program
 helm-program: $(installed)

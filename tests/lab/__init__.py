@@ -14,4 +14,9 @@ and is a context manager that leaves no process and no mount behind. What may im
     helm, install_helm  the chart, rendered
     registry, redis, proxy, engines     the peers
     peers, fixtures     what only pytest needs
+    todays_root         Debian's newest engines and tools, beside the machine's own
+
+Two scripts install what is missing, and `make test` runs both: install-peers.sh this machine's own packages,
+install-todays-engines.sh a root file system with those of Debian's newest release, once per machine. Who goes
+without a peer names it in TWODFS_TEST_WITHOUT: `TWODFS_TEST_WITHOUT=todays-engines,wrk make test`.
 """

@@ -13,9 +13,13 @@ def require(*programs: str) -> None:
     Who means to go without one names it in TWODFS_TEST_WITHOUT (comma-separated): then the test is skipped,
     installed or not.
     """
-    without = {name.strip() for name in os.environ.get("TWODFS_TEST_WITHOUT", "").split(",")}
     for name in programs:
-        if name in without:
-            pytest.skip(f"TWODFS_TEST_WITHOUT names {name}")
+        skip_where_done_without(name)
         if find(name) is None:
             pytest.fail(str(MissingProgramError(name)), pytrace=False)
+
+
+def skip_where_done_without(name: str) -> None:
+    """Skip the test where TWODFS_TEST_WITHOUT names this peer."""
+    if name in {one.strip() for one in os.environ.get("TWODFS_TEST_WITHOUT", "").split(",")}:
+        pytest.skip(f"TWODFS_TEST_WITHOUT names {name}")

@@ -1,0 +1,134 @@
+"""How each program pulls an image, and which files it has got then."""
+
+import json
+import re
+import tarfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tests.integration.todays.engines import Store
+from tests.integration.todays.laboratory import Laboratory
+from tests.lab.rootfs import apply_layers, read_tree
+from tests.lab.todays_root import LAB
+
+Puller = Callable[[Laboratory, str, str | None], dict[str, bytes]]
+"""Pull a reference, for the machine's platform or for another, and return the files."""
+
+
+def docker(store: Store) -> Puller:
+    def pull(lab: Laboratory, reference: str, platform: str | None) -> dict[str, bytes]:
+        client = lab.engines.docker(store)
+        choice = ("--platform", platform) if platform else ()
+        lab.run(*client, "pull", "--quiet", *choice, reference)
+        return docker_files(lab, store, reference, *choice)
+
+    return pull
+
+
+def docker_files(lab: Laboratory, store: Store, reference: str, *options: str) -> dict[str, bytes]:
+    """Return what `docker save` writes of an image that the engine has."""
+    name = f"{uuid.uuid4().hex}.tar"
+    lab.run(*lab.engines.docker(store), "save", *options, "--output", f"{LAB}/{name}", reference)
+    return apply_layers(_saved_layers(lab.root.directory / name))
+
+
+def containerd(how: str) -> Puller:
+    def pull(lab: Laboratory, reference: str, platform: str | None) -> dict[str, bytes]:
+        client = lab.engines.containerd(how)
+        choice = ("--platform", platform) if platform else ()
+        local = ("--local",) if how == "local" else ()
+        lab.run(*client, "images", "pull", "--plain-http", *local, *choice, reference)
+        mounted = _new_directory(lab)
+        lab.run(*client, "images", "mount", *choice, reference, f"{LAB}/{mounted}")
+        return read_tree(lab.root.seen(f"{LAB}/{mounted}"))
+
+    return pull
+
+
+def podman(lab: Laboratory, reference: str, platform: str | None) -> dict[str, bytes]:
+    choice = ("--platform", platform) if platform else ()
+    lab.run(*lab.engines.podman, "pull", "--quiet", "--tls-verify=false", *choice, reference)
+    return read_tree(lab.root.seen(lab.run(*lab.engines.podman, "image", "mount", reference).strip()))
+
+
+def buildah(lab: Laboratory, reference: str, platform: str | None) -> dict[str, bytes]:
+    choice = ("--platform", platform) if platform else ()
+    container = lab.run(*lab.engines.buildah, "from", "--quiet", "--tls-verify=false", *choice, reference)
+    return read_tree(lab.root.seen(lab.run(*lab.engines.buildah, "mount", container.strip()).strip()))
+
+
+_SQUASHFS: Final = re.compile(r"\|(\d+)-\d+ +\|FS \(Squashfs")
+_APPTAINERS_OWN: Final = (".singularity.d/", "environment", "etc/hosts", "etc/resolv.conf", "singularity")
+
+
+def apptainer(lab: Laboratory, reference: str, platform: str | None) -> dict[str, bytes]:
+    """Pull into its own format, and unpack that."""
+    name = uuid.uuid4().hex
+    choice = ("--arch", platform.partition("/")[2]) if platform else ()
+    lab.run("apptainer", "pull", "--no-https", *choice, f"{LAB}/{name}.sif", f"docker://{reference}")
+    # Not `apptainer build --sandbox`, which needs capabilities that root in a container may lack.
+    at = _SQUASHFS.search(lab.run("apptainer", "sif", "list", f"{LAB}/{name}.sif"))
+    assert at is not None
+    unpack = ("unsquashfs", "-quiet", "-no-progress", "-offset", at[1])
+    lab.run(*unpack, "-dest", f"{LAB}/{name}", f"{LAB}/{name}.sif")
+    files = read_tree(lab.root.directory / name)
+    return {path: content for path, content in files.items() if not path.startswith(_APPTAINERS_OWN)}
+
+
+def skopeo(lab: Laboratory, reference: str, platform: str | None) -> dict[str, bytes]:
+    name = uuid.uuid4().hex
+    choice = (f"--override-arch={platform.partition('/')[2]}",) if platform else ()
+    source = ("copy", "--quiet", "--src-tls-verify=false", f"docker://{reference}")
+    lab.run("skopeo", *choice, *source, f"oci:{LAB}/{name}:it")
+    return layout_files(lab.root.directory / name)
+
+
+def crane(lab: Laboratory, reference: str, platform: str | None) -> dict[str, bytes]:
+    """Export the file system, flattened."""
+    name = f"{uuid.uuid4().hex}.tar"
+    choice = ("--platform", platform) if platform else ()
+    lab.run("crane", "export", *choice, reference, f"{LAB}/{name}")
+    return apply_layers([(lab.root.directory / name).read_bytes()])
+
+
+def crane_layout(lab: Laboratory, reference: str, platform: str | None) -> dict[str, bytes]:
+    """Pull into an OCI layout."""
+    name = uuid.uuid4().hex
+    choice = ("--platform", platform or "linux/amd64")
+    lab.run("crane", "pull", "--format=oci", *choice, reference, f"{LAB}/{name}")
+    return layout_files(lab.root.directory / name)
+
+
+def layout_files(layout: Path, platform: str = "linux/amd64") -> dict[str, bytes]:
+    """Return the files of the image that an OCI layout holds; of several platforms, of this one."""
+    (entry,) = json.loads((layout / "index.json").read_bytes())["manifests"]
+    manifest = _document(layout, entry["digest"])
+    for one in manifest.get("manifests", ()):
+        if "/".join((one["platform"]["os"], one["platform"]["architecture"])) == platform:
+            manifest = _document(layout, one["digest"])
+    return apply_layers(_blob(layout, layer["digest"]) for layer in manifest["layers"])
+
+
+def _document(layout: Path, digest: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(_blob(layout, digest))
+    return content
+
+
+def _blob(layout: Path, digest: str) -> bytes:
+    return (layout / "blobs" / digest.replace(":", "/")).read_bytes()
+
+
+def _saved_layers(saved: Path) -> Iterator[bytes]:
+    with tarfile.open(saved) as archive:
+        described = archive.extractfile("manifest.json")
+        assert described is not None
+        for name in json.load(described)[0]["Layers"]:
+            layer = archive.extractfile(name)
+            assert layer is not None
+            yield layer.read()
+
+
+def _new_directory(lab: Laboratory) -> str:
+    return lab.directory(uuid.uuid4().hex).name
