@@ -54,6 +54,8 @@ class Target:
         self.name = name
         self.inputs = 0
         self.failure = ""
+        # What a test says of its own number of inputs and time is meant for `make test`.
+        vars(test).pop("_hypothesis_internal_settings_applied", None)
         self._test = PROFILE(test)
         inner: Callable[..., None] = test.hypothesis.inner_test
 
