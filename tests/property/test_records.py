@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.config import CacheConfig
@@ -83,7 +83,10 @@ def held(key: Key[Any], record: Record) -> None:
     assert record.weight >= 0
     if isinstance(record, Content):
         assert digest_of(record.body) == DIGEST
+    if isinstance(record, BlobSize):
+        assert record.size >= 0
     if isinstance(record, Made):
+        assert all(isinstance(one.media_type, str) for one in record.documents.values())
         assert isinstance(key, PartitionKey)
         assert record.top.digest == record.root
         assert all(digest_of(one.body) == digest for digest, one in record.documents.items())
@@ -95,6 +98,9 @@ def held(key: Key[Any], record: Record) -> None:
 
 
 @given(st.sampled_from(KEYS), REPLIES)
+@example(KEYS[3], b'[[0,null,""]]')
+@example(KEYS[3], b'[[0,"%s",null]]' % DIGEST.encode())
+@example(KEYS[2], b"-1")
 def test_any_bytes_are_a_record_or_rotten(key: Key[Any], encoded: bytes) -> None:
     try:
         record = key.decode(encoded)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +13,8 @@ from tests.lab.signing import payload_of
 from tests.unit.test_flatten import Image
 from tests.work import grows_with_its_input
 from twodfs.auth import TokenAnswer, answer, parse_challenges
+from twodfs.build.archive import Directory
+from twodfs.build.saved import _table
 from twodfs.digest import Digest
 from twodfs.errors import AuthError, FormatError
 from twodfs.field import Field
@@ -181,6 +184,17 @@ def test_our_own_list_of_referrers_has_no_foreign_keys() -> None:
     ours = Attachment.of(Document.of(OCI_MANIFEST, {}), b"{}", b"")
     merged = orjson.loads(merged_referrers({"manifests": []}, ours, None).body)
     assert read_manifest(merged)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [('"layers":[]', "engines take the key 'layers'"), ('"Layers":[]', "the same key twice")],
+)
+def test_the_table_of_a_saved_image_has_one_reading(entry: str, said: str, tmp_path: Path) -> None:
+    table = '[{"Config":"c.json","RepoTags":["a:b"],"Layers":["l.tar"],%s}]' % entry  # noqa: UP031 - of braces
+    (tmp_path / "manifest.json").write_text(table)
+    with pytest.raises(FormatError, match=said):
+        _table(Directory(tmp_path))
 
 
 def test_many_keys_cost_no_more_than_their_number() -> None:

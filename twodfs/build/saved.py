@@ -41,9 +41,9 @@ from twodfs.spelling import Keys
 
 TABLE: Final = "manifest.json"
 
-_ENTRY_KEYS: Final = Keys("Config", "RepoTags", "Layers", "Parent", "LayerSources")
 _GZIP: Final = b"\x1f\x8b"
 _HEX: Final = re.compile(r"[a-f0-9]{64}")
+_ENTRY_KEYS: Final = Keys("Config", "RepoTags", "Layers", "Parent", "LayerSources")
 
 
 def saved_image(files: Files, name: str = "") -> Source:
