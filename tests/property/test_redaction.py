@@ -40,7 +40,9 @@ def test_no_parameter_that_proves_something_is_left(
     assert SECRET not in redacted(f"{before}{joint}{name.upper()}={SECRET}{end}{after}")
 
 
-USERS = st.text(alphabet="user:%40-._~!$&'()*+,;=é", max_size=12)
+# Without the characters that also end a parameter's value: behind one of these, in front of user and password,
+# the address begins within the parameter (docs/fuzzing.md, "Left").
+USERS = st.text(alphabet="user:%40-._~!$()*+,=é", max_size=12)
 
 
 @given(AROUND, USERS, AROUND)
