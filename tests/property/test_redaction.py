@@ -40,7 +40,7 @@ def test_no_parameter_that_proves_something_is_left(
     assert SECRET not in redacted(f"{before}{joint}{name.upper()}={SECRET}{end}{after}")
 
 
-# Without the characters that also end a parameter's value: behind one of these, in front of user and password,
+# Without the characters that also end a parameter's value: behind one of these, in front of a password,
 # the address begins within the parameter (docs/fuzzing.md, "Left").
 USERS = st.text(alphabet="user:%40-._~!$()*+,=é", max_size=12)
 
