@@ -31,7 +31,7 @@ _SECRET: Final = re.compile(
     r"(?i)([?&;](?:_state|account|password|secret|client_secret|code|sig|signature|[\w.-]*token[\w.-]*|[\w.-]*key"
     r"|x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential))=)[^&\s\"'<>;]*"
     r"|(//)[^/@\s]+(?=@)"
-    r"|\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]+"
+    r"|\b((?:bearer|basic)\s+)(?!(?:bearer|basic)\s)[A-Za-z0-9._~+/=-]+"
 )
 # What a path has in it where it could hold one of these; most have none of it.
 _SUSPICIOUS: Final = re.compile(r"[=@\s]")

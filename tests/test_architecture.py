@@ -16,6 +16,7 @@ PURE = (
     "digest",
     "reference",
     "partition",
+    "spelling",
     "oci",
     "allotment",
     "cells",

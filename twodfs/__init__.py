@@ -6,6 +6,7 @@ Data goes one way, each module imports only from those above it:
     digest      content addresses
     reference   ``registry/repository:tag@digest``
     partition   the grammar of ``TAG--x1.y1.x2.y2``
+    spelling    keys that Go takes for others
     oci         descriptors, manifests, indexes and configs, OCI and Docker
     allotment   one cell of a field
     cells       the cells of a field, packed and searched

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from twodfs.digest import Digest, from_bare_hex
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci import OCI_LAYER_GZIP, Json, check_size, expect
+from twodfs.spelling import Keys
 
 MAX_COORDINATE = 2**31 - 1
+CELL_KEYS = Keys("row", "col", "digest", "diffid", "size", "mediaType")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Allotment:
             FormatError: malformed; with the path inside the cell.
         """
         cell = expect(raw, dict, "")
+        CELL_KEYS.check(cell)
         if cell.get("digest") in ("", None):
             return None
         # No layer is empty; 0 is how Go writes a number that nobody set.

@@ -27,6 +27,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from twodfs.errors import AuthError, FormatError
 from twodfs.oci import parse_object
 from twodfs.reference import is_loopback
+from twodfs.spelling import Keys
 
 MAX_HEADER_LENGTH: Final = 8192
 MAX_CHALLENGES: Final = 16
@@ -35,6 +36,7 @@ DEFAULT_TOKEN_LIFETIME: Final = 60.0
 """Seconds a token lives when the server does not say ("Token Authentication Specification", expires_in)."""
 
 CLIENT_ID: Final = "twodfs"
+_ANSWER_KEYS: Final = Keys("token", "access_token", "expires_in", "issued_at", "refresh_token")
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's "token", no secret
 _SEPARATOR = re.compile(r"[\s,]*")
@@ -264,6 +266,7 @@ def _token(reply: TokenAnswer, registry: str, realm: SplitResult) -> Authorizati
         raise AuthError(f"the token server {realm.hostname} of {registry} answered {reply.status}")
     try:
         content = parse_object(reply.body)
+        _ANSWER_KEYS.check(content)
     except FormatError:
         content = {}
     lifetime = content.get("expires_in")

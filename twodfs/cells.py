@@ -17,14 +17,15 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import compress, pairwise
+from itertools import compress, filterfalse, pairwise
 from operator import itemgetter, lt
 from typing import Any, Final
 
 import orjson
 
-from twodfs.allotment import MAX_COORDINATE, Allotment
+from twodfs.allotment import CELL_KEYS, MAX_COORDINATE, Allotment
 from twodfs.digest import Digest
 from twodfs.errors import FormatError
 from twodfs.oci import OCI_LAYER_GZIP, Json
@@ -35,8 +36,10 @@ _ROW: Final = 32
 _LOW: Final = 2**32 - 1
 _HASH: Final = 32
 _SHA256: Final = "sha256:"
-_HOLE: Final = ("", None)
+_HOLE: Final = frozenset(("", None))
 _MEMBERS: Final = itemgetter("row", "col", "digest", "diffid")
+_ALL_MEMBERS: Final = itemgetter("row", "col", "digest", "diffid", "size", "mediaType")
+_UNSAID: Final = dict.fromkeys(("row", "col", "digest", "diffid")) | {"size": 0, "mediaType": OCI_LAYER_GZIP}
 _NO_HASH: Final = bytes(_HASH)
 _LARGEST_SIZE: Final = 2**63 - 1
 _MOST_TYPES: Final = 2**16
@@ -184,18 +187,17 @@ class Packer:
         ``Allotment.from_dict`` says the same of a cell; this looks at many at once, a property at a time.
         """
         try:
-            named = [one.get("digest") for one in cells]
-            if not all(named):
-                if any(one not in _HOLE for one in named if not one):
+            columns = _columns(cells)
+            if not all(columns[2]):
+                if not set(filterfalse(None, columns[2])) <= _HOLE:
                     return False
-                cells = list(compress(cells, named))
-            if not cells:
+                columns = [list(compress(column, columns[2])) for column in columns]
+            if not columns[2]:
                 return True
-            rows, cols, digests, diff_ids = zip(*map(_MEMBERS, cells), strict=True)
-            sizes = [one.get("size", 0) for one in cells]
-            types = [one.get("mediaType", OCI_LAYER_GZIP) for one in cells]
+            rows, cols, digests, diff_ids = columns[:4]
+            sizes, types = columns[4:] or ([0] * len(rows), [OCI_LAYER_GZIP] * len(rows))
             kinds = set(types)
-        except (AttributeError, KeyError, TypeError):
+        except (AttributeError, TypeError, FormatError):
             return False
         numbers = _are_numbers(rows, MAX_COORDINATE) and _are_numbers(cols, MAX_COORDINATE)
         if not (numbers and _are_numbers(sizes, _LARGEST_SIZE) and set(map(type, kinds)) == {str}):
@@ -259,6 +261,25 @@ class Packer:
         self._types = array("H", [self._types[at] for at in order])
         places = {at: place for place, at in enumerate(order)} if self._other else {}
         self._other = {places[at]: pair for at, pair in self._other.items()}
+
+
+def _columns(cells: list[Any]) -> list[Sequence[Any]]:
+    """Return the six properties of ``cells``, each in a column of its own; four where no cell has the others.
+
+    Raises:
+        AttributeError, TypeError, FormatError: a cell is no object, or has a key that engines take for
+            another.
+    """
+    widths = set(map(len, cells))
+    # Cells with as many keys as are found by name have no others: four in the original's fields, six in ours.
+    with suppress(KeyError):
+        if widths == {4}:
+            return list(zip(*map(_MEMBERS, cells), strict=True))
+        if widths == {6}:
+            return list(zip(*map(_ALL_MEMBERS, cells), strict=True))
+    for shape in set(map(tuple, cells)):
+        CELL_KEYS.check(shape)
+    return [[one.get(key, unsaid) for one in cells] for key, unsaid in _UNSAID.items()]
 
 
 def _are_numbers(values: Sequence[Any], most: int) -> bool:

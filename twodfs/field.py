@@ -24,6 +24,7 @@ from twodfs.errors import FormatError, NothingSelectedError, PartitionError, Too
 from twodfs.oci import Json, expect, parse_object
 from twodfs.partition import ALL, RESERVED, Rectangle, Selection, is_name
 from twodfs.slices import Body, OtherOrderError, Slice, Slices, in_whole
+from twodfs.spelling import Keys
 
 __all__ = [
     "MAX_COORDINATE",
@@ -46,6 +47,8 @@ MAX_ORIGINAL_CELLS = 2_000_000
 
 MOST_SEARCHES = 100_000
 """Searches for one selection, some 50 ms: only a field of as many rows, most of them empty, takes more."""
+
+_KEYS = Keys("rows", "rows_size", "owner", "partitions")
 
 Reading: TypeAlias = "Generator[None, None, Field]"
 
@@ -120,6 +123,7 @@ class Field:
             for part in in_whole(about):
                 _pack(part, packer)
                 yield
+        _KEYS.check(about)
         partitions = parse_partitions(about.get("partitions"))
         return cls(packer.finish({name: str(named) for name, named in partitions.items()}), partitions)
 

@@ -15,6 +15,7 @@ import orjson
 
 from twodfs.digest import Digest, digest_of, parse_digest
 from twodfs.errors import DigestError, FormatError, UnsupportedTypeError, within
+from twodfs.spelling import check_config_keys, check_descriptor_keys, check_history_keys, check_top_keys
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -90,9 +91,10 @@ class Descriptor:
         """Return the descriptor in ``raw``.
 
         Raises:
-            FormatError: a required property is absent or of another type.
+            FormatError: a required property is absent or of another type, or a known one spelled otherwise.
         """
         members = expect(raw, dict, "")
+        check_descriptor_keys(members)
         size = check_size(expect(members.get("size"), int, "size"), "size")
         media_type = expect(members.get("mediaType"), str, "mediaType")
         return cls(media_type, _digest(members.get("digest"), "digest"), size, members)
@@ -179,14 +181,17 @@ class ImageConfig:
         """Return the config in ``body`` (image-spec, config.md).
 
         Raises:
-            FormatError: it is no JSON object, or ``rootfs.diff_ids`` or ``history`` are malformed.
+            FormatError: it is no JSON object, ``rootfs.diff_ids`` or ``history`` are malformed, or a known
+                property is spelled otherwise.
         """
         raw = parse_object(body)
+        check_config_keys(raw)
         rootfs = expect(raw.get("rootfs"), dict, "rootfs")
         with within("rootfs"):
             diff_ids = _list(rootfs, "diff_ids")
             parsed = tuple(_digest(one, f"diff_ids[{at}]") for at, one in enumerate(diff_ids))
         history = tuple(expect(one, dict, f"history[{at}]") for at, one in enumerate(_list(raw, "history")))
+        check_history_keys(history)
         created = raw.get("created")
         return cls(parsed, history, created if isinstance(created, str) else None, raw)
 
@@ -199,9 +204,11 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest | Index:
         media_type: the type that the registry or the descriptor gave; a ``mediaType`` inside must agree.
 
     Raises:
-        FormatError: not JSON, of an unsupported type, of two types at once, or malformed; with the path.
+        FormatError: not JSON, of an unsupported type, of two types at once, with a known key spelled
+            otherwise, or malformed; with the path.
     """
     raw = parse_object(body)
+    check_top_keys(raw)
     own_type = expect(raw.get("mediaType", media_type), str, "mediaType")
     if own_type != media_type and media_type in INDEX_TYPES | MANIFEST_TYPES:
         raise FormatError(

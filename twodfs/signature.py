@@ -34,6 +34,7 @@ from twodfs.oci import (
     parse_manifest,
     parse_object,
 )
+from twodfs.spelling import Keys, check_descriptor_keys, check_top_keys
 
 PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_TYPE: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
@@ -44,6 +45,9 @@ MAX_PAYLOAD: Final = 64 * 1024
 MAX_SIGNATURES: Final = 32
 """How many signatures of one manifest are looked at."""
 
+_PAYLOAD_KEYS: Final = Keys("critical", "optional")
+_IDENTITY_KEYS: Final = Keys("docker-reference")
+_IMAGE_KEYS: Final = Keys("docker-manifest-digest")
 _PAYLOAD_KIND: Final = "cosign container image signature"
 _CREATOR: Final = "twodfs-proxy"
 _TAG: Final = re.compile(r"sha256-([a-f0-9]{64})\.sig")
@@ -92,6 +96,7 @@ class Payload:
             FormatError: it is none, or says more than the format allows.
         """
         raw = parse_object(body)
+        _PAYLOAD_KEYS.check(raw)
         critical = expect(raw.get("critical"), dict, "critical")
         with within("critical"):
             # "critical" is what a verifier must understand: one that holds anything else is refused.
@@ -101,6 +106,10 @@ class Payload:
                 raise FormatError(f"expected {_PAYLOAD_KIND!r}", "type")
             identity = expect(critical["identity"], dict, "identity")
             image = expect(critical["image"], dict, "image")
+            with within("identity"):
+                _IDENTITY_KEYS.check(identity)
+            with within("image"):
+                _IMAGE_KEYS.check(image)
             repository = expect(identity.get("docker-reference"), str, "identity.docker-reference")
             text = expect(image.get("docker-manifest-digest"), str, "image.docker-manifest-digest")
             try:
@@ -272,12 +281,14 @@ def merged_referrers(
         artifact_type: list these alone; None for all.
 
     Raises:
-        FormatError: ``listed`` is no index.
+        FormatError: ``listed`` is no index, or spells a key as engines read another.
     """
     entries = listed.get("manifests")
+    check_top_keys(listed)
     kept = [] if entries is None else expect(entries, list, "manifests")
-    if not all(isinstance(one, dict) for one in kept):
-        raise FormatError("expected objects", "manifests")
+    for at, one in enumerate(kept):
+        with within(f"manifests[{at}]"):
+            check_descriptor_keys(expect(one, dict, ""))
     if ours is not None and all(one.get("digest") != ours.manifest.digest for one in kept):
         kept = [*kept, ours.referrer]
     if artifact_type is not None:

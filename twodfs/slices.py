@@ -13,14 +13,16 @@ import re
 from collections.abc import Generator, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from twodfs.errors import FormatError
+from twodfs.errors import FormatError, within
 from twodfs.oci import Json, expect, parse_json
+from twodfs.spelling import Keys
 
 Body: TypeAlias = "bytes | mmap.mmap"
 
 SLICE_BYTES: Final = 64 * 1024
 """About half a millisecond of work."""
 _CELLS_AT_ONCE: Final = 512
+_ROW_KEYS: Final = Keys("allotments", "allotments_size")
 
 _ROWS: Final = re.compile(rb'\s*\{\s*"rows"\s*:\s*\[\s*')
 _ROW: Final = re.compile(rb'\{\s*"allotments"\s*:\s*(?:\[\s*|null)')
@@ -111,6 +113,8 @@ def in_whole(raw: Json) -> Iterator[Slice]:
     """
     for row_at, row in enumerate(_array(raw, "rows", "rows")):
         members = expect(row, dict, f"rows[{row_at}]")
+        with within(f"rows[{row_at}]"):
+            _ROW_KEYS.check(members)
         cells = _array(members, "allotments", f"rows[{row_at}].allotments")
         for cell_at in range(0, len(cells), _CELLS_AT_ONCE):
             yield Slice(row_at, cell_at, cells[cell_at : cell_at + _CELLS_AT_ONCE])

@@ -28,6 +28,7 @@ _SEAL_BYTES: Final = 32
 # What a Python object costs beside its bytes, roughly; keeps a cache of many small records honest.
 _OVERHEAD: Final = 400
 _MOST_WAYS: Final = 32
+_LONGEST_SIZE: Final = 19
 
 
 class RottenError(Exception):
@@ -179,10 +180,9 @@ class BlobSizeKey:
 
     def decode(self, encoded: bytes) -> BlobSize:
         """Return the size."""
-        try:
-            return BlobSize(int(encoded))
-        except ValueError:
-            raise RottenError(f"{self} is not a number") from None
+        if not encoded.isdigit() or len(encoded) > _LONGEST_SIZE:
+            raise RottenError(f"{self} is not a number")
+        return BlobSize(int(encoded))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ class RecipeKey:
                 Recipe(parse_digest(source), Selection.parse(selection), int(version))
                 for version, source, selection in orjson.loads(encoded)
             ]
-        except (ValueError, TypeError, TwodfsError):
+        except (ValueError, TypeError, AttributeError, TwodfsError):
             raise RottenError(f"{self} is not a recipe") from None
         return Recipes(tuple(ways))
 
@@ -362,11 +362,11 @@ class PartitionKey:
                 at += size
             recipe = Recipe(self.source, self.selection, self.version)
             made = Made.of(recipe, root, documents, int(left_out_bytes))
-            is_whole = root in made.documents
+            is_whole = root in made.documents and all(isinstance(one.media_type, str) for one in documents)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise RottenError(f"{self} is not a partition") from None
         if not is_whole:
-            raise RottenError(f"{self} lacks its root")
+            raise RottenError(f"{self} lacks its root, or the type of a document")
         return made
 
 

@@ -13,8 +13,29 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
 
-from tests.property import test_parsers, test_selections
+from tests.property import (
+    test_headers,
+    test_parsers,
+    test_readings,
+    test_recipes,
+    test_records,
+    test_redaction,
+    test_scopes,
+    test_selections,
+    test_signatures,
+)
 
+MODULES = (
+    test_parsers,
+    test_selections,
+    test_readings,
+    test_headers,
+    test_redaction,
+    test_records,
+    test_recipes,
+    test_scopes,
+    test_signatures,
+)
 ROUND = 500
 PROFILE = settings(
     max_examples=ROUND,
@@ -33,6 +54,8 @@ class Target:
         self.name = name
         self.inputs = 0
         self.failure = ""
+        # What a test says of its own number of inputs and time is meant for `make test`.
+        vars(test).pop("_hypothesis_internal_settings_applied", None)
         self._test = PROFILE(test)
         inner: Callable[..., None] = test.hypothesis.inner_test
 
@@ -58,12 +81,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="for all tests together")
     parser.add_argument("--seed", type=int, default=0, help="of the first round; the next adds one")
+    parser.add_argument("--only", default="", help="modules and tests that have this in their names")
     options = parser.parse_args()
     targets = [
         Target(name, test)
-        for module in (test_parsers, test_selections)
+        for module in MODULES
         for name, test in vars(module).items()
         if name.startswith("test_") and hasattr(test, "hypothesis")
+        if options.only in f"{module.__name__}.{name}"
     ]
     share = options.seconds / len(targets)
     print(f"{'inputs':>9}  test")

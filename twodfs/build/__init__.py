@@ -2,6 +2,7 @@
 
 platforms     ``linux/arm64/v8``
 choices       what can be chosen on the command line
+coverage      which rectangles hold none of a build file's cells
 recipe        the build file ``2dfs.json``
 patterns      what matches ``weights/**/*.bin``
 members       what goes into a layer, looked at and not read

@@ -27,10 +27,11 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any, Final
 
+from twodfs.build.coverage import empty_rectangles
 from twodfs.errors import FormatError, RecipeError, within
 from twodfs.field import MAX_COORDINATE, parse_partitions
 from twodfs.oci import Json, expect, parse_object
-from twodfs.partition import Rectangle, Selection
+from twodfs.partition import Selection
 
 MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
 
@@ -262,10 +263,10 @@ def _check_targets(cells: Sequence[Cell]) -> None:
 
 
 def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]) -> None:
-    for name, selection in partitions.items():
-        for one in selection.rectangles:
-            if not any(one.covers(Rectangle(cell.row, cell.col, cell.row, cell.col)) for cell in cells):
-                raise FormatError(f"{one} selects no allotment of this file", f"partitions.{name}")
+    named = [(name, one) for name, selection in partitions.items() for one in selection.rectangles]
+    for at in empty_rectangles([one for _, one in named], ((cell.row, cell.col) for cell in cells)):
+        name, one = named[at]
+        raise FormatError(f"{one} selects no allotment of this file", f"partitions.{name}")
 
 
 def _check_sources(recipe: Recipe) -> None:

@@ -17,14 +17,12 @@ import re
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Final
 
-import orjson
-
 from twodfs.build.archive import Files
 from twodfs.build.documents import MAX_CONFIG_BYTES
 from twodfs.build.layout import INDEX, MARKER, LayoutImage, names_image, read_file
 from twodfs.build.source import CHUNK, Source, copy_verified
 from twodfs.digest import Digest, digest_of, from_bare_hex, verify
-from twodfs.errors import BuildError, DigestError, FormatError
+from twodfs.errors import BuildError, DigestError, FormatError, within
 from twodfs.oci import (
     MAX_MANIFEST_BYTES,
     OCI_CONFIG,
@@ -36,13 +34,16 @@ from twodfs.oci import (
     ImageConfig,
     Json,
     expect,
+    parse_json,
 )
 from twodfs.progress import Advance, silent
+from twodfs.spelling import Keys
 
 TABLE: Final = "manifest.json"
 
 _GZIP: Final = b"\x1f\x8b"
 _HEX: Final = re.compile(r"[a-f0-9]{64}")
+_ENTRY_KEYS: Final = Keys("Config", "RepoTags", "Layers", "Parent", "LayerSources")
 
 
 def saved_image(files: Files, name: str = "") -> Source:
@@ -105,11 +106,12 @@ class _SavedImage:
 
 
 def _table(files: Files) -> list[Json]:
-    try:
-        table = orjson.loads(read_file(files, TABLE, limit=MAX_MANIFEST_BYTES))
-    except orjson.JSONDecodeError as error:
-        raise FormatError(f"not JSON: {error}") from None
-    return [expect(one, dict, f"[{at}]") for at, one in enumerate(expect(table, list, ""))]
+    table = parse_json(read_file(files, TABLE, limit=MAX_MANIFEST_BYTES))
+    entries = [expect(one, dict, f"[{at}]") for at, one in enumerate(expect(table, list, ""))]
+    for at, entry in enumerate(entries):
+        with within(f"[{at}]"):
+            _ENTRY_KEYS.check(entry)
+    return entries
 
 
 def _chosen(table: Sequence[Json], wanted: str, place: str) -> Json:
