@@ -5,6 +5,7 @@ Data goes one way, each module imports only from those above it:
     errors      one shallow tree; every error carries a sentence a person can act on
     digest      content addresses
     reference   ``registry/repository:tag@digest``
+    rectangle   rectangles, and unions of them
     partition   the grammar of ``TAG--x1.y1.x2.y2``
     oci         descriptors, manifests, indexes and configs, OCI and Docker
     allotment   one cell of a field
