@@ -12,6 +12,8 @@ Data goes one way, each module imports only from those above it:
     cells       the cells of a field, packed and searched
     slices      a field's JSON, read some cells at a time
     field       the sparse matrix of allotments
+    budget      what the documents of one image may take together
+    rewrite     an image's documents with allotments in place of the field
     flatten     source image + selection -> ordinary image (pure)
     validate    re-hash an image and hold its documents against each other
     signature   cosign's signature format: payloads, the manifests that carry them, their tags

@@ -68,7 +68,9 @@ def is_layer_type(value: object) -> bool:
 
     A partition that listed the field's own type would be a 2DFS image again, with a layer for its field.
     """
-    return isinstance(value, str) and value != FIELD_LAYER and _LAYER_TYPE.fullmatch(value) is not None
+    return (
+        isinstance(value, str) and value.lower() != FIELD_LAYER and _LAYER_TYPE.fullmatch(value) is not None
+    )
 
 
 def _media_type(cell: Json) -> str:
@@ -76,7 +78,7 @@ def _media_type(cell: Json) -> str:
     if not is_layer_type(media_type):
         why = (
             "is the field's own type"
-            if media_type == FIELD_LAYER
+            if media_type.lower() == FIELD_LAYER
             else f"is no media type of 1 to {_LONGEST_TYPE} characters without control characters"
         )
         raise FormatError(f"{media_type[:140]!r} {why}", "mediaType")

@@ -18,9 +18,7 @@ UPRIGHT = st.builds(
 
 
 def covers(one: Rectangle, other: Rectangle) -> bool:
-    return (
-        one.x1 <= other.x1 <= other.x2 <= one.x2 and one.y1 <= other.y1 <= other.y2 <= one.y2
-    )
+    return one.x1 <= other.x1 <= other.x2 <= one.x2 and one.y1 <= other.y1 <= other.y2 <= one.y2
 
 
 def by_definition(rectangles: Sequence[Rectangle]) -> tuple[Rectangle, ...]:
@@ -70,7 +68,10 @@ def nested(count: int) -> list[Rectangle]:
 
 
 def scattered(count: int) -> list[Rectangle]:
-    return [Rectangle(n * 7919 % 4099, n * 104_729 % 5003, 5000 + n * 31 % 997, 6000 + n * 37 % 991) for n in range(count)]
+    return [
+        Rectangle(n * 7919 % 4099, n * 104_729 % 5003, 5000 + n * 31 % 997, 6000 + n * 37 % 991)
+        for n in range(count)
+    ]
 
 
 def seconds(work: Callable[[], object]) -> float:
