@@ -64,7 +64,7 @@ class Allotment:
 
 
 def is_layer_type(value: object) -> bool:
-    """Say whether ``value`` can be the media type of a layer that engines unpack: a text that is safe to show.
+    """Say whether ``value`` can be the media type of a layer: a text that is safe to show.
 
     A partition that listed the field's own type would be a 2DFS image again, with a layer for its field.
     """

@@ -1,7 +1,7 @@
-"""What the documents of one image may take together, so that a cut has a bound whatever an image is made of.
+"""What the documents of one image may take together, so that a cut has a bound whatever it is a cut of.
 
-Manifests are small to push and cheap to list a thousand times: 64 of them, of 4 MiB each, are well within what
-registries take, and a gigabyte of objects once they are parsed.
+Documents are cheap to push: 64 manifests of 4 MiB each are well within what registries take, and a gigabyte
+of objects once they are parsed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_DOCUMENT_BYTES: Final = 32 * 2**20
 MAX_FIELD_BYTES: Final = 256 * 2**20
 """Bytes of all fields: as a rule platforms share one. A million cells take 245 MB."""
 MAX_ITEMS: Final = 20_000
-"""Layers of all manifests, and as many diff ids and history entries of all configs: 64 times 125 are 8,000."""
+"""Layers of all manifests; as many diff ids, and history entries, of all configs. 64 times 125 are 8,000."""
 MAX_VALUES: Final = 500_000
 """Values of JSON, as far as commas and brackets tell; each takes a hundred bytes or so when it is parsed."""
 
@@ -82,7 +82,7 @@ class Budget:
         if found > self._most_bytes:
             raise TooLargeError(
                 f"the manifests and configs of this image have {found} bytes together, and at most "
-                f"{self._most_bytes} are read for a partition; images with fewer platforms or layers have less"
+                f"{self._most_bytes} are read for a partition; fewer platforms or layers have less"
             )
 
     def _check_fields(self, found: int) -> None:

@@ -163,11 +163,10 @@ class Cells:
                 at = end
             else:
                 yield None
-                is_last = stretch + 1 == len(starts)
-                following = row + (1 << _ROW) if is_last else row
-                at = bisect_left(
-                    keys, following | min(starts[0 if is_last else stretch + 1], _LOW), at, until
-                )
+                following = stretch + 1
+                if following == len(starts):
+                    row, following = row + (1 << _ROW), 0
+                at = bisect_left(keys, row | min(starts[following], _LOW), at, until)
 
     def sizes_of(self, places: range) -> memoryview:
         """Return the bytes of neighbouring cells, 0 where none were recorded."""

@@ -23,7 +23,7 @@ from twodfs.cells import Cells, PackedError, Packer
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError, within
 from twodfs.oci import Json, expect, parse_object
 from twodfs.partition import ALL, RESERVED, Rectangle, Selection, is_name
-from twodfs.slices import Body, OtherOrderError, Slice, Slices, in_whole
+from twodfs.slices import Body, LongStepError, OtherOrderError, Slice, Slices, in_whole
 
 __all__ = [
     "MAX_COORDINATE",
@@ -31,7 +31,11 @@ __all__ = [
     "Allotment",
     "Extent",
     "Field",
+    "LongStepError",
+    "Measure",
     "PackedError",
+    "Selecting",
+    "finished",
     "parse_partitions",
     "write_field",
     "write_original_field",
@@ -113,19 +117,24 @@ class Field:
         return finished(cls.parse_in_steps(body))
 
     @classmethod
-    def parse_in_steps(cls, body: Body) -> Reading:
+    def parse_in_steps(cls, body: Body, *, at_once: int | None = None) -> Reading:
         """Parse like ``parse``, and yield every half a millisecond or so: others may have something to do.
 
         A document whose keys stand in an unusual order is parsed in one long step.
+
+        Raises:
+            LongStepError: such a step would have more than ``at_once`` bytes.
         """
         packer = Packer()
-        slices = Slices(body)
+        slices = Slices(body, at_once)
         try:
             for part in slices:
                 _pack(part, packer)
                 yield
             about = slices.rest
         except OtherOrderError:
+            if at_once is not None and len(body) > at_once:
+                raise LongStepError from None
             packer = Packer()
             about = parse_object(memoryview(body))
             for part in in_whole(about):

@@ -141,9 +141,8 @@ def cut(
         *(Need(Kind.CONFIG, digest, size) for digest, size in configs.items()),
     )
     by_field = {digest: _field(answers, Need(Kind.FIELD, digest)) for digest in field_layers}
-    for field in by_field.values():
-        budget.take_field(len(field.packed))
-    fields = {by: by_field[_field_layer(one).digest] for by, one in fielded.items()}
+    for one_field in by_field.values():
+        budget.take_field(len(one_field.packed))
     resolved = yield from _resolve(fielded, by_field, selection)
     if not resolved:
         return None
@@ -175,9 +174,7 @@ def cut(
     documents = (root, *(document for one in flat.values() for document in (one.manifest, one.config)))
     selected = {one.digest for allotments in chosen.values() for one in allotments}
     selected_bytes = sum(sizes[digest] for digest in selected)
-    field_bytes = sum(
-        {_field_layer(one).digest: fields[by].total_bytes for by, one in fielded.items()}.values()
-    )
+    field_bytes = sum(one.total_bytes for one in by_field.values())
     return Partition(
         selection=common,
         root=root,
@@ -250,8 +247,8 @@ def _resolve(
 ) -> Steps[dict[Digest, Selection]]:
     """Return what ``selection`` means to each image whose field defines its names."""
     meanings: dict[Digest, Selection | None] = {}
-    for digest, field in by_field.items():
-        meanings[digest] = field.resolve(selection)
+    for digest, its in by_field.items():
+        meanings[digest] = its.resolve(selection)
         yield _TURN
     by_image = ((by, meanings[_field_layer(one).digest]) for by, one in fielded.items())
     return {by: meaning for by, meaning in by_image if meaning is not None}

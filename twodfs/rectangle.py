@@ -132,8 +132,7 @@ def joined(columns: Iterable[Columns]) -> tuple[list[int], list[int]]:
     ends: list[int] = []
     for first, last in columns:
         if ends and first <= ends[-1] + 1:
-            if last > ends[-1]:
-                ends[-1] = last
+            ends[-1] = max(ends[-1], last)
         else:
             starts.append(first)
             ends.append(last)

@@ -37,7 +37,7 @@ def rewritten_image(
     sizes: Mapping[Digest, int],
     provenance: Mapping[str, str],
 ) -> Flattened:
-    """Return manifest and config with ``allotments`` where the field stands: layers, diff ids and history alike.
+    """Return manifest and config with ``allotments`` where the field stands, in each list of layers.
 
     Raises:
         FormatError: the config is malformed, or is not that of the manifest; with the path.

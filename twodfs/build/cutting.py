@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Final, TypeAlias
 
-from twodfs.build.documents import MAX_CONFIG_BYTES, MAX_FIELD_BYTES
+from twodfs.budget import MAX_FIELD_BYTES
+from twodfs.build.documents import MAX_CONFIG_BYTES
 from twodfs.build.source import SizedSource, StoredImage
 from twodfs.build.store import Store
 from twodfs.concurrency import concurrently

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from twodfs.build.documents import MAX_FIELD_BYTES
+from twodfs.budget import MAX_FIELD_BYTES
 from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import BuildError, RegistryError

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from twodfs.build.documents import ANCHOR_ARTIFACT, MAX_CONFIG_BYTES, MAX_FIELD_BYTES
+from twodfs.budget import MAX_FIELD_BYTES
+from twodfs.build.documents import ANCHOR_ARTIFACT, MAX_CONFIG_BYTES
 from twodfs.build.platforms import Platform
 from twodfs.build.source import Source
 from twodfs.concurrency import concurrently

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twodfs.build.documents import MAX_FIELD_BYTES
+from twodfs.budget import MAX_FIELD_BYTES
 from twodfs.build.store import Store
 from twodfs.digest import Digest
 from twodfs.errors import TwodfsError
