@@ -60,6 +60,7 @@ _SIZES_A_SEARCH = 16
 
 T = TypeVar("T")
 Reading: TypeAlias = "Generator[None, None, Field]"
+Resolving: TypeAlias = "Generator[None, None, Selection | None]"
 Selecting: TypeAlias = "Generator[None, None, list[Allotment]]"
 
 
@@ -180,7 +181,13 @@ class Field:
         return iter(self._cells)
 
     def resolve(self, selection: Selection) -> Selection | None:
+        """Return what ``resolve_in_steps`` comes to."""
+        return finished(self.resolve_in_steps(selection))
+
+    def resolve_in_steps(self, selection: Selection) -> Resolving:
         """Return ``selection`` with rectangles for its names; None when the field does not define one.
+
+        It yields every few milliseconds: others may have something to do.
 
         Raises:
             PartitionError: its names stand for more than ``MAX_SELECTED_RECTANGLES`` rectangles together.
@@ -200,6 +207,7 @@ class Field:
         rectangles = [*selection.rectangles, *([self._whole()] if ALL in selection.names else [])]
         for text in texts:
             rectangles += Selection.parse(text).rectangles
+            yield
         return Selection.of(*rectangles)
 
     def select(

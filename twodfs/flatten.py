@@ -24,7 +24,7 @@ from typing import Final, TypeAlias, TypeVar
 from twodfs.budget import MAX_FIELD_BYTES, Budget
 from twodfs.digest import Digest
 from twodfs.errors import FormatError, NothingSelectedError, TooManyLayersError, UnsupportedTypeError, within
-from twodfs.field import Allotment, Field, Selecting
+from twodfs.field import Allotment, Field
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
 from twodfs.partition import Selection
 from twodfs.rewrite import Fielded, rewritten_image, rewritten_index
@@ -248,7 +248,7 @@ def _resolve(
     """Return what ``selection`` means to each image whose field defines its names."""
     meanings: dict[Digest, Selection | None] = {}
     for digest, its in by_field.items():
-        meanings[digest] = its.resolve(selection)
+        meanings[digest] = yield from _in_turns(its.resolve_in_steps(selection))
         yield _TURN
     by_image = ((by, meanings[_field_layer(one).digest]) for by, one in fielded.items())
     return {by: meaning for by, meaning in by_image if meaning is not None}
@@ -291,13 +291,13 @@ def _select(
     return chosen
 
 
-def _in_turns(selecting: Selecting) -> Steps[list[Allotment]]:
+def _in_turns(working: Generator[None, None, T]) -> Steps[T]:
     while True:
         try:
-            next(selecting)
+            next(working)
         except StopIteration as done:
-            chosen: list[Allotment] = done.value
-            return chosen
+            result: T = done.value
+            return result
         yield _TURN
 
 

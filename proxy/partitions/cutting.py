@@ -31,7 +31,7 @@ from twodfs.budget import MAX_DOCUMENT_BYTES, Budget
 from twodfs.digest import Digest
 from twodfs.errors import FormatError, PartitionError
 from twodfs.field import Field
-from twodfs.flatten import Answer, Kind, Need, Partition, cut
+from twodfs.flatten import Answer, Cut, Kind, Need, Partition, cut
 from twodfs.oci import Document
 from twodfs.partition import Selection
 
@@ -43,6 +43,7 @@ _READ_AT_ONCE: Final = 8
 _APART_AT_ONCE: Final = 4
 _ANSWER_SECONDS: Final = 120.0
 _PIECE: Final = 64 * 1024
+_PIECES_A_TURN: Final = 16 * _PIECE
 # What the process may take: documents and what they become when parsed, and fields twice.
 _MEMORY: Final = 1024 * 2**20
 _MOST_REFUSALS: Final = 1024
@@ -95,6 +96,7 @@ class Cutter:
         self._slots = slots
         self._large_slots = large_slots
         self._policy = policy
+        self._stepping = asyncio.Lock()
         self._refusals: LRUCache[tuple[str, Digest, str, Selection | None], _Refusal] = LRUCache(
             _MOST_REFUSALS
         )
@@ -161,26 +163,43 @@ class Cutter:
             raise _HeavyError(len(document.body))
         size = len(document.body)
         steps = cut(document, asked.selection, **self._options(asked))
-        turn_ends = time.perf_counter() + _TURN_SECONDS
         try:
-            needs = next(steps)
+            needs = await self._step(steps, None)
             while True:
                 announced = [one.announced for one in needs if one.kind in (Kind.MANIFEST, Kind.CONFIG)]
                 if max(announced, default=0) > LARGE_DOCUMENT or size + sum(announced) > MOST_HERE:
                     raise _HeavyError(size + sum(announced))
-                if needs or time.perf_counter() > turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = time.perf_counter() + _TURN_SECONDS
                 answers = await answering.all(needs) if needs else {}
                 size += sum(len(one) for one in answers.values() if isinstance(one, bytes))
                 if size > MOST_HERE:  # more than their descriptors say
                     raise _HeavyError(MAX_DOCUMENT_BYTES)
-                needs = steps.send(answers)
-        except StopIteration as done:
-            partition: Partition | None = done.value
+                needs = await self._step(steps, answers)
+        except StopAsyncIteration as done:
+            partition: Partition | None = done.args[0]
             return partition
         finally:
             steps.close()
+
+    async def _step(self, steps: Cut, answers: Mapping[Need, Answer] | None) -> tuple[Need, ...]:
+        """Go on with a cut until it needs something that is not yet there, and return what.
+
+        Raises:
+            StopAsyncIteration: it is done; with what came of it.
+        """
+        begun = time.perf_counter()
+        while True:
+            async with self._stepping:
+                try:
+                    needs = next(steps) if answers is None else steps.send(answers)
+                except StopIteration as done:
+                    raise StopAsyncIteration(done.value) from None
+                if time.perf_counter() - begun > _TURN_SECONDS:
+                    # One cut at a turn of the loop: many short steps hold it up as one long one does.
+                    await asyncio.sleep(0)
+                    begun = time.perf_counter()
+            if needs:
+                return needs
+            answers = {}
 
     @traced("flatten")
     async def _apart(self, asked: _Asked, answering: _Answering) -> Partition | None:
@@ -309,6 +328,8 @@ async def _send(worker: asyncio.subprocess.Process, frame: Frame) -> None:
         for at in range(0, len(view), _PIECE):
             worker.stdin.write(view[at : at + _PIECE])
             await worker.stdin.drain()
+            if not at % _PIECES_A_TURN:
+                await asyncio.sleep(0)  # a pipe that takes all at once does not let others in
 
 
 async def _receive(worker: asyncio.subprocess.Process) -> Frame:

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from twodfs.build.choices import ArchiveFormat
 from twodfs.budget import MAX_FIELD_BYTES
+from twodfs.build.choices import ArchiveFormat
 from twodfs.build.documents import MAX_CONFIG_BYTES, describe
 from twodfs.build.layout import CONTAINERD_NAME
 from twodfs.build.platforms import Platform
