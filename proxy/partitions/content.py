@@ -154,7 +154,9 @@ class Contents:
         except DigestError as error:
             UPSTREAM_ERRORS.of("digest").add()
             raise UpstreamError(f"the registry answered {path} with other content: {error}") from None
-        await self._store.put({ContentKey(repository, digest): Content(body)})
+        # A large one is read again for each selection: a few of them would leave no room for all others.
+        if len(body) <= LARGE_DOCUMENT:
+            await self._store.put({ContentKey(repository, digest): Content(body)})
         return body
 
     async def _ask_size(self, repository: str, digest: Digest, identity: Identity) -> int:

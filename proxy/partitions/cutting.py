@@ -261,18 +261,17 @@ class _Answering:
         if asks_fields:
             # Now it is known to be a 2DFS image; any other with such a tag is none of the policy's.
             await self._cutter.permit(self._asked.source, self._asked.identity)
-        tasks: dict[Need, asyncio.Task[Answer]] = {}
+        tasks = {need: asyncio.ensure_future(self._one(need)) for need in needs}
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks.update((need, group.create_task(self._one(need))) for need in needs)
+            await asyncio.gather(*tasks.values())  # the first to fail is the reason
             answers = {need: task.result() for need, task in tasks.items()}
-        except ExceptionGroup as failed:
-            # The first to fail cancelled the others; it is the reason.
-            raise failed.exceptions[0] from None
         finally:
-            # A failure leads to this frame: it must not lead on to what was read, which would stay for long.
-            tasks.clear()
-            del group
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            # An error leads to this frame. Were the tasks still here, they would lead to the error and to all
+            # that was read, in a circle that only the collector ends, which comes seldom (``proxy.process``).
+            del task, tasks
         self.has_fields = self.has_fields or asks_fields
         return answers
 
