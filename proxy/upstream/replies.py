@@ -94,7 +94,7 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
         while chunk := await response.content.readany():
             size += len(chunk)
             if size > bound:
-                raise UpstreamError(
+                raise UpstreamError(  # noqa: TRY301 - as the registry's own faults
                     f"the registry's answer for {response.url.path} is longer than {bound} bytes"
                 )
             if take is not None and response.ok:

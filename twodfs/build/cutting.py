@@ -9,12 +9,12 @@ from typing import BinaryIO, Final, TypeAlias
 
 from twodfs.budget import MAX_FIELD_BYTES
 from twodfs.build.documents import MAX_CONFIG_BYTES
+from twodfs.build.fields import read_field
 from twodfs.build.source import SizedSource, StoredImage
 from twodfs.build.store import Store
 from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import RegistryError
-from twodfs.field import Field
 from twodfs.flatten import Answer, Kind, Need, Partition, cut
 from twodfs.oci import Descriptor, Document
 from twodfs.partition import PartitionTag, readings
@@ -137,6 +137,6 @@ def _answer(source: SizedSource, need: Need) -> Answer:
         case Kind.CONFIG:
             return source.blob(need.digest, limit=MAX_CONFIG_BYTES)
         case Kind.FIELD:
-            return Field.parse(source.blob(need.digest, limit=MAX_FIELD_BYTES))
+            return read_field(source.blob(need.digest, limit=MAX_FIELD_BYTES))
         case Kind.SIZE:
             return source.size(need.digest)
