@@ -242,12 +242,14 @@ class Field:
             if places is not None:
                 chosen += places if limit is None else places[: limit + 1]
                 if limit is not None and len(chosen) > limit:
-                    raise TooManyLayersError(f"partition {selection} selects more than {limit} allotments")
+                    raise TooManyLayersError(
+                        f"partition {selection.shown} selects more than {limit} allotments"
+                    )
                 continue
             searches += 1
             if limit is not None and searches > MOST_SEARCHES:
                 raise PartitionError(
-                    f"partition {selection} spans too many rows of the field of {image} in which it "
+                    f"partition {selection.shown} spans too many rows of the field of {image} in which it "
                     f"selects nothing; select the cells in several rectangles"
                 )
             if not searches % _SEARCHES_A_STEP:
@@ -283,7 +285,8 @@ class Field:
 
     def _selects_nothing(self, selected: Selection | Rectangle, image: str) -> NothingSelectedError:
         size = f"has {self.extent}" if self.extent else "is empty"
-        return NothingSelectedError(f"partition {selected} selects no allotment: the field of {image} {size}")
+        shown = selected.shown if isinstance(selected, Selection) else selected
+        return NothingSelectedError(f"partition {shown} selects no allotment: the field of {image} {size}")
 
     def _whole(self) -> Rectangle:
         extent = self.extent or Extent(MAX_COORDINATE, MAX_COORDINATE)

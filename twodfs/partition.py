@@ -63,6 +63,7 @@ _ONE_NAME = re.compile(_NAME)
 
 # As many as rectangles alone can give, the shortest being nine characters; each may cost a look-up.
 _MOST_READINGS: Final = 14
+_SHOWN: Final = 4
 # Tags come again and again; each takes a kilobyte or so.
 _REMEMBERED: Final = 4096
 
@@ -126,6 +127,14 @@ class Selection:
 
     def __str__(self) -> str:
         return "--".join((*self.names, *map(str, self.rectangles))) or BASE
+
+    @property
+    def shown(self) -> str:
+        """The selection for people to read: the first of its links, and how many there are besides."""
+        links = (*self.names, *self.rectangles)
+        if len(links) <= _MOST_READINGS:
+            return str(self)
+        return f"{'--'.join(map(str, links[:_SHOWN]))} and {len(links) - _SHOWN} more"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,10 @@ class Rectangle:
         """Whether an end lies before its start, so that no cell is in it."""
         return self.x1 > self.x2 or self.y1 > self.y2
 
+    def holds(self, row: int, col: int) -> bool:
+        """Say whether a cell lies in it."""
+        return self.x1 <= row <= self.x2 and self.y1 <= col <= self.y2
+
     def __str__(self) -> str:
         return f"{self.x1}.{self.y1}.{self.x2}.{self.y2}"
 

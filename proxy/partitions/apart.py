@@ -81,7 +81,5 @@ def explain(returncode: int, what: str, memory: int) -> Exception:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-returncode).name
             hint = "; the machine may be short of memory" if returncode == -signal.SIGKILL else ""
-            return EndedError(
-                f"the process that read {what} was ended from outside ({name}){hint}; try again"
-            )
+            return EndedError(f"the process that read {what} was ended by {name}{hint}; try again")
     return RuntimeError(f"the process that read {what} ended with status {returncode}")

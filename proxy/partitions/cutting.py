@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 import orjson
 from cachetools import LRUCache
@@ -68,6 +68,12 @@ class _Refusal:
     problem: str
     path: str
     is_fielded: bool
+
+
+class _Options(TypedDict):
+    image: str
+    max_layers: int
+    max_fields: int
 
 
 class _HeavyError(Exception):
@@ -229,7 +235,7 @@ class Cutter:
                 )
                 frame = _answer_frame(await answering.all(needs))
 
-    def _options(self, asked: _Asked) -> dict[str, object]:
+    def _options(self, asked: _Asked) -> _Options:
         return {
             "image": asked.source.image,
             "max_layers": self._max_layers,

@@ -171,7 +171,7 @@ class Partitions:
             image=source.image,
             source=source.digest,
             selection=str(recipe.selection),
-            resolved=str(partition.selection),
+            resolved=partition.selection.shown,
             digest=made.root,
             allotments=partition.allotments,
             selected_bytes=partition.selected_bytes,

@@ -30,7 +30,7 @@ from typing import Any, Final
 from twodfs.errors import FormatError, RecipeError, within
 from twodfs.field import MAX_COORDINATE, parse_partitions
 from twodfs.oci import Json, expect, parse_object
-from twodfs.partition import Rectangle, Selection
+from twodfs.partition import Selection
 
 MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
 
@@ -264,7 +264,7 @@ def _check_targets(cells: Sequence[Cell]) -> None:
 def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]) -> None:
     for name, selection in partitions.items():
         for one in selection.rectangles:
-            if not any(one.covers(Rectangle(cell.row, cell.col, cell.row, cell.col)) for cell in cells):
+            if not any(one.holds(cell.row, cell.col) for cell in cells):
                 raise FormatError(f"{one} selects no allotment of this file", f"partitions.{name}")
 
 

@@ -276,6 +276,6 @@ def _describe_parts(field: Field) -> Iterator[str]:
     partitions = list(named_partitions(field))
     width = max((len(one.name) for one in partitions), default=0)
     for one in partitions:
-        count = "not counted" if one.allotments is None else count_text(one.allotments, "allotment")
-        size = f"{count}, {size_text(one.size)}"
+        found = "not counted" if one.allotments is None else count_text(one.allotments, "allotment")
+        size = f"{found}, {size_text(one.size)}"
         yield f"  --{one.name.ljust(width)}  {size}  {one.selection}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.partitions import apart, field_body
+from proxy.partitions import field_body
 from proxy.partitions.field_body import MOST_HERE, FieldBody
 from twodfs.digest import digest_of
 from twodfs.errors import DigestError, FormatError
