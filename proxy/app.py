@@ -25,12 +25,13 @@ from proxy.auth.door import Entrance
 from proxy.auth.grants import Grants
 from proxy.auth.realm import RealmPolicy, Realms
 from proxy.clients import Clients
-from proxy.config import Address, CacheConfig, Config
+from proxy.config import Address, CacheConfig, Config, LimitsConfig
 from proxy.limits import Requests, Slots
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, snapshot
 from proxy.partitions.content import Contents
+from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
@@ -199,18 +200,15 @@ def _handlers(
     )
     sources = Sources(upstream, Grants(config.auth.ttl), tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstream, store, max_field=config.partition.max_field)
-    slots = Slots(
-        config.limits.cuts, config.limits.queued_cuts, "too many partitions wait to be cut; try again"
-    )
     keys = source_keys(config.signing)
-    partitions = Partitions(
+    cutter = Cutter(
         contents,
-        sources,
-        store,
         max_layers=config.partition.max_layers,
-        slots=slots,
+        slots=_slots(config.limits),
+        large_slots=_slots(config.limits),
         policy=SourcePolicy(upstream, keys, ttl=config.signing.source_ttl) if keys else None,
     )
+    partitions = Partitions(cutter, sources, store)
     signatures = _signatures(config, upstream, partitions, store)
     tokens = TokenEndpoint(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None
     return Handlers(
@@ -227,6 +225,10 @@ def _handlers(
         client_timeout=config.client.idle_timeout,
         accounts=Accounts(config),
     )
+
+
+def _slots(limits: LimitsConfig) -> Slots:
+    return Slots(limits.cuts, limits.queued_cuts, "too many partitions wait to be cut; try again")
 
 
 def _signatures(

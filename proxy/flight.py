@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -24,7 +25,7 @@ class SingleFlight(Generic[T]):
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.ensure_future(work()))
-            flight.task.add_done_callback(lambda _: self._land(key, flight))
+            flight.task.add_done_callback(functools.partial(self._land, key, flight))
         flight.waiters += 1
         try:
             return await asyncio.shield(flight.task)
@@ -33,8 +34,9 @@ class SingleFlight(Generic[T]):
             if not flight.waiters and not flight.task.done():
                 self._land(key, flight)
                 flight.task.cancel()
+            del flight  # an error leads to this frame, and must not lead on to the task that it came from
 
-    def _land(self, key: Hashable, flight: _Flight[T]) -> None:
+    def _land(self, key: Hashable, flight: _Flight[T], _ended: object = None) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 

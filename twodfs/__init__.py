@@ -5,6 +5,7 @@ Data goes one way, each module imports only from those above it:
     errors      one shallow tree; every error carries a sentence a person can act on
     digest      content addresses
     reference   ``registry/repository:tag@digest``
+    rectangle   rectangles, and unions of them
     partition   the grammar of ``TAG--x1.y1.x2.y2``
     spelling    keys that Go takes for others
     oci         descriptors, manifests, indexes and configs, OCI and Docker
@@ -12,6 +13,8 @@ Data goes one way, each module imports only from those above it:
     cells       the cells of a field, packed and searched
     slices      a field's JSON, read some cells at a time
     field       the sparse matrix of allotments
+    budget      what the documents of one image may take together
+    rewrite     an image's documents with allotments in place of the field
     flatten     source image + selection -> ordinary image (pure)
     validate    re-hash an image and hold its documents against each other
     signature   cosign's signature format: payloads, the manifests that carry them, their tags

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from twodfs.digest import Digest, from_bare_hex
 from twodfs.errors import DigestError, FormatError
-from twodfs.oci import OCI_LAYER_GZIP, Json, check_size, expect
+from twodfs.oci import FIELD_LAYER, OCI_LAYER_GZIP, Json, check_size, expect
 from twodfs.spelling import Keys
 
 MAX_COORDINATE = 2**31 - 1
 CELL_KEYS = Keys("row", "col", "digest", "diffid", "size", "mediaType")
+_LONGEST_TYPE: Final = 255
+"""RFC 6838, section 4.2: two names of 127 characters at most, and a slash."""
+_LAYER_TYPE: Final = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{_LONGEST_TYPE}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Allotment:
             digest=_bare_digest(cell, "digest"),
             diff_id=_bare_digest(cell, "diffid"),
             size=size,
-            media_type=expect(cell.get("mediaType", OCI_LAYER_GZIP), str, "mediaType"),
+            media_type=_media_type(cell),
         )
 
     def to_dict(self) -> Json:
@@ -59,6 +64,28 @@ class Allotment:
         if self.size is not None:
             written |= {"size": self.size, "mediaType": self.media_type}
         return written
+
+
+def is_layer_type(value: object) -> bool:
+    """Say whether ``value`` can be the media type of a layer: a text that is safe to show.
+
+    A partition that listed the field's own type would be a 2DFS image again, with a layer for its field.
+    """
+    return (
+        isinstance(value, str) and value.lower() != FIELD_LAYER and _LAYER_TYPE.fullmatch(value) is not None
+    )
+
+
+def _media_type(cell: Json) -> str:
+    media_type = expect(cell.get("mediaType", OCI_LAYER_GZIP), str, "mediaType")
+    if not is_layer_type(media_type):
+        why = (
+            "is the field's own type"
+            if media_type.lower() == FIELD_LAYER
+            else f"is no media type of 1 to {_LONGEST_TYPE} characters without control characters"
+        )
+        raise FormatError(f"{media_type[:140]!r} {why}", "mediaType")
+    return media_type
 
 
 def _coordinate(cell: Json, key: str) -> int:

@@ -15,20 +15,22 @@ from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import compress, filterfalse, pairwise
+from itertools import compress, filterfalse, pairwise, repeat
 from operator import itemgetter, lt
 from typing import Any, Final
 
 import orjson
 
-from twodfs.allotment import CELL_KEYS, MAX_COORDINATE, Allotment
+from twodfs.allotment import CELL_KEYS, MAX_COORDINATE, Allotment, is_layer_type
 from twodfs.digest import Digest
 from twodfs.errors import FormatError
 from twodfs.oci import OCI_LAYER_GZIP, Json
+from twodfs.rectangle import Rectangle, bands, joined
 
 PACKED_FORMAT: Final = f"1-{sys.byteorder}"
 """Names what ``Cells.open`` opens on this machine."""
@@ -42,7 +44,11 @@ _ALL_MEMBERS: Final = itemgetter("row", "col", "digest", "diffid", "size", "medi
 _UNSAID: Final = dict.fromkeys(("row", "col", "digest", "diffid")) | {"size": 0, "mediaType": OCI_LAYER_GZIP}
 _NO_HASH: Final = bytes(_HASH)
 _LARGEST_SIZE: Final = 2**63 - 1
-_MOST_TYPES: Final = 2**16
+# Both are told in the head, which is opened at once.
+_MOST_TYPES: Final = 4096
+_MOST_OTHER: Final = 4096
+_COLUMNS_A_SEARCH: Final = 8
+"""Rectangles that are joined in the time of one search."""
 
 
 class PackedError(ValueError):
@@ -121,29 +127,61 @@ class Cells:
         """The highest row; -1 when there is no cell."""
         return self._keys[-1] >> _ROW if len(self._keys) else -1
 
-    def within(self, x1: int, y1: int, x2: int, y2: int) -> Iterator[int | None]:
-        """Yield the places of the cells in rows ``x1..x2`` and columns ``y1..y2``, in row-major order.
+    def covered(self, rectangles: Iterable[Rectangle]) -> Iterator[range | None]:
+        """Yield the places of the cells in ``rectangles`` in row-major order, each once, neighbours together.
 
-        Beside them it yields None for each search, half a microsecond, of which each row that has cells takes
-        one or two: in a tall field whoever has to bound them can.
+        Beside them it yields None for every half a microsecond or so of looking around: in a tall field each
+        row that has cells takes a search or two, and whoever has to bound them can. None of the rectangles
+        may be inverted.
         """
         keys = self._keys
-        y2 = min(y2, MAX_COORDINATE)
-        if y1 > y2 or x1 > MAX_COORDINATE:
-            return
-        last = min(x2, MAX_COORDINATE) << _ROW | y2
-        at = bisect_left(keys, x1 << _ROW | y1)
-        while at < len(keys) and (key := keys[at]) <= last:
-            row, col = key >> _ROW, key & _LOW
-            if col < y1:
-                yield None
-                at = bisect_left(keys, row << _ROW | y1, at)
-            elif col > y2:
-                yield None
-                at = bisect_left(keys, (row + 1) << _ROW | y1, at)
+        at = 0
+        for first, last, columns in bands(rectangles):
+            if at >= len(keys) or first > MAX_COORDINATE:
+                return
+            yield None
+            at = bisect_left(keys, first << _ROW, at)
+            until = bisect_left(keys, min(last + 1, MAX_COORDINATE + 1) << _ROW, at)
+            if at == until:
+                continue
+            yield from repeat(None, len(columns) // _COLUMNS_A_SEARCH)
+            starts, ends = joined(columns)
+            if starts[0] == 0 and ends[0] >= self.last_col:
+                yield range(at, until)
+                at = until
             else:
-                yield at
-                at += 1
+                yield from self._in_band(at, until, starts, ends)
+
+    def _in_band(
+        self, at: int, until: int, starts: Sequence[int], ends: Sequence[int]
+    ) -> Iterator[range | None]:
+        """Yield the places from ``at`` to ``until`` whose columns lie in one of the stretches."""
+        keys = self._keys
+        while at < until:
+            row, col = keys[at] & ~_LOW, keys[at] & _LOW
+            stretch = bisect_right(starts, col) - 1
+            if stretch >= 0 and col <= ends[stretch]:
+                end = bisect_left(keys, row | min(ends[stretch] + 1, _LOW), at, until)
+                yield range(at, end)
+                at = end
+            else:
+                yield None
+                following = stretch + 1
+                if following == len(starts):
+                    row, following = row + (1 << _ROW), 0
+                at = bisect_left(keys, row | min(starts[following], _LOW), at, until)
+
+    def sizes_of(self, places: range) -> memoryview:
+        """Return the bytes of neighbouring cells, 0 where none were recorded."""
+        if self._sizes is None:
+            return memoryview(bytes(8 * len(places))).cast("Q")
+        return self._sizes[places.start : places.stop]
+
+    def media_types(self) -> dict[str, int]:
+        """Return how many cells there are of each media type."""
+        if self._types is None:
+            return {self._media_types[0]: len(self)} if len(self) else {}
+        return {self._media_types[at]: count for at, count in Counter(self._types).items()}
 
     def __getitem__(self, at: int) -> Allotment:
         key = self._keys[at]
@@ -174,6 +212,8 @@ class Packer:
         """Add an allotment."""
         hashes = _sha256(one.digest), _sha256(one.diff_id)
         if None in hashes:
+            if len(self._other) >= _MOST_OTHER:
+                raise FormatError(f"more than {_MOST_OTHER} allotments have digests other than SHA-256")
             self._other[len(self._keys)] = (one.digest, one.diff_id)
         self._keys.append(one.row << _ROW | one.col)
         self._digests += hashes[0] or _NO_HASH
@@ -200,7 +240,7 @@ class Packer:
         except (AttributeError, TypeError, FormatError):
             return False
         numbers = _are_numbers(rows, MAX_COORDINATE) and _are_numbers(cols, MAX_COORDINATE)
-        if not (numbers and _are_numbers(sizes, _LARGEST_SIZE) and set(map(type, kinds)) == {str}):
+        if not (numbers and _are_numbers(sizes, _LARGEST_SIZE) and all(map(is_layer_type, kinds))):
             return False
         packed_digests, packed_diff_ids = _hashes(digests), _hashes(diff_ids)
         if packed_digests is None or packed_diff_ids is None:
@@ -222,23 +262,38 @@ class Packer:
         Raises:
             FormatError: two of them stand on the same place.
         """
-        self._sort()
+        steps = self.finish_in_steps(about)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                cells: Cells = done.value
+                return cells
+
+    def finish_in_steps(self, about: Json) -> Generator[None, None, Cells]:
+        """Finish like ``finish``, and yield in between: each step goes once over the cells, or a column."""
+        yield from self._sort()
         keys = self._keys
         sized = any(self._sizes)
+        last_col = max(map(_LOW.__and__, keys), default=-1)
+        yield
         columns: list[bytes | bytearray] = [keys.tobytes(), self._digests, self._diff_ids]
         columns += [self._sizes.tobytes()] if sized else []
         columns += [self._types.tobytes()] if len(self._media_types) > 1 else []
         head = {
             "format": PACKED_FORMAT,
             "count": len(keys),
-            "last_col": max((key & _LOW for key in keys), default=-1),
+            "last_col": last_col,
             "bytes": str(sum(self._sizes)),
             "sized": sized,
             "types": list(self._media_types),
             "other": {str(at): pair for at, pair in self._other.items()},
             "about": about,
         }
-        return Cells.open(b"".join((orjson.dumps(head), b"\n", *columns)))
+        yield
+        packed = b"".join((orjson.dumps(head), b"\n", *columns))
+        yield
+        return Cells.open(packed)
 
     def _type(self, media_type: str) -> int:
         found = self._media_types.setdefault(media_type, len(self._media_types))
@@ -246,21 +301,26 @@ class Packer:
             raise FormatError(f"the allotments of a field have more than {_MOST_TYPES} media types")
         return found
 
-    def _sort(self) -> None:
+    def _sort(self) -> Iterator[None]:
         keys = self._keys
         if all(map(lt, keys, keys[1:])):
             return
         order = sorted(range(len(keys)), key=keys.__getitem__)
+        yield
         self._keys = array("Q", [keys[at] for at in order])
         for one, following in pairwise(self._keys):
             if one == following:
                 raise FormatError(f"two allotments stand on row {one >> _ROW}, column {one & _LOW}")
+        yield
         self._digests = _ordered(self._digests, order)
+        yield
         self._diff_ids = _ordered(self._diff_ids, order)
+        yield
         self._sizes = array("Q", [self._sizes[at] for at in order])
         self._types = array("H", [self._types[at] for at in order])
         places = {at: place for place, at in enumerate(order)} if self._other else {}
         self._other = {places[at]: pair for at, pair in self._other.items()}
+        yield
 
 
 def _columns(cells: list[Any]) -> list[Sequence[Any]]:

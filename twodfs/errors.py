@@ -33,11 +33,15 @@ class FormatError(TwodfsError):
     def inside(self, parent: str) -> FormatError:
         """Return the same error, seen from the document that holds ``parent``."""
         joint = "" if not self.path or self.path.startswith("[") else "."
-        return FormatError(self.problem, f"{parent}{joint}{self.path}")
+        return type(self)(self.problem, f"{parent}{joint}{self.path}")
 
 
 class UnsupportedTypeError(FormatError):
     """The document is of a media type that has no field, such as Docker's schema 1."""
+
+
+class TooLargeError(FormatError):
+    """An image whose documents are more than are read for one cut."""
 
 
 @contextmanager

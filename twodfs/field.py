@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from twodfs.allotment import MAX_COORDINATE, Allotment
 from twodfs.cells import Cells, PackedError, Packer
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError, within
 from twodfs.oci import Json, expect, parse_object
 from twodfs.partition import ALL, RESERVED, Rectangle, Selection, is_name
-from twodfs.slices import Body, OtherOrderError, Slice, Slices, in_whole
+from twodfs.slices import Body, LongStepError, OtherOrderError, Slice, Slices, in_whole
 from twodfs.spelling import Keys
 
 __all__ = [
@@ -32,7 +32,11 @@ __all__ = [
     "Allotment",
     "Extent",
     "Field",
+    "LongStepError",
+    "Measure",
     "PackedError",
+    "Selecting",
+    "finished",
     "parse_partitions",
     "write_field",
     "write_original_field",
@@ -45,12 +49,22 @@ MAX_RECTANGLES = 16_384
 MAX_ORIGINAL_CELLS = 2_000_000
 """Cells, holes included, in a field that is written like the original's: 400 MB of JSON."""
 
+MAX_SELECTED_RECTANGLES = 1024
+"""Rectangles that a selection stands for once its names are resolved: four names of the most."""
+
 MOST_SEARCHES = 100_000
 """Searches for one selection, some 50 ms: only a field of as many rows, most of them empty, takes more."""
+_SEARCHES_A_STEP = 2000
+"""About a millisecond."""
+_SIZES_A_SEARCH = 16
+"""Sizes that are added up in the time of one search."""
 
 _KEYS = Keys("rows", "rows_size", "owner", "partitions")
 
+T = TypeVar("T")
 Reading: TypeAlias = "Generator[None, None, Field]"
+Resolving: TypeAlias = "Generator[None, None, Selection | None]"
+Selecting: TypeAlias = "Generator[None, None, list[Allotment]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +78,23 @@ class Extent:
         return f"rows 0..{self.last_row}, columns 0..{self.last_col}"
 
 
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How many allotments a selection has, their bytes (None: not all recorded), and what it took to tell."""
+
+    allotments: int
+    size: int | None
+    searches: int
+
+
 class Field:
     """An immutable field: its cells packed, so that a selection costs what it selects."""
 
-    __slots__ = ("_cells", "count", "extent", "partitions", "total_bytes")
+    __slots__ = ("_cells", "count", "extent", "total_bytes")
 
-    def __init__(self, cells: Cells, partitions: Mapping[str, Selection]) -> None:
-        """``partitions``: what the field calls parts of its ``cells``."""
+    def __init__(self, cells: Cells) -> None:
+        """``cells.about``: what the field calls parts of them, as text by name."""
         self._cells = cells
-        self.partitions = dict(partitions)
         self.count = len(cells)
         self.total_bytes = cells.total_bytes
         self.extent = Extent(cells.last_row, cells.last_col) if self.count else None
@@ -87,7 +109,7 @@ class Field:
         packer = Packer()
         for one in allotments:
             packer.add(one)
-        return cls(packer.finish({}), {})
+        return cls(packer.finish({}))
 
     @classmethod
     def parse(cls, body: Body) -> Field:
@@ -96,36 +118,38 @@ class Field:
         Raises:
             FormatError: malformed; with a path like ``rows[3].allotments[0].digest``.
         """
-        steps = cls.parse_in_steps(body)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                field: Field = done.value
-                return field
+        return finished(cls.parse_in_steps(body))
 
     @classmethod
-    def parse_in_steps(cls, body: Body) -> Reading:
+    def parse_in_steps(cls, body: Body, *, at_once: int | None = None) -> Reading:
         """Parse like ``parse``, and yield every half a millisecond or so: others may have something to do.
 
         A document whose keys stand in an unusual order is parsed in one long step.
+
+        Raises:
+            LongStepError: such a step would have more than ``at_once`` bytes.
         """
         packer = Packer()
-        slices = Slices(body)
+        slices = Slices(body, at_once)
         try:
             for part in slices:
                 _pack(part, packer)
                 yield
             about = slices.rest
         except OtherOrderError:
+            if at_once is not None and len(body) > at_once:
+                raise LongStepError from None
             packer = Packer()
             about = parse_object(memoryview(body))
             for part in in_whole(about):
                 _pack(part, packer)
                 yield
         _KEYS.check(about)
-        partitions = parse_partitions(about.get("partitions"))
-        return cls(packer.finish({name: str(named) for name, named in partitions.items()}), partitions)
+        names: dict[str, str] = {}
+        for name, selection in _named_in_steps(about.get("partitions")):
+            names[name] = str(selection)
+            yield
+        return cls((yield from packer.finish_in_steps(names)))
 
     @property
     def packed(self) -> bytes:
@@ -140,10 +164,15 @@ class Field:
             PackedError: they come from another kind of machine or release, or are something else.
         """
         cells = Cells.open(packed)
-        try:
-            return cls(cells, parse_partitions(cells.about))
-        except FormatError as error:
-            raise PackedError(str(error)) from None
+        about = cells.about
+        if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
+            raise PackedError("no packed field")
+        return cls(cells)
+
+    @property
+    def partitions(self) -> dict[str, Selection]:
+        """What the field calls parts of its cells; read anew each time."""
+        return {name: Selection.parse(text) for name, text in self._cells.about.items()}
 
     def __eq__(self, other: object) -> bool:
         return self.packed == other.packed if isinstance(other, Field) else NotImplemented
@@ -156,15 +185,33 @@ class Field:
         return iter(self._cells)
 
     def resolve(self, selection: Selection) -> Selection | None:
-        """Return ``selection`` with rectangles for its names; None when the field does not define one."""
-        rectangles = list(selection.rectangles)
-        for name in selection.names:
-            if name == ALL:
-                rectangles.append(self._whole())
-            elif name in self.partitions:
-                rectangles += self.partitions[name].rectangles
-            else:
-                return None
+        """Return what ``resolve_in_steps`` comes to."""
+        return finished(self.resolve_in_steps(selection))
+
+    def resolve_in_steps(self, selection: Selection) -> Resolving:
+        """Return ``selection`` with rectangles for its names; None when the field does not define one.
+
+        It yields every few milliseconds: others may have something to do.
+
+        Raises:
+            PartitionError: its names stand for more than ``MAX_SELECTED_RECTANGLES`` rectangles together.
+        """
+        named = self._cells.about
+        if not all(name == ALL or name in named for name in selection.names):
+            return None
+        if not selection.names:
+            return selection
+        texts = [named[name] for name in selection.names if name != ALL]
+        count = len(selection.rectangles) + sum(text.count("--") + 1 for text in texts)
+        if count > MAX_SELECTED_RECTANGLES:
+            raise PartitionError(
+                f"partition {selection} stands for {count} rectangles, and at most {MAX_SELECTED_RECTANGLES} "
+                f"are joined; chain fewer names, or give the whole a name of its own in the field"
+            )
+        rectangles = [*selection.rectangles, *([self._whole()] if ALL in selection.names else [])]
+        for text in texts:
+            rectangles += Selection.parse(text).rectangles
+            yield
         return Selection.of(*rectangles)
 
     def select(
@@ -183,31 +230,67 @@ class Field:
             NothingSelectedError: nothing is selected, or a rectangle lies outside the field altogether.
             TooManyLayersError: more than ``limit`` are selected.
         """
-        chosen: set[int] = set()
-        searches = 0
+        return finished(self.select_in_steps(selection, limit=limit, image=image))
+
+    def select_in_steps(
+        self, selection: Selection, *, limit: int | None = None, image: str = "this image"
+    ) -> Selecting:
+        """Select like ``select``, and yield every millisecond or so: others may have something to do."""
         for rectangle in selection.rectangles:
             rectangle.check()
             if self._is_outside(rectangle):
                 raise self._selects_nothing(rectangle, image)
-            for place in self._cells.within(rectangle.x1, rectangle.y1, rectangle.x2, rectangle.y2):
-                if place is None:
-                    searches += 1
-                    if limit is not None and searches > MOST_SEARCHES:
-                        raise PartitionError(
-                            f"partition {selection} spans too many rows of the field of {image} in which it "
-                            f"selects nothing; select the cells in several rectangles"
-                        )
-                    continue
-                chosen.add(place)
+        chosen: list[int] = []
+        searches = 0
+        for places in self._cells.covered(selection.rectangles):
+            if places is not None:
+                chosen += places if limit is None else places[: limit + 1]
                 if limit is not None and len(chosen) > limit:
-                    raise TooManyLayersError(f"partition {selection} selects more than {limit} allotments")
+                    raise TooManyLayersError(
+                        f"partition {selection.shown} selects more than {limit} allotments"
+                    )
+                continue
+            searches += 1
+            if limit is not None and searches > MOST_SEARCHES:
+                raise PartitionError(
+                    f"partition {selection.shown} spans too many rows of the field of {image} in which it "
+                    f"selects nothing; select the cells in several rectangles"
+                )
+            if not searches % _SEARCHES_A_STEP:
+                yield
         if selection.rectangles and not chosen:
             raise self._selects_nothing(selection, image)
-        return [self._cells[place] for place in sorted(chosen)]
+        return [self._cells[place] for place in chosen]
+
+    def measure(self, selection: Selection, most_searches: int) -> Measure | None:
+        """Return how much ``selection`` selects without a look at each allotment.
+
+        It must have come from ``resolve``, and may lie outside the field. None when it takes more than
+        ``most_searches`` to tell; the searches made are in the answer.
+        """
+        count = size = 0
+        is_sized = True
+        searches = 0
+        for places in self._cells.covered(one for one in selection.rectangles if not one.is_inverted):
+            searches += 1
+            if searches > most_searches:
+                return None
+            if places is not None:
+                sizes = self._cells.sizes_of(places)
+                searches += len(sizes) // _SIZES_A_SEARCH
+                count += len(places)
+                size += sum(sizes)
+                is_sized = is_sized and all(sizes)
+        return Measure(count, size if is_sized else None, searches)
+
+    def media_types(self) -> dict[str, int]:
+        """Return how many allotments there are of each media type."""
+        return self._cells.media_types()
 
     def _selects_nothing(self, selected: Selection | Rectangle, image: str) -> NothingSelectedError:
         size = f"has {self.extent}" if self.extent else "is empty"
-        return NothingSelectedError(f"partition {selected} selects no allotment: the field of {image} {size}")
+        shown = selected.shown if isinstance(selected, Selection) else selected
+        return NothingSelectedError(f"partition {shown} selects no allotment: the field of {image} {size}")
 
     def _whole(self) -> Rectangle:
         extent = self.extent or Extent(MAX_COORDINATE, MAX_COORDINATE)
@@ -216,6 +299,16 @@ class Field:
     def _is_outside(self, rectangle: Rectangle) -> bool:
         extent = self.extent
         return extent is None or rectangle.x1 > extent.last_row or rectangle.y1 > extent.last_col
+
+
+def finished(steps: Generator[None, None, T]) -> T:
+    """Return what ``steps`` come to, taken one after the other."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
 
 def _pack(part: Slice, packer: Packer) -> None:
@@ -234,11 +327,17 @@ def parse_partitions(raw: object) -> dict[str, Selection]:
     Raises:
         FormatError: a name breaks the grammar or is reserved, or names no rectangles; with the path.
     """
+    return dict(_named_in_steps(raw))
+
+
+def _named_in_steps(raw: object) -> Iterator[tuple[str, Selection]]:
+    """Yield names and what they stand for; each takes some milliseconds at most."""
     named = {} if raw is None else expect(raw, dict, "partitions")
     with within("partitions"):
         if sum(text.count("--") + 1 for text in named.values() if isinstance(text, str)) > MAX_RECTANGLES:
             raise FormatError(f"the names stand for more than {MAX_RECTANGLES} rectangles")
-        return {_free_name(name): _rectangles(text, name) for name, text in named.items()}
+        for name, text in named.items():
+            yield _free_name(name), _rectangles(text, name)
 
 
 def _free_name(name: str) -> str:

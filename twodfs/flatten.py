@@ -8,22 +8,26 @@ proxy (asking a registry, concurrently) and the command line (reading a local st
     while True:
         needs = steps.send({need: answer(need) for need in needs})    # StopIteration carries the result
 
+Batches may be empty: then some milliseconds of work are done, and others may have their turn.
+
 The result depends on nothing but the source's bytes and the selection: same input, same bytes, in every
 process and every release that has the same ``FLATTEN_VERSION``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
+from twodfs.budget import MAX_FIELD_BYTES, Budget
 from twodfs.digest import Digest
 from twodfs.errors import FormatError, NothingSelectedError, TooManyLayersError, UnsupportedTypeError, within
 from twodfs.field import Allotment, Field
-from twodfs.oci import Descriptor, Document, ImageConfig, Index, Json, Manifest, parse_manifest
+from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
 from twodfs.partition import Selection
+from twodfs.rewrite import Fielded, rewritten_image, rewritten_index
 
 FLATTEN_VERSION: Final = 1
 """Raised whenever the same source and selection would give other bytes than before."""
@@ -53,10 +57,16 @@ class Need:
 
     kind: Kind
     digest: Digest
+    announced: int = field(default=0, compare=False)
+    """Bytes that it has, as its descriptor says."""
 
 
 Answer: TypeAlias = "bytes | Field | int"
 Cut: TypeAlias = "Generator[tuple[Need, ...], Mapping[Need, Answer], Partition | None]"
+T = TypeVar("T")
+Steps: TypeAlias = "Generator[tuple[Need, ...], Mapping[Need, Answer], T]"
+
+_TURN: Final[tuple[Need, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +91,13 @@ class Partition:
     left_out_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Fielded:
-    """A source manifest that has a field, and what has to be fetched to flatten it."""
-
-    manifest: Manifest
-    position: int
-    field: Need
-    config: Need
-
-
-@dataclass(frozen=True, slots=True)
-class _Flattened:
-    manifest: Document
-    config: Document
-
-
 def cut(
-    source: Document, selection: Selection, *, image: str = "this image", max_layers: int = DEFAULT_MAX_LAYERS
+    source: Document,
+    selection: Selection,
+    *,
+    image: str = "this image",
+    max_layers: int = DEFAULT_MAX_LAYERS,
+    max_fields: int = MAX_FIELD_BYTES,
 ) -> Cut:
     """Cut ``selection`` from ``source``, asking for what it takes (see the module's docstring).
 
@@ -110,6 +109,7 @@ def cut(
         selection: what to keep of the field; names mean to each image what its own field says.
         image: what errors call the source image.
         max_layers: the most layers, base and allotments together, that a runtime unpacks.
+        max_fields: the most bytes of all its fields.
 
     Returns:
         The partition; None when no image in the source has a field, or none defines the selection's names.
@@ -117,27 +117,36 @@ def cut(
     Raises:
         PartitionError: a rectangle is inverted, nothing is selected, or too many layers.
         FormatError: a document of the source is malformed; with the path.
+        TooLargeError: its documents are more than ``twodfs.budget`` allows.
     """
+    budget = Budget(most_field_bytes=max_fields)
+    budget.take(source.body)
     try:
         top = parse_manifest(source.body, source.media_type)
     except UnsupportedTypeError:
         return None
-    if isinstance(top, Index):
-        entries = _distinct_entries(top)
-        answers = (yield _batch(Need(Kind.MANIFEST, digest) for digest in entries)) if entries else {}
-        manifests = _image_manifests(entries, answers)
-    else:
-        manifests = {source.digest: top}
-
+    manifests = (yield from _image_manifests(top, budget)) if isinstance(top, Index) else {source.digest: top}
+    if not isinstance(top, Index):
+        budget.count(len(top.layers), "layers")
     fielded = {by: one for by, one in ((by, _fielded(m)) for by, m in manifests.items()) if one}
+    del manifests
     if not fielded:
         return None
-    answers = yield _batch(need for one in fielded.values() for need in (one.field, one.config))
-    fields = {by: _field(answers, one.field) for by, one in fielded.items()}
-    resolved = {by: one for by, field in fields.items() if (one := field.resolve(selection)) is not None}
+    configs = {one.manifest.config.digest: one.manifest.config.size for one in fielded.values()}
+    field_layers = {layer.digest: layer.size for layer in map(_field_layer, fielded.values())}
+    budget.announce(configs.values())
+    budget.announce_fields(field_layers.values())
+    answers = yield (
+        *(Need(Kind.FIELD, digest, size) for digest, size in field_layers.items()),
+        *(Need(Kind.CONFIG, digest, size) for digest, size in configs.items()),
+    )
+    by_field = {digest: _field(answers, Need(Kind.FIELD, digest)) for digest in field_layers}
+    for one_field in by_field.values():
+        budget.take_field(len(one_field.packed))
+    resolved = yield from _resolve(fielded, by_field, selection)
     if not resolved:
         return None
-    chosen = _select(fielded, fields, resolved, selection, image=image, max_layers=max_layers)
+    chosen = yield from _select(fielded, by_field, resolved, selection, image=image, max_layers=max_layers)
 
     unsized = _batch(
         Need(Kind.SIZE, one.digest)
@@ -148,27 +157,24 @@ def cut(
     sizes = {need.digest: _size(need, answer) for need, answer in (yield unsized).items()} if unsized else {}
     sizes |= {one.digest: one.size for some in chosen.values() for one in some if one.size is not None}
 
-    flat = {
-        by: _flatten(
-            fielded[by],
-            _bytes(answers, fielded[by].config),
-            allotments,
-            sizes,
-            _provenance(source, resolved[by]),
-        )
-        for by, allotments in chosen.items()
-    }
+    provenance = {one: _provenance(source, one) for one in {*resolved.values(), selection}}
+    flat = {}
+    for by, allotments in chosen.items():
+        one = fielded[by]
+        config = _config(_bytes(answers, Need(Kind.CONFIG, one.manifest.config.digest)), one, budget)
+        flat[by] = rewritten_image(one, config, allotments, sizes, provenance[resolved[by]])
+        yield _TURN
     meanings = {resolved.get(by) for by in fielded}
     common = next(iter(resolved.values())) if len(meanings) == 1 else selection
     root = (
-        _index(top, flat, _provenance(source, common))
+        rewritten_index(top, flat, provenance[common])
         if isinstance(top, Index)
         else flat[source.digest].manifest
     )
     documents = (root, *(document for one in flat.values() for document in (one.manifest, one.config)))
     selected = {one.digest for allotments in chosen.values() for one in allotments}
     selected_bytes = sum(sizes[digest] for digest in selected)
-    field_bytes = sum({one.field: fields[by].total_bytes for by, one in fielded.items()}.values())
+    field_bytes = sum(one.total_bytes for one in by_field.values())
     return Partition(
         selection=common,
         root=root,
@@ -201,138 +207,119 @@ def _distinct_entries(index: Index) -> dict[Digest, tuple[int, Descriptor]]:
     return found
 
 
-def _image_manifests(
-    entries: Mapping[Digest, tuple[int, Descriptor]], answers: Mapping[Need, Answer]
-) -> dict[Digest, Manifest]:
+def _image_manifests(top: Index, budget: Budget) -> Steps[dict[Digest, Manifest]]:
+    """Return the images of an index, by the digests of their manifests."""
+    budget.count(len(top.manifests), "entries of its index")
+    entries = _distinct_entries(top)
+    if not entries:
+        return {}
+    budget.announce(entry.size for _, entry in entries.values())
+    answers = yield tuple(Need(Kind.MANIFEST, digest, entry.size) for digest, (_, entry) in entries.items())
+    for digest in entries:
+        budget.take(_bytes(answers, Need(Kind.MANIFEST, digest)))
     manifests = {}
     for digest, (at, entry) in entries.items():
         with within(f"manifests[{at}]"):
             manifest = parse_manifest(_bytes(answers, Need(Kind.MANIFEST, digest)), entry.media_type)
-        if isinstance(manifest, Manifest) and manifest.is_image:
-            manifests[digest] = manifest
+        if isinstance(manifest, Manifest):
+            budget.count(len(manifest.layers), "layers")
+            if manifest.is_image:
+                manifests[digest] = manifest
+        yield _TURN
     return manifests
 
 
-def _fielded(manifest: Manifest) -> _Fielded | None:
+def _fielded(manifest: Manifest) -> Fielded | None:
     positions = manifest.field_positions()
     if not positions:
         return None
     if len(positions) > 1:
         raise FormatError(f"an image has one field, this one has {len(positions)}", f"layers[{positions[1]}]")
-    field, config = manifest.layers[positions[0]], manifest.config
-    return _Fielded(
-        manifest,
-        positions[0],
-        Need(Kind.FIELD, field.digest),
-        Need(Kind.CONFIG, config.digest),
-    )
+    return Fielded(manifest, positions[0])
+
+
+def _field_layer(one: Fielded) -> Descriptor:
+    return one.manifest.layers[one.position]
+
+
+def _resolve(
+    fielded: Mapping[Digest, Fielded], by_field: Mapping[Digest, Field], selection: Selection
+) -> Steps[dict[Digest, Selection]]:
+    """Return what ``selection`` means to each image whose field defines its names."""
+    meanings: dict[Digest, Selection | None] = {}
+    for digest, its in by_field.items():
+        meanings[digest] = yield from _in_turns(its.resolve_in_steps(selection))
+        yield _TURN
+    by_image = ((by, meanings[_field_layer(one).digest]) for by, one in fielded.items())
+    return {by: meaning for by, meaning in by_image if meaning is not None}
 
 
 def _select(
-    fielded: Mapping[Digest, _Fielded],
-    fields: Mapping[Digest, Field],
+    fielded: Mapping[Digest, Fielded],
+    by_field: Mapping[Digest, Field],
     resolved: Mapping[Digest, Selection],
     asked: Selection,
     *,
     image: str,
     max_layers: int,
-) -> dict[Digest, list[Allotment]]:
+) -> Steps[dict[Digest, list[Allotment]]]:
     """Return the selected allotments of each image in which something is selected."""
     chosen: dict[Digest, list[Allotment]] = {}
+    # Platforms share a field as a rule, and so what is selected of it.
+    found: dict[tuple[Digest, int], list[Allotment] | NothingSelectedError] = {}
     nothing: NothingSelectedError | None = None
     for by, selection in resolved.items():
+        field = _field_layer(fielded[by]).digest
         base_layers = len(fielded[by].manifest.layers) - 1
-        try:
-            chosen[by] = fields[by].select(selection, limit=max(0, max_layers - base_layers), image=image)
-        except TooManyLayersError:
-            raise TooManyLayersError(
-                f"partition {asked} of {image} needs more than {max_layers} layers: {base_layers} of the "
-                f"base and more than {max_layers - base_layers} allotments; container runtimes cannot "
-                f"unpack that many, select fewer"
-            ) from None
-        except NothingSelectedError as error:
-            nothing = error
+        limit = max(0, max_layers - base_layers)
+        if (field, limit) not in found:
+            try:
+                found[field, limit] = yield from _in_turns(
+                    by_field[field].select_in_steps(selection, limit=limit, image=image)
+                )
+            except TooManyLayersError:
+                raise _too_many_layers(asked, image, base_layers, max_layers) from None
+            except NothingSelectedError as error:
+                found[field, limit] = error
+        what = found[field, limit]
+        if isinstance(what, NothingSelectedError):
+            nothing = what
+        else:
+            chosen[by] = what
     if nothing and not chosen:
         raise nothing
     return chosen
 
 
-def _flatten(
-    source: _Fielded,
-    config_body: bytes,
-    allotments: Sequence[Allotment],
-    sizes: Mapping[Digest, int],
-    provenance: Mapping[str, str],
-) -> _Flattened:
-    """Put ``allotments`` where the field stands: as layers, diff ids and history alike."""
-    manifest = source.manifest
-    with within(f"config {manifest.config.digest}"):
-        content = _flatten_config(ImageConfig.parse(config_body), source, allotments)
-    config = Document.of(manifest.config.media_type, content)
-    layers = [dict(layer.raw) for layer in manifest.layers]
-    layers[source.position : source.position + 1] = [
-        {
-            "mediaType": manifest.layer_type(one.media_type),
-            "digest": one.digest,
-            "size": sizes[one.digest],
-        }
-        for one in allotments
-    ]
-    flat = _annotated(
-        manifest.raw, {"config": manifest.config.pointing_at(config), "layers": layers}, provenance
+def _in_turns(working: Generator[None, None, T]) -> Steps[T]:
+    while True:
+        try:
+            next(working)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        yield _TURN
+
+
+def _too_many_layers(asked: Selection, image: str, base_layers: int, max_layers: int) -> TooManyLayersError:
+    if base_layers < max_layers:
+        made_of = f"{base_layers} of the base and more than {max_layers - base_layers} allotments"
+        advice = "container runtimes cannot unpack that many, select fewer"
+    else:
+        made_of = f"the base alone has {base_layers}"
+        advice = "container runtimes cannot unpack that many, and no allotment fits on top"
+    return TooManyLayersError(
+        f"partition {asked} of {image} needs more than {max_layers} layers: {made_of}; {advice}"
     )
-    return _Flattened(Document.of(manifest.media_type, flat), config)
 
 
-def _flatten_config(config: ImageConfig, source: _Fielded, allotments: Sequence[Allotment]) -> Json:
-    base_layers = len(source.manifest.layers) - 1
-    if len(config.diff_ids) != base_layers:
-        raise FormatError(
-            f"{len(config.diff_ids)} diff ids for {base_layers} layers beside the field", "rootfs.diff_ids"
-        )
-    created = {} if config.created is None else {"created": config.created}
-    diff_ids: list[str] = list(config.diff_ids)
-    diff_ids[source.position : source.position] = [one.diff_id for one in allotments]
-    history = _complete_history(config.history, base_layers, created)
-    at = _history_position(history, source.position)
-    history[at:at] = [created | {"created_by": f"2dfs allotment {one.row}/{one.col}"} for one in allotments]
-    return {
-        **config.raw,
-        "rootfs": {**config.raw["rootfs"], "diff_ids": diff_ids},
-        "history": history,
-    }
-
-
-def _complete_history(history: Sequence[Json], layers: int, created: Mapping[str, str]) -> list[Json]:
-    """Return ``history`` with an entry for each layer: the key is optional, and some builders leave it out.
-
-    Runtimes pair entries with layers in order, so entries for the allotments alone would be misread.
-    """
-    missing = layers - sum(not entry.get("empty_layer", False) for entry in history)
-    if missing < 0:
-        raise FormatError(f"{layers - missing} entries for {layers} layers beside the field", "history")
-    return [*({**created, "created_by": "base layer"} for _ in range(missing)), *history]
-
-
-def _history_position(history: Sequence[Json], layers_before: int) -> int:
-    """Return where in ``history`` the layer goes that has ``layers_before`` layers below it."""
-    filled = [at for at, entry in enumerate(history) if not entry.get("empty_layer", False)]
-    return filled[layers_before] if layers_before < len(filled) else len(history)
-
-
-def _index(top: Index, flat: Mapping[Digest, _Flattened], provenance: Mapping[str, str]) -> Document:
-    entries = [
-        entry.pointing_at(flat[entry.digest].manifest)
-        for _, entry in top.image_entries()
-        if entry.digest in flat
-    ]
-    return Document.of(top.media_type, _annotated(top.raw, {"manifests": entries}, provenance))
-
-
-def _annotated(raw: Mapping[str, object], changes: Json, provenance: Mapping[str, str]) -> Json:
-    annotations = raw.get("annotations")
-    kept = annotations if isinstance(annotations, dict) else {}
-    return {**raw, **changes, "annotations": {**kept, **provenance}}
+def _config(body: bytes, one: Fielded, budget: Budget) -> ImageConfig:
+    budget.take(body)
+    with within(f"config {one.manifest.config.digest}"):
+        config = ImageConfig.parse(body)
+    budget.count(len(config.diff_ids), "diff ids")
+    budget.count(len(config.history), "history entries")
+    return config
 
 
 def _bytes(answers: Mapping[Need, Answer], need: Need) -> bytes:

@@ -27,11 +27,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from twodfs.errors import PartitionError
+from twodfs.rectangle import Rectangle, outermost
+
+__all__ = [
+    "ALL",
+    "BASE",
+    "MAX_TAG_LENGTH",
+    "RESERVED",
+    "PartitionTag",
+    "Rectangle",
+    "Selection",
+    "is_name",
+    "readings",
+]
 
 MAX_TAG_LENGTH = 128
 
@@ -50,6 +63,7 @@ _ONE_NAME = re.compile(_NAME)
 
 # As many as rectangles alone can give, the shortest being nine characters; each may cost a look-up.
 _MOST_READINGS: Final = 14
+_SHOWN: Final = 4
 # Tags come again and again; each takes a kilobyte or so.
 _REMEMBERED: Final = 4096
 
@@ -57,38 +71,6 @@ _REMEMBERED: Final = 4096
 def is_name(text: str) -> bool:
     """Say whether ``text`` can name a partition; the reserved names can, too."""
     return _ONE_NAME.fullmatch(text) is not None
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Rectangle:
-    """Rows ``x1..x2`` and columns ``y1..y2``, both ends inclusive."""
-
-    x1: int
-    y1: int
-    x2: int
-    y2: int
-
-    @classmethod
-    def parse(cls, text: str) -> Rectangle:
-        """Return the rectangle that ``text`` (``x1.y1.x2.y2``) writes; it may be inverted."""
-        return cls(*(int(number) for number in text.split(".")))
-
-    def check(self) -> None:
-        """Raise ``PartitionError`` when an end lies before its start."""
-        for axis, first, last in (("rows", self.x1, self.x2), ("columns", self.y1, self.y2)):
-            if first > last:
-                raise PartitionError(
-                    f"partition {self} is inverted: {axis} {first}..{last} end before they begin; "
-                    f"write it as first-row.first-column.last-row.last-column"
-                )
-
-    def __str__(self) -> str:
-        return f"{self.x1}.{self.y1}.{self.x2}.{self.y2}"
-
-    def covers(self, other: Rectangle) -> bool:
-        """Say whether every cell of ``other`` lies in this rectangle; an inverted one has none to cover."""
-        rows = self.x1 <= other.x1 <= other.x2 <= self.x2
-        return rows and self.y1 <= other.y1 <= other.y2 <= self.y2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +83,19 @@ class Selection:
 
     rectangles: tuple[Rectangle, ...]
     names: tuple[str, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Part of many keys, and some have hundreds of rectangles.
+        object.__setattr__(self, "_hash", hash((self.rectangles, self.names)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @classmethod
     def of(cls, *rectangles: Rectangle, names: Iterable[str] = ()) -> Selection:
         """Return the canonical union of ``rectangles`` and what ``names`` mean."""
-        unique = set(rectangles)
-        kept = (one for one in unique if not any(o != one and o.covers(one) for o in unique))
-        return cls(tuple(sorted(kept)), tuple(sorted(set(names) - {BASE})))
+        return cls(tuple(outermost(rectangles)), tuple(sorted(set(names) - {BASE})))
 
     @classmethod
     def parse(cls, text: str) -> Selection:
@@ -139,6 +127,14 @@ class Selection:
 
     def __str__(self) -> str:
         return "--".join((*self.names, *map(str, self.rectangles))) or BASE
+
+    @property
+    def shown(self) -> str:
+        """The selection for people to read: the first of its links, and how many there are besides."""
+        links = (*self.names, *self.rectangles)
+        if len(links) <= _MOST_READINGS:
+            return str(self)
+        return f"{'--'.join(map(str, links[:_SHOWN]))} and {len(links) - _SHOWN} more"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ class Slice(NamedTuple):
         return f"rows[{self.row_at}].allotments[{self.cell_at + at}]"
 
 
+class LongStepError(ValueError):
+    """More of the field would be parsed at once than was asked for."""
+
+
 class OtherOrderError(ValueError):
     """The field is not written in the usual order; or it is malformed, and the whole document tells how."""
 
@@ -50,11 +54,13 @@ class OtherOrderError(ValueError):
 class Slices:
     """Iterates over the slices of a field; ``rest`` is the other members, known when the last was taken.
 
-    Raises ``OtherOrderError`` on the way where the document has to be read as a whole.
+    Raises ``OtherOrderError`` on the way where the document has to be read as a whole, and ``LongStepError``
+    where the other members have more than ``at_once`` bytes.
     """
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, at_once: int | None = None) -> None:
         self._body = body
+        self._at_once = at_once
         self.rest: Json = {}
 
     def __iter__(self) -> Iterator[Slice]:
@@ -72,6 +78,8 @@ class Slices:
             row_at += 1
             if body[at : at + 1] != b"]":
                 at = _end(_BETWEEN_ROWS, body, at)
+        if self._at_once is not None and len(body) - at > self._at_once:
+            raise LongStepError
         self.rest = _loads(b'{"":[' + body[at:])
         if "rows" in self.rest:  # written twice, and the last one counts
             raise OtherOrderError

@@ -12,12 +12,19 @@ from proxy.auth.door import DeniedError
 from proxy.hops import LoopError
 from proxy.limits import RETRY_AFTER, TooManyRequestsError
 from proxy.logs import get_logger
+from proxy.partitions.apart import EndedError
 from proxy.partitions.policy import UnsignedError
 from proxy.requests.grammar import GrammarError
 from proxy.requests.route import TargetError
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from proxy.wire.responses import JSON, WholeResponse, oci_errors, whole
-from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
+from twodfs.errors import (
+    FormatError,
+    NothingSelectedError,
+    PartitionError,
+    TooLargeError,
+    TooManyLayersError,
+)
 
 _NOT_FOUND: Final = 404
 _OUR_FAULT: Final = 500
@@ -57,7 +64,7 @@ def _denied(error: DeniedError, request: web.BaseRequest) -> web.StreamResponse:
     return response
 
 
-def _verdict(error: Exception) -> tuple[int, str, str]:  # noqa: C901 - a table
+def _verdict(error: Exception) -> tuple[int, str, str]:  # noqa: C901, PLR0912 - a table
     """Return status, code (distribution-spec, "Error Codes") and message for ``error``."""
     match error:
         case UpstreamError(status=status):
@@ -80,6 +87,10 @@ def _verdict(error: Exception) -> tuple[int, str, str]:  # noqa: C901 - a table
             verdict = 413, "SIZE_INVALID", f"{error}; see limits.manifest_body of the proxy"
         case TargetError() | BodyError():
             verdict = 400, "UNSUPPORTED", str(error)
+        case EndedError():
+            verdict = 503, "UNAVAILABLE", str(error)
+        case TooLargeError():
+            verdict = 400, "MANIFEST_INVALID", str(error)
         case FormatError():
             verdict = 400, "MANIFEST_INVALID", f"the image in the registry is malformed: {error}"
         case _:

@@ -23,12 +23,15 @@ from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
+from twodfs.budget import MAX_FIELD_BYTES
 from twodfs.digest import Digest, verify
 from twodfs.errors import DigestError
 from twodfs.field import Field
 
 MAX_CONFIG: Final = 8 * 2**20
 """Bytes of an image config."""
+LARGE_DOCUMENT: Final = 256 * 1024
+"""Bytes: what parses in a millisecond or two."""
 _CONCURRENT_SIZES: Final = 16
 
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
@@ -45,22 +48,36 @@ class Contents:
         self._upstream = upstream
         self._store = store
         self._max_field = max_field
+        self.max_fields = max(max_field, MAX_FIELD_BYTES)
+        """Bytes of all fields of an image, which are kept together while it is cut."""
         self._fetching: SingleFlight[bytes] = SingleFlight()
         self._reading: SingleFlight[Field] = SingleFlight()
         self._one_large_field = asyncio.Lock()
         self._size_slots = asyncio.Semaphore(_CONCURRENT_SIZES)
 
-    async def manifest(self, repository: str, digest: Digest, identity: Identity) -> bytes:
+    async def manifest(
+        self, repository: str, digest: Digest, identity: Identity, announced: int = MAX_MANIFEST
+    ) -> bytes:
         """Return the manifest or index that has ``digest``.
+
+        Args:
+            repository: as in the request.
+            digest: of its bytes.
+            identity: the client's own credentials.
+            announced: bytes that its descriptor says it has; more are read of small ones alone.
 
         Raises:
             RefusedError, UpstreamError: it could not be had, or is not what the digest says.
         """
-        return await self._content(repository, "manifests", digest, identity, MAX_MANIFEST)
+        limit = min(MAX_MANIFEST, max(announced, LARGE_DOCUMENT))
+        return await self._content(repository, "manifests", digest, identity, limit)
 
-    async def config(self, repository: str, digest: Digest, identity: Identity) -> bytes:
-        """Return the image config that has ``digest``; raises like ``manifest``."""
-        return await self._content(repository, "blobs", digest, identity, MAX_CONFIG)
+    async def config(
+        self, repository: str, digest: Digest, identity: Identity, announced: int = MAX_CONFIG
+    ) -> bytes:
+        """Return the image config that has ``digest``; arguments and errors are those of ``manifest``."""
+        limit = min(MAX_CONFIG, max(announced, LARGE_DOCUMENT))
+        return await self._content(repository, "blobs", digest, identity, limit)
 
     async def field(self, repository: str, digest: Digest, identity: Identity) -> Field:
         """Return the parsed field that has ``digest``; raises like ``manifest``, and ``FormatError``."""
@@ -116,7 +133,7 @@ class Contents:
         if known is not None:
             return known.body
         return await self._fetching.do(
-            (repository, digest, identity.fingerprint),
+            (repository, digest, identity.fingerprint, limit),
             lambda: self._fetch(repository, kind, digest, identity, limit),
         )
 
@@ -128,11 +145,18 @@ class Contents:
         path = f"/v2/{repository}/{kind}/{digest}"
         reply = _allowed(await self._upstream.get(path, identity, limit=limit, accept=accept), digest)
         try:
-            body = verify(reply.body, digest)
+            # Hashing lets others have the interpreter, so that a thread is of use.
+            body = (
+                await asyncio.to_thread(verify, reply.body, digest)
+                if len(reply.body) > LARGE_DOCUMENT
+                else verify(reply.body, digest)
+            )
         except DigestError as error:
             UPSTREAM_ERRORS.of("digest").add()
             raise UpstreamError(f"the registry answered {path} with other content: {error}") from None
-        await self._store.put({ContentKey(repository, digest): Content(body)})
+        # A large one is read again for each selection: a few of them would leave no room for all others.
+        if len(body) <= LARGE_DOCUMENT:
+            await self._store.put({ContentKey(repository, digest): Content(body)})
         return body
 
     async def _ask_size(self, repository: str, digest: Digest, identity: Identity) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import sys
 import tempfile
 import time
 from types import TracebackType
@@ -18,9 +17,10 @@ from typing import IO, Any, Final, Self
 import orjson
 
 from proxy.partitions import field_worker
+from proxy.partitions.apart import CostlyError, explain, started
 from twodfs.digest import Digest
 from twodfs.errors import DigestError, FormatError
-from twodfs.field import Field
+from twodfs.field import Field, LongStepError
 
 MOST_HERE: Final = 4 * 2**20
 """Bytes of JSON that are parsed in this process: some 17,000 cells, and 20 ms."""
@@ -31,8 +31,8 @@ _MEMORY: Final = 768 * 2**20
 _MEMORY_A_BYTE: Final = 8
 _TURN_SECONDS: Final = 0.00025
 """Of parsing, after which others have their turn: a short row costs less than a turn of the loop."""
-# No credentials among them: whatever a field can do to its parser, it finds none.
-_ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+_AT_ONCE: Final = 256 * 1024
+"""Bytes of JSON that are parsed here in one step; what has more of them in a row goes elsewhere, too."""
 
 
 class FieldBody:
@@ -67,11 +67,9 @@ class FieldBody:
             self._small += chunk
             if len(self._small) <= MOST_HERE:
                 return
-            await self._one_large.acquire()
-            self._is_large = True
-            self._large = _nameless()
-            chunk, self._small = bytes(self._small), bytearray()
-        self._large.write(chunk)
+            await self._move()
+        else:
+            self._large.write(chunk)
 
     async def parse(self) -> Field:
         """Return the field.
@@ -79,55 +77,56 @@ class FieldBody:
         Raises:
             DigestError: these are not the bytes that the digest names.
             FormatError: they are no field.
+            EndedError: the process that parsed them was ended.
         """
         if self._hash.hexdigest() != self._digest.partition(":")[2]:
             raise DigestError(f"content of {self._size} bytes does not hash to {self._digest}")
         if self._large is not None:
             self._large.flush()
             return await _parse_elsewhere(self._large, self._size)
-        steps = Field.parse_in_steps(bytes(self._small))
-        turn_ends = time.perf_counter() + _TURN_SECONDS
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                field: Field = done.value
-                return field
-            if time.perf_counter() > turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = time.perf_counter() + _TURN_SECONDS
+        try:
+            return await _parse_here(bytes(self._small))
+        except LongStepError:
+            await self._move()
+            return await self.parse()
+
+    async def _move(self) -> None:
+        """Put what was taken into a file, as the bytes of a large field are."""
+        await self._one_large.acquire()
+        self._is_large = True
+        self._large = _nameless()
+        taken, self._small = bytes(self._small), bytearray()
+        self._large.write(taken)
+
+
+async def _parse_here(body: bytes) -> Field:
+    steps = Field.parse_in_steps(body, at_once=_AT_ONCE)
+    turn_ends = time.perf_counter() + _TURN_SECONDS
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            field: Field = done.value
+            return field
+        if time.perf_counter() > turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = time.perf_counter() + _TURN_SECONDS
 
 
 async def _parse_elsewhere(body: IO[bytes], size: int) -> Field:
     memory = _MEMORY + _MEMORY_A_BYTE * size
     with _nameless() as packed:
         descriptors = body.fileno(), packed.fileno()
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            field_worker.__name__,
-            *map(str, (*descriptors, memory)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=descriptors,
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-        )
-        try:
-            async with asyncio.timeout(PARSE_SECONDS):
-                said, _ = await worker.communicate()
-        except TimeoutError:
-            raise FormatError(f"a field that takes longer than {PARSE_SECONDS:g} s to parse") from None
-        finally:
-            if worker.returncode is None:
-                worker.kill()
-                await worker.wait()
+        async with started(field_worker.__name__, (*descriptors, memory), descriptors) as worker:
+            try:
+                async with asyncio.timeout(PARSE_SECONDS):
+                    said, _ = await worker.communicate()
+            except TimeoutError:
+                raise CostlyError(f"a field that takes longer than {PARSE_SECONDS:g} s to parse") from None
         if worker.returncode == field_worker.MALFORMED:
             raise FormatError(*orjson.loads(said))
-        # The parser below Python, or the kernel, ends the process where memory is short.
-        if worker.returncode == field_worker.OUT_OF_MEMORY or (worker.returncode or 0) < 0:
-            raise FormatError(f"a field that takes more than {memory} bytes of memory to parse")
         if worker.returncode:
-            raise RuntimeError(f"the field's parser ended with status {worker.returncode}")
+            raise explain(worker.returncode, "a field", memory)
         return await asyncio.to_thread(_unpack, packed)
 
 

@@ -8,26 +8,22 @@ interpreter of its own, and gives its memory back by ending. It writes to the se
 from __future__ import annotations
 
 import mmap
-import os
-import resource
 import sys
 from typing import Final
 
 import orjson
 
+from proxy.partitions.confined import OUT_OF_MEMORY, confine
 from twodfs.errors import FormatError
 from twodfs.field import Field
 
 MALFORMED: Final = 3
-OUT_OF_MEMORY: Final = 4
-_NICENESS: Final = 19
 
 
 def main() -> int:
     """Parse the field that the arguments name; returns the exit status."""
     body_fd, packed_fd, memory = map(int, sys.argv[1:])
-    os.nice(_NICENESS)  # who waits for a large field waits a little longer, and nobody else does
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    confine(memory)
     try:
         packed = Field.parse(mmap.mmap(body_fd, 0, access=mmap.ACCESS_READ)).packed
     except FormatError as error:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from typing import Any, Final
 
 from cachetools import LRUCache
 
 from proxy.auth.identity import Identity
 from proxy.flight import SingleFlight
-from proxy.limits import Slots
 from proxy.logs import get_logger
-from proxy.metrics.catalogue import CELLS, SYNTHESIS
-from proxy.partitions.content import Contents
-from proxy.partitions.policy import SourcePolicy, UnsignedError
+from proxy.metrics.catalogue import CELLS
+from proxy.partitions.cutting import Cutter
+from proxy.partitions.policy import UnsignedError
 from proxy.partitions.source import ALL_TYPES, Source, Sources
 from proxy.store.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
 from proxy.store.tiered import TieredStore
-from proxy.tracing.spans import trace_id, traced
+from proxy.tracing.spans import traced
 from proxy.upstream.replies import RefusedError
 from twodfs.digest import Digest
-from twodfs.flatten import FLATTEN_VERSION, Answer, Kind, Need, Partition, cut
-from twodfs.oci import Document
+from twodfs.flatten import FLATTEN_VERSION
 
 _MOST_CUT_HERE: Final = 65_536
 _MOST_WHOLE: Final = 8192
@@ -32,23 +29,10 @@ _MOST_WHOLE: Final = 8192
 class Partitions:
     """Every partition the proxy answers with comes from here."""
 
-    def __init__(
-        self,
-        contents: Contents,
-        sources: Sources,
-        store: TieredStore,
-        *,
-        max_layers: int,
-        slots: Slots,
-        policy: SourcePolicy | None = None,
-    ) -> None:
-        """``slots``: how many are cut at the same time; ``policy``: which images may be cut, None: all."""
-        self._policy = policy
-        self._contents = contents
+    def __init__(self, cutter: Cutter, sources: Sources, store: TieredStore) -> None:
+        self._cutter = cutter
         self._sources = sources
         self._store = store
-        self._max_layers = max_layers
-        self._slots = slots
         self._flight: SingleFlight[Made | None] = SingleFlight()
         self._cut_here: LRUCache[Digest, bool] = LRUCache(_MOST_CUT_HERE)
         # Partitions whose recipes were all in memory when it had lost so many records.
@@ -64,7 +48,8 @@ class Partitions:
 
         Raises:
             PartitionError: nothing is selected, or too many layers.
-            FormatError: the source image is malformed.
+            FormatError: the source image is malformed, or too large.
+            EndedError: a process that read a part of it was ended; it may work again.
             UnsignedError: the source must be signed, and is not.
             RefusedError, UpstreamError: a part of the source could not be had.
             TooManyRequestsError: too many others are to be cut before it.
@@ -72,7 +57,7 @@ class Partitions:
         key = recipe.key(source.repository)
         made = self._store.peek(key, counted=True) or await self._store.get(key)
         if made is not None:
-            await self._permit(source, identity)
+            await self._cutter.permit(source, identity)
             await self._keep(key, made)
             return made
         # Errors name the image, so images that share a source do not share a flight.
@@ -105,7 +90,7 @@ class Partitions:
             if self._sources.may_read(identity, repository, recipe.source):
                 made = await self._store.get(recipe.key(repository))
                 if made is not None and digest in made.documents:
-                    await self._permit(Source(repository, recipe.source, recipe.source, ""), identity)
+                    await self._cutter.permit(Source(repository, recipe.source, recipe.source, ""), identity)
                     return made
         return None
 
@@ -155,10 +140,6 @@ class Partitions:
         """Say whether ``digest`` was made here or by another replica; it says nothing of who may read it."""
         return bool((await self._recipes(digest)).ways)
 
-    async def _permit(self, source: Source, identity: Identity) -> None:
-        if self._policy is not None:
-            await self._policy.check(source, identity)
-
     async def _by_recipe(
         self, repository: str, recipe: Recipe, digest: Digest, identity: Identity, *, by_us: bool
     ) -> Made | None:
@@ -171,16 +152,13 @@ class Partitions:
         if by_us:
             return None
         # Cut by another release: it can be served while it is kept, but not made again.
-        await self._permit(source, identity)
+        await self._cutter.permit(source, identity)
         return await self._store.get(recipe.key(source.repository))
 
     async def _make(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
-        async with self._slots.taken():
-            started = time.perf_counter()
-            partition = await self._cut(source, recipe, identity)
+        partition = await self._cutter.cut(source, recipe.selection, identity)
         if partition is None:
             return None
-        SYNTHESIS.observe(time.perf_counter() - started, trace_id())
         CELLS.add(partition.allotments)
         # Its documents are those of the rectangles, whatever they were called.
         resolved = Recipe(recipe.source, partition.selection)
@@ -193,7 +171,7 @@ class Partitions:
             image=source.image,
             source=source.digest,
             selection=str(recipe.selection),
-            resolved=str(partition.selection),
+            resolved=partition.selection.shown,
             digest=made.root,
             allotments=partition.allotments,
             selected_bytes=partition.selected_bytes,
@@ -228,39 +206,3 @@ class Partitions:
         """Return every recipe of a document that this replica or another knows."""
         known = await self._store.get_all(RecipeKey(digest))
         return functools.reduce(Recipes.__or__, known, Recipes())
-
-    @traced("flatten")
-    async def _cut(self, source: Source, recipe: Recipe, identity: Identity) -> Partition | None:
-        """Drive ``twodfs.flatten.cut``, answering each batch of needs at once."""
-        body = await self._contents.manifest(source.repository, source.digest, identity)
-        document = Document(source.media_type, source.digest, body)
-        steps = cut(document, recipe.selection, image=source.image, max_layers=self._max_layers)
-        try:
-            needs = next(steps)
-            while True:
-                if any(need.kind is Kind.FIELD for need in needs):
-                    # Now it is known to be a 2DFS image; any other with such a tag is none of the policy's.
-                    await self._permit(source, identity)
-                async with asyncio.TaskGroup() as tasks:
-                    answers = {
-                        need: tasks.create_task(self._answer(source.repository, need, identity))
-                        for need in needs
-                    }
-                needs = steps.send({need: task.result() for need, task in answers.items()})
-        except StopIteration as done:
-            result: Partition | None = done.value
-            return result
-        except ExceptionGroup as group:
-            # The first to fail cancelled the others; it is the reason.
-            raise group.exceptions[0] from None
-
-    async def _answer(self, repository: str, need: Need, identity: Identity) -> Answer:
-        match need.kind:
-            case Kind.MANIFEST:
-                return await self._contents.manifest(repository, need.digest, identity)
-            case Kind.CONFIG:
-                return await self._contents.config(repository, need.digest, identity)
-            case Kind.FIELD:
-                return await self._contents.field(repository, need.digest, identity)
-            case Kind.SIZE:
-                return await self._contents.size(repository, need.digest, identity)

@@ -90,14 +90,22 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
     hurry(response)
     chunks: list[bytes] = []
     size = 0
-    while chunk := await response.content.readany():
-        size += len(chunk)
-        if size > bound:
-            raise UpstreamError(f"the registry's answer for {response.url.path} is longer than {bound} bytes")
-        if take is not None and response.ok:
-            await take(chunk)
-        else:
-            chunks.append(chunk)
+    try:
+        while chunk := await response.content.readany():
+            size += len(chunk)
+            if size > bound:
+                raise UpstreamError(  # noqa: TRY301 - as the registry's own faults
+                    f"the registry's answer for {response.url.path} is longer than {bound} bytes"
+                )
+            if take is not None and response.ok:
+                await take(chunk)
+            else:
+                chunks.append(chunk)
+    except BaseException:
+        # The error leads here; whoever keeps it for a while is not to keep these bytes.
+        chunks.clear()
+        chunk = b""
+        raise
     return Reply(response.status, response.reason or "", response.headers, b"".join(chunks))
 
 

@@ -23,11 +23,13 @@ from tests.property import (
     test_scopes,
     test_selections,
     test_signatures,
+    test_unions,
 )
 
 MODULES = (
     test_parsers,
     test_selections,
+    test_unions,
     test_readings,
     test_headers,
     test_redaction,

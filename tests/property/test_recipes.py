@@ -119,5 +119,5 @@ RECTANGLES = st.lists(
 def test_the_empty_rectangles_are_those_that_cover_no_cell(
     rectangles: list[Rectangle], cells: list[tuple[int, int]]
 ) -> None:
-    covered = [any(one.covers(Rectangle(row, col, row, col)) for row, col in cells) for one in rectangles]
+    covered = [any(one.holds(row, col) for row, col in cells) for one in rectangles]
     assert empty_rectangles(rectangles, cells) == [at for at, is_held in enumerate(covered) if not is_held]

@@ -7,6 +7,7 @@ from twodfs.cells import Cells, PackedError, Packer
 from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError
 from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
+from twodfs.rectangle import Rectangle
 
 HEX = "ab" * 32
 SHA512 = Digest("sha512:" + "cd" * 64)
@@ -43,13 +44,27 @@ def test_what_is_packed_in_any_order_comes_back_in_row_major_order(allotments: l
     assert cells.total_bytes == sum(one.size or 0 for one in allotments)
 
 
-@given(FIELDS, COORDINATES, COORDINATES, COORDINATES, COORDINATES)
-def test_a_rectangle_finds_what_lies_in_it(
-    allotments: list[Allotment], x1: int, y1: int, x2: int, y2: int
+UPRIGHT = st.builds(
+    lambda a, b, c, d: Rectangle(min(a, b), min(c, d), max(a, b), max(c, d)),
+    *[COORDINATES | st.integers(0, 10**25)] * 4,
+)
+
+
+@given(FIELDS, st.lists(UPRIGHT, max_size=5))
+def test_rectangles_find_what_lies_in_any_of_them(
+    allotments: list[Allotment], rectangles: list[Rectangle]
 ) -> None:
     cells = packed(*allotments)
-    inside = [one for one in allotments if x1 <= one.row <= x2 and y1 <= one.col <= y2]
-    assert [cells[at] for at in cells.within(x1, y1, x2, y2) if at is not None] == in_order(inside)
+    inside = [
+        one
+        for one in allotments
+        if any(r.x1 <= one.row <= r.x2 and r.y1 <= one.col <= r.y2 for r in rectangles)
+    ]
+    found = [places for places in cells.covered(rectangles) if places is not None]
+    assert [cells[at] for places in found for at in places] == in_order(inside)
+    assert [size for places in found for size in cells.sizes_of(places)] == [
+        one.size or 0 for one in in_order(inside)
+    ]
 
 
 VALUES: st.SearchStrategy[object] = st.sampled_from(

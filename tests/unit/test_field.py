@@ -1,4 +1,6 @@
 import json
+import time
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -9,12 +11,14 @@ from twodfs.field import (
     MOST_SEARCHES,
     Allotment,
     Field,
+    LongStepError,
+    finished,
     parse_partitions,
     write_field,
     write_original_field,
 )
-from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
-from twodfs.partition import Selection
+from twodfs.oci import FIELD_LAYER, OCI_LAYER, OCI_LAYER_GZIP
+from twodfs.partition import Rectangle, Selection
 
 HEX = "ab" * 32
 
@@ -223,3 +227,107 @@ def test_names_cannot_make_a_field_expensive() -> None:
         parse_partitions(many)
     with pytest.raises(FormatError, match="is no selection"):
         parse_partitions({"edge": "9" * 5000 + ".0.0.0"})
+
+
+def chained(count: int) -> Field:
+    """Return a field of one cell, and of `count` names of 256 rectangles each that all cover it."""
+    names = {
+        f"n{at}": "--".join(f"{n}.{999 - n}.{2000 - n}.{1001 + n}" for n in range(at, at + 256))
+        for at in range(count)
+    }
+    return Field.parse(
+        json.dumps({"rows": [{"allotments": [cell(999, 1000)]}], "partitions": names}).encode()
+    )
+
+
+def test_a_selection_stands_for_a_bounded_number_of_rectangles() -> None:
+    field = chained(5)
+    four = field.resolve(Selection.parse("n0--n1--n2--n3"))
+    assert four is not None
+    assert selected(field, str(four)) == [(999, 1000)]
+    with pytest.raises(PartitionError, match=r"stands for 1025 rectangles, and at most 1024 are joined"):
+        field.resolve(Selection.parse("n0--n1--n2--n3--0.0.0.0"))
+    assert field.resolve(Selection.parse("n0--n1--n2--n3--n4--unknown")) is None
+
+
+def steps_of(work: Generator[None, None, object]) -> tuple[int, float]:
+    """Return how many steps `work` has, and the processor time of the longest."""
+    count, longest = 0, 0.0
+    while True:
+        began = time.process_time()
+        ended = next(work, work) is work
+        longest = max(longest, time.process_time() - began)
+        if ended:
+            return count, longest
+        count += 1
+
+
+def test_resolving_and_selecting_by_many_rectangles_is_done_in_short_steps() -> None:
+    field = chained(4)
+    count, longest = steps_of(field.resolve_in_steps(Selection.parse("n0--n1--n2--n3")))
+    assert count == 4
+    assert longest < 0.1  # 5 ms; it took seconds
+    digest = digest_of(b"")
+    tall = Field.of(Allotment(row, 2 * (row % 2), digest, digest) for row in range(40_000))
+    crossing = Selection.of(*(Rectangle(n, 1, 39_000 + n, 1) for n in range(100)), Rectangle(0, 0, 0, 0))
+    count, longest = steps_of(tall.select_in_steps(crossing, limit=5))
+    assert count >= 10
+    more = Selection.of(*(Rectangle(n, 1, 39_000 + n, 1) for n in range(1000)), Rectangle(0, 0, 0, 0))
+    with pytest.raises(PartitionError, match="and 997 more spans too many rows"):
+        tall.select(more, limit=5)
+    assert longest < 0.1
+
+
+def test_a_selection_costs_its_rows_once_however_many_rectangles_there_are() -> None:
+    """Whoever goes over the cells of each rectangle anew takes a thousand times as many searches."""
+    digest = digest_of(b"")
+    field = Field.of(Allotment(row, col, digest, digest, 1) for row in range(400) for col in range(5))
+    shifted = Selection.of(*(Rectangle(n, 0, 1000 + n, 3 + n) for n in range(300)))
+    whole = field.measure(shifted, 1_000_000)
+    assert whole is not None
+    assert (whole.allotments, whole.size) == (len(field.select(shifted)), len(field.select(shifted)))
+    assert whole.searches < 30_000
+    assert field.measure(shifted, 10) is None
+
+
+def test_names_are_read_in_steps() -> None:
+    names = {f"n{at}": "--".join(f"{n}.0.{n}.0" for n in range(256)) for at in range(60)}
+    body = json.dumps({"rows": [], "partitions": names}).encode()
+    count, longest = steps_of(Field.parse_in_steps(body))
+    assert count >= 60
+    assert longest < 0.1
+
+
+@pytest.mark.parametrize("order", ["usual", "other"])
+@pytest.mark.parametrize(
+    "media_type",
+    ["", "a\nb", "a\x1b[2J", "\x7f", "\x9b", "x" * 256, FIELD_LAYER, FIELD_LAYER.upper()],
+)
+def test_a_media_type_that_is_none_or_the_fields_own_is_refused(media_type: str, order: str) -> None:
+    rows = [{"allotments": [cell(0, 0), cell(0, 1, mediaType=media_type)], "allotments_size": 2}]
+    content = {"rows": rows} if order == "usual" else {"owner": "", "rows": rows}
+    with pytest.raises(FormatError) as failed:
+        Field.parse(json.dumps(content).encode())
+    assert failed.value.path == "rows[0].allotments[1].mediaType"
+    own = media_type.lower() == FIELD_LAYER
+    assert ("is the field's own type" if own else "is no media type") in failed.value.problem
+
+
+def test_what_is_told_in_the_head_of_a_packed_field_is_bounded() -> None:
+    other = {"digest": "sha512:" + "ab" * 64}
+    with pytest.raises(FormatError, match="more than 4096 allotments have digests other than SHA-256"):
+        field_of([cell(0, col) | other for col in range(4097)])
+    with pytest.raises(FormatError, match="more than 4096 media types"):
+        field_of([cell(0, col, mediaType=f"t{col}") for col in range(4097)])
+
+
+def test_a_long_step_is_refused_where_time_matters() -> None:
+    rows = [{"allotments": [cell(0, col) for col in range(100)], "allotments_size": 100}]
+    usual = json.dumps({"rows": rows}).encode()
+    other = json.dumps({"owner": "", "rows": rows}).encode()
+    more = json.dumps({"rows": rows, "owner": "x" * 1000}).encode()
+    assert finished(Field.parse_in_steps(usual, at_once=500)).count == 100
+    for body in (other, more):
+        assert Field.parse(body).count == 100
+        with pytest.raises(LongStepError):
+            finished(Field.parse_in_steps(body, at_once=500))

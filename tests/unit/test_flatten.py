@@ -7,8 +7,16 @@ import orjson
 import pytest
 
 from tests.cutting import cut_from, documents_of
+from twodfs.budget import MAX_DOCUMENT_BYTES
 from twodfs.digest import digest_of
-from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
+from twodfs.errors import (
+    FormatError,
+    NothingSelectedError,
+    PartitionError,
+    TooLargeError,
+    TooManyLayersError,
+)
+from twodfs.field import Field, Selecting
 from twodfs.flatten import Partition
 from twodfs.oci import (
     DOCKER_CONFIG,
@@ -446,3 +454,63 @@ def test_a_platform_whose_field_does_not_define_a_name_is_left_out() -> None:
     index = loaded(partition)[0]
     assert [one["platform"]["architecture"] for one in index["manifests"]] == ["arm64"]
     assert index["annotations"]["2dfs.selection"] == "edge"
+
+
+def test_a_base_of_more_layers_than_fit_is_told_as_such() -> None:
+    image = Image()
+    layers = [*[image.descriptor(OCI_LAYER_GZIP, BASE)] * 200, image.field([(0, 0)])]
+    with pytest.raises(TooManyLayersError) as failed:
+        cut(image, image.manifest(layers=layers), "0.0.0.0", max_layers=125)
+    assert str(failed.value) == (
+        "partition 0.0.0.0 of this image needs more than 125 layers: the base alone has 200; container "
+        "runtimes cannot unpack that many, and no allotment fits on top"
+    )
+
+
+def test_platforms_that_share_a_field_are_searched_once() -> None:
+    image = Image()
+    entries = [
+        image.descriptor(OCI_MANIFEST, image.manifest(annotations={"n": str(n)}), platform={"os": f"o{n}"})
+        for n in range(5)
+    ]
+    source = image.document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    searched = []
+
+    class Watched(Field):
+        def select_in_steps(self, *args: Any, **more: Any) -> Selecting:
+            searched.append(args)
+            return super().select_in_steps(*args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.cutting.Field", Watched)
+        assert cut_from(image.blobs, source, "0.0.0.0") is not None
+    assert len(searched) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"size": MAX_DOCUMENT_BYTES}, "bytes together, and at most 33554432 are read for a partition"),
+        ({"size": 2**62}, "bytes together, and at most 33554432 are read for a partition"),
+    ],
+)
+def test_documents_over_the_budget_are_not_even_asked_for(entry: dict[str, int], said: str) -> None:
+    image = Image()
+    descriptor = image.descriptor(OCI_MANIFEST, image.manifest(), platform={"os": "linux"}) | entry
+    source = image.document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor]})
+    with pytest.raises(TooLargeError, match=said):
+        cut_from({}, source, "0.0.0.0")
+
+
+def test_fields_have_a_budget_of_their_own() -> None:
+    image = Image()
+    fields = [image.field([(n, n)]) for n in range(3)]
+    base = image.descriptor(OCI_LAYER_GZIP, BASE)
+    entries = [
+        image.descriptor(OCI_MANIFEST, image.manifest(layers=[base, field]), platform={"os": f"o{at}"})
+        for at, field in enumerate(fields)
+    ]
+    source = image.document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    with pytest.raises(TooLargeError, match=r"the fields of this image have \d+ bytes together"):
+        cut_from(image.blobs, source, "0.0.0.0", max_fields=sum(field["size"] for field in fields) - 1)
+    assert cut_from(image.blobs, source, "0.0.0.0", max_fields=2**20) is not None

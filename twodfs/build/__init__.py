@@ -12,6 +12,7 @@ store         a content store that is an OCI layout directory
 keys          which layer was made of what, so that what has not changed is not read
 allotments    recipe -> allotments in the store, in threads
 documents     base + field -> manifests and index (pure)
+fields        fields as the command line reads them, in bounded memory
 inventory     what an image of the store consists of
 scratch       a base without files
 source        where an image is read from

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Final, TypeAlias
 
-from twodfs.build.documents import MAX_CONFIG_BYTES, MAX_FIELD_BYTES
+from twodfs.budget import MAX_FIELD_BYTES, Budget
+from twodfs.build.documents import MAX_CONFIG_BYTES
+from twodfs.build.fields import read_field
 from twodfs.build.source import SizedSource, StoredImage
 from twodfs.build.store import Store
 from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import RegistryError
-from twodfs.field import Field
 from twodfs.flatten import Answer, Kind, Need, Partition, cut
 from twodfs.oci import Descriptor, Document
 from twodfs.partition import PartitionTag, readings
@@ -116,10 +117,11 @@ def find_image(look_up: Lookup, tag: str, *, repository: str) -> Found | None:
 
 def _partition(base: Found, reading: PartitionTag, repository: str) -> CutImage | None:
     steps = cut(base.root, reading.selection(), image=f"{repository}:{reading.base}")
+    budget = Budget()  # whose documents are larger than they say is not read to the end
     try:
         needs = next(steps)
         while True:
-            jobs = (partial(_answer, base.source, need) for need in needs)
+            jobs = [partial(_answer, base.source, need, budget) for need in needs]
             answers = concurrently(jobs, limit=_AT_A_TIME)
             needs = steps.send(dict(zip(needs, answers, strict=True)))
     except StopIteration as done:
@@ -129,13 +131,17 @@ def _partition(base: Found, reading: PartitionTag, repository: str) -> CutImage 
     return CutImage(base.source, partition, {one.digest: one for one in partition.documents})
 
 
-def _answer(source: SizedSource, need: Need) -> Answer:
+def _answer(source: SizedSource, need: Need, budget: Budget) -> Answer:
     match need.kind:
         case Kind.MANIFEST:
-            return (source.manifest(need.digest)).body
+            body = source.manifest(need.digest).body
+            budget.take(body)
+            return body
         case Kind.CONFIG:
-            return source.blob(need.digest, limit=MAX_CONFIG_BYTES)
+            body = source.blob(need.digest, limit=MAX_CONFIG_BYTES)
+            budget.take(body)
+            return body
         case Kind.FIELD:
-            return Field.parse(source.blob(need.digest, limit=MAX_FIELD_BYTES))
+            return read_field(source.blob(need.digest, limit=MAX_FIELD_BYTES))
         case Kind.SIZE:
             return source.size(need.digest)

@@ -39,7 +39,6 @@ EMPTY_BLOB: Final = b"{}"
 """image-spec, manifest.md, "Guidance for an Empty Descriptor"."""
 
 MAX_CONFIG_BYTES: Final = 8 * 1024 * 1024
-MAX_FIELD_BYTES: Final = 256 * 1024 * 1024
 
 EPOCH: Final = "1970-01-01T00:00:00Z"
 

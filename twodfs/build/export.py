@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from twodfs.budget import MAX_FIELD_BYTES
 from twodfs.build.choices import ArchiveFormat
-from twodfs.build.documents import MAX_CONFIG_BYTES, MAX_FIELD_BYTES, describe
+from twodfs.build.documents import MAX_CONFIG_BYTES, describe
+from twodfs.build.fields import read_field
 from twodfs.build.layout import CONTAINERD_NAME
 from twodfs.build.platforms import Platform
 from twodfs.build.source import SizedSource
@@ -21,7 +23,7 @@ from twodfs.build.store import REF_NAME
 from twodfs.build.tarball import Place, Tarball, docker_table, layout_texts
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, UsageError
-from twodfs.field import Allotment, Field
+from twodfs.field import Allotment
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Json, Manifest, parse_manifest
 from twodfs.progress import Progress
 
@@ -192,7 +194,7 @@ def _blobs(source: SizedSource, manifest: Manifest) -> list[Descriptor]:
     blobs = [manifest.config, *manifest.layers]
     for position in manifest.field_positions():
         body = source.blob(manifest.layers[position].digest, limit=MAX_FIELD_BYTES)
-        jobs = (partial(_allotment, source, one) for one in Field.parse(body))
+        jobs = (partial(_allotment, source, one) for one in read_field(body))
         blobs += concurrently(jobs, limit=TRANSFERS)
     return blobs
 

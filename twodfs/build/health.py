@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from twodfs.build.documents import MAX_FIELD_BYTES
+from twodfs.budget import MAX_FIELD_BYTES
+from twodfs.build.fields import read_field
 from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import BuildError, RegistryError
-from twodfs.field import Allotment, Field
+from twodfs.field import Allotment
 from twodfs.oci import (
     MANIFEST_TYPES,
     Descriptor,
@@ -135,7 +136,7 @@ def _manifest(repository: Repository, entry: Descriptor) -> Manifest | Index | N
 
 
 def _field(repository: Repository, digest: Digest, listed: set[Digest]) -> FieldHealth:
-    field = Field.parse(repository.blob(digest, limit=MAX_FIELD_BYTES))
+    field = read_field(repository.blob(digest, limit=MAX_FIELD_BYTES))
     digests = dict.fromkeys(one.digest for one in field)
     answers = concurrently((partial(_size, repository, one) for one in digests), limit=_AT_A_TIME)
     sizes = dict(zip(digests, answers, strict=True))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from twodfs.build.documents import ANCHOR_ARTIFACT, MAX_CONFIG_BYTES, MAX_FIELD_BYTES
+from twodfs.budget import MAX_FIELD_BYTES
+from twodfs.build.documents import ANCHOR_ARTIFACT, MAX_CONFIG_BYTES
+from twodfs.build.fields import read_field
 from twodfs.build.platforms import Platform
 from twodfs.build.source import Source
 from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
-from twodfs.errors import BuildError, NothingSelectedError
+from twodfs.errors import BuildError
 from twodfs.field import Allotment, Field
 from twodfs.oci import (
     Descriptor,
@@ -26,6 +27,8 @@ from twodfs.oci import (
 from twodfs.partition import ALL, Selection
 
 _AT_A_TIME = 4
+_MOST_SEARCHES = 5_000_000
+"""For all names of a field together: some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def inspect_image(source: Source, name: str) -> Inspection:
         raise BuildError(f"{name} holds no image")
     fields = {}
     for digest in dict.fromkeys(image.field for image in images if image.field):
-        fields[digest] = Field.parse(source.blob(digest, limit=MAX_FIELD_BYTES))
+        fields[digest] = read_field(source.blob(digest, limit=MAX_FIELD_BYTES))
     return Inspection(root, images, fields, isinstance(parsed, Index) and _is_anchored(parsed))
 
 
@@ -126,37 +129,32 @@ def _is_anchored(index: Index) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NamedPartition:
-    """A selection that the field has a name for; ``size`` is None where the field does not record sizes."""
+    """A selection that the field has a name for.
+
+    ``allotments`` is None where so many names select so much that nobody counts it; ``size`` is, too, where
+    the field does not record sizes.
+    """
 
     name: str
     selection: Selection
-    allotments: int
+    allotments: int | None
     size: int | None
 
 
 def named_partitions(field: Field) -> Iterator[NamedPartition]:
     """Yield the named partitions of ``field``, ``all`` first."""
+    named = field.partitions
     if field.count:
-        yield _named(field, ALL, field.resolve(Selection.of(names=[ALL])))
-    for name, selection in field.partitions.items():
-        yield _named(field, name, selection)
-
-
-def media_types(field: Field) -> dict[str, int]:
-    """Return how many allotments there are of each media type."""
-    return dict(Counter(one.media_type for one in field))
-
-
-def _named(field: Field, name: str, selection: Selection | None) -> NamedPartition:
-    """Return the partition; one that selects nothing, as another builder may have named, has no allotment."""
-    selection = selection or Selection.of()
-    try:
-        chosen = field.select(selection)
-    except NothingSelectedError:
-        chosen = []
-    sizes = [one.size for one in chosen]
-    size = None if None in sizes else sum(size or 0 for size in sizes)
-    return NamedPartition(name, selection, len(chosen), size)
+        named = {ALL: field.resolve(Selection.of(names=[ALL])) or Selection.of(), **named}
+    searches = _MOST_SEARCHES
+    for name, selection in named.items():
+        found = field.measure(selection, searches)
+        if found is None:
+            searches = 0
+            yield NamedPartition(name, selection, None, None)
+        else:
+            searches -= found.searches
+            yield NamedPartition(name, selection, found.allotments, found.size)
 
 
 def _field_json(field: Field) -> Json:
@@ -165,7 +163,7 @@ def _field_json(field: Field) -> Json:
         "rows": 0 if extent is None else extent.last_row + 1,
         "columns": 0 if extent is None else extent.last_col + 1,
         "bytes": field.total_bytes,
-        "mediaTypes": media_types(field),
+        "mediaTypes": field.media_types(),
         "partitions": {
             one.name: {"selection": str(one.selection), "allotments": one.allotments, "bytes": one.size}
             for one in named_partitions(field)

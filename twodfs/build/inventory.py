@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twodfs.build.documents import MAX_FIELD_BYTES
+from twodfs.budget import MAX_FIELD_BYTES
+from twodfs.build.fields import read_field
 from twodfs.build.store import Store
 from twodfs.digest import Digest
 from twodfs.errors import TwodfsError
-from twodfs.field import Field
 from twodfs.oci import MAX_MANIFEST_BYTES, Descriptor, Document, Manifest, parse_manifest
 
 
@@ -73,7 +73,7 @@ class _Reading:
 
     def _field(self, digest: Digest) -> None:
         try:
-            field = Field.parse(self._store.read(digest, limit=MAX_FIELD_BYTES))
+            field = read_field(self._store.read(digest, limit=MAX_FIELD_BYTES))
         except TwodfsError as error:
             self.problems.append(error)
             return

@@ -16,7 +16,7 @@ from twodfs.build.cutting import Found, find_image, in_registry, in_store
 from twodfs.build.export import Export, check_file, export_image
 from twodfs.build.grid import count_text, draw, size_text
 from twodfs.build.health import Health, cells_text, examine
-from twodfs.build.inspection import Inspection, inspect_image, media_types, named_partitions
+from twodfs.build.inspection import Inspection, inspect_image, named_partitions
 from twodfs.build.platforms import Platform
 from twodfs.build.source import StoredImage
 from twodfs.build.store import Store, default_directory
@@ -271,10 +271,11 @@ def _describe(reference: Reference, found: Inspection) -> Iterator[str]:
 
 
 def _describe_parts(field: Field) -> Iterator[str]:
-    for media_type, count in media_types(field).items():
+    for media_type, count in field.media_types().items():
         yield f"  {count} of {media_type}"
     partitions = list(named_partitions(field))
     width = max((len(one.name) for one in partitions), default=0)
     for one in partitions:
-        size = f"{count_text(one.allotments, 'allotment')}, {size_text(one.size)}"
+        found = "not counted" if one.allotments is None else count_text(one.allotments, "allotment")
+        size = f"{found}, {size_text(one.size)}"
         yield f"  --{one.name.ljust(width)}  {size}  {one.selection}"

@@ -102,3 +102,52 @@ async def test_a_place_given_to_one_that_just_left_goes_to_the_next() -> None:
         await asyncio.gather(first, third)
     assert order[0] == "a"
     assert order[-1] == "c"
+
+
+async def test_what_is_heavy_takes_several_places_and_waits_for_them() -> None:
+    slots = Slots(4, 40, "full")
+    order: list[str] = []
+
+    async def hold(name: str, weight: int, until: asyncio.Event) -> None:
+        async with slots.taken(weight):
+            order.append(name)
+            await until.wait()
+
+    light_ends, heavy_ends = asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(hold("light", 1, light_ends))
+        await settle()
+        tasks.create_task(hold("heavy", 99, heavy_ends))  # more than there are: all of them
+        await settle()
+        tasks.create_task(hold("late", 1, light_ends))
+        await settle()
+        assert order == ["light"]  # nobody goes before the heavy one, which would never have its turn
+        light_ends.set()
+        await settle()
+        assert order == ["light", "heavy"]
+        heavy_ends.set()
+        await settle()
+        assert order == ["light", "heavy", "late"]
+
+
+async def test_a_heavy_one_that_leaves_lets_those_behind_it_go() -> None:
+    slots = Slots(2, 40, "full")
+    done = asyncio.Event()
+
+    async def hold(weight: int) -> None:
+        async with slots.taken(weight):
+            await done.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(hold(1))
+        await settle()
+        heavy = tasks.create_task(hold(2))
+        await settle()
+        behind = tasks.create_task(hold(1))
+        await settle()
+        heavy.cancel()
+        await settle()
+        done.set()
+    assert behind.done()
+    async with slots.taken(2):
+        pass

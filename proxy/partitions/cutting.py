@@ -1,0 +1,345 @@
+"""Cutting: the questions of ``twodfs.flatten.cut`` answered from the registry, here or in a process apart.
+
+An image of usual size is cut here, in steps between which others have their turn. Where its documents are
+large, parsing them would hold the interpreter and leave its objects behind: such images are cut by a process
+of their own (``cut_worker``), a few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+import orjson
+from cachetools import LRUCache
+
+from proxy.auth.identity import Identity
+from proxy.limits import Slots
+from proxy.metrics.catalogue import SYNTHESIS
+from proxy.partitions import cut_worker
+from proxy.partitions.apart import CostlyError, explain, started
+from proxy.partitions.content import LARGE_DOCUMENT, Contents
+from proxy.partitions.frames import LENGTH_BYTES, Frame, length_of
+from proxy.partitions.policy import SourcePolicy
+from proxy.partitions.source import Source
+from proxy.tracing.spans import trace_id, traced
+from twodfs import errors
+from twodfs.budget import MAX_DOCUMENT_BYTES, Budget
+from twodfs.digest import Digest
+from twodfs.errors import FormatError, PartitionError
+from twodfs.field import Field
+from twodfs.flatten import Answer, Cut, Kind, Need, Partition, cut
+from twodfs.oci import Document
+from twodfs.partition import Selection
+
+MOST_HERE: Final = 2**20
+"""Bytes of documents of an image that is cut in this process; few have a tenth of that."""
+_TURN_SECONDS: Final = 0.00025
+_READ_AT_ONCE: Final = 8
+"""Documents of one image that are on their way at the same time."""
+_APART_AT_ONCE: Final = 4
+_ANSWER_SECONDS: Final = 120.0
+_PIECE: Final = 64 * 1024
+_PIECES_A_TURN: Final = 16 * _PIECE
+# What the process may take: documents and what they become when parsed, and fields twice.
+_MEMORY: Final = 1024 * 2**20
+_MOST_REFUSALS: Final = 1024
+_LONGEST_REFUSAL: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    source: Source
+    selection: Selection
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What is wrong with an image: its bytes are what they are, so it stays wrong.
+
+    ``is_fielded``: it had shown to be a 2DFS image by then, so the policy had a say.
+    """
+
+    kind: type[FormatError]
+    problem: str
+    path: str
+    is_fielded: bool
+
+
+class _Options(TypedDict):
+    image: str
+    max_layers: int
+    max_fields: int
+
+
+class _HeavyError(Exception):
+    """The documents are too large to be parsed here: so many bytes of them are known of."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class Cutter:
+    """Cuts partitions, and remembers what is wrong with images that cannot be cut."""
+
+    def __init__(
+        self,
+        contents: Contents,
+        *,
+        max_layers: int,
+        slots: Slots,
+        large_slots: Slots,
+        policy: SourcePolicy | None = None,
+    ) -> None:
+        """Args as for ``Partitions``; ``large_slots`` are for images with large documents, by weight."""
+        self._contents = contents
+        self._max_layers = max_layers
+        self._slots = slots
+        self._large_slots = large_slots
+        self._policy = policy
+        self._stepping = asyncio.Lock()
+        self._refusals: LRUCache[tuple[str, Digest, str, Selection | None], _Refusal] = LRUCache(
+            _MOST_REFUSALS
+        )
+
+    async def permit(self, source: Source, identity: Identity) -> None:
+        """Return where ``source`` may be cut.
+
+        Raises:
+            UnsignedError: it must be signed, and is not.
+        """
+        if self._policy is not None:
+            await self._policy.check(source, identity)
+
+    async def cut(self, source: Source, selection: Selection, identity: Identity) -> Partition | None:
+        """Return the partition, None where no image in ``source`` has a field that defines it.
+
+        ``source`` is what the upstream just allowed this client to read. Raises like ``Partitions.get``.
+        """
+        asked = _Asked(source, selection, identity)
+        await self._refuse_again(asked)
+        try:
+            async with self._slots.taken():
+                return await self._observed(asked)
+        except _HeavyError as heavy:
+            size = heavy.size
+        share = -(-self._large_slots.most * size // MAX_DOCUMENT_BYTES)
+        async with self._large_slots.taken(max(share, -(-self._large_slots.most // _APART_AT_ONCE))):
+            await self._refuse_again(asked)
+            return await self._observed(asked, apart=True)
+
+    async def _observed(self, asked: _Asked, *, apart: bool = False) -> Partition | None:
+        begun = time.perf_counter()
+        answering = _Answering(self, self._contents, asked)
+        try:
+            partition = await (self._apart if apart else self._here)(asked, answering)
+        except FormatError as error:
+            self._remember(asked, error, is_fielded=answering.has_fields)
+            raise
+        if partition is not None:
+            SYNTHESIS.observe(time.perf_counter() - begun, trace_id())
+        return partition
+
+    async def _refuse_again(self, asked: _Asked) -> None:
+        source = asked.source
+        for selection in (None, asked.selection):
+            known = self._refusals.get((source.repository, source.digest, source.media_type, selection))
+            if known is not None:
+                if known.is_fielded:
+                    await self.permit(source, asked.identity)
+                raise known.kind(known.problem, known.path)
+
+    def _remember(self, asked: _Asked, error: FormatError, *, is_fielded: bool) -> None:
+        """Keep what is wrong: for every selection, unless only the configs of those chosen were at fault."""
+        if isinstance(error, CostlyError) or len(error.problem) + len(error.path) > _LONGEST_REFUSAL:
+            return
+        source = asked.source
+        key = (source.repository, source.digest, source.media_type, asked.selection if is_fielded else None)
+        self._refusals[key] = _Refusal(type(error), error.problem, error.path, is_fielded)
+
+    @traced("flatten")
+    async def _here(self, asked: _Asked, answering: _Answering) -> Partition | None:
+        document = await answering.document()
+        if len(document.body) > LARGE_DOCUMENT:
+            raise _HeavyError(len(document.body))
+        size = len(document.body)
+        steps = cut(document, asked.selection, **self._options(asked))
+        try:
+            needs = await self._step(steps, None)
+            while True:
+                announced = [one.announced for one in needs if one.kind in (Kind.MANIFEST, Kind.CONFIG)]
+                if max(announced, default=0) > LARGE_DOCUMENT or size + sum(announced) > MOST_HERE:
+                    raise _HeavyError(size + sum(announced))
+                answers = await answering.all(needs) if needs else {}
+                size += sum(len(one) for one in answers.values() if isinstance(one, bytes))
+                if size > MOST_HERE:  # more than their descriptors say
+                    raise _HeavyError(MAX_DOCUMENT_BYTES)
+                needs = await self._step(steps, answers)
+        except StopAsyncIteration as done:
+            partition: Partition | None = done.args[0]
+            return partition
+        finally:
+            steps.close()
+
+    async def _step(self, steps: Cut, answers: Mapping[Need, Answer] | None) -> tuple[Need, ...]:
+        """Go on with a cut until it needs something that is not yet there, and return what.
+
+        Raises:
+            StopAsyncIteration: it is done; with what came of it.
+        """
+        begun = time.perf_counter()
+        while True:
+            async with self._stepping:
+                try:
+                    needs = next(steps) if answers is None else steps.send(answers)
+                except StopIteration as done:
+                    raise StopAsyncIteration(done.value) from None
+                if time.perf_counter() - begun > _TURN_SECONDS:
+                    # One cut at a turn of the loop: many short steps hold it up as one long one does.
+                    await asyncio.sleep(0)
+                    begun = time.perf_counter()
+            if needs:
+                return needs
+            answers = {}
+
+    @traced("flatten")
+    async def _apart(self, asked: _Asked, answering: _Answering) -> Partition | None:
+        document = await answering.document()
+        memory = _MEMORY + 2 * self._contents.max_fields
+        async with started(cut_worker.__name__, (memory,), talks=True) as worker:
+            told = {
+                "source": [document.media_type, document.digest, str(asked.selection)],
+                "options": self._options(asked),
+            }
+            frame = Frame(told, [document.body])
+            while True:
+                try:
+                    async with asyncio.timeout(_ANSWER_SECONDS):
+                        await _send(worker, frame)
+                        said = await _receive(worker)
+                except TimeoutError:
+                    raise CostlyError(
+                        f"the documents of this image take longer than {_ANSWER_SECONDS:g} s to parse"
+                    ) from None
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    raise explain(await worker.wait(), "the documents of this image", memory) from None
+                if "needs" not in said.head:
+                    return _made(said)
+                needs = tuple(
+                    Need(Kind(kind), Digest(digest), size) for kind, digest, size in said.head["needs"]
+                )
+                frame = _answer_frame(await answering.all(needs))
+
+    def _options(self, asked: _Asked) -> _Options:
+        return {
+            "image": asked.source.image,
+            "max_layers": self._max_layers,
+            "max_fields": self._contents.max_fields,
+        }
+
+
+class _Answering:
+    """Answers the questions of one cut from the registry, with the credentials of who asked for it."""
+
+    def __init__(self, cutter: Cutter, contents: Contents, asked: _Asked) -> None:
+        self._cutter = cutter
+        self._contents = contents
+        self._asked = asked
+        self._places = asyncio.Semaphore(_READ_AT_ONCE)
+        self._budget = Budget(most_field_bytes=contents.max_fields)
+        self.has_fields = False
+        """Whether the fields were had: what goes wrong from then on may depend on the selection."""
+
+    async def document(self) -> Document:
+        """Return the source itself."""
+        source = self._asked.source
+        body = await self._contents.manifest(source.repository, source.digest, self._asked.identity)
+        return Document(source.media_type, source.digest, body)
+
+    async def all(self, needs: tuple[Need, ...]) -> dict[Need, Answer]:
+        """Return the answers to ``needs``, asked for at the same time."""
+        asks_fields = any(need.kind is Kind.FIELD for need in needs)
+        if asks_fields:
+            # Now it is known to be a 2DFS image; any other with such a tag is none of the policy's.
+            await self._cutter.permit(self._asked.source, self._asked.identity)
+        tasks = {need: asyncio.ensure_future(self._one(need)) for need in needs}
+        try:
+            await asyncio.gather(*tasks.values())  # the first to fail is the reason
+            answers = {need: task.result() for need, task in tasks.items()}
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            # An error leads to this frame. Were the tasks still here, they would lead to the error and to all
+            # that was read, in a circle that only the collector ends, which comes seldom (``proxy.process``).
+            del task, tasks
+        self.has_fields = self.has_fields or asks_fields
+        return answers
+
+    async def _one(self, need: Need) -> Answer:
+        contents, repository, identity = self._contents, self._asked.source.repository, self._asked.identity
+        if need.kind is Kind.SIZE:
+            return await contents.size(repository, need.digest, identity)
+        async with self._places:
+            match need.kind:
+                case Kind.MANIFEST:
+                    return await contents.manifest(repository, need.digest, identity, need.announced)
+                case Kind.CONFIG:
+                    return await contents.config(repository, need.digest, identity, need.announced)
+                case Kind.FIELD:
+                    field = await contents.field(repository, need.digest, identity)
+                    self._budget.take_field(len(field.packed))
+                    return field
+
+
+def _answer_frame(answers: Mapping[Need, Answer]) -> Frame:
+    sizes = {need.digest: answer for need, answer in answers.items() if isinstance(answer, int)}
+    bodies = [
+        answer.packed if isinstance(answer, Field) else answer
+        for answer in answers.values()
+        if not isinstance(answer, int)
+    ]
+    return Frame({"sizes": sizes}, bodies)
+
+
+def _made(said: Frame) -> Partition | None:
+    """Return the partition in the last frame, or raise what stands there in place of it."""
+    match said.head:
+        case {"none": True}:
+            return None
+        case {"format": [name, problem, path]}:
+            kind: type[FormatError] = getattr(errors, name)
+            raise kind(problem, path)
+        case {"partition": [name, sentence]}:
+            reason: type[PartitionError] = getattr(errors, name)
+            raise reason(sentence)
+    documents = tuple(
+        Document(media_type, Digest(digest), body)
+        for (media_type, digest), body in zip(said.head["documents"], said.bodies, strict=True)
+    )
+    root = next(one for one in documents if one.digest == said.head["root"])
+    return Partition(Selection.parse(said.head["selection"]), root, documents, *said.head["numbers"])
+
+
+async def _send(worker: asyncio.subprocess.Process, frame: Frame) -> None:
+    assert worker.stdin is not None  # noqa: S101 - it was asked for
+    for part in frame.parts():
+        view = memoryview(part)
+        for at in range(0, len(view), _PIECE):
+            worker.stdin.write(view[at : at + _PIECE])
+            await worker.stdin.drain()
+            if not at % _PIECES_A_TURN:
+                await asyncio.sleep(0)  # a pipe that takes all at once does not let others in
+
+
+async def _receive(worker: asyncio.subprocess.Process) -> Frame:
+    assert worker.stdout is not None  # noqa: S101 - it always is
+    head = orjson.loads(
+        await worker.stdout.readexactly(length_of(await worker.stdout.readexactly(LENGTH_BYTES)))
+    )
+    return Frame(head, [await worker.stdout.readexactly(size) for size in head.pop("bodies")])

@@ -1,0 +1,113 @@
+"""An image's documents, written with allotments in place of the field.
+
+What ``flatten`` decided is put down here; the bytes depend on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from twodfs.allotment import Allotment
+from twodfs.digest import Digest
+from twodfs.errors import FormatError, within
+from twodfs.oci import Document, ImageConfig, Index, Json, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Fielded:
+    """A source manifest that has a field, and where among its layers that stands."""
+
+    manifest: Manifest
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flattened:
+    """What a source manifest and its config became."""
+
+    manifest: Document
+    config: Document
+
+
+def rewritten_image(
+    source: Fielded,
+    config: ImageConfig,
+    allotments: Sequence[Allotment],
+    sizes: Mapping[Digest, int],
+    provenance: Mapping[str, str],
+) -> Flattened:
+    """Return manifest and config with ``allotments`` where the field stands, in each list of layers.
+
+    Raises:
+        FormatError: the config is malformed, or is not that of the manifest; with the path.
+    """
+    manifest = source.manifest
+    with within(f"config {manifest.config.digest}"):
+        content = _config(config, source, allotments)
+    written = Document.of(manifest.config.media_type, content)
+    layers = [dict(layer.raw) for layer in manifest.layers]
+    layers[source.position : source.position + 1] = [
+        {
+            "mediaType": manifest.layer_type(one.media_type),
+            "digest": one.digest,
+            "size": sizes[one.digest],
+        }
+        for one in allotments
+    ]
+    flat = _annotated(
+        manifest.raw, {"config": manifest.config.pointing_at(written), "layers": layers}, provenance
+    )
+    return Flattened(Document.of(manifest.media_type, flat), written)
+
+
+def _config(config: ImageConfig, source: Fielded, allotments: Sequence[Allotment]) -> Json:
+    base_layers = len(source.manifest.layers) - 1
+    if len(config.diff_ids) != base_layers:
+        raise FormatError(
+            f"{len(config.diff_ids)} diff ids for {base_layers} layers beside the field", "rootfs.diff_ids"
+        )
+    created = {} if config.created is None else {"created": config.created}
+    diff_ids: list[str] = list(config.diff_ids)
+    diff_ids[source.position : source.position] = [one.diff_id for one in allotments]
+    history = _complete_history(config.history, base_layers, created)
+    at = _history_position(history, source.position)
+    history[at:at] = [created | {"created_by": f"2dfs allotment {one.row}/{one.col}"} for one in allotments]
+    return {
+        **config.raw,
+        "rootfs": {**config.raw["rootfs"], "diff_ids": diff_ids},
+        "history": history,
+    }
+
+
+def _complete_history(history: Sequence[Json], layers: int, created: Mapping[str, str]) -> list[Json]:
+    """Return ``history`` with an entry for each layer: the key is optional, and some builders leave it out.
+
+    Runtimes pair entries with layers in order, so entries for the allotments alone would be misread.
+    """
+    missing = layers - sum(not entry.get("empty_layer", False) for entry in history)
+    if missing < 0:
+        raise FormatError(f"{layers - missing} entries for {layers} layers beside the field", "history")
+    return [*({**created, "created_by": "base layer"} for _ in range(missing)), *history]
+
+
+def _history_position(history: Sequence[Json], layers_before: int) -> int:
+    """Return where in ``history`` the layer goes that has ``layers_before`` layers below it."""
+    filled = [at for at, entry in enumerate(history) if not entry.get("empty_layer", False)]
+    return filled[layers_before] if layers_before < len(filled) else len(history)
+
+
+def rewritten_index(top: Index, flat: Mapping[Digest, Flattened], provenance: Mapping[str, str]) -> Document:
+    """Return ``top`` with those entries that are in ``flat``, aimed at what they became."""
+    entries = [
+        entry.pointing_at(flat[entry.digest].manifest)
+        for _, entry in top.image_entries()
+        if entry.digest in flat
+    ]
+    return Document.of(top.media_type, _annotated(top.raw, {"manifests": entries}, provenance))
+
+
+def _annotated(raw: Mapping[str, object], changes: Json, provenance: Mapping[str, str]) -> Json:
+    annotations = raw.get("annotations")
+    kept = annotations if isinstance(annotations, dict) else {}
+    return {**raw, **changes, "annotations": {**kept, **provenance}}
