@@ -25,6 +25,7 @@ Everything above is pure: no sockets, no event loop, no clock. Below it live the
 
     concurrency many jobs in threads, the first failure ends all
     files       files of a configuration, read up to a bound
+    conversation  what a program is told and answers, bounded in time and bytes
     credentials Docker's configuration and its credential helpers
     login       credentials kept there, and forgotten
     progress    who hears how far things are

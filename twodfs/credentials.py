@@ -14,13 +14,13 @@ import base64
 import binascii
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from twodfs.auth import Credentials
+from twodfs.conversation import ConversationError, converse
 from twodfs.errors import AuthError, FormatError, within
 from twodfs.files import read_file
 from twodfs.oci import Json, expect, parse_object
@@ -112,9 +112,18 @@ def parse_helper_answer(body: bytes) -> Credentials:
 
 
 def config_path() -> Path:
-    """Return where Docker's configuration lies: in ``$DOCKER_CONFIG``, else in ``~/.docker``."""
+    """Return where Docker's configuration lies: in ``$DOCKER_CONFIG``, else in ``~/.docker``.
+
+    Raises:
+        AuthError: neither is known, as for a user whom the machine does not know.
+    """
     directory = os.environ.get("DOCKER_CONFIG")
-    return (Path(directory) if directory else Path.home() / ".docker") / "config.json"
+    if directory:
+        return Path(directory) / "config.json"
+    try:
+        return Path.home() / ".docker" / "config.json"
+    except RuntimeError:
+        raise AuthError("there is no home directory to keep logins in; DOCKER_CONFIG names one") from None
 
 
 def find_credentials(registry: str) -> Credentials | None:
@@ -131,10 +140,15 @@ def find_credentials(registry: str) -> Credentials | None:
 def read_config() -> Json | None:
     """Return what Docker's configuration says, its parts that matter here checked; None without one.
 
+    A user without a home directory has none.
+
     Raises:
         AuthError: it cannot be read or is malformed; the message says which.
     """
-    path = config_path()
+    try:
+        path = config_path()
+    except AuthError:
+        return None
     try:
         content = parse_object(read_file(path, limit=MAX_CONFIG_BYTES))
         DockerConfig.of(content)
@@ -154,12 +168,12 @@ def run_helper(program: str, action: str, question: bytes, *, may_lack: bool = F
         AuthError: it is not installed, or fails; never with a secret.
     """
     try:
-        done = subprocess.run(  # noqa: S603 - the program is the one the user configured, its name checked
-            [program, action], input=question, capture_output=True, timeout=HELPER_TIMEOUT, check=False
-        )
+        done = converse([program, action], question, seconds=HELPER_TIMEOUT)
     except FileNotFoundError:
         raise AuthError(f"{config_path()} names {program}, which is not on the PATH") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except ConversationError as error:
+        raise AuthError(f"{program} was ended at '{action}': {error}") from None
+    except OSError as error:
         raise AuthError(f"{program} failed: {type(error).__name__}") from None
     if done.returncode == 0:
         return done.stdout

@@ -17,6 +17,7 @@ MAX_REPOSITORY_LENGTH = 255
 
 _REGISTRY = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?)(?::[0-9]{1,5})?")
 DOCKER_HUB = "docker.io"
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,9 @@ def _split_registry(text: str) -> tuple[str, str]:
         raise InvalidReferenceError(
             f"reference {text!r}: {first!r} is no registry; expected host or host:port"
         )
+    host, _, port = first.rpartition(":")
+    if host and not port.endswith("]") and not 1 <= int(port) <= _MAX_PORT:
+        raise InvalidReferenceError(f"reference {text!r}: the port {port} is outside 1..{_MAX_PORT}")
     return first, rest
 
 

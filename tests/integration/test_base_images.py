@@ -1,7 +1,10 @@
 """Every kind of base gives the image that the same base in a registry gives; files are made by real tools."""
 
+import gzip
+import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -212,3 +215,89 @@ def test_a_saved_image_with_compressed_layers(workshop: Workshop, tmp_path: Path
 def test_a_transport_without_a_path_is_a_mistake(workshop: Workshop, name: str) -> None:
     done = workshop.twodfs("build", name, "a/b")
     assert (done.status, "names no path" in done.err) == (2, True)
+
+
+def layout(directory: Path) -> dict[str, Path]:
+    """Write a layout with an image of one layer of five bytes; return where its index and blobs are."""
+    (directory / "blobs" / "sha256").mkdir(parents=True)
+    (directory / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+
+    def blob(name: str, media_type: str, body: bytes) -> dict[str, object]:
+        digest = hashlib.sha256(body).hexdigest()
+        places[name] = directory / "blobs" / "sha256" / digest
+        places[name].write_bytes(body)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(body)}
+
+    kind = "application/vnd.oci.image"
+    places = {"index": directory / "index.json"}
+    diff_id = f"sha256:{hashlib.sha256(b'layer').hexdigest()}"
+    rootfs = {"type": "layers", "diff_ids": [diff_id]}
+    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": rootfs}).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "config": blob("config", f"{kind}.config.v1+json", config),
+        "layers": [blob("layer", f"{kind}.layer.v1.tar", b"layer")],
+    }
+    entry = blob("manifest", f"{kind}.manifest.v1+json", json.dumps(manifest).encode())
+    places["index"].write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    return places
+
+
+@pytest.mark.parametrize("part", ["index", "manifest", "config", "layer"])
+@pytest.mark.parametrize("what", ["pipe", "device", "link", "endless"])
+def test_what_is_no_file_of_a_layout_is_refused_and_nobody_waits(
+    workshop: Workshop, tmp_path: Path, part: str, what: str
+) -> None:
+    place = layout(tmp_path / "base")[part]
+    place.unlink()
+    sentence = "is refused: it is a link that leads out of"
+    if what == "pipe":
+        os.mkfifo(place)
+        sentence = "is no OCI layout" if part == "index" else "it is a pipe, not a file"
+    elif what == "device":
+        place.symlink_to("/dev/zero")
+        sentence = "is no OCI layout" if part == "index" else sentence
+    elif what == "link":
+        (tmp_path / "elsewhere").write_bytes(b"layer")
+        place.symlink_to("../../../elsewhere" if part != "index" else "../elsewhere")
+    else:
+        with place.open("wb") as sparse:
+            sparse.truncate(10**12)
+        sentence = "has more than"
+    done = workshop.twodfs("build", f"oci:{tmp_path / 'base'}", "a/b")
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), done.err
+    assert sentence in done.err
+
+
+def test_what_a_base_inflates_to_has_a_limit_that_can_be_set(workshop: Workshop, tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "bomb.tar.gz", "wb", compresslevel=1) as bomb:
+        for _ in range(20):
+            bomb.write(bytes(1_000_000))
+    name = f"oci-archive:{tmp_path / 'bomb.tar.gz'}"
+    done = workshop.twodfs("build", name, "a/b", "--max-inflated", "10MB")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert "inflates to more than 10000000 bytes, and is refused; --max-inflated allows more" in done.err
+    assert not any((workshop.store / "tmp").iterdir())
+    assert "is no OCI layout" in workshop.twodfs("build", name, "a/b", "--max-inflated", "20MB").err
+    assert workshop.twodfs("build", name, "a/b", "--max-inflated", "much").status == 2
+    told = " ".join(workshop.made("build", "--help").out.split())
+    assert "--max-inflated SIZE" in told
+    assert "100 times its own size by default, at least 1GB" in told
+
+
+def test_a_saved_layer_whose_gzip_stream_is_damaged_is_told(workshop: Workshop, tmp_path: Path) -> None:
+    tar = b"a line of text\n" * 1000
+    packed = bytearray(gzip.compress(tar))
+    packed[10] ^= 0xFF  # where the stream says how it is compressed
+    rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(tar).hexdigest()}"]}
+    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": rootfs}).encode()
+    table = json.dumps([{"Config": "c.json", "RepoTags": ["a:v1"], "Layers": ["l.tar"]}]).encode()
+    with tarfile.open(tmp_path / "saved.tar", "w") as archive:
+        for name, content in (("manifest.json", table), ("c.json", config), ("l.tar", bytes(packed))):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    done = workshop.twodfs("build", f"docker-archive:{tmp_path / 'saved.tar'}", "a/b")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert "l.tar of " in done.err
+    assert "is damaged, it cannot be decompressed" in done.err

@@ -20,6 +20,7 @@ from tests.lab.images import Kind, busybox_base, push_image
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.rootfs import apply_layers
+from twodfs.registry.transport import COMMIT_SECONDS, IDLE_SECONDS, Retries
 
 ANCHOR_TYPE = "application/vnd.2dfs.allotments.v1"
 GZIP_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -720,3 +721,21 @@ def test_an_upload_does_not_wait_for_the_last_allotment(workshop: Workshop) -> N
     arguments = ("--push", "--jobs", "1", "--compression", "gzip", "--level", "9")
     done = workshop.made("build", "scratch", workshop.target("made/early"), *arguments)
     assert done.err.index("push sha256:") < done.err.index("allotment 3/0")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_build_file_that_is_no_file_is_a_mistake_at_once(workshop: Workshop, kind: str) -> None:
+    os.mkfifo(workshop.directory / "pipe")
+    done = workshop.twodfs("build", "scratch", "a/b", "-f", "pipe" if kind == "pipe" else "/dev/zero")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert f"it is a {kind}, not a file" in done.err
+
+
+def test_the_time_outs_of_a_push_are_told(workshop: Workshop) -> None:
+    told = " ".join(workshop.made("push", "--help").out.split())
+    for words in (
+        f"silent for {IDLE_SECONDS:g} seconds",
+        f"for {COMMIT_SECONDS / 60:g} minutes once it has all of a blob",
+        f"up to {Retries().attempts} times, and for {Retries().in_all / 60:g} minutes at most",
+    ):
+        assert words in told

@@ -523,7 +523,7 @@ def test_delays_grow_and_are_bounded_and_no_two_alike() -> None:
     for attempt, most in enumerate(longest):
         delays = {retries.delay(attempt, None) for _ in range(50)}
         assert most / 2 <= min(delays) < max(delays) <= most
-    assert (retries.delay(0, 7), retries.delay(0, 3600)) == (7, 20)
+    assert [retries.delay(0, asked, lambda: 1) for asked in (0, 7, 3600)] == [0.3, 7.3, 20.3]
 
 
 async def test_nobody_at_an_address_that_has_never_answered_is_not_asked_for_long() -> None:
@@ -597,6 +597,31 @@ async def test_a_registry_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch
             await repository.manifest("v1")
         over.set()
     assert (failed.value.temporary, len(asked)) == (True, 4)
+
+
+@pytest.mark.parametrize("path", ["/token", "/v2/a/blobs/uploads/"])
+async def test_a_post_that_hangs_is_given_up_as_soon_as_any_question(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("twodfs.registry.transport.IDLE_SECONDS", 0.1)
+    hung: list[str] = []
+    over = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == path:
+            hung.append(request.method)
+            await over.wait()
+        if "Authorization" not in request.headers and request.path != "/token":
+            realm = f'Bearer realm="http://{request.host}/token",service="lab"'
+            return web.Response(status=401, headers={"WWW-Authenticate": realm})
+        return web.json_response({"token": "t"})
+
+    who = Credentials(identity_token="it")
+    async with served(answer) as address, opened(address, "a", credentials=who) as repository:
+        with pytest.raises(RegistryError, match="does not answer in time"):
+            await repository.upload(descriptor(b"content"), b"content")
+        over.set()
+    assert hung == ["POST"] * AT_ONCE.attempts
 
 
 async def test_an_upload_that_the_registry_stops_reading_is_given_up(

@@ -177,8 +177,11 @@ def test_a_key_file_that_holds_none_is_a_usage_error(
     assert done.status == 2
     assert "BEGIN PUBLIC KEY" in done.err
     missing = verify(workshop, reference, "--key", "no-such.pub")
-    assert missing.status == 1
-    assert "no-such.pub" in missing.err
+    assert (missing.status, missing.out) == (2, "")
+    assert missing.err == "twodfs: no-such.pub: cannot be read: No such file or directory\n"
+    endless = verify(workshop, reference, "--key", "/dev/zero")
+    assert (endless.status, "it is a device" in endless.err) == (2, True)
+    assert verify(workshop, reference, "--key", ".").status == 2
     assert verify(workshop, reference).status == 2
 
 

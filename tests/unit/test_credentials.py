@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from twodfs.auth import Credentials
+from twodfs.build.store import default_directory
 from twodfs.credentials import DockerConfig, HelperLookup, find_credentials, parse_helper_answer
-from twodfs.errors import AuthError, FormatError
+from twodfs.errors import AuthError, BuildError, FormatError
+from twodfs.login import store_credentials
 
 ANN = b64encode(b"ann:p:w").decode()
 
@@ -145,6 +147,30 @@ def test_a_broken_helper_is_named(
     install_helper(tmp_path, monkeypatch, script)
     with pytest.raises(AuthError, match=f"docker-credential-lab {sentence}"):
         find_credentials("ghcr.io")
+
+
+def test_a_helper_that_writes_for_ever_is_ended(
+    docker_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_config.write_text('{"credsStore": "lab"}')
+    install_helper(tmp_path, monkeypatch, "exec yes")
+    with pytest.raises(AuthError, match="docker-credential-lab was ended at 'get': it printed more than"):
+        find_credentials("ghcr.io")
+
+
+def test_a_user_without_a_home_has_no_logins_and_can_keep_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DOCKER_CONFIG", "HOME", "TWODFS_STORE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert find_credentials("ghcr.io") is None
+    with pytest.raises(AuthError, match="no home directory to keep logins in; DOCKER_CONFIG names one"):
+        store_credentials("ghcr.io", Credentials("ann", "pw"))
+    with pytest.raises(BuildError, match="no home directory for the store; TWODFS_STORE names one"):
+        default_directory()
 
 
 def test_a_missing_helper_is_named(docker_config: Path) -> None:

@@ -281,6 +281,31 @@ def test_a_pipe_is_refused(tree: Path) -> None:
         LayerPlan.of([copy(tree, "m")])
 
 
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/proc/self/limits", "announces 0 bytes and holds more, as the files of /proc"),
+        ("/proc/sys/kernel/ostype", "announces 0 bytes and holds more"),
+        ("/sys/kernel/mm/transparent_hugepage/enabled", "announces 4096 bytes and holds fewer"),
+    ],
+)
+def test_a_file_that_does_not_say_how_long_it_is_is_never_packed(path: str, sentence: str) -> None:
+    with pytest.raises(BuildError, match=f"{path} {sentence}.*, in 'allotments"):
+        write(copy(Path(path), "m"))
+    with pytest.raises(BuildError, match=sentence):
+        LayerPlan.of([copy(Path(path), "m")]).diff_id()
+
+
+def test_an_empty_file_is_packed(tree: Path) -> None:
+    (tree / "nothing").touch()
+    assert [one.size for one in members(copy(tree / "nothing", "m"))] == [0]
+
+
+def test_a_path_below_a_directory_that_no_engine_takes_is_the_build_files_mistake(tree: Path) -> None:
+    with pytest.raises(FormatError, match=r"has more than 4095 bytes; no engine takes such a path"):
+        members(copy(tree, "d/" * 2045 + "d"))
+
+
 def test_a_name_that_is_no_text_is_kept(tree: Path) -> None:
     (tree / os.fsdecode(b"\xff")).write_bytes(b"x")
     assert os.fsdecode(b"m/\xff") in names(copy(tree, "m"))

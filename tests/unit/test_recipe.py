@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,10 @@ def test_the_originals_build_file_is_understood() -> None:
             {"dst": "/" + "ü" * 128},
             "'üüüüüüüüüüüüüüüüüüüü...' has more than 255 bytes; no file can in 'allotments[0].dst'",
         ),
+        (
+            {"dst": "/d" * 2048},
+            f"'{'/d' * 10}/...' has more than 4095 bytes; no engine takes such a path in 'allotments[0].dst'",
+        ),
         ({"col": -1}, "-1 is outside 0..2147483647 in 'allotments[0].col'"),
         ({"color": 1}, "unknown key 'color'; allowed: src, dst, row, col, mode, uid, gid in 'allotments[0]'"),
     ],
@@ -163,6 +168,19 @@ def test_a_source_with_an_impossible_name_is_the_build_files_mistake(tmp_path: P
     (tmp_path / "2dfs.json").write_text(json.dumps({"allotments": [entry(src="n" * 256)]}))
     with pytest.raises(RecipeError, match=r"cannot read '.*n': File name too long in 'allotments\[0\]\.src'"):
         Recipe.load(tmp_path / "2dfs.json")
+
+
+def test_a_build_file_is_a_file_and_nobody_waits_for_another(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "pipe"), (Path("/dev/zero"), "device"), (tmp_path, "directory")):
+        with pytest.raises(
+            RecipeError, match=f"cannot read the build file {path}: it is a {kind}, not a file"
+        ):
+            Recipe.load(path)
+
+
+def test_the_longest_destination_is_one_that_engines_take() -> None:
+    assert Recipe.parse(json.dumps({"allotments": [entry(dst="/d" * 2047 + "e")]}).encode(), Path())
 
 
 def test_a_missing_build_file_is_named(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 platforms     ``linux/arm64/v8``
 choices       what can be chosen on the command line
 coverage      which rectangles hold none of a build file's cells
+inputs        files that somebody names, opened without a wait and read with a bound
 recipe        the build file ``2dfs.json``
 patterns      what matches ``weights/**/*.bin``
 members       what goes into a layer, looked at and not read
 compression   how a layer's tar becomes its blob
 layer         files -> one deterministic layer
+writing       a store's files replaced, and what is wrong where they cannot be
 store         a content store that is an OCI layout directory
 keys          which layer was made of what, so that what has not changed is not read
 allotments    recipe -> allotments in the store, in threads
@@ -17,6 +19,7 @@ inventory     what an image of the store consists of
 scratch       a base without files
 source        where an image is read from
 tarball       an image as a tar archive, planned (pure)
+inflation     gzip undone, up to a limit
 archive       the files of a directory or a tar archive
 layout        an image in an OCI layout
 saved         an image that ``docker save`` wrote

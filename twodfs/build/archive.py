@@ -6,25 +6,25 @@ One that tries to is a sign that the archive is up to no good, and is refused al
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import posixpath
-import shutil
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, Self
+from typing import BinaryIO, Final, Protocol, Self, cast
 
+from twodfs.build.inflation import GZIP_MAGIC, Inflation, inflate
+from twodfs.build.inputs import inside, open_file
 from twodfs.errors import BuildError
 
-MAX_MEMBERS: Final = 1_000_000
+MAX_MEMBERS: Final = 100_000
+MAX_HEADER: Final = 1024 * 1024
+"""Bytes of one member's long name or extended header, which are read whole."""
 _MAX_LINKS: Final = 8
-_GZIP: Final = b"\x1f\x8b"
 
 
 class Files(Protocol):
@@ -50,9 +50,9 @@ class Directory:
     path: Path
 
     def open(self, name: str) -> BinaryIO:
-        """Return the content of a file."""
+        """Return the content of a file; links are followed as long as they stay in the directory."""
         try:
-            return (self.path / name).open("rb")
+            return io.BufferedReader(open_file(inside(self.path, name), follow=False))
         except OSError as error:
             raise BuildError(f"cannot read {self.path / name}: {error.strerror}") from None
 
@@ -75,22 +75,27 @@ class Archive:
     A compressed one is unpacked into a temporary file first: blobs are read in no particular order.
     """
 
-    def __init__(self, path: Path, scratch: Path) -> None:
-        """Read the names in the archive ``path``; a temporary file goes into the directory ``scratch``.
+    def __init__(self, path: Path, scratch: Path, inflation: Inflation) -> None:
+        """Read the names in the archive ``path``.
+
+        Args:
+            path: where it is.
+            scratch: a directory for the temporary file.
+            inflation: how big a compressed one may become.
 
         Raises:
-            BuildError: it cannot be read, is no archive, or has names that lead out of it.
+            BuildError: it cannot be read, is no archive, inflates to too much, or has names that lead out.
         """
         self._path = path
         self._stack = ExitStack()
         try:
-            self._file = _plain(path, scratch, self._stack)
-            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+            self._file = _plain(path, scratch, inflation, self._stack)
+            with tarfile.open(fileobj=cast("BinaryIO", _HeaderFile(self._file, path)), mode="r:") as archive:
                 self._members = _members(archive, path)
         except OSError as error:
             self._stack.close()
             raise BuildError(f"cannot read {path}: {error.strerror or error}") from None
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+        except (tarfile.TarError, ValueError, OverflowError) as error:
             self._stack.close()
             raise BuildError(f"{path} is no tar archive: {error}") from None
         except BaseException:
@@ -156,30 +161,48 @@ class _Part(io.RawIOBase):
         return len(content)
 
 
-def _plain(path: Path, scratch: Path, stack: ExitStack) -> BinaryIO:
+class _HeaderFile:
+    """The archive as ``tarfile`` reads it, which takes a header's word for how long it is."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_HEADER:
+            raise BuildError(f"{self._path} is refused: it has a header of more than {MAX_HEADER} bytes")
+        return self._file.read(size)
+
+
+def _plain(path: Path, scratch: Path, inflation: Inflation, stack: ExitStack) -> BinaryIO:
     """Return the archive without its compression; ``stack`` closes it."""
-    file = stack.enter_context(path.open("rb"))
-    compressed = file.read(len(_GZIP)) == _GZIP
-    file.seek(0)
-    if not compressed:
+    file = stack.enter_context(io.BufferedReader(open_file(path)))
+    if not file.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
         return file
     unpacked = stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115 - the stack closes it
-    with gzip.open(file) as packed:
-        shutil.copyfileobj(packed, unpacked, 1024 * 1024)
+    for piece in inflate(file, os.fstat(file.fileno()).st_size, inflation, str(path)):
+        try:
+            unpacked.write(piece)
+        except OSError as error:
+            raise BuildError(f"cannot unpack {path} into {scratch}: {error.strerror}") from None
     unpacked.seek(0)
-    return unpacked
+    return cast("BinaryIO", unpacked)
 
 
 def _members(archive: Iterable[tarfile.TarInfo], path: Path) -> dict[str, tarfile.TarInfo]:
     members: dict[str, tarfile.TarInfo] = {}
-    for member in archive:
+    for count, member in enumerate(archive, start=1):
+        if count > MAX_MEMBERS:
+            raise BuildError(f"{path} has more than {MAX_MEMBERS} members; is it an image?")
+        if member.size < 0:  # which would lead back to where we were
+            raise BuildError(f"{path} is refused: its member {member.name[:140]!r} has less than no bytes")
         name = posixpath.normpath(member.name)
         link = posixpath.join(posixpath.dirname(name), member.linkname) if member.issym() else member.linkname
         if _leads_out(name) or ((member.issym() or member.islnk()) and _leads_out(posixpath.normpath(link))):
             raise BuildError(f"{path} is refused: its member {member.name[:140]!r} leads out of the archive")
         members[name] = member
-        if len(members) > MAX_MEMBERS:
-            raise BuildError(f"{path} has more than {MAX_MEMBERS} members; is it an image?")
     return members
 
 

@@ -13,6 +13,7 @@ from twodfs.build.allotments import KEYS_NAME
 from twodfs.build.inventory import take_inventory
 from twodfs.build.keys import KeyCache
 from twodfs.build.store import BASE_NAME, Store
+from twodfs.build.writing import FullError
 from twodfs.digest import Digest
 from twodfs.errors import BuildError, RecipeError
 from twodfs.oci import Descriptor, Json
@@ -152,10 +153,18 @@ def prune(store: Store, max_size: int, *, images: bool) -> Pruned:
             needed.subtract(_image(store, reference, images_of[reference])[1])
             more, size = _remove(store, blobs, needed, left - freed - max_size)
             gone, freed = gone + more, freed + size
-        with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
-            keys.keep(blobs)
+        _forget_keys(store, blobs)
     kept = tuple(one for one in damaged if one.reference not in forgotten)
     return Pruned(tuple(forgotten), kept, gone, freed, left - freed)
+
+
+def _forget_keys(store: Store, blobs: Iterable[Digest]) -> None:
+    """Forget which layers the blobs that are gone were. Keys without a blob do no harm, so it may wait."""
+    try:
+        with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
+            keys.keep(blobs)
+    except FullError:
+        return
 
 
 def _remove(

@@ -8,6 +8,7 @@ may use it at the same time.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Final, TypeVar
 from twodfs.build.compression import Packing
 from twodfs.build.layer import Layer
 from twodfs.build.members import Member
+from twodfs.build.writing import full, read_only
 from twodfs.digest import Digest
 from twodfs.errors import BuildError
 
@@ -47,6 +49,11 @@ _DAMAGES: Final = {
 }
 """What SQLite says of a damaged file, and not of a locked, full or failing one. Of a row whose text is none,
 Python says something without a code, as do we of its seal."""
+
+
+_UNWRITTEN: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+_ROOM: Final = 128 * 1024
+"""Bytes that SQLite's files beside the database take at the least."""
 
 
 def key_of_stamps(members: Iterable[Member], packing: Packing) -> bytes | None:
@@ -176,7 +183,18 @@ class KeyCache:
         try:
             yield
         except sqlite3.DatabaseError as error:
+            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+            store = self._path.parent
+            if code == sqlite3.SQLITE_FULL or (code in _UNWRITTEN and _has_no_room(store)):
+                raise full(store, "its disk is full") from None
+            if code in _UNWRITTEN and not os.access(store, os.W_OK):
+                raise read_only(store, str(error)) from None
             raise BuildError(f"{self._path}: {error}; if it stays so, remove that file") from None
+
+
+def _has_no_room(directory: Path) -> bool:
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize < _ROOM
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

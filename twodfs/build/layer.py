@@ -15,6 +15,7 @@ from io import FileIO
 from typing import Final, Protocol
 
 from twodfs.build.compression import Compression, Compressor, Packing
+from twodfs.build.inputs import open_file
 from twodfs.build.members import Member, Stamp, find_members
 from twodfs.build.recipe import Copy
 from twodfs.digest import Digest
@@ -202,7 +203,7 @@ def _header(member: Member) -> bytes:
 def _opened(member: Member) -> FileIO:
     if member.source is None:
         raise TypeError("a member with content has a source")
-    return member.source.open("rb", buffering=0)
+    return open_file(member.source)
 
 
 def _pieces(member: Member, offsets: Iterable[int]) -> Iterator[bytes]:
@@ -229,11 +230,17 @@ def _content(member: Member, buffer: memoryview) -> Iterator[memoryview]:
             while left and (size := file.readinto(buffer[:left])):
                 left -= size
                 yield buffer[:size]
+            has_more = not left and bool(file.read(1))
             stamp = Stamp.of(os.fstat(file.fileno()))
     except OSError as error:
         raise _unreadable(member, error) from None
-    if left or member.stamp is None or not stamp.is_unchanged(member.stamp):
+    if member.stamp is None or not stamp.is_unchanged(member.stamp):
         raise _changed(member)
+    if left or has_more:
+        raise BuildError(
+            f"{member.source} announces {member.size} bytes and holds {'more' if has_more else 'fewer'}, as "
+            f"the files of /proc and /sys do; copy it into a file and take that, in '{member.path}'"
+        )
 
 
 def _changed(member: Member) -> BuildError:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from twodfs.build.patterns import find_matches, parents_of
-from twodfs.build.recipe import WHITEOUT, Copy
+from twodfs.build.recipe import WHITEOUT, Copy, check_length
 from twodfs.errors import BuildError, FormatError
 
 _KINDS: Final = {stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE}
@@ -185,6 +185,7 @@ def _children(copy: Copy, source: Path) -> list[Path]:
 def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
     if target.rpartition("/")[2].startswith(WHITEOUT):
         raise FormatError(f"{source}: names that begin with {WHITEOUT!r} delete files in a layer", copy.path)
+    check_length(target, copy.path)
     try:
         status = source.stat(follow_symlinks=follow)
         # Not Path.readlink, which tidies up.

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twodfs.build.coverage import empty_rectangles
+from twodfs.build.inputs import read_file
 from twodfs.errors import FormatError, RecipeError, within
 from twodfs.field import MAX_COORDINATE, parse_partitions
 from twodfs.oci import Json, expect, parse_object
@@ -42,7 +43,10 @@ _RECIPE_KEYS = ("allotments", "partitions")
 _ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid")
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAX_ID = 2**31 - 1
-_MAX_NAME = 255  # bytes, of Linux's file systems
+MAX_NAME: Final = 255
+"""Bytes of a file's name, on Linux's file systems."""
+MAX_PATH: Final = 4095
+"""Bytes of a path, its leading slash included; Linux's PATH_MAX counts the NUL at the end as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +130,7 @@ class Recipe:
             RecipeError: it cannot be read, is malformed, or a source is missing; the message says where.
         """
         try:
-            with path.open("rb") as file:
-                body = file.read(MAX_RECIPE_BYTES + 1)
+            body = read_file(path, limit=MAX_RECIPE_BYTES)
         except OSError as error:
             raise RecipeError(f"cannot read the build file {path}: {error.strerror}") from None
         if len(body) > MAX_RECIPE_BYTES:
@@ -203,9 +206,26 @@ def _target(text: str, path: str) -> str:
     if any(part.startswith(WHITEOUT) for part in parts):
         raise FormatError(f"{text!r}: names that begin with {WHITEOUT!r} delete files in a layer", path)
     for part in parts:
-        if len(part.encode("utf-8", "surrogateescape")) > _MAX_NAME:
-            raise FormatError(f"{part[:20] + '...'!r} has more than {_MAX_NAME} bytes; no file can", path)
+        if _bytes(part) > MAX_NAME:
+            raise FormatError(f"{part[:20] + '...'!r} has more than {MAX_NAME} bytes; no file can", path)
+    check_length(target, path)
     return target
+
+
+def check_length(target: str, path: str) -> None:
+    """Hold the length of a path in the image against what engines take.
+
+    Raises:
+        FormatError: it is longer; ``path`` says where in the build file it comes from.
+    """
+    if _bytes(target) >= MAX_PATH:
+        raise FormatError(
+            f"'/{target[:20]}...' has more than {MAX_PATH} bytes; no engine takes such a path", path
+        )
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
 
 
 def _split(source: str, path: str) -> tuple[str, str]:

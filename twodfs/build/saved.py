@@ -10,15 +10,16 @@ Docker 25 and later put an OCI layout beside it, which says more and is taken in
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 from twodfs.build.archive import Files
 from twodfs.build.documents import MAX_CONFIG_BYTES
+from twodfs.build.inflation import GZIP_MAGIC, Inflation, inflate
 from twodfs.build.layout import INDEX, MARKER, LayoutImage, names_image, read_file
 from twodfs.build.source import CHUNK, Source, copy_verified
 from twodfs.digest import Digest, digest_of, from_bare_hex, verify
@@ -41,13 +42,14 @@ from twodfs.spelling import Keys
 
 TABLE: Final = "manifest.json"
 
-_GZIP: Final = b"\x1f\x8b"
 _HEX: Final = re.compile(r"[a-f0-9]{64}")
 _ENTRY_KEYS: Final = Keys("Config", "RepoTags", "Layers", "Parent", "LayerSources")
 
 
-def saved_image(files: Files, name: str = "") -> Source:
+def saved_image(files: Files, name: str, inflation: Inflation) -> Source:
     """Return the image ``name`` of a ``docker save`` archive; empty where it has one.
+
+    ``inflation`` says how much compressed layers may hold.
 
     Raises:
         BuildError: it is no such archive, has no such image, or several, or contradicts itself.
@@ -59,7 +61,7 @@ def saved_image(files: Files, name: str = "") -> Source:
         raise BuildError(f"{files} was not written by 'docker save': it has no {TABLE}")
     try:
         entry = _chosen(_table(files), name, str(files))
-        return _SavedImage(files, entry)
+        return _SavedImage(files, entry, inflation)
     except FormatError as error:
         raise BuildError(f"{files}: {error} of its {TABLE}") from None
 
@@ -67,14 +69,14 @@ def saved_image(files: Files, name: str = "") -> Source:
 class _SavedImage:
     """A ``Source`` that makes the manifest up."""
 
-    def __init__(self, files: Files, entry: Json) -> None:
+    def __init__(self, files: Files, entry: Json, inflation: Inflation) -> None:
         self._files = files
         config = _config(files, expect(entry.get("Config"), str, "Config"))
         diff_ids = ImageConfig.parse(config).diff_ids
         names = [expect(one, str, f"Layers[{at}]") for at, one in enumerate(_array(entry, "Layers"))]
         if len(names) != len(diff_ids):
             raise BuildError(f"{files} is damaged: {len(names)} layers for {len(diff_ids)} diff ids")
-        layers = [_layer(files, *one) for one in zip(names, diff_ids, strict=True)]
+        layers = [_layer(files, *one, inflation) for one in zip(names, diff_ids, strict=True)]
         self._layers = {layer["digest"]: name for layer, name in zip(layers, names, strict=True)}
         content: Json = {
             "schemaVersion": 2,
@@ -144,31 +146,28 @@ def _config(files: Files, name: str) -> bytes:
     return verify(body, from_bare_hex(promised)) if _HEX.fullmatch(promised) else body
 
 
-def _layer(files: Files, name: str, diff_id: Digest) -> Json:
+def _layer(files: Files, name: str, diff_id: Digest, inflation: Inflation) -> Json:
     with files.open(name) as content:
-        if content.read(len(_GZIP)) != _GZIP:
+        if content.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
             return {"mediaType": OCI_LAYER, "digest": diff_id, "size": files.size(name)}
-    digest = _hash_compressed(files, name, diff_id)
+    digest = _hash_compressed(files, name, diff_id, inflation)
     return {"mediaType": OCI_LAYER_GZIP, "digest": digest, "size": files.size(name)}
 
 
-def _hash_compressed(files: Files, name: str, diff_id: Digest) -> Digest:
+def _hash_compressed(files: Files, name: str, diff_id: Digest, inflation: Inflation) -> Digest:
     """Return the digest of a compressed layer, which must hold the tar of ``diff_id``."""
     algorithm, _, encoded = diff_id.partition(":")
     with files.open(name) as content:
-        digest = Digest(f"sha256:{_hash(content, 'sha256')}")
-    try:
-        with files.open(name) as content, gzip.open(content) as tar:
-            tar_hash = _hash(tar, algorithm)
-    except (OSError, EOFError) as error:
-        raise BuildError(f"{name} of {files} cannot be decompressed: {error}") from None
+        digest = Digest(f"sha256:{_hash(iter(partial(content.read, CHUNK), b''), 'sha256')}")
+    with files.open(name) as content:
+        tar_hash = _hash(inflate(content, files.size(name), inflation, f"{name} of {files}"), algorithm)
     if tar_hash != encoded:
         raise DigestError(f"{name} of {files} does not hold {diff_id}")
     return digest
 
 
-def _hash(content: BinaryIO | gzip.GzipFile, algorithm: str) -> str:
+def _hash(content: Iterable[bytes], algorithm: str) -> str:
     hasher = hashlib.new(algorithm)
-    while chunk := content.read(CHUNK):
+    for chunk in content:
         hasher.update(chunk)
     return hasher.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from io import FileIO
 from typing import BinaryIO, Final, Protocol
 
 from twodfs.build.store import Store
@@ -74,18 +75,18 @@ class StoredImage:
         """
         if not self.store.has(blob.digest, blob.size):
             raise self.store.lacks(blob.digest)
-        with self.store.path(blob.digest).open("rb") as stored:
+        with self.store.open(blob.digest) as stored:
             try:
                 copy_verified(stored, blob, file, advance)
             except DigestError:
                 raise self.store.has_damaged(blob.digest) from None
 
 
-def copy_verified(source: BinaryIO, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:
+def copy_verified(source: BinaryIO | FileIO, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:
     """Write what ``source`` holds into ``file``, which is to be ``blob``.
 
     Args:
-        source: read to its end, piece by piece.
+        source: read piece by piece, to its end or a byte beyond the blob's.
         blob: its digest and size are held against what was read.
         file: takes the bytes.
         advance: hears of them.
@@ -98,11 +99,13 @@ def copy_verified(source: BinaryIO, blob: Descriptor, file: BinaryIO, advance: A
     hasher = hashlib.new(algorithm)
     size = 0
     wanted = scope()
-    while chunk := source.read(CHUNK):
+    while chunk := source.read(min(CHUNK, blob.size + 1 - size)):
         wanted.check()
+        size += len(chunk)
+        if size > blob.size:
+            raise BuildError(f"{blob.digest} has more than the {blob.size} bytes that its descriptor says")
         hasher.update(chunk)
         file.write(chunk)
-        size += len(chunk)
         advance(len(chunk))
     if size != blob.size:
         raise BuildError(f"{blob.digest} has {size} bytes where its descriptor says {blob.size}")

@@ -18,7 +18,6 @@ leaves the store. A blob's access time is when it was last asked for; ``prune`` 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -28,11 +27,23 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import orjson
 
+from twodfs.build.inputs import open_file, read_file, read_up_to
+from twodfs.build.writing import (
+    READ_ONLY,
+    FullError,
+    having_room,
+    overwrite,
+    replace,
+    unreadable,
+    unusable,
+    writing,
+)
 from twodfs.digest import Digest, digest_of, verify
 from twodfs.errors import BuildError, DamagedError, DigestError, FormatError
 from twodfs.oci import OCI_INDEX, Descriptor, Document, Index, Json, parse_manifest, parse_object
@@ -41,21 +52,25 @@ REF_NAME: Final = "org.opencontainers.image.ref.name"
 BASE_NAME: Final = "org.opencontainers.image.base.name"
 MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
-
 _SEALED = 0
 """When every blob was last modified, in nanoseconds."""
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 def default_directory() -> Path:
-    """Return ``$TWODFS_STORE``, else ``twodfs`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """Return ``$TWODFS_STORE``, else ``twodfs`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        BuildError: neither is known, as for a user whom the machine does not know.
+    """
     chosen = os.environ.get("TWODFS_STORE")
     if chosen:
         return Path(chosen)
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "twodfs"
+    try:
+        return (Path(cache) if cache else Path.home() / ".cache") / "twodfs"
+    except RuntimeError:
+        raise BuildError("there is no home directory for the store; TWODFS_STORE names one") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +86,9 @@ class Ingest:
         self.file.flush()
         os.utime(self.file.fileno(), ns=(time.time_ns(), _SEALED))
         target = self._store.path(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._path.replace(target)
+        with writing(self._store.directory):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._path.replace(target)
 
 
 class Store:
@@ -92,12 +108,10 @@ class Store:
             marker = directory / "oci-layout"
             if not marker.exists():
                 with self._locked():
-                    self._replace(marker, _LAYOUT)
+                    replace(marker, _LAYOUT)
             self._check_version(marker)
         except OSError as error:
-            raise BuildError(
-                f"cannot use {directory} as a store: {error.strerror}; TWODFS_STORE names another"
-            ) from None
+            raise unusable(directory, error.strerror) from None
 
     def path(self, digest: Digest) -> Path:
         """Return where the blob of ``digest`` lies, or would."""
@@ -115,7 +129,7 @@ class Store:
         except FileNotFoundError:
             return False
         except OSError as error:
-            if error.errno not in _READ_ONLY:
+            if error.errno not in READ_ONLY:
                 raise
         return True
 
@@ -130,23 +144,38 @@ class Store:
         """Say whether the store has a blob whose bytes still hash to its digest."""
         if not self.has(digest, size):
             return False
-        with self.path(digest).open("rb") as file:
+        with self.open(digest) as file:
             return hashlib.file_digest(file, digest.partition(":")[0]).hexdigest() == digest.partition(":")[2]
+
+    def open(self, digest: Digest) -> FileIO:
+        """Return the content of a blob, to be closed.
+
+        Raises:
+            BuildError: it may not be read.
+            FileNotFoundError: there is none.
+        """
+        try:
+            return open_file(self.path(digest))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise unreadable(self.directory, error.strerror) from None
 
     def discard(self, digest: Digest) -> None:
         """Forget a blob."""
-        self.path(digest).unlink(missing_ok=True)
+        with writing(self.directory):
+            self.path(digest).unlink(missing_ok=True)
 
     def read(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob of at most ``limit`` bytes; verified.
 
         Raises:
-            BuildError: it is bigger.
+            BuildError: it is bigger, or may not be read.
             DamagedError: the store does not have it, or it was damaged on the disk.
         """
         try:
-            with self.path(digest).open("rb") as file:
-                content = file.read(limit + 1)
+            with self.open(digest) as file:
+                content = read_up_to(file, limit + 1)
         except FileNotFoundError:
             raise self.lacks(digest) from None
         if len(content) > limit:
@@ -180,7 +209,10 @@ class Store:
 
     def _holds(self, digest: Digest, content: bytes) -> bool:
         try:
-            return self.has(digest, len(content)) and self.path(digest).read_bytes() == content
+            if not self.has(digest, len(content)):
+                return False
+            with self.open(digest) as file:
+                return read_up_to(file, len(content) + 1) == content
         except FileNotFoundError:  # somebody found it damaged, and dropped it
             return False
 
@@ -193,9 +225,10 @@ class Store:
         Raises:
             BuildError: there is no room for it.
         """
-        with self._having_room():
+        with writing(self.directory):
             descriptor, name = tempfile.mkstemp(dir=self.temporary)
-            path = Path(name)
+        path = Path(name)
+        with having_room(self.directory):
             try:
                 with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
                     yield Ingest(file, path, self)
@@ -217,7 +250,10 @@ class Store:
             self._write_index(index, [one for one in index.manifests if _name(one) != reference], entry)
 
     def untag(self, *references: str) -> tuple[str, ...]:
-        """Let ``references`` name nothing; their blobs stay. Return those that do already, then all stay."""
+        """Let ``references`` name nothing; their blobs stay. Return those that do already, then all stay.
+
+        It takes no room on the disk.
+        """
         with self._locked():
             index = self._index()
             names = {_name(one) for one in index.manifests}
@@ -253,32 +289,46 @@ class Store:
             return
         with lock as file:
             if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                for left in self.temporary.iterdir():
-                    if left.is_dir():
-                        shutil.rmtree(left)
-                    else:
-                        left.unlink(missing_ok=True)
+                self._sweep()
             _lock(file, fcntl.LOCK_SH)
             yield
+
+    def _sweep(self) -> None:
+        """Remove what killed runs have left; nobody else may use the store."""
+        with writing(self.directory):
+            for left in self.temporary.iterdir():
+                if left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink(missing_ok=True)
 
     def _use_lock(self) -> BinaryIO | None:
         try:
             return (self.directory / "use.lock").open("ab")
         except OSError as error:
-            if error.errno not in _READ_ONLY:
+            if error.errno not in READ_ONLY:
                 raise
             return None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait until nobody uses the store, and keep it to oneself."""
-        with (self.directory / "use.lock").open("ab") as file:
+        """Wait until nobody uses the store, and keep it to oneself; what killed runs have left goes."""
+        with self._opened_lock("use.lock") as file:
             _lock(file, fcntl.LOCK_EX)
+            self._sweep()
             yield
 
     def _write_index(self, index: Index, kept: Iterable[Descriptor], *more: Json) -> None:
-        content = {**index.raw, "manifests": [*(one.raw for one in kept), *more]}
-        self._replace(self.directory / "index.json", orjson.dumps(content))
+        content = orjson.dumps({**index.raw, "manifests": [*(one.raw for one in kept), *more]})
+        path = self.directory / "index.json"
+        try:
+            with writing(self.directory):
+                replace(path, content)
+        except FullError:
+            if more:
+                raise
+            with writing(self.directory):  # what gets shorter needs no room of its own
+                overwrite(path, content)
 
     def find(self, reference: str) -> Descriptor | None:
         """Return the descriptor that ``reference`` names, None when the store has no such image.
@@ -291,8 +341,7 @@ class Store:
     def _index(self) -> Index:
         path = self.directory / "index.json"
         try:
-            with path.open("rb") as file:
-                index = parse_manifest(file.read(MAX_INDEX_BYTES), OCI_INDEX)
+            index = parse_manifest(read_file(path, limit=MAX_INDEX_BYTES), OCI_INDEX)
         except FileNotFoundError:
             return Index(OCI_INDEX, (), {"schemaVersion": 2, "mediaType": OCI_INDEX})
         except FormatError as error:
@@ -303,32 +352,13 @@ class Store:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.directory / "index.lock").open("ab") as file:
+        with self._opened_lock("index.lock") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield  # closing the file gives the lock back
 
-    def _replace(self, target: Path, content: bytes) -> None:
-        """Replace a file, under the index's lock: what a killed run leaves is overwritten by the next."""
-        new = target.with_name(f"{target.name}.new")
-        with self._having_room():
-            with new.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(target)
-            _sync_directory(target.parent)
-
-    @contextmanager
-    def _having_room(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            raise BuildError(
-                f"cannot write the store {self.directory}: {error.strerror}; "
-                f"'twodfs prune' makes room, TWODFS_STORE names another store"
-            ) from None
+    def _opened_lock(self, name: str) -> BinaryIO:
+        with writing(self.directory):
+            return (self.directory / name).open("ab")
 
     def _check_version(self, marker: Path) -> None:
         try:
@@ -352,12 +382,3 @@ def _lock(file: BinaryIO, how: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _sync_directory(path: Path) -> None:
-    """Put a rename on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from twodfs.build.archive import Archive, Directory
+from twodfs.build.inflation import Inflation
 from twodfs.build.layout import LayoutImage
 from twodfs.build.saved import saved_image
 from twodfs.build.source import Source
@@ -41,8 +42,12 @@ class LocalImage:
     name: str = ""
 
     @contextmanager
-    def open(self, scratch: Path) -> Iterator[Source]:
-        """Yield the image; temporary files go into the directory ``scratch``.
+    def open(self, scratch: Path, inflation: Inflation) -> Iterator[Source]:
+        """Yield the image.
+
+        Args:
+            scratch: a directory for temporary files.
+            inflation: how much may come out of what is compressed.
 
         Raises:
             BuildError: it cannot be read, has no such image, or contradicts itself.
@@ -51,9 +56,9 @@ class LocalImage:
         if self.transport == OCI:
             yield LayoutImage(Directory(self.path), self.name)
             return
-        with Archive(self.path, scratch) as archive:
+        with Archive(self.path, scratch, inflation) as archive:
             is_saved = self.transport == DOCKER_ARCHIVE
-            yield saved_image(archive, self.name) if is_saved else LayoutImage(archive, self.name)
+            yield saved_image(archive, self.name, inflation) if is_saved else LayoutImage(archive, self.name)
 
     def __str__(self) -> str:
         return f"{self.transport}:{self.path}{':' if self.name else ''}{self.name}"

@@ -133,6 +133,14 @@ def build(
         bool,
         Option("--compat", help="Write gzip and the field as the original registry wants them."),
     ] = False,
+    max_inflated: Annotated[
+        str | None,
+        Option(
+            metavar="SIZE",
+            help="What an archive or layer of BASE that is compressed may inflate to, as 20GB; "
+            "100 times its own size by default, at least 1GB.",
+        ),
+    ] = None,
     checksum: Annotated[
         bool,
         Option("--checksum", help="Go by what files hold, not by their times; hash what the store has."),
@@ -157,6 +165,8 @@ def build(
     Example:
         twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
 
+    A registry that is silent for 60 seconds is asked again, as 'twodfs push --help' says.
+
     The same files on the same BASE give the same bytes. The store is ~/.cache/twodfs or $TWODFS_STORE.
     Attestations of BASE are left out: they vouch for other digests than the new image's.
     """
@@ -173,6 +183,7 @@ def build(
         base_plain_http=base_plain_http,
         anchor=anchor,
         packing=Packing(compression, level, gzip_only=compat),
+        max_inflated=max_inflated,
         checksum=checksum,
         jobs=jobs or min(os.cpu_count() or 1, 64),
     )
@@ -190,6 +201,9 @@ def push(
     """Push an image of the local store to its registry.
 
     Only what the registry lacks travels. Credentials are those of 'twodfs login' and 'docker login'.
+
+    A registry that is silent for 60 seconds, or for 15 minutes once it has all of a blob, is asked again, as
+    one is that says 429 or 5xx: with growing delays, up to 8 times, and for 3 minutes at most.
 
     Example:
         twodfs push registry.example.com/model:v1

@@ -52,6 +52,7 @@ class Build:
     base_plain_http: bool
     anchor: Anchor
     packing: Packing
+    max_inflated: str | None
     checksum: bool
     jobs: int
 
@@ -143,7 +144,9 @@ class _Workshop:
         """Return the base, and its reference where it is in a registry."""
         if self.asked.base == SCRATCH:
             return scratch(platforms, self.store), ""
-        from twodfs.build.pull import pull_base  # noqa: PLC0415 - see the module's docstring
+        from twodfs.build.housekeeping import parse_size  # noqa: PLC0415 - see the module's docstring
+        from twodfs.build.inflation import Inflation  # noqa: PLC0415
+        from twodfs.build.pull import pull_base  # noqa: PLC0415
         from twodfs.build.transport import LocalImage, parse_image_name  # noqa: PLC0415
 
         base = parse_image_name(self.asked.base)
@@ -155,7 +158,8 @@ class _Workshop:
 
         name = str(base)
         if isinstance(base, LocalImage):
-            with base.open(self.store.temporary) as source:
+            most = None if self.asked.max_inflated is None else parse_size(self.asked.max_inflated)
+            with base.open(self.store.temporary, Inflation(most)) as source:
                 return pull(source), ""
         registry = self.registries.open(base.registry, plain_http=self.asked.base_plain_http)
         return pull(registry.repository(base.repository)), name

@@ -20,6 +20,7 @@ from twodfs.build.inspection import Inspection, inspect_image, named_partitions
 from twodfs.build.platforms import Platform
 from twodfs.build.source import StoredImage
 from twodfs.build.store import Store, default_directory
+from twodfs.build.writing import unusable
 from twodfs.cli.commands import Registries, parse_target
 from twodfs.cli.console import open_progress, print_json
 from twodfs.credentials import registry_host
@@ -215,7 +216,11 @@ def _tagged(reference: Reference, tag: str) -> str:
 
 def _existing_store() -> Store | None:
     directory = default_directory()
-    return Store(directory) if (directory / "index.json").exists() else None
+    try:
+        is_there = (directory / "index.json").exists()
+    except OSError as error:
+        raise unusable(directory, error.strerror) from None
+    return Store(directory) if is_there else None
 
 
 def _inspect_stored(reference: Reference) -> Inspection | None:

@@ -23,7 +23,7 @@ def images(*, as_json: bool) -> None:
         return
     for one in found:
         count = count_text(one.allotments, "allotment")
-        said = f"damaged: {one.problem}" if one.problem else f"{count}, {size_text(one.size)}"
+        said = one.problem or f"{count}, {size_text(one.size)}"
         print(f"{one.reference}  {one.digest[:19]}  {said}")
 
 

@@ -33,7 +33,7 @@ def verify(asked: Question, *, as_json: bool) -> None:
 
     Raises:
         SignatureError: there is no good signature, or it tells of another source.
-        KeyFormatError: a key file holds none.
+        KeyFormatError: a key file cannot be read, or holds none.
         TwodfsError: see its other subclasses.
     """
     reference = Reference.parse(asked.reference)

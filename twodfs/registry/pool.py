@@ -83,10 +83,14 @@ class Proxy:
         Raises:
             WireError: it is none that can be spoken to.
         """
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            host, port = parts.hostname, parts.port or _PORTS["http"]
+        except ValueError:  # as of a port beyond 65535
+            host, port = None, 0
+        if not host or parts.scheme != "http":
             raise WireError("the proxy that the environment names is no http:// address")
-        return cls(parts.hostname, parts.port or _PORTS["http"], _authorization(parts))
+        return cls(host, port, _authorization(parts))
 
 
 class Pool:

@@ -132,7 +132,7 @@ class Repository:
             DigestError: the bytes are others.
         """
         request = self._request("GET", f"blobs/{blob.digest}")
-        self._transport.retry(partial(self._download_once, request, blob, file, advance))
+        self._transport.retry(partial(self._download_once, request, blob, file, advance), is_transfer=True)
 
     def _download_once(self, request: Request, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:
         hasher = hashlib.new(blob.digest.partition(":")[0])
@@ -240,7 +240,7 @@ class Repository:
             DigestError: the content is not the blob's.
         """
         location = self._mount(blob.digest, mount_from) if mount_from else self._begin_upload()
-        patience = self._transport.patience()
+        patience = self._transport.patience(is_transfer=True)
         while location is not None:
             try:
                 with _opened(content) as file:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 Keychain: TypeAlias = Callable[[str], "Credentials | None"]
 
 DOCKER_HUB_HOST: Final = "registry-1.docker.io"
+RETRY_SECONDS: Final = 180.0
+"""Seconds after which a request that has failed so far is not made again."""
 IDLE_SECONDS: Final = 60.0
 """Seconds without a byte after which a transfer counts as dead; a big one may take as long as it moves."""
 COMMIT_SECONDS: Final = 900.0
@@ -43,29 +45,37 @@ _HEADERS = {"User-Agent": f"twodfs/{__version__}", "Accept": "*/*", "Accept-Enco
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a request is made, and the seconds between; a registry's Retry-After goes first.
+    """How often a request is made, and the seconds between.
 
     The delays grow, and a part of each is left to chance, so that those who failed together do not come back
-    together. With the defaults they are 40 s at most in all, as long as the registry asks for no others.
+    together. What a registry asks for with Retry-After is waited as well, so that its 0 is no delay of 0.
+    With the defaults they are 40 s at most in all, as long as the registry asks for no others.
 
     Attributes:
         attempts: of a registry that has answered before.
         first_attempts: of one that has not: the address may be wrong.
         first_delay: seconds.
         longest_delay: seconds, also of a Retry-After.
+        in_all: seconds after which nothing is tried again: since a request was first made, or, where it
+            carries a blob, of all that was waited.
     """
 
     attempts: int = 8
     first_attempts: int = 4
     first_delay: float = 0.3
     longest_delay: float = 20.0
+    in_all: float = RETRY_SECONDS
 
-    def delay(self, attempt: int, asked: float | None) -> float:
-        """Return the seconds to wait after the failed ``attempt``, counted from 0."""
-        if asked is not None:
-            return min(asked, self.longest_delay)
+    def delay(self, attempt: int, asked: float | None, chance: Callable[[], float] = random.random) -> float:
+        """Return the seconds to wait after the failed ``attempt``, counted from 0.
+
+        Args:
+            attempt: which one.
+            asked: what the registry asks for; None where it asks for nothing.
+            chance: returns a number from 0 to 1.
+        """
         longest = min(self.first_delay * 2**attempt, self.longest_delay)
-        return random.uniform(longest / 2, longest)  # noqa: S311 - no secret
+        return min(asked or 0.0, self.longest_delay) + longest * (0.5 + chance() / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +104,38 @@ class Arrived(NamedTuple):
 class Patience:
     """What is left of the attempts at one thing."""
 
-    def __init__(self, retries: Retries, has_answered: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        retries: Retries,
+        has_answered: Callable[[], bool],
+        *,
+        is_transfer: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
+        """Begin with all attempts; ``is_transfer`` says that one may take long, and be well all the same."""
         self._retries = retries
         self._has_answered = has_answered
+        self._chance = chance
+        self._sleep = sleep
+        self._clock = clock
+        self._begun = None if is_transfer else clock()
+        self._waited = 0.0
         self._failed = 0
 
     def waits_after(self, error: RegistryError) -> bool:
         """Wait until it may be tried again; say at once when it may not."""
-        delay = self._retries.delay(self._failed, error.retry_after)
+        delay = self._retries.delay(self._failed, error.retry_after, self._chance)
         self._failed += 1
         attempts = self._retries.attempts
         if not self._has_answered():
             attempts = min(attempts, self._retries.first_attempts)
-        if not error.temporary or self._failed >= attempts:
+        taken = self._waited if self._begun is None else self._clock() - self._begun
+        if not error.temporary or self._failed >= attempts or taken + delay > self._retries.in_all:
             return False
-        scope().sleep(delay)
+        (self._sleep or scope().sleep)(delay)
+        self._waited += delay
         return True
 
 
@@ -135,12 +162,13 @@ class Transport:
         """Whether the registry has asked who the user is."""
         return bool(self._authorised)
 
-    def retry(self, attempt: Callable[[], T]) -> T:
+    def retry(self, attempt: Callable[[], T], *, is_transfer: bool = False) -> T:
         """Return what ``attempt`` returns, making it again as long as it fails for the moment only.
 
         Every step of the protocol may be: reading, storing by digest, and an upload from its start.
+        ``is_transfer`` says that it carries a blob, and may take as long as that does.
         """
-        patience = self.patience()
+        patience = self.patience(is_transfer=is_transfer)
         while True:
             try:
                 return attempt()
@@ -148,9 +176,9 @@ class Transport:
                 if not patience.waits_after(error):
                     raise
 
-    def patience(self) -> Patience:
+    def patience(self, *, is_transfer: bool) -> Patience:
         """Return the patience for one thing that may be tried again."""
-        return Patience(self._retries, lambda: self._has_answered)
+        return Patience(self._retries, lambda: self._has_answered, is_transfer=is_transfer)
 
     def fetch(self, request: Request, *expected: int, limit: int) -> Answer:
         """Return the answer to ``request``, with a body of at most ``limit`` bytes; retried.
@@ -266,15 +294,15 @@ class Transport:
     def _once(self, request: Request, address: Address, headers: Mapping[str, str]) -> Iterator[Response]:
         """Send a request to one address; keep the connection where the answer was read to its end."""
         head = _head(request, address, headers, self._pool)
+        # What is stored may take long; a question, of a token server as well, is answered at once.
+        commit = COMMIT_SECONDS if request.method == "PUT" else IDLE_SECONDS
         is_answered = False
         while not is_answered:
             connection = self._pool.take(address.origin, IDLE_SECONDS)
             keep = False
             try:
                 with scope().on_stop(connection.abort):
-                    response = connection.exchange(
-                        head, request.body, request.method, IDLE_SECONDS, COMMIT_SECONDS
-                    )
+                    response = connection.exchange(head, request.body, request.method, IDLE_SECONDS, commit)
                     is_answered = self._has_answered = True
                     yield response
                     response.finish()
