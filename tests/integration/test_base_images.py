@@ -217,7 +217,7 @@ def test_a_transport_without_a_path_is_a_mistake(workshop: Workshop, name: str) 
     assert (done.status, "names no path" in done.err) == (2, True)
 
 
-def layout(directory: Path) -> dict[str, Path]:
+def layout(directory: Path, **settings: object) -> dict[str, Path]:
     """Write a layout with an image of one layer of five bytes; return where its index and blobs are."""
     (directory / "blobs" / "sha256").mkdir(parents=True)
     (directory / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
@@ -232,7 +232,8 @@ def layout(directory: Path) -> dict[str, Path]:
     places = {"index": directory / "index.json"}
     diff_id = f"sha256:{hashlib.sha256(b'layer').hexdigest()}"
     rootfs = {"type": "layers", "diff_ids": [diff_id]}
-    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": rootfs}).encode()
+    content = {"os": "linux", "architecture": "amd64", "config": settings, "rootfs": rootfs}
+    config = json.dumps(content).encode()
     manifest = {
         "schemaVersion": 2,
         "config": blob("config", f"{kind}.config.v1+json", config),
@@ -241,6 +242,31 @@ def layout(directory: Path) -> dict[str, Path]:
     entry = blob("manifest", f"{kind}.manifest.v1+json", json.dumps(manifest).encode())
     places["index"].write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     return places
+
+
+def test_a_file_goes_into_the_workdir_of_the_base_and_never_takes_its_place(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    layout(tmp_path / "base", WorkingDir="/models/llm")
+    base, target = f"oci:{tmp_path / 'base'}", workshop.target("bases/workdir")
+    recipe = workshop.directory / "2dfs.json"
+
+    def write(dst: str) -> None:
+        recipe.write_text(json.dumps({"allotments": [{"src": "a.bin", "dst": dst, "row": 0, "col": 0}]}))
+
+    for dst, what in (("/models/llm", "the base's WORKDIR"), ("/models", "a directory of the base")):
+        write(dst)
+        done = workshop.twodfs("build", base, target)
+        assert (done.status, done.out) == (2, "")
+        assert f"2dfs.json: '{dst}' is {what}, and a file would take its place; write '{dst}/'" in done.err
+        assert "in 'allotments[0].src'" in done.err
+    write("/models/llm/")
+    workshop.made("build", base, target, "--push", "--compression", "none")
+    (manifest,) = workshop.images("bases/workdir")
+    (cell,) = workshop.field("bases/workdir", manifest)
+    blob = workshop.blob("bases/workdir", f"sha256:{cell['digest']}")
+    with tarfile.open(fileobj=io.BytesIO(blob)) as tar:
+        assert tar.getnames() == ["models/llm/a.bin"]
 
 
 @pytest.mark.parametrize("part", ["index", "manifest", "config", "layer"])

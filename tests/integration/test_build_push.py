@@ -20,6 +20,7 @@ from tests.lab.images import Kind, busybox_base, push_image
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.rootfs import apply_layers
+from twodfs.cli import program
 from twodfs.registry.transport import COMMIT_SECONDS, IDLE_SECONDS, Retries
 
 ANCHOR_TYPE = "application/vnd.2dfs.allotments.v1"
@@ -347,7 +348,7 @@ def test_a_mistake_in_the_build_file_is_shown_with_its_place(workshop: Workshop)
     done = workshop.twodfs("build", "scratch", "a/b")
     assert done.status == 2
     assert done.err == (
-        "twodfs: 2dfs.json: unknown key 'colour'; allowed: src, dst, row, col, mode, uid, gid "
+        "twodfs: 2dfs.json: unknown key 'colour'; allowed: src, dst, row, col, mode, uid, gid, follow "
         "in 'allotments[2]'\n"
     )
 
@@ -358,7 +359,7 @@ def test_a_mistake_in_the_build_file_is_shown_with_its_place(workshop: Workshop)
         (["a.bin", "b.bin"], ["/a", "/a/b"], "'/a' is a file in 'allotments[0].src[0]', but a directory in "),
         (["tokenizer", "a.bin"], ["/t", "/t/vocab.json"], "'/t/vocab.json' comes twice: first in "),
         (["tokenizer", "a.bin"], ["/t/x", "/t"], "'/t' is a file in 'allotments[0].src[1]', but a directory"),
-        (["a.bin"], ["/"], "a.bin is a file, so its destination needs a name in 'allotments[0].src[0]'"),
+        (["a.bin"], ["/etc"], "'/etc' is a directory of every container, and a file would take its place; "),
         (["*.none"], ["/m"], "no file matches '*.none' in 'allotments[0].src[0]'"),
         (["n" * 256 + "*"], ["/m"], "no file matches"),
         (["n" * 256], ["/m"], "File name too long in 'allotments[0].src[0]'"),
@@ -739,3 +740,58 @@ def test_the_time_outs_of_a_push_are_told(workshop: Workshop) -> None:
         f"up to {Retries().attempts} times, and for {Retries().in_all / 60:g} minutes at most",
     ):
         assert words in told
+
+
+def stored(workshop: Workshop, digests: list[str]) -> list[bool]:
+    return [(workshop.store / "blobs" / digest.replace(":", "/")).exists() for digest in digests]
+
+
+def test_layers_of_a_base_in_the_targets_registry_are_not_even_downloaded(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    base = push_image(workshop.registry.url, "base/near", "v1")
+    target = workshop.target("made/near")
+    done = workshop.made("build", base.reference(), target, "--push", "--json")
+    (manifest,) = workshop.images("made/near")
+    layers = [layer["digest"] for layer in manifest["layers"][:-1]]
+    assert layers
+    assert stored(workshop, layers) == [False] * len(layers)
+    for layer in layers:
+        workshop.blob("made/near", layer)
+    assert workshop.made("push", target, "--json").json["uploadedBlobs"] == 0
+    # What lacks them takes them from the registry, or brings them here.
+    exported = workshop.made("export", f"{target}--all", "all.tar")
+    assert "it comes from the registry instead" in exported.err
+    anew = workshop.made("build", base.reference(), target, "--json", store=tmp_path / "other").json
+    assert anew["digest"] == done.json["digest"]
+    workshop.made("build", base.reference(), target)
+    assert stored(workshop, layers) == [True] * len(layers)
+
+
+def test_layers_that_the_registry_does_not_mount_are_downloaded_after_all(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = push_image(workshop.registry.url, "base/unmounted", "v1")
+    monkeypatch.setattr("twodfs.registry.Repository.mount", lambda *_: False)
+    monkeypatch.setenv("TWODFS_STORE", str(workshop.store))
+    monkeypatch.chdir(workshop.directory)
+    program.run(["build", base.reference(), workshop.target("made/unmounted"), "--push"])
+    assert "base sha256:" in capsys.readouterr().err
+    (manifest,) = workshop.images("made/unmounted")
+    for layer in manifest["layers"]:
+        workshop.blob("made/unmounted", layer["digest"])
+
+
+@pytest.mark.parametrize("base", ["127.0.0.1:1/none", "oci:nowhere"])
+@pytest.mark.parametrize(
+    ("sources", "sentence"),
+    [(["*.none"], "no file matches '*.none'"), (["a.bin", "?.bin"], "'/m/a.bin' comes twice")],
+)
+def test_mistakes_in_the_build_file_show_before_the_base_is_asked_for(
+    workshop: Workshop, base: str, sources: list[str], sentence: str
+) -> None:
+    targets = ["/m/"] * len(sources)
+    recipe = {"allotments": [{"src": sources, "dst": targets, "row": 0, "col": 0}]}
+    (workshop.directory / "2dfs.json").write_text(json.dumps(recipe))
+    done = workshop.twodfs("build", base, "a/b")
+    assert (done.status, sentence in done.err) == (2, True), done.err

@@ -112,7 +112,8 @@ def test_links_in_a_directory_are_kept_and_a_link_as_source_is_followed(tree: Pa
 @pytest.mark.parametrize("target", ["./with space", "//etc//passwd", "sub/", "sub/../a", "ü" * 120])
 def test_links_say_what_they_say_on_the_disk(tree: Path, target: str) -> None:
     os.symlink(target, tree / "sub" / "odd")  # noqa: PTH211 - a Path would tidy it up
-    found = {member.name: member.linkname for member in members(copy(tree, "m"))}
+    kept = replace(copy(tree, "m"), follow=False)
+    found = {member.name: member.linkname for member in members(kept)}
     assert found["m/sub/odd"] == target
 
 
@@ -262,6 +263,21 @@ def test_directories_merge(tree: Path, tmp_path: Path) -> None:
 def test_nothing_lies_below_a_file(tree: Path) -> None:
     with pytest.raises(FormatError, match=r"'/x' is a file in 'allotments\[0\]\.src', but a directory in"):
         LayerPlan.of([copy(tree / "a", "x"), copy(tree / "a", "x/y")])
+
+
+@pytest.mark.parametrize(("target", "name"), [("m", "m/a"), ("", "a"), ("m/n", "m/n/a")])
+def test_a_file_goes_into_a_directory_under_its_own_name(tree: Path, target: str, name: str) -> None:
+    assert names(replace(copy(tree / "a", target), into=True)) == [name]
+
+
+def test_what_a_link_leads_to_goes_into_a_directory_under_the_links_name(tree: Path) -> None:
+    (file,) = members(replace(copy(tree / "link", "m"), into=True))
+    assert (file.name, file.isreg()) == ("m/link", True)
+
+
+def test_a_directory_goes_to_its_destination_with_or_without_a_slash(tree: Path) -> None:
+    plain = copy(tree / "sub", "m")
+    assert write(replace(plain, into=True))[1] == write(plain)[1]
 
 
 def test_a_file_cannot_be_the_root(tree: Path) -> None:

@@ -99,7 +99,7 @@ def test_the_originals_build_file_is_understood() -> None:
             {"dst": "/a/../b"},
             "'/a/../b' climbs with '..'; write the path as it is in the image in 'allotments[0].dst'",
         ),
-        ({"dst": "/a//b/"}, "'/a//b/' is not normalised; write '/a/b' in 'allotments[0].dst'"),
+        ({"dst": "/a//b/"}, "'/a//b/' is not normalised; write '/a/b/' in 'allotments[0].dst'"),
         ({"dst": ["./a"]}, "'./a' is not normalised; write '/a' in 'allotments[0].dst[0]'"),
         (
             {"dst": "/a/.wh.b"},
@@ -119,11 +119,35 @@ def test_the_originals_build_file_is_understood() -> None:
             f"'{'/d' * 10}/...' has more than 4095 bytes; no engine takes such a path in 'allotments[0].dst'",
         ),
         ({"col": -1}, "-1 is outside 0..2147483647 in 'allotments[0].col'"),
-        ({"color": 1}, "unknown key 'color'; allowed: src, dst, row, col, mode, uid, gid in 'allotments[0]'"),
+        (
+            {"color": 1},
+            "unknown key 'color'; allowed: src, dst, row, col, mode, uid, gid, follow in 'allotments[0]'",
+        ),
+        ({"follow": "yes"}, "expected true or false, found str in 'allotments[0].follow'"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(changes: dict[str, Any], sentence: str) -> None:
     assert problem(entry(**changes)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("dst", "target", "into"),
+    [("/m/", "m", True), ("m/", "m", True), ("/", "", True), ("/m/n/", "m/n", True), ("/m", "m", False)],
+)
+def test_a_destination_that_ends_in_a_slash_is_a_directory(
+    dst: str,
+    target: str,
+    into: bool,  # noqa: FBT001
+) -> None:
+    body = json.dumps({"allotments": [entry(dst=dst)]}).encode()
+    (made,) = Recipe.parse(body, Path()).cells[0].copies
+    assert (made.target, made.into) == (target, into)
+
+
+def test_several_files_go_into_one_directory() -> None:
+    assert Recipe.parse(
+        json.dumps({"allotments": [entry(src=["a", "b"], dst=["/m/", "/m/"])]}).encode(), Path()
+    )
 
 
 def test_unknown_keys_beside_the_allotments_are_refused() -> None:

@@ -6,12 +6,14 @@ coverage      which rectangles hold none of a build file's cells
 inputs        files that somebody names, opened without a wait and read with a bound
 recipe        the build file ``2dfs.json``
 patterns      what matches ``weights/**/*.bin``
+links         whether a link is kept or followed
 members       what goes into a layer, looked at and not read
 compression   how a layer's tar becomes its blob
 layer         files -> one deterministic layer
 writing       a store's files replaced, and what is wrong where they cannot be
 store         a content store that is an OCI layout directory
 keys          which layer was made of what, so that what has not changed is not read
+directories   what no file may take the place of (pure)
 allotments    recipe -> allotments in the store, in threads
 documents     base + field -> manifests and index (pure)
 fields        fields as the command line reads them, in bounded memory

@@ -8,7 +8,7 @@ the allotments that are done only their digests.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -54,7 +54,13 @@ class Method:
 
 
 def make_allotments(
-    recipe: Recipe, method: Method, store: Store, progress: Progress, listener: Listener
+    recipe: Recipe,
+    method: Method,
+    store: Store,
+    progress: Progress,
+    listener: Listener,
+    *,
+    directories: Mapping[str, str] | None = None,
 ) -> tuple[Allotment, ...]:
     """Return the allotments that ``recipe`` asks for, once they are in ``store``.
 
@@ -64,22 +70,45 @@ def make_allotments(
         store: takes the blobs; must be in use.
         progress: hears of those that are built.
         listener: hears of each allotment as soon as it is in the store, in the thread that made it.
+        directories: of the base, and what each is to it; nothing else may take their names.
 
     Raises:
         BuildError: a file cannot be read, or changes meanwhile.
-        RecipeError: two allotments bring the same name, or something else in the build file is wrong.
+        RecipeError: two allotments bring the same name, one takes a directory's, or something else in the
+            build file is wrong.
     """
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
-        works = _Works(recipe, method, store, keys, progress)
+        works = _Works(recipe, method, store, keys, progress, territory=Territory(directories))
         concurrently([partial(works.run, listener)] * method.jobs, limit=method.jobs)
     return works.allotments()
+
+
+def look_at(recipe: Recipe) -> None:
+    """Look at everything that ``recipe`` names, before anything that takes long; nothing is read.
+
+    Raises:
+        BuildError: a file cannot be read.
+        RecipeError: as for ``make_allotments``, as far as that can be told without the base.
+    """
+    territory = Territory()
+    for cell in recipe.cells:
+        scope().check()
+        with mistakes_of(recipe.file):
+            territory.claim(LayerPlan.of(cell.copies).members)
 
 
 class _Works:
     """Cells on their way to being allotments, handed out to threads in order."""
 
     def __init__(
-        self, recipe: Recipe, method: Method, store: Store, keys: KeyCache, progress: Progress
+        self,
+        recipe: Recipe,
+        method: Method,
+        store: Store,
+        keys: KeyCache,
+        progress: Progress,
+        *,
+        territory: Territory,
     ) -> None:
         self._file = recipe.file
         self._cells = recipe.cells
@@ -87,7 +116,7 @@ class _Works:
         self._store = store
         self._keys = keys
         self._progress = progress
-        self._territory = Territory()
+        self._territory = territory
         self._waiting = iter(range(len(recipe.cells)))
         self._taking = threading.Lock()
         self._made: list[Allotment | None] = [None] * len(recipe.cells)

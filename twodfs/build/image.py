@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from twodfs.build.allotments import Listener, Method, make_allotments
 from twodfs.build.choices import Anchor
-from twodfs.build.documents import EMPTY_BLOB, Base, Composed, compose
+from twodfs.build.directories import known_directories
+from twodfs.build.documents import EMPTY_BLOB, MAX_CONFIG_BYTES, Base, Composed, compose
 from twodfs.build.platforms import Platform
 from twodfs.build.recipe import Recipe
 from twodfs.build.store import BASE_NAME, Store
 from twodfs.field import Allotment
-from twodfs.oci import Document, Index, parse_manifest
+from twodfs.oci import Document, ImageConfig, Index, parse_manifest
 from twodfs.progress import Progress
 
 
@@ -56,7 +57,12 @@ def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener
         BuildError: a source cannot be read, or changes meanwhile.
         RecipeError: the build file is wrong.
     """
-    allotments = make_allotments(plan.recipe, plan.method, store, progress, listener)
+    configs = [
+        ImageConfig.parse(store.read(image.manifest.config.digest, limit=MAX_CONFIG_BYTES))
+        for image in plan.base.images
+    ]
+    directories = known_directories(configs)
+    allotments = make_allotments(plan.recipe, plan.method, store, progress, listener, directories=directories)
     original_name = plan.target if plan.method.packing.gzip_only else ""
     composed = compose(
         plan.base,

@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from twodfs.build.links import is_followed
 from twodfs.build.patterns import find_matches, parents_of
 from twodfs.build.recipe import WHITEOUT, Copy, check_length
 from twodfs.errors import BuildError, FormatError
@@ -114,16 +115,24 @@ def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
 class Territory:
     """Which allotment brings which name: the format wants them apart, so that any of them fit together."""
 
-    def __init__(self) -> None:
+    def __init__(self, directories: Mapping[str, str] | None = None) -> None:
+        """Begin with nothing taken but the ``directories`` of the base; what each is to it stands beside."""
+        self._directories = directories or {}
         self._taken: dict[str, tuple[bytes, str]] = {}
 
     def claim(self, members: Iterable[Member]) -> None:
         """Give ``members`` to an allotment; directories are everybody's.
 
         Raises:
-            FormatError: another has one of them; both are named.
+            FormatError: another has one of them; both are named. Or a directory of the base has.
         """
         for member in members:
+            if not member.is_directory and (what := self._directories.get(member.name)):
+                raise FormatError(
+                    f"'/{member.name}' is {what}, and a {_WORDS[member.kind]} would take its place; "
+                    f"write '/{member.name}/' to put it into the directory",
+                    member.path,
+                )
             mine = (member.kind, member.path)
             kind, path = taken = self._taken.setdefault(member.name, mine)
             if taken is not mine and not kind == member.kind == tarfile.DIRTYPE:
@@ -151,9 +160,12 @@ def _brought(copy: Copy) -> Iterator[Member]:
 
 
 def _walk(copy: Copy, source: Path, target: str) -> Iterator[Member]:
-    # The source itself may be a link, as model hubs' caches have them; links below it are kept.
+    # The source itself may be a link, as model hubs' caches have them; of those below it see ``links``.
     member = _member(copy, source, target, follow=True)
     if not member.is_directory:
+        if copy.into:
+            target = f"{target}/{source.name}" if target else source.name
+            member = _member(copy, source, target, follow=True)
         if not target:
             raise FormatError(f"{source} is a file, so its destination needs a name", copy.path)
         yield member
@@ -169,6 +181,10 @@ def _walk(copy: Copy, source: Path, target: str) -> Iterator[Member]:
 
 def _walk_below(copy: Copy, source: Path, target: str) -> Iterator[Member]:
     member = _member(copy, source, target, follow=False)
+    if member.kind == tarfile.SYMTYPE and is_followed(
+        source, copy.source, follow=copy.follow, path=copy.path
+    ):
+        member = _member(copy, source, target, follow=True)
     yield member
     if member.is_directory:
         for child in _children(copy, source):

@@ -28,6 +28,7 @@ def pull_base(
     *,
     reference: str,
     checksum: bool = False,
+    layers: bool = True,
 ) -> Base:
     """Return the base that ``name`` has in ``source``; its blobs are in ``store`` then.
 
@@ -42,6 +43,7 @@ def pull_base(
         progress: hears of the layers.
         reference: what errors call it.
         checksum: whether to hash the layers that the store has; those that are damaged come again.
+        layers: whether to bring the layers at all; not where the registry can take them from the base.
 
     Raises:
         BuildError: it is no image, has none for a platform, has a field already, or contradicts itself.
@@ -57,7 +59,9 @@ def pull_base(
         else:
             base = Base((_single(source, parsed, store, reference),))
         _check(base, platforms, reference)
-        _fetch_blobs(source, base, store, progress, checksum=checksum)
+        _fetch_configs(source, base, store)
+        if layers:
+            _fetch_layers(source, base, store, progress, checksum=checksum)
     except FormatError as error:
         raise BuildError(f"{reference}: {error}") from None
     return base
@@ -113,17 +117,20 @@ def _check(base: Base, platforms: Sequence[Platform], reference: str) -> None:
         raise BuildError(f"{reference} has a field already; build from the image it was made from")
 
 
-def _fetch_blobs(source: Source, base: Base, store: Store, progress: Progress, *, checksum: bool) -> None:
+def _fetch_configs(source: Source, base: Base, store: Store) -> None:
     configs = {image.manifest.config.digest: image.manifest for image in base.images}
     concurrently(
         (partial(_fetch_config, source, manifest, store) for manifest in configs.values()),
         limit=TRANSFERS,
     )
+
+
+def _fetch_layers(source: Source, base: Base, store: Store, progress: Progress, *, checksum: bool) -> None:
     layers = {layer.digest: layer for image in base.images for layer in image.manifest.layers}
     is_there = store.is_sound if checksum else store.has
     concurrently(
         (
-            partial(_fetch_layer, source, layer, store, progress)
+            partial(fetch_layer, source, layer, store, progress)
             for layer in layers.values()
             if not is_there(layer.digest, layer.size)
         ),
@@ -148,7 +155,8 @@ def _fetch_config(source: Source, manifest: Manifest, store: Store) -> ImageConf
     return config
 
 
-def _fetch_layer(source: Source, layer: Descriptor, store: Store, progress: Progress) -> None:
+def fetch_layer(source: Source, layer: Descriptor, store: Store, progress: Progress) -> None:
+    """Bring one layer of a base into ``store``; raises like ``pull_base``."""
     with progress.step(f"base {layer.digest[:19]}", layer.size) as advance, store.ingest() as blob:
         source.download(layer, blob.file, advance)
         blob.commit(layer.digest)

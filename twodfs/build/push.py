@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Final
+from typing import Final, TypeAlias
 
 from twodfs.build.allotments import Made
 from twodfs.build.inventory import take_inventory
@@ -46,6 +47,9 @@ class _Content:
     blobs: tuple[Descriptor, ...]
 
 
+Fetch: TypeAlias = Callable[[Descriptor], bool]
+
+
 class Courier:
     """Carries blobs of a store to a repository, each once, and only those that the repository lacks.
 
@@ -53,9 +57,20 @@ class Courier:
     """
 
     def __init__(
-        self, store: Store, registry: Registry, target: Reference, base_name: str, progress: Progress
+        self,
+        store: Store,
+        registry: Registry,
+        target: Reference,
+        base_name: str,
+        progress: Progress,
+        *,
+        fetch: Fetch | None = None,
     ) -> None:
-        """Prepare for ``target``; what is elsewhere in the same registry is mounted from there."""
+        """Prepare for ``target``; what is elsewhere in the same registry is mounted from there.
+
+        ``fetch`` brings a layer of the base into the store, where it was left out; it says whether it could.
+        """
+        self._fetch = fetch
         self.repository = registry.repository(target.repository, push=True)
         self._neighbours = _Neighbours(store, target, base_name)
         self._store = store
@@ -87,15 +102,21 @@ class Courier:
             self._begun.add(blob.digest)
         if self.repository.has_blob(blob.digest):
             return
+        mount_from = self._neighbours.having(blob.digest)
         if not self._store.has(blob.digest, blob.size):
-            raise self._store.lacks(blob.digest)
+            # A base of the same registry was not downloaded: as a rule, its layers need not travel at all.
+            if mount_from and self.repository.mount(blob.digest, mount_from):
+                return
+            if self._fetch is None or not self._fetch(blob):
+                raise self._store.lacks(blob.digest)
+            mount_from = None
         step = self._progress.step(f"push {blob.digest[:19]}", blob.size)
         with self._transferring, step as advance:
             try:
                 travelled = self.repository.upload(
                     blob,
                     self._store.path(blob.digest),
-                    mount_from=self._neighbours.having(blob.digest),
+                    mount_from=mount_from,
                     verify=not hashed,
                     advance=advance,
                 )

@@ -11,7 +11,12 @@
 ``src`` goes. A directory's content goes below its ``dst``, and so does what a pattern matches, under its path
 below the pattern's last directory without wildcards: ``"weights/**/*.bin"`` to ``"/m"`` makes ``/m/a/1.bin``
 of ``weights/a/1.bin``. ``*``, ``?``, ``[...]`` and ``**`` are wildcards, unless a file has that very name.
-Links that a pattern matches or a directory holds are kept; a ``src`` that is a link is what it leads to.
+A ``dst`` that ends in a slash is a directory that a file goes into, under its own name.
+
+A ``src`` that is a link is what it leads to. Links that a pattern matches or a directory holds are kept, as
+long as they stay in the source; files of the same repository of a model hub's cache are taken in their place,
+and others that leave the source are an error, unless ``"follow": true`` (take all files that links lead to)
+or ``"follow": false`` (keep all links) says what is meant.
 
 ``"mode": "0640"``, ``"uid": 10`` and ``"gid": 10`` are those of all files of an allotment; ``"04755"`` and
 ``"1777"`` are modes, too. Without, files belong to root and all may read them.
@@ -40,7 +45,7 @@ WHITEOUT: Final = ".wh."
 """How a layer says that a file is gone (image-spec, layer.md, "Whiteouts"); no file may have such a name."""
 
 _RECIPE_KEYS = ("allotments", "partitions")
-_ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid")
+_ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid", "follow")
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAX_ID = 2**31 - 1
 MAX_NAME: Final = 255
@@ -61,6 +66,8 @@ class Copy:
         mode: permission bits of the files; None for those of any layer, see ``members``.
         uid: the owner of what is copied.
         gid: the owner's group.
+        into: whether ``target`` is a directory that a file goes into, under its own name.
+        follow: whether files are taken in the place of links that lead to them; None: see ``links``.
     """
 
     source: Path
@@ -70,6 +77,8 @@ class Copy:
     mode: int | None = None
     uid: int = 0
     gid: int = 0
+    into: bool = False
+    follow: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +170,20 @@ def _cell(entry: object, directory: Path, path: str) -> Cell:
     mode = _mode(raw)
     uid, gid = (_number(raw.get(key, 0), key, _MAX_ID) for key in ("uid", "gid"))
     row, col = (_number(raw.get(key), key, MAX_COORDINATE) for key in ("row", "col"))
+    follow = raw.get("follow")
+    if follow is not None and not isinstance(follow, bool):
+        raise FormatError(f"expected true or false, found {type(follow).__name__}", "follow")
     copies = tuple(
         Copy(
-            directory / fixed, _target(target, target_path), f"{path}.{source_path}", pattern, mode, uid, gid
+            source=directory / fixed,
+            target=_target(target, target_path),
+            path=f"{path}.{source_path}",
+            pattern=pattern,
+            mode=mode,
+            uid=uid,
+            gid=gid,
+            into=target.endswith("/"),
+            follow=follow,
         )
         for (source, source_path), (target, target_path) in zip(sources, targets, strict=True)
         for fixed, pattern in [_split(source, source_path)]
@@ -193,16 +213,17 @@ def _texts(raw: Json, key: str) -> Iterator[tuple[str, str]]:
 
 
 def _target(text: str, path: str) -> str:
-    """Return ``text`` without its leading slash; it has one spelling only, so that clashes are seen."""
-    target = text.removeprefix("/")
-    if not target and text == "/":
+    """Return ``text`` without slashes at its ends; it has one spelling only, so that clashes are seen."""
+    if text == "/":
         return ""
+    target = text.removeprefix("/").removesuffix("/")
     parts = target.split("/")
     if ".." in parts:
         raise FormatError(f"{text!r} climbs with '..'; write the path as it is in the image", path)
     if "" in parts or "." in parts:
         clean = "/".join(part for part in parts if part not in ("", "."))
-        raise FormatError(f"{text!r} is not normalised; write '/{clean}'", path)
+        slash = "/" if clean and text.endswith("/") else ""
+        raise FormatError(f"{text!r} is not normalised; write '/{clean}{slash}'", path)
     if any(part.startswith(WHITEOUT) for part in parts):
         raise FormatError(f"{text!r}: names that begin with {WHITEOUT!r} delete files in a layer", path)
     for part in parts:
@@ -275,7 +296,7 @@ def _check_places(cells: Sequence[Cell]) -> None:
 def _check_targets(cells: Sequence[Cell]) -> None:
     first: dict[str, str] = {}
     for cell in cells:
-        for copy in (one for one in cell.copies if not one.pattern):
+        for copy in (one for one in cell.copies if not one.pattern and not one.into):
             path = copy.path.replace(".src", ".dst")
             other = first.setdefault(copy.target, path)
             if other != path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
-from twodfs.build.allotments import Made, Method
+from twodfs.build.allotments import Made, Method, look_at
 from twodfs.build.choices import Anchor
 from twodfs.build.compression import Packing
 from twodfs.build.documents import Base
@@ -25,18 +25,18 @@ from twodfs.build.scratch import SCRATCH, scratch
 from twodfs.build.store import Store, default_directory
 from twodfs.cli.console import open_progress, print_json
 from twodfs.concurrency import both
-from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError
-from twodfs.oci import Json
+from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError, RegistryError
+from twodfs.oci import Descriptor, Json
 from twodfs.partition import RESERVED, readings
 from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
 
 if TYPE_CHECKING:
-    from twodfs.build.push import Courier, Pushed
+    from twodfs.build.push import Courier, Fetch, Pushed
     from twodfs.build.source import Source
     from twodfs.registry import Registry
 
-_GRID_HEIGHT: Final = 40
+_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +96,15 @@ def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
         find_image,
         push_image,
     )
-    from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
 
     target = parse_new(text)
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         base_name = base_name_of(find_image(store, target))
-        with open_registry(target.registry, plain_http=plain_http) as registry:
-            courier = Courier(store, registry, target, base_name, progress)
+        with Registries(plain_http={target.registry} if plain_http else ()) as registries:
+            registry = registries.open(target.registry)
+            fetch = _base_layers(base_name, store, registries, progress)
+            courier = Courier(store, registry, target, base_name, progress, fetch=fetch)
             pushed = push_image(store, target, courier)
         progress.note(_push_summary(pushed))
     if as_json:
@@ -126,6 +127,8 @@ class _Workshop:
     def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
         """Return what was built, and what was pushed where that is asked for."""
         asked = self.asked
+        if asked.base != SCRATCH:
+            look_at(self.recipe)  # a mistake shows before a base of gigabytes is fetched
         platforms = tuple(Platform.parse(text) for text in asked.platforms)
         base, base_name = self._base(platforms, checksum=checksum)
         plan = Plan(
@@ -153,10 +156,20 @@ class _Workshop:
 
         def pull(source: Source) -> Base:
             return pull_base(
-                source, base.name, platforms, self.store, self.progress, reference=name, checksum=checksum
+                source,
+                base.name,
+                platforms,
+                self.store,
+                self.progress,
+                reference=name,
+                checksum=checksum,
+                layers=not is_neighbour or checksum,
             )
 
         name = str(base)
+        is_neighbour = (
+            self.asked.push and isinstance(base, Reference) and base.registry == self.target.registry
+        )
         if isinstance(base, LocalImage):
             most = None if self.asked.max_inflated is None else parse_size(self.asked.max_inflated)
             with base.open(self.store.temporary, Inflation(most)) as source:
@@ -178,7 +191,8 @@ class _Workshop:
             from twodfs.build.push import Courier  # noqa: PLC0415 - see the module's docstring
 
             registry = self.registries.open(self.target.registry)
-            courier = Courier(self.store, registry, self.target, plan.base_name, self.progress)
+            fetch = _base_layers(plan.base_name, self.store, self.registries, self.progress)
+            courier = Courier(self.store, registry, self.target, plan.base_name, self.progress, fetch=fetch)
             courier.carry_as_they_come(ready)
             return courier
 
@@ -186,6 +200,27 @@ class _Workshop:
         from twodfs.build.push import push_image  # noqa: PLC0415 - see the module's docstring
 
         return built, push_image(self.store, self.target, courier)
+
+
+def _base_layers(base_name: str, store: Store, registries: Registries, progress: Progress) -> Fetch | None:
+    """Return what brings a layer of the base into ``store`` after all; None where the base has no name."""
+    from twodfs.build.pull import fetch_layer  # noqa: PLC0415 - see the module's docstring
+
+    if not base_name:
+        return None
+    base = Reference.parse(base_name)
+
+    def fetch(layer: Descriptor) -> bool:
+        repository = registries.open(base.registry).repository(base.repository)
+        try:
+            fetch_layer(repository, layer, store, progress)
+        except RegistryError as error:
+            if error.status == _NOT_FOUND:  # it is none of the base's
+                return False
+            raise
+        return True
+
+    return fetch
 
 
 class Registries:

@@ -24,7 +24,7 @@ from twodfs.build.writing import unusable
 from twodfs.cli.commands import Registries, parse_target
 from twodfs.cli.console import open_progress, print_json
 from twodfs.credentials import registry_host
-from twodfs.errors import BuildError, InvalidReferenceError
+from twodfs.errors import BuildError, DamagedError, InvalidReferenceError, TwodfsError
 from twodfs.field import Field
 from twodfs.login import erase_credentials, store_credentials
 from twodfs.oci import Json
@@ -61,7 +61,15 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
             found = _find(reference, registries)
             name = None if reference.digest else _tagged(reference, found.tag)
             plan = Export(found.source, found.root, name, archive_format, platforms, asked.file)
-            made = export_image(plan, progress)
+            try:
+                made = export_image(plan, progress)
+            except DamagedError as damaged:
+                # As of a base whose layers never came here, since the registry took them itself.
+                found = _found_again(reference, registries, damaged)
+                if found.root.digest != plan.root.digest:
+                    raise
+                progress.note(f"{damaged}; it comes from the registry instead")
+                made = export_image(replace(plan, source=found.source), progress)
         progress.note(
             f"wrote {asked.file}, {size_text(made.size)}, for {', '.join(map(str, made.platforms))}"
         )
@@ -188,14 +196,14 @@ def _registry_name(text: str) -> str:
     return name
 
 
-def _find(reference: Reference, registries: Registries) -> Found:
+def _find(reference: Reference, registries: Registries, *, in_the_store: bool = True) -> Found:
     """Return the image or partition that ``reference`` names: the store goes first, then the registry.
 
     Raises:
         BuildError: neither has it.
     """
     repository = f"{reference.registry}/{reference.repository}"
-    if reference.digest is None and (store := _existing_store()):
+    if in_the_store and reference.digest is None and (store := _existing_store()):
         found = find_image(in_store(store, repository), reference.name, repository=repository)
         if found is not None:
             return found
@@ -208,6 +216,14 @@ def _find(reference: Reference, registries: Registries) -> Found:
             f"'twodfs inspect' shows what an image can be cut into"
         )
     return found
+
+
+def _found_again(reference: Reference, registries: Registries, damaged: DamagedError) -> Found:
+    """Return what the registry has under ``reference``; where that fails, the damage is what is wrong."""
+    try:
+        return _find(reference, registries, in_the_store=False)
+    except TwodfsError:
+        raise damaged from None
 
 
 def _tagged(reference: Reference, tag: str) -> str:

@@ -254,6 +254,14 @@ class Repository:
             location = self._begin_upload()
         return False
 
+    def mount(self, digest: Digest, source: str) -> bool:
+        """Let the registry take a blob from its repository ``source``; return whether it did.
+
+        Raises:
+            RegistryError: the registry fails.
+        """
+        return self._mount(digest, source) is None
+
     def _send(self, location: str, blob: Descriptor, outgoing: _Outgoing) -> None:
         request = Request("PUT", _with_digest(location, blob.digest), self._scopes, _OCTETS, outgoing)
         try:
