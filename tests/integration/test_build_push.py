@@ -795,3 +795,59 @@ def test_mistakes_in_the_build_file_show_before_the_base_is_asked_for(
     (workshop.directory / "2dfs.json").write_text(json.dumps(recipe))
     done = workshop.twodfs("build", base, "a/b")
     assert (done.status, sentence in done.err) == (2, True), done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("inspect", "127.0.0.1:1/none", "--json"), 1),
+        (("push", "127.0.0.1:1/never/built:v1", "--json"), 1),
+        (("build", "scratch", "127.0.0.1:99999/a:v1", "--json"), 2),
+        (("rm", "--json"), 2),
+        (("nonsense", "--json"), 2),
+    ],
+)
+def test_with_json_failures_are_json_as_well(
+    workshop: Workshop, arguments: tuple[str, ...], status: int
+) -> None:
+    done = workshop.twodfs(*arguments)
+    error = done.json["error"]
+    assert (done.status, error["exitStatus"]) == (status, status)
+    assert done.err == f"twodfs: {error['message']}\n"
+    assert workshop.twodfs(*(one for one in arguments if one != "--json")).out == ""
+
+
+@pytest.mark.parametrize("where", ["store", "registry"])
+def test_inspect_says_what_a_partition_selects_and_of_which_image(workshop: Workshop, where: str) -> None:
+    recipe = json.loads((workshop.directory / "2dfs.json").read_bytes())
+    recipe["partitions"] = {"edge": "0.0.0.2"}
+    (workshop.directory / "2dfs.json").write_text(json.dumps(recipe))
+    target = workshop.target(f"made/inspected-{where}")
+    arguments = ("build", "scratch", target, "--compression", "none", "--json")
+    built = workshop.made(*arguments, *(["--push"] if where == "registry" else [])).json
+    store = workshop.store if where == "store" else workshop.directory / "empty"
+    shown = workshop.made("inspect", f"{target}--edge", store=store).out
+    assert f"a partition: 0.0.0.2, cut from v1, {built['digest']}" in shown
+    assert "it has 2 allotments of that image, " in shown
+    assert "are left out" in shown
+    assert "anchor" not in shown
+    assert "no field" not in shown
+    content = workshop.made("inspect", f"{target}--edge", "--json", store=store).json
+    partition = content["partition"]
+    assert (partition["source"], partition["sourceTag"]) == (built["digest"], "v1")
+    assert (partition["selection"], partition["allotments"]) == ("0.0.0.2", 2)
+    assert partition["bytes"] + partition["leftOutBytes"] == built["bytes"]
+    assert "partition" not in workshop.made("inspect", target, "--json", store=store).json
+    missing = workshop.twodfs("inspect", f"{target}--none", store=store)
+    assert (missing.status, "nor a partition of an image that is" in missing.err) == (1, True)
+
+
+def test_more_allotments_than_layers_are_told_when_they_are_built(workshop: Workshop) -> None:
+    allotments = [{"src": "b.bin", "dst": f"/{at}", "row": 0, "col": at} for at in range(126)]
+    partitions = {"few": "0.0.0.124", "many": "0.0.0.125"}
+    recipe = workshop.directory / "2dfs.json"
+    recipe.write_text(json.dumps({"partitions": partitions, "allotments": allotments}))
+    told = "an image has 125 layers at most, 0 of them the base's, so --all and --many cannot be pulled"
+    assert told in workshop.made("build", "scratch", workshop.target("made/many")).err
+    recipe.write_text(json.dumps({"allotments": allotments[1:]}))
+    assert "layers at most" not in workshop.made("build", "scratch", workshop.target("made/many")).err

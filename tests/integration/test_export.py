@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.original import push_original
-from tests.integration.workshop import CONTENT, Workshop
+from tests.integration.workshop import CONTENT, SOURCE, Workshop
 from tests.lab.documents import FieldStyle
 from tests.lab.engines import DockerEngine, Podman
 from tests.lab.images import Kind, PushedImage, busybox_base, push_field_image, push_image
@@ -240,7 +241,6 @@ def offline(workshop: Workshop) -> str:
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
-        ("-", "an archive cannot be written to standard output; name a file"),
         (".", ". is a directory; name a file, as "),
         ("/", "/ is a directory"),
         ("", "FILE is empty"),
@@ -320,3 +320,21 @@ def test_a_literal_tag_and_a_digest_are_exported_as_they_are(
     assert made["digest"] == plain.digest
     skopeo("copy", f"oci-archive:{file}", f"oci:{tmp_path}/copy")
     assert layout_files(tmp_path / "copy") == plain.files()
+
+
+@pytest.mark.parametrize("archive_format", ["oci", "docker"])
+def test_standard_output_gets_the_bytes_of_the_file(
+    workshop: Workshop, offline: str, archive_format: str
+) -> None:
+    written = workshop.made("export", offline, "model.tar", "--format", archive_format)
+    for_whom = {"oci": "for skopeo and podman, as oci-archive; for 'docker load' take --format docker"}
+    assert for_whom.get(archive_format, "for 'docker load', as for podman") in written.err
+    streamed = subprocess.run(
+        [sys.executable, "-m", "twodfs", "export", offline, "-", "--format", archive_format],
+        env={**os.environ, "TWODFS_STORE": str(workshop.store), "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        check=True,
+    )
+    assert streamed.stdout == (workshop.directory / "model.tar").read_bytes()
+    refused = workshop.twodfs("export", offline, "-", "--json")
+    assert (refused.status, "cannot both go to standard output" in refused.err) == (2, True)

@@ -30,6 +30,7 @@ pull          a base image into the store
 image         recipe + base -> image in the store
 push          an image of the store -> registry
 cutting       a partition of an image of the store or of a registry
+origin        what a partition was cut from
 export        an image or a partition -> archive
 health        whether the registry has the allotments and keeps them
 anchoring     an index that makes it keep them

@@ -59,11 +59,15 @@ class CutImage:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An image: where its parts are, its manifest or index, and its tag in canonical form."""
+    """An image: where its parts are, its manifest or index, and its tag in canonical form.
+
+    ``base`` is the tag of the image that it was cut from; None for an image as it is.
+    """
 
     source: SizedSource
     root: Document
     tag: str
+    base: str | None = None
 
 
 Lookup: TypeAlias = Callable[[str], Found | None]
@@ -111,7 +115,7 @@ def find_image(look_up: Lookup, tag: str, *, repository: str) -> Found | None:
         base = look_up(reading.base)
         image = _partition(base, reading, repository) if base else None
         if image is not None:
-            return Found(image, image.partition.root, str(reading))
+            return Found(image, image.partition.root, str(reading), reading.base)
     return look_up(tag)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from twodfs.budget import MAX_FIELD_BYTES
 from twodfs.build.choices import ArchiveFormat
@@ -20,7 +22,7 @@ from twodfs.build.layout import CONTAINERD_NAME
 from twodfs.build.platforms import Platform
 from twodfs.build.source import SizedSource
 from twodfs.build.store import REF_NAME
-from twodfs.build.tarball import Place, Tarball, docker_table, layout_texts
+from twodfs.build.tarball import Place, Tarball, Text, docker_table, layout_texts
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, UsageError
 from twodfs.field import Allotment
@@ -62,7 +64,9 @@ class Export:
         name: what the image is called, None where it has but a digest.
         format: of the archive.
         platforms: which of its images; empty for all.
-        file: replaced once the archive is whole.
+        file: replaced once the archive is whole; None for ``stream``.
+        stream: where it goes from its first byte to its last, one blob at a time; only in the end it is known
+            whether it is whole.
     """
 
     source: SizedSource
@@ -70,19 +74,18 @@ class Export:
     name: str | None
     format: ArchiveFormat
     platforms: Sequence[Platform]
-    file: Path
+    file: Path | None = None
+    stream: BinaryIO | None = None
 
 
 def check_file(file: Path) -> None:
     """Look at where an archive is to go.
 
-    An archive is written in no particular order and takes its place once it is whole, so it goes into a file.
+    An archive is written in no particular order and takes its place once it is whole.
 
     Raises:
         UsageError: it cannot go there.
     """
-    if str(file) == "-":
-        raise UsageError("an archive cannot be written to standard output; name a file")
     if file.is_dir():
         raise UsageError(f"{file} is a directory; name a file, as {file / 'model.tar'}")
     if file.exists() and not file.is_file():
@@ -112,7 +115,10 @@ def export_image(asked: Export, progress: Progress) -> Exported:
         texts.append(docker_table(_loadable(images, shown), asked.name))
     blobs = {blob.digest: blob for image in images for blob in _blobs(asked.source, image.manifest)}
     tarball = Tarball.plan(texts, blobs.values())
-    _write(tarball, asked, progress)
+    if asked.file:
+        _write(tarball, asked.source, asked.file, progress)
+    elif asked.stream:
+        _stream(tarball, asked.source, asked.stream, progress)
     platforms = tuple(image.platform for image in images if image.platform)
     return Exported(root, asked.format, platforms, tarball.size)
 
@@ -204,13 +210,35 @@ def _allotment(source: SizedSource, one: Allotment) -> Descriptor:
     return Descriptor(one.media_type, one.digest, size, {})
 
 
-def _write(tarball: Tarball, asked: Export, progress: Progress) -> None:
-    with _replacing(asked.file) as descriptor:
+def _stream(tarball: Tarball, source: SizedSource, stream: BinaryIO, progress: Progress) -> None:
+    at = 0
+    for part in sorted([*tarball.texts, *tarball.places], key=lambda part: part.at):
+        stream.write(bytes(part.at - at))
+        if isinstance(part, Text):
+            stream.write(part.content)
+            at = part.at + len(part.content)
+            continue
+        blob = part.blob
+        # A transfer may begin again, and what has gone out does not come back.
+        with (
+            tempfile.TemporaryFile() as waiting,
+            progress.step(f"export {blob.digest[:19]}", blob.size) as advance,
+        ):
+            source.download(blob, cast("BinaryIO", waiting), advance)
+            waiting.seek(0)
+            shutil.copyfileobj(waiting, stream, _CHUNK)
+        at = part.at + blob.size
+    stream.write(bytes(tarball.size - at))
+    stream.flush()
+
+
+def _write(tarball: Tarball, source: SizedSource, file: Path, progress: Progress) -> None:
+    with _replacing(file) as descriptor:
         os.truncate(descriptor, tarball.size)
         for text in tarball.texts:
             _pwrite(descriptor, text.content, text.at)
         concurrently(
-            (partial(_fetch, asked.source, place, descriptor, progress) for place in tarball.places),
+            (partial(_fetch, source, place, descriptor, progress) for place in tarball.places),
             limit=TRANSFERS,
         )
         os.fsync(descriptor)

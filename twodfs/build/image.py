@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twodfs.build.allotments import Listener, Method, make_allotments
@@ -12,18 +13,29 @@ from twodfs.build.platforms import Platform
 from twodfs.build.recipe import Recipe
 from twodfs.build.store import BASE_NAME, Store
 from twodfs.field import Allotment
+from twodfs.flatten import DEFAULT_MAX_LAYERS
 from twodfs.oci import Document, ImageConfig, Index, parse_manifest
+from twodfs.partition import ALL, Rectangle, Selection
 from twodfs.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An image in the store. ``root`` is what its reference names."""
+    """An image in the store.
+
+    Attributes:
+        root: what its reference names.
+        field: the document that lists the allotments.
+        allotments: these.
+        platforms: of its images.
+        base_layers: of the image that has the most.
+    """
 
     root: Document
     field: Document
     allotments: tuple[Allotment, ...]
     platforms: tuple[Platform, ...]
+    base_layers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,21 @@ def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener
     )
     _store(composed, plan, store)
     platforms = tuple(image.platform for image in plan.base.images)
-    return Built(composed.root, composed.field, allotments, platforms)
+    base_layers = max(len(image.manifest.layers) for image in plan.base.images)
+    return Built(composed.root, composed.field, allotments, platforms, base_layers)
+
+
+def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]:
+    """Return the names of partitions, ``all`` first, that have more layers than container runtimes unpack."""
+    room = DEFAULT_MAX_LAYERS - built.base_layers
+    if len(built.allotments) <= room:
+        return []
+    places = [Rectangle(one.row, one.col, one.row, one.col) for one in built.allotments]
+
+    def count(selection: Selection) -> int:
+        return sum(any(one.covers(place) for one in selection.rectangles) for place in places)
+
+    return [ALL, *(name for name, selection in named.items() if count(selection) > room)]
 
 
 def _store(composed: Composed, plan: Plan, store: Store) -> None:

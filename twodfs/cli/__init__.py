@@ -51,6 +51,9 @@ Exit status:
     1    it failed, or 'doctor' found something
     2    the command line or the build file is wrong
     130  it was interrupted
+
+What is wrong goes to standard error as a line; with --json to standard output as well, as
+{"error": {"message": "...", "exitStatus": 1}}.
 """
 
 program = Commands("twodfs", _HELP, f"twodfs {__version__}")
@@ -71,7 +74,7 @@ def main() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as the process
     if sys.stdout is None:
-        _fail("standard output is closed; >/dev/null throws results away", FAILED)
+        _fail("standard output is closed; >/dev/null throws results away", FAILED, is_heard=False)
     _call(lambda: program.run(sys.argv[1:]))
     try:
         sys.stdout.flush()
@@ -216,7 +219,7 @@ def push(
 @program.add
 def export(
     reference: Annotated[str, Argument("REF", "An image or a partition, built here or in a registry.")],
-    file: Annotated[Path, Argument("FILE", "The archive to be written.")],
+    file: Annotated[Path, Argument("FILE", "The archive to be written; - is standard output.")],
     *,
     archive_format: Annotated[
         ArchiveFormat | None,
@@ -241,6 +244,7 @@ def export(
     Example:
         twodfs export registry.example.com/model:v1--0.0.1.2 model.docker.tar
         docker load --input model.docker.tar
+        twodfs export registry.example.com/model:v1--edge - --format docker | docker load
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
@@ -256,13 +260,15 @@ def export(
 
 @program.add
 def inspect(
-    reference: Annotated[str, Argument("REF", "An image, built here or in a registry.")],
+    reference: Annotated[str, Argument("REF", "An image or a partition, built here or in a registry.")],
     *,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
     """Show the field of an image: the size of each allotment, media types and named partitions.
+
+    Of a partition it shows what is selected, and of which image.
 
     The local store is looked into first, then the registry.
 
@@ -515,7 +521,7 @@ def _end_unheard() -> NoReturn:
 
 def _end_unwritten(error: OSError) -> NoReturn:
     _drop_results()
-    _fail(f"cannot write standard output: {error.strerror}", FAILED)
+    _fail(f"cannot write standard output: {error.strerror}", FAILED, is_heard=False)
 
 
 def _drop_results() -> None:
@@ -523,6 +529,17 @@ def _drop_results() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(problem: str, status: int) -> NoReturn:
-    print(f"twodfs: {' '.join(problem.split())}", file=sys.stderr)
+def _fail(problem: str, status: int, *, is_heard: bool = True) -> NoReturn:
+    """Say what is wrong in a line, and to programs as JSON, unless nobody hears results."""
+    said = " ".join(problem.split())
+    print(f"twodfs: {said}", file=sys.stderr)
+    options = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    if is_heard and "--json" in options:
+        from twodfs.cli.console import print_json  # noqa: PLC0415 - see the module's docstring
+
+        try:
+            print_json({"error": {"message": said, "exitStatus": status}})
+            sys.stdout.flush()
+        except OSError:  # the line above has said it
+            _drop_results()
     sys.exit(status)

@@ -18,7 +18,7 @@ from twodfs.build.choices import Anchor
 from twodfs.build.compression import Packing
 from twodfs.build.documents import Base
 from twodfs.build.grid import count_text, size_text
-from twodfs.build.image import Built, Plan, build_image
+from twodfs.build.image import Built, Plan, build_image, partitions_beyond
 from twodfs.build.platforms import Platform
 from twodfs.build.recipe import Recipe
 from twodfs.build.scratch import SCRATCH, scratch
@@ -26,6 +26,7 @@ from twodfs.build.store import Store, default_directory
 from twodfs.cli.console import open_progress, print_json
 from twodfs.concurrency import both
 from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError, RegistryError
+from twodfs.flatten import DEFAULT_MAX_LAYERS
 from twodfs.oci import Descriptor, Json
 from twodfs.partition import RESERVED, readings
 from twodfs.progress import Progress
@@ -79,6 +80,12 @@ def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
                 progress.note(str(damaged))
                 built, pushed = workshop.build(checksum=True)
         progress.note(_summary(built))
+        beyond = partitions_beyond(built, recipe.partitions)
+        if beyond:
+            progress.note(
+                f"an image has {DEFAULT_MAX_LAYERS} layers at most, {built.base_layers} of them the base's, "
+                f"so --{' and --'.join(beyond)} cannot be pulled; pull parts of it"
+            )
         if pushed:
             progress.note(_push_summary(pushed))
     _print_build(target, built, pushed, as_json=as_json)

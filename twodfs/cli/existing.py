@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -13,18 +14,18 @@ from twodfs.auth import Credentials
 from twodfs.build.anchoring import Anchored, anchor_image
 from twodfs.build.choices import ArchiveFormat
 from twodfs.build.cutting import Found, find_image, in_registry, in_store
-from twodfs.build.export import Export, check_file, export_image
+from twodfs.build.export import Export, Exported, check_file, export_image
 from twodfs.build.grid import count_text, draw, size_text
 from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.inspection import Inspection, inspect_image, named_partitions
+from twodfs.build.origin import Origin
 from twodfs.build.platforms import Platform
-from twodfs.build.source import StoredImage
 from twodfs.build.store import Store, default_directory
 from twodfs.build.writing import unusable
 from twodfs.cli.commands import Registries, parse_target
 from twodfs.cli.console import open_progress, print_json
 from twodfs.credentials import registry_host
-from twodfs.errors import BuildError, DamagedError, InvalidReferenceError, TwodfsError
+from twodfs.errors import BuildError, DamagedError, InvalidReferenceError, TwodfsError, UsageError
 from twodfs.field import Field
 from twodfs.login import erase_credentials, store_credentials
 from twodfs.oci import Json
@@ -53,26 +54,38 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     """
     reference = Reference.parse(asked.reference)
     platforms = tuple(Platform.parse(text) for text in asked.platforms)
-    check_file(asked.file)
+    to_standard_output = str(asked.file) == "-"
+    if to_standard_output:
+        _check_standard_output(as_json=as_json)
+    else:
+        check_file(asked.file)
     archive_format = asked.format or ArchiveFormat.of(asked.file.name)
     store = _existing_store()
     with open_progress(quiet=quiet) as progress, store.in_use() if store else nullcontext():
         with Registries(plain_http={reference.registry} if asked.plain_http else ()) as registries:
             found = _find(reference, registries)
             name = None if reference.digest else _tagged(reference, found.tag)
-            plan = Export(found.source, found.root, name, archive_format, platforms, asked.file)
+            plan = Export(
+                found.source,
+                found.root,
+                name,
+                archive_format,
+                platforms,
+                file=None if to_standard_output else asked.file,
+                stream=sys.stdout.buffer if to_standard_output else None,
+            )
             try:
                 made = export_image(plan, progress)
             except DamagedError as damaged:
                 # As of a base whose layers never came here, since the registry took them itself.
                 found = _found_again(reference, registries, damaged)
-                if found.root.digest != plan.root.digest:
+                if found.root.digest != plan.root.digest or to_standard_output:  # some of it has gone out
                     raise
                 progress.note(f"{damaged}; it comes from the registry instead")
                 made = export_image(replace(plan, source=found.source), progress)
-        progress.note(
-            f"wrote {asked.file}, {size_text(made.size)}, for {', '.join(map(str, made.platforms))}"
-        )
+        progress.note(_export_summary(asked, made))
+    if to_standard_output:
+        return
     if not as_json:
         print(f"{name}@{made.root.digest}" if name else str(reference))
         return
@@ -88,6 +101,23 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     print_json(content)
 
 
+def _check_standard_output(*, as_json: bool) -> None:
+    if as_json:
+        raise UsageError("--json and the archive cannot both go to standard output; name a file")
+    if sys.stdout.isatty():
+        raise UsageError("an archive is nothing for a terminal; name a file, or pipe it on")
+
+
+def _export_summary(asked: ExportRequest, made: Exported) -> str:
+    if made.format is ArchiveFormat.DOCKER:
+        readers = "'docker load', as for podman"
+    else:
+        readers = "skopeo and podman, as oci-archive; for 'docker load' take --format docker"
+    place = "an archive" if str(asked.file) == "-" else str(asked.file)
+    platforms = ", ".join(map(str, made.platforms))
+    return f"wrote {place}, {size_text(made.size)}, of {platforms}, for {readers}"
+
+
 def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
     """Print what an image is made of.
 
@@ -95,14 +125,15 @@ def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
         TwodfsError: see its subclasses.
     """
     reference = Reference.parse(text)
-    found = _inspect_stored(reference)
-    if found is None:
-        with open_registry(reference.registry, plain_http=plain_http) as registry:
-            found = inspect_image(registry.repository(reference.repository), reference.name)
+    with Registries(plain_http={reference.registry} if plain_http else ()) as registries:
+        image = _find(reference, registries)
+        found = inspect_image(image.source, image.tag)
+    origin = Origin.of(image)
     if as_json:
-        print_json({"reference": str(reference), **found.to_dict()})
+        partition = {"partition": origin.to_dict()} if origin else {}
+        print_json({"reference": str(reference), **found.to_dict(), **partition})
     else:
-        for line in _describe(reference, found):
+        for line in _describe(reference, found, origin):
             print(line)
 
 
@@ -239,14 +270,6 @@ def _existing_store() -> Store | None:
     return Store(directory) if is_there else None
 
 
-def _inspect_stored(reference: Reference) -> Inspection | None:
-    store = _existing_store()
-    image = store.find(str(reference)) if store else None
-    if store is None or image is None:
-        return None
-    return inspect_image(StoredImage(store, image), reference.name)
-
-
 def _anchor_summary(done: Anchored) -> str:
     if done.root.digest == done.before:
         return "all allotments are anchored; nothing was done"
@@ -274,12 +297,19 @@ def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
         yield "all of them are anchored"
 
 
-def _describe(reference: Reference, found: Inspection) -> Iterator[str]:
+def _describe(reference: Reference, found: Inspection, origin: Origin | None) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
     yield f"  {found.root.media_type}"
     for image in found.images:
-        its_field = f"field {image.field[:19]}" if image.field else "no field"
-        yield f"  {image.platform}  {image.digest[:19]}  {count_text(image.layers, 'layer')}, {its_field}"
+        its_field = f", field {image.field[:19]}" if image.field else "" if origin else ", no field"
+        yield f"  {image.platform}  {image.digest[:19]}  {count_text(image.layers, 'layer')}{its_field}"
+    if origin:
+        yield f"  a partition: {origin.selection or 'the base alone'}, cut from {origin.named}"
+        if origin.allotments is not None:
+            count = count_text(origin.allotments, "allotment")
+            left = size_text(origin.left_out)
+            yield f"  it has {count} of that image, {size_text(origin.size)}; {left} are left out"
+        return
     yield "  the index keeps the allotments alive" if found.anchored else "  no anchor for the allotments"
     width = shutil.get_terminal_size((100, _GRID_HEIGHT)).columns
     for digest, field in found.fields.items():

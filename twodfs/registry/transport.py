@@ -74,7 +74,7 @@ class Retries:
             asked: what the registry asks for; None where it asks for nothing.
             chance: returns a number from 0 to 1.
         """
-        longest = min(self.first_delay * 2**attempt, self.longest_delay)
+        longest = min(self.first_delay * 2.0**attempt, self.longest_delay)
         return min(asked or 0.0, self.longest_delay) + longest * (0.5 + chance() / 2)
 
 
