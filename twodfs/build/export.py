@@ -212,7 +212,8 @@ def _allotment(source: SizedSource, one: Allotment) -> Descriptor:
 
 def _stream(tarball: Tarball, source: SizedSource, stream: BinaryIO, progress: Progress) -> None:
     at = 0
-    for part in sorted([*tarball.texts, *tarball.places], key=lambda part: part.at):
+    parts: list[Text | Place] = [*tarball.texts, *tarball.places]
+    for part in sorted(parts, key=lambda part: part.at):
         stream.write(bytes(part.at - at))
         if isinstance(part, Text):
             stream.write(part.content)
