@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -23,6 +24,15 @@ CONNECT_SECONDS: Final = 15.0
 _PORTS: Final = {"http": 80, "https": 443}
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _HOST = re.compile(r"[0-9A-Za-z._:%-]+")
+
+
+CERTIFICATES: Final = Path("/etc/docker/certs.d")
+"""Where Docker looks, below ``HOST:PORT``, for whom to trust beside the system (``*.crt``), and for what to
+show (``*.cert`` with its ``*.key``)."""
+
+
+class UntrustedError(WireError):
+    """Somebody speaks TLS there, with a certificate that is not trusted."""
 
 
 class Origin(NamedTuple):
@@ -100,7 +110,7 @@ class Pool:
         self._idle: dict[Origin, list[Connection]] = {}
         self._changing = threading.Lock()
         self._proxies: dict[Origin, Proxy | None] = {}
-        self._tls: SSLContext | None = None
+        self._tls: dict[Path | None, SSLContext] = {}
 
     def take(self, origin: Origin, idle: float) -> Connection:
         """Return a connection to ``origin``, a new one where none is left.
@@ -151,23 +161,37 @@ class Pool:
                 # Nothing of what follows is read by mistake: TLS servers say nothing unasked.
                 Connection(sock, encrypted=False).tunnel(origin.host, origin.port, proxy.authorization, idle)
             if origin.scheme == "https":
-                sock = self._encrypted(sock, origin.host)
+                sock = self._encrypted(sock, origin)
         except BaseException:
             sock.close()
             raise
         return Connection(sock, encrypted=origin.scheme == "https")
 
-    def _encrypted(self, sock: socket.socket, host: str) -> socket.socket:
+    def speaks_tls(self, origin: Origin) -> bool:
+        """Say whether somebody speaks TLS at an origin of plain HTTP, trusted or not."""
+        try:
+            connection = self._connect(origin._replace(scheme="https"), CONNECT_SECONDS)
+        except UntrustedError:
+            return True
+        except WireError:
+            return False
+        connection.close()
+        return True
+
+    def _encrypted(self, sock: socket.socket, origin: Origin) -> socket.socket:
         import ssl  # noqa: PLC0415 - for https alone
 
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
+        directory = _certificates(origin)
+        if directory not in self._tls:
+            self._tls[directory] = _context(directory)
         try:
-            return self._tls.wrap_socket(sock, server_hostname=host)
+            return self._tls[directory].wrap_socket(sock, server_hostname=origin.host)
         except ssl.SSLCertVerificationError as error:
             reason = error.verify_message or "not valid"
-            raise WireError(f"the registry's certificate is not trusted: {reason}") from error
+            raise UntrustedError(
+                f"the registry's certificate is not trusted: {reason}; SSL_CERT_FILE names a file, or "
+                f"{CERTIFICATES}/{origin.host}:{origin.port} has one, with whom to trust"
+            ) from error
         except TimeoutError as error:
             raise WireError("the registry does not answer in time", temporary=True) from error
         except ssl.SSLError as error:
@@ -177,6 +201,27 @@ class Pool:
             ) from error
         except OSError as error:
             raise WireError(f"cannot connect: {error.strerror or error}", temporary=True) from error
+
+
+def _certificates(origin: Origin) -> Path | None:
+    """Return the directory that Docker has for a registry's certificates; None where there is none."""
+    names = [f"{origin.host}:{origin.port}", *([origin.host] if origin.port == _PORTS["https"] else [])]
+    return next((CERTIFICATES / name for name in names if (CERTIFICATES / name).is_dir()), None)
+
+
+def _context(directory: Path | None) -> SSLContext:
+    import ssl  # noqa: PLC0415 - for https alone
+
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        for one in sorted(directory.glob("*.crt")) if directory else ():
+            context.load_verify_locations(one)
+        for one in sorted(directory.glob("*.cert")) if directory else ():
+            context.load_cert_chain(one, one.with_suffix(".key"))
+    except OSError as error:  # as ssl.SSLError is
+        raise WireError(f"{directory} has certificates that cannot be used: {error.strerror}") from error
+    return context
 
 
 def _open(host: str, port: int) -> socket.socket:

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -17,7 +17,7 @@ from twodfs.errors import RegistryError
 from twodfs.reference import DOCKER_HUB, is_loopback
 from twodfs.registry.message import TEMPORARY, Answer, Request, in_words, read, refusal
 from twodfs.registry.pool import Address, Pool
-from twodfs.registry.wire import BrokenError, Connection, Outlet, Response
+from twodfs.registry.wire import BrokenError, Connection, Outlet, Response, WireError
 
 if TYPE_CHECKING:  # loaded once a registry asks who one is
     from twodfs.auth import Authorization, Credentials, Flow, TokenAnswer, TokenRequest
@@ -38,6 +38,7 @@ _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPING_THE_METHOD = frozenset({307, 308})
 _WITH_A_BODY = frozenset({"POST", "PUT", "PATCH"})
+_BAD_REQUEST = 400
 _UNAUTHORIZED = 401
 _EARLY = 10.0  # seconds before its end that a token is no longer begun with
 _HEADERS = {"User-Agent": f"twodfs/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -148,6 +149,8 @@ class Transport:
         host = DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
         self.registry = registry
         self._plain_http = plain_http or is_loopback(registry)
+        # One on this machine is taken to speak plain HTTP, as most do, until it turns out otherwise.
+        self._may_speak_tls = self._plain_http and not plain_http
         self.url = f"{'http' if self._plain_http else 'https'}://{host}"
         self._origin = Address.parse(self.url).origin
         self._pool = pool
@@ -205,13 +208,45 @@ class Transport:
             AuthError: the registry wants credentials that there are none of.
         """
         header = self._remembered(request.scopes)
-        with self._arrived(request, header) as arrived:
+        with self._first_arrived(request, header) as arrived:
             challenges = self._challenges(arrived)
             if not challenges:
                 yield _expected(request, arrived, expected)
                 return
         with self._arrived(request, self._authorise(request, challenges, header)) as arrived:
             yield _expected(request, arrived, expected)
+
+    @contextmanager
+    def _first_arrived(self, request: Request, authorization: str | None) -> Iterator[Arrived]:
+        """Yield the answer as ``_arrived`` does, over TLS where a registry on this machine speaks that."""
+        with ExitStack() as stack:
+            try:
+                arrived = stack.enter_context(self._arrived(request, authorization))
+                is_odd = arrived.response.status == _BAD_REQUEST
+            except RegistryError as error:
+                if not (self._may_speak_tls and _is_odd(error.__cause__) and self._turn_to_tls()):
+                    raise
+                is_odd, arrived = False, stack.enter_context(self._arrived(request, authorization))
+            # What speaks TLS alone answers plain HTTP with a 400, if with any HTTP.
+            if is_odd and self._may_speak_tls and self._turn_to_tls():
+                stack.close()
+                arrived = stack.enter_context(self._arrived(request, authorization))
+            self._may_speak_tls = False
+            yield arrived
+
+    def _turn_to_tls(self) -> bool:
+        """Speak TLS from now on, if somebody there does."""
+        if not self._pool.speaks_tls(self._origin):
+            return False
+        self._plain_http = self._may_speak_tls = False
+        self.url = self.url.replace("http://", "https://", 1)
+        self._origin = Address.parse(self.url).origin
+        return True
+
+    def _moved(self, url: str) -> str:
+        """Return where ``url``, made before the registry turned out to speak TLS, leads to now."""
+        plain = self.url.replace("https://", "http://", 1)
+        return self.url + url[len(plain) :] if url.startswith(f"{plain}/") and not self._plain_http else url
 
     def _challenges(self, arrived: Arrived) -> list[str]:
         # Another origin's challenge, behind a redirect, gets no credentials of ours.
@@ -275,7 +310,7 @@ class Transport:
     @contextmanager
     def _arrived(self, request: Request, authorization: str | None) -> Iterator[Arrived]:
         """Send ``request``, follow where it leads, and yield the answer."""
-        url = request.url
+        url = self._moved(request.url)
         with in_words(request):
             for _ in range(_MAX_REDIRECTS):
                 address = _parsed(request, url)
@@ -322,6 +357,11 @@ class Transport:
         if response.status not in _REDIRECTS or not keeps or not location:
             return None
         return located(request, str(arrived.address), location)
+
+
+def _is_odd(cause: BaseException | None) -> bool:
+    """Say whether somebody was there who answered nothing that is HTTP."""
+    return isinstance(cause, BrokenError) or (isinstance(cause, WireError) and not cause.temporary)
 
 
 def located(request: Request, at: str, location: str) -> str:

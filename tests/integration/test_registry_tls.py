@@ -1,0 +1,87 @@
+"""`twodfs` and a registry on this machine that speaks TLS, without being told that it does."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_registry_wire import NAME, WHOLE, Talk, certificate, opened, saying, talking
+from tests.integration.workshop import Workshop, write_model
+from tests.lab.certificates import Authority
+from tests.lab.registry import Registry
+from twodfs.errors import RegistryError
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, Path]]:
+    """A stock registry over TLS, and whom to trust for that."""
+    directory = tmp_path_factory.mktemp("encrypted")
+    authority = Authority(directory)
+    pair = authority.issue("registry", "127.0.0.1")
+    tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
+    with Registry.start(directory, extra_config={"http": {"tls": tls}}) as registry:
+        yield registry, authority.bundle
+
+
+def test_a_registry_on_this_machine_that_speaks_tls_is_spoken_to_in_tls(
+    encrypted: tuple[Registry, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, bundle = encrypted
+    write_model(tmp_path / "model")
+    workshop = Workshop(tmp_path / "model", tmp_path / "store", registry)
+    target = workshop.target("made/encrypted")
+    untrusted = workshop.twodfs("build", "scratch", target, "--push")
+    assert (untrusted.status, "the registry's certificate is not trusted: " in untrusted.err) == (1, True)
+    assert f"/etc/docker/certs.d/{registry.address} has one" in untrusted.err
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    pushed = workshop.made("build", "scratch", target, "--push", "--json").json
+    assert pushed["pushed"]["uploadedBlobs"] > 3
+    found = workshop.made("inspect", target, "--json", store=tmp_path / "empty").json
+    assert found["digest"] == pushed["digest"]
+    plain = workshop.twodfs("inspect", target, "--plain-http", store=tmp_path / "empty")
+    assert (plain.status, " 400" in plain.err) == (1, True)
+
+
+@pytest.mark.parametrize("manner", ["closed", "alert"])
+def test_whatever_a_tls_server_makes_of_plain_http_it_is_asked_again_in_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manner: str
+) -> None:
+    context = certificate(tmp_path)
+    monkeypatch.setattr("twodfs.registry.pool.CERTIFICATES", tmp_path / "certs.d")
+
+    def answer(first: socket.socket) -> None:
+        first.recv(1000)
+        first.sendall(b"\x15\x03\x01\x00\x02\x02\x46" if manner == "alert" else b"")
+
+    def encrypting(talk: Talk) -> Talk:
+        def talked(connection: socket.socket) -> None:
+            with context.wrap_socket(connection, server_side=True) as wrapped:
+                talk(wrapped)
+
+        return talked
+
+    talks = (answer, encrypting(lambda probe: probe.recv(1)), encrypting(saying(WHOLE)))
+    with talking(*talks) as address, opened(address, plain_http=False) as repository:
+        trusted = tmp_path / "certs.d" / address
+        trusted.mkdir(parents=True)
+        (trusted / "ca.crt").write_bytes((tmp_path / "trusted.pem").read_bytes())
+        assert repository.blob(NAME, limit=7) == b"content"
+
+
+def test_what_speaks_plain_http_is_never_asked_in_tls_after_its_first_answer() -> None:
+    broken = saying(WHOLE, b"nonsense\r\n\r\n")
+    with talking(broken) as address, opened(address, plain_http=False) as repository:
+        assert repository.blob(NAME, limit=7) == b"content"
+        with pytest.raises(RegistryError, match="the answer is no HTTP"):
+            repository.blob(NAME, limit=7)
+
+
+def test_what_speaks_neither_says_what_it_said() -> None:
+    nonsense = saying(b"nonsense\r\n\r\n")
+    with (
+        talking(nonsense, nonsense) as address,
+        opened(address, plain_http=False) as repository,
+        pytest.raises(RegistryError, match="the answer is no HTTP"),
+    ):
+        repository.blob(NAME, limit=7)
