@@ -12,10 +12,11 @@ from twodfs.build.documents import EMPTY_BLOB, MAX_CONFIG_BYTES, Base, Composed,
 from twodfs.build.platforms import Platform
 from twodfs.build.recipe import Recipe
 from twodfs.build.store import BASE_NAME, Store
-from twodfs.field import Allotment
+from twodfs.errors import TooManyLayersError
+from twodfs.field import Allotment, Field
 from twodfs.flatten import DEFAULT_MAX_LAYERS
 from twodfs.oci import Document, ImageConfig, Index, parse_manifest
-from twodfs.partition import ALL, Rectangle, Selection
+from twodfs.partition import ALL, Selection
 from twodfs.progress import Progress
 
 
@@ -94,12 +95,16 @@ def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]
     room = DEFAULT_MAX_LAYERS - built.base_layers
     if len(built.allotments) <= room:
         return []
-    places = [Rectangle(one.row, one.col, one.row, one.col) for one in built.allotments]
+    field = Field.parse(built.field.body)
 
-    def count(selection: Selection) -> int:
-        return sum(any(one.covers(place) for one in selection.rectangles) for place in places)
+    def is_beyond(selection: Selection) -> bool:
+        try:
+            field.select(selection, limit=max(room, 0))
+        except TooManyLayersError:
+            return True
+        return False
 
-    return [ALL, *(name for name, selection in named.items() if count(selection) > room)]
+    return [ALL, *(name for name, selection in named.items() if is_beyond(selection))]
 
 
 def _store(composed: Composed, plan: Plan, store: Store) -> None:
