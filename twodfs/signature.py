@@ -19,9 +19,10 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from twodfs.digest import Digest, digest_of, parse_digest, verify
+from twodfs.digest import Digest, parse_digest, verify
 from twodfs.errors import DigestError, FormatError, SignatureError, within
 from twodfs.flatten import SELECTION_ANNOTATION, SOURCE_ANNOTATION
+<<<<<<< HEAD
 from twodfs.oci import (
     OCI_CONFIG,
     OCI_INDEX,
@@ -35,6 +36,9 @@ from twodfs.oci import (
     parse_object,
 )
 from twodfs.spelling import Keys, check_descriptor_keys, check_top_keys
+=======
+from twodfs.oci import Descriptor, Document, Manifest, expect, parse_manifest, parse_object
+>>>>>>> 2510c46 (The referrers API is answered for every digest, merged with what others attached; cosign's bundles are read and served)
 
 PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_TYPE: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
@@ -52,8 +56,6 @@ _PAYLOAD_KIND: Final = "cosign container image signature"
 _CREATOR: Final = "twodfs-proxy"
 _TAG: Final = re.compile(r"sha256-([a-f0-9]{64})\.sig")
 _MAX_SIGNATURE_BYTES: Final = 1024
-# What Go writes for a time that nobody set; cosign's own signature configs have it.
-_NO_TIME: Final = "0001-01-01T00:00:00Z"
 
 
 class Verifier(Protocol):
@@ -62,14 +64,24 @@ class Verifier(Protocol):
     def verifies(self, payload: bytes, signature: bytes) -> bool:
         """Say whether ``signature`` was made over ``payload`` with the key's other half."""
 
+    def verifies_digest(self, digest: bytes, signature: bytes) -> bool:
+        """Say the same of a payload whose SHA-256 is ``digest``."""
+
+
+def told_of(partition: Document) -> dict[str, str]:
+    """Return what our signatures say of a document of a partition, beside its digest."""
+    annotations = parse_object(partition.body).get("annotations", {})
+    told = {key: annotations[key] for key in (SELECTION_ANNOTATION, SOURCE_ANNOTATION)}
+    return told | {"creator": _CREATOR}
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:
     """What a signature vouches for.
 
     Attributes:
-        repository: under what name the signer knew the image (``docker-reference``). Nothing depends on it:
-            the specification says that it is ignored.
+        repository: under what name the signer knew the image (``docker-reference``); empty where it is not
+            said. Nothing depends on it: the specification says that it is ignored.
         digest: of the manifest or index that is signed.
         optional: what else the signer said.
     """
@@ -84,9 +96,7 @@ class Payload:
 
         Its source and its selection, which are in its annotations, are told in the payload as well.
         """
-        annotations = parse_object(subject.body).get("annotations", {})
-        told = {key: annotations[key] for key in (SELECTION_ANNOTATION, SOURCE_ANNOTATION)}
-        return cls(repository, subject.digest, told | {"creator": _CREATOR})
+        return cls(repository, subject.digest, told_of(subject))
 
     @classmethod
     def parse(cls, body: bytes) -> Payload:
@@ -145,61 +155,11 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
-    """A signature as a registry keeps it: ``manifest`` is what tag and referrers name."""
-
-    manifest: Document
-    config: Document
-    payload: Document
-
-    @classmethod
-    def of(cls, subject: Document, payload: bytes, signature: bytes) -> Attachment:
-        """Return the documents that attach ``signature``, made over ``payload``, to ``subject``."""
-        layer = Document(PAYLOAD_TYPE, digest_of(payload), payload)
-        config = Document.of(
-            OCI_CONFIG,
-            {
-                "architecture": "",
-                "created": _NO_TIME,
-                "history": [{"created": _NO_TIME}],
-                "os": "",
-                "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
-                "config": {},
-            },
-        )
-        encoded = base64.b64encode(signature).decode()
-        content: Json = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": SIGNATURE_TYPE,
-            "config": descriptor(config),
-            "layers": [{**descriptor(layer), "annotations": {SIGNATURE_ANNOTATION: encoded}}],
-            "subject": descriptor(subject),
-        }
-        return cls(Document.of(OCI_MANIFEST, content), config, layer)
-
-    @property
-    def documents(self) -> dict[Digest, Document]:
-        """Manifest, config and payload by digest."""
-        return {one.digest: one for one in (self.manifest, self.config, self.payload)}
-
-    @property
-    def referrer(self) -> Json:
-        """The entry of a list of referrers."""
-        return {**descriptor(self.manifest), "artifactType": SIGNATURE_TYPE}
-
-
-@dataclass(frozen=True, slots=True)
 class Signed:
     """One signature of a signature manifest, and where its payload is."""
 
     payload: Descriptor
     signature: bytes
-
-
-def descriptor(document: Document) -> Json:
-    """Return the JSON of a descriptor that points at ``document``."""
-    return {"mediaType": document.media_type, "digest": document.digest, "size": len(document.body)}
 
 
 def signature_tag(digest: Digest) -> str:
@@ -268,6 +228,7 @@ def check(signed: Signed, payload: bytes, digest: Digest, keys: Iterable[Verifie
     if told.digest != digest:
         raise SignatureError(f"it vouches for {told.digest}")
     return told
+<<<<<<< HEAD
 
 
 def merged_referrers(
@@ -294,3 +255,5 @@ def merged_referrers(
     if artifact_type is not None:
         kept = [one for one in kept if one.get("artifactType") == artifact_type]
     return Document.of(OCI_INDEX, {"schemaVersion": 2, "mediaType": OCI_INDEX, **listed, "manifests": kept})
+=======
+>>>>>>> 2510c46 (The referrers API is answered for every digest, merged with what others attached; cosign's bundles are read and served)

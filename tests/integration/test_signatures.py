@@ -24,6 +24,7 @@ from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient, basic
 from tests.lab.signing import (
     ANNOTATION,
+    BUNDLE_TYPE,
     PAYLOAD_TYPE,
     SIGNATURE_TYPE,
     Fetched,
@@ -203,7 +204,7 @@ def test_who_can_write_to_redis_gets_no_signature_for_it(
     ):
         assert client.get_manifest(image.repository, "v1--0.0.2.1").body == forged.body
         assert client.get_manifest(image.repository, signature_tag(forged.digest)).status == 404
-        assert client.request("GET", f"/v2/{image.repository}/referrers/{forged.digest}").status == 404
+        assert referrers(client, image.repository, forged.digest) == []
         # Looking closer has put the real one in its place.
         index, _ = pull(client, image, "0.0.2.1")
         assert index != forged.digest
@@ -262,13 +263,15 @@ def test_a_signature_upstream_comes_first(
     assert (theirs.payload, theirs.digest != ours.digest) == (payload, True)
 
 
-def test_the_referrers_of_a_partition_are_its_signature(client: RegistryClient, image: PushedImage) -> None:
+def test_the_referrers_of_a_partition_are_its_signature_in_both_forms(client: RegistryClient, image: PushedImage) -> None:
     index, manifests = pull(client, image, "1.1.2.2")
     for digest in (index, *manifests):
         signature = fetch_signature(client, image.repository, digest)
-        (entry,) = referrers(client, image.repository, digest)
+        entry, bundle = referrers(client, image.repository, digest)
         assert (entry["digest"], entry["artifactType"]) == (signature.digest, SIGNATURE_TYPE)
-        assert entry["mediaType"] == OCI.manifest
+        assert entry["mediaType"] == bundle["mediaType"] == OCI.manifest
+        assert bundle["artifactType"] == BUNDLE_TYPE
+        assert referrers(client, image.repository, digest, f"?artifactType={BUNDLE_TYPE}") == [bundle]
         for written in (SIGNATURE_TYPE, SIGNATURE_TYPE.replace("+", "%2B").replace("/", "%2F")):
             assert referrers(client, image.repository, digest, f"?artifactType={written}") == [entry]
         assert referrers(client, image.repository, digest, "?artifactType=other/type") == []
@@ -282,7 +285,8 @@ def test_what_is_not_ours_is_answered_by_the_registry_alone(
     config = f"sha256:{'0' * 64}"
     with RegistryClient(registry.url) as direct:
         for digest in (image.top.digest, signature.digest, digest_of(signature.config), config):
-            for path in (f"manifests/{signature_tag(digest)}", f"referrers/{digest}"):
+            assert referrers(client, image.repository, digest) == [], "as all registries with the API say"
+            for path in (f"manifests/{signature_tag(digest)}", f"manifests/{digest.replace(':', '-')}"):
                 target = f"/v2/{image.repository}/{path}"
                 passed_on, asked = client.request("GET", target), direct.request("GET", target)
                 assert (passed_on.status, passed_on.body) == (asked.status, asked.body)

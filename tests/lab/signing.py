@@ -16,6 +16,7 @@ from tests.lab.registry_client import RegistryClient
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_TYPE = "application/vnd.dev.cosign.artifact.sig.v1+json"
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 ANNOTATION = "dev.cosignproject.cosign/signature"
 
 

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.lab.signing import ANNOTATION, PAYLOAD_TYPE, payload_of
+from twodfs.attachment import Attachment
 from twodfs.digest import Digest
 from twodfs.errors import FormatError
 from twodfs.oci import OCI_MANIFEST, Document, Json
+from twodfs.referrers import merged_referrers
 from twodfs.signature import (
-    Attachment,
     Payload,
-    merged_referrers,
     signature_tag,
     signatures_in,
     signed_by_tag,
@@ -79,7 +79,7 @@ def test_any_list_of_referrers_is_merged_or_refused(listed: Json, artifact_type:
     subject = Document.of(OCI_MANIFEST, {})
     ours = Attachment.of(subject, b"{}", b"")
     try:
-        merged = merged_referrers(listed, ours, artifact_type)
+        merged = merged_referrers(listed, [ours.entry], artifact_type)
     except FormatError:
         return
     assert isinstance(json.loads(merged.body)["manifests"], list)

@@ -64,7 +64,8 @@ def test_further_pages_and_other_filters_are_the_registrys(query: str) -> None:
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize("reference", ["v1", "v1--0.0.1.2", DIGEST])
 def test_writing_any_reference_is_a_write(method: str, reference: str) -> None:
-    assert route(method, f"/v2/a/b/manifests/{reference}") == ManifestWrite("a/b")
+    named = Digest(reference) if reference == DIGEST else None
+    assert route(method, f"/v2/a/b/manifests/{reference}") == ManifestWrite("a/b", named)
 
 
 @pytest.mark.parametrize(
