@@ -181,7 +181,7 @@ class Attached:
 
     async def _theirs(self, repository: str, digest: Digest, identity: Identity) -> Reply:
         path = f"/v2/{repository}/manifests/{signature_tag(digest)}"
-        return await self._upstream.get(path, identity, limit=MAX_MANIFEST, accept=OCI_MANIFEST)
+        return await self._upstream.get(path, identity, limit=MAX_MANIFEST, accept=ALL_TYPES)
 
     async def _with_theirs(
         self,

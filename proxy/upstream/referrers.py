@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from aiohttp import hdrs
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.auth.identity import Identity
@@ -63,6 +63,7 @@ _MOST_REPOSITORIES: Final = 8192
 MOST_PAGES: Final = 16
 """Pages of a list that are read into one; the rest is left to the client."""
 _MOST_UNSURE: Final = 32
+_MOST_TYPES: Final = 8192
 _MOST_TRIES: Final = 5
 _ANY_MANIFEST: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
@@ -93,6 +94,8 @@ class Referrers:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._api: TTLCache[str, bool] = TTLCache(_MOST_REPOSITORIES, _REMEMBERED_SECONDS)
+        # Of manifests that lists say less of; who asks is told only of what the list has for it.
+        self._sure: LRUCache[tuple[str, str], str] = LRUCache(_MOST_TYPES)
         # Writers of one list take turns; a list that nobody writes has no lock.
         self._turns: weakref.WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = (
             weakref.WeakValueDictionary()
@@ -130,9 +133,7 @@ class Referrers:
             if not any(code in reply.body for code in _OF_THE_REPOSITORY):
                 self._api[repository] = False
         listed = await self._tagged(repository, digest, identity)
-        if artifact_type is not None:
-            listed = await self._made_sure(repository, listed, identity)
-        return Listing(listed, is_by_api=False)
+        return Listing(await self._made_sure(repository, listed, identity), is_by_api=False)
 
     async def enter(self, repository: str, manifest: Document, subject: Digest, identity: Identity) -> bool:
         """See to it that ``manifest``, just pushed, is listed with what refers to ``subject``.
@@ -219,7 +220,9 @@ class Referrers:
         Raises:
             UpstreamError: it does not answer.
         """
-        return await self._get(f"/v2/{repository}/manifests/{referrers_tag(digest)}", identity, OCI_INDEX)
+        # Asked for an index alone, some registries call a tag that names something else unknown.
+        path = f"/v2/{repository}/manifests/{referrers_tag(digest)}"
+        return await self._get(path, identity, _ANY_MANIFEST)
 
     async def _pages(self, first: Reply, path: str, identity: Identity) -> Listing:
         """Return a list with the entries of its further pages, as far as it stays within bounds."""
@@ -249,22 +252,26 @@ class Referrers:
         entries = []
         looked_at = 0
         for entry in entries_of(listed):
-            if is_unsure(entry) and looked_at < _MOST_UNSURE:
+            known = self._sure.get((repository, str(entry.get("digest"))))
+            if known is None and is_unsure(entry) and looked_at < _MOST_UNSURE:
                 looked_at += 1
-                entries.append(await self._own_entry(repository, entry, identity))
-            else:
-                entries.append(entry)
+                known = await self._own_type(repository, entry, identity)
+            entries.append(entry if known is None else {**entry, "artifactType": known})
         return {**listed, "manifests": entries}
 
-    async def _own_entry(self, repository: str, entry: Json, identity: Identity) -> Json:
+    async def _own_type(self, repository: str, entry: Json, identity: Identity) -> str | None:
+        """Return the artifact type that a manifest has; None where it cannot be had."""
         try:
             digest = parse_digest(str(entry.get("digest")))
             path = f"/v2/{repository}/manifests/{digest}"
             reply = await self._get(path, identity, _ANY_MANIFEST)
             body = verify(reply.body, digest) if reply.status == _OK else b""
-            return {**entry, **entry_of(Document(OCI_MANIFEST, digest, body))}
+            own = entry_of(Document(OCI_MANIFEST, digest, body)).get("artifactType")
         except (FormatError, DigestError):
-            return entry
+            return None
+        if own is not None:
+            self._sure[repository, digest] = own
+        return own
 
     async def _get(self, path: str, identity: Identity, accept: str) -> Reply:
         return await self._upstream.get(path, identity, limit=MAX_MANIFEST_BYTES, accept=accept)

@@ -14,8 +14,9 @@ import pytest
 from proxy.store.records import Key, Made, Recipe, RecipeKey, Recipes, Record, seal
 from tests.integration.token_server import LOGIN, SERVICE, TokenServer, token_server
 from tests.lab import command
-from tests.lab.documents import OCI
+from tests.lab.documents import OCI, document
 from tests.lab.images import Image, PushedImage, build_image, push, push_field_image
+from tests.lab.layers import Blob
 from tests.lab.peers import require
 from tests.lab.programs import environment, program
 from tests.lab.proxy import Proxy
@@ -251,7 +252,7 @@ def test_what_another_replica_cut_is_cut_again_before_it_is_signed(
             assert fetch_signature(client, image.repository, digest).vouches_for == digest
 
 
-def test_a_signature_upstream_comes_first(
+def test_signatures_upstream_come_first_and_ours_behind_them(
     client: RegistryClient, image: PushedImage, registry: Registry, keys: KeyPair
 ) -> None:
     index, _ = pull(client, image, "2.0.2.1")
@@ -259,11 +260,25 @@ def test_a_signature_upstream_comes_first(
     payload = payload_of(index)
     with RegistryClient(registry.url) as direct:
         push_signatures(direct, image.repository, index, {payload: keys.sign(payload)})
-    theirs = fetch_signature(client, image.repository, index)
-    assert (theirs.payload, theirs.digest != ours.digest) == (payload, True)
+        stored = direct.get_manifest(image.repository, signature_tag(index))
+    merged = fetch_signature(client, image.repository, index)
+    assert merged.payload == payload
+    theirs = json.loads(stored.body)
+    assert merged.manifest["layers"] == [*theirs["layers"], ours.manifest["layers"][0]]
+    assert client.get_manifest(image.repository, merged.digest).status == 200, "by its digest, too"
+    config = client.request("GET", f"/v2/{image.repository}/blobs/{merged.manifest['config']['digest']}")
+    assert (config.status, digest_of(config.body)) == (200, merged.manifest["config"]["digest"])
+    # Who read that and adds to it pushes what only we have; then the registry has all of it.
+    config = Blob(b'{"rootfs":{"type":"layers","diff_ids":[]},"by":"a client"}', OCI.config)
+    client.push_blob(image.repository, config)
+    longer = document(merged.manifest | {"config": config.descriptor()}, OCI.manifest)
+    client.push_manifest(image.repository, signature_tag(index), longer)
+    assert client.get_manifest(image.repository, signature_tag(index)).body == longer.content
 
 
-def test_the_referrers_of_a_partition_are_its_signature_in_both_forms(client: RegistryClient, image: PushedImage) -> None:
+def test_the_referrers_of_a_partition_are_its_signature_in_both_forms(
+    client: RegistryClient, image: PushedImage
+) -> None:
     index, manifests = pull(client, image, "1.1.2.2")
     for digest in (index, *manifests):
         signature = fetch_signature(client, image.repository, digest)
@@ -352,6 +367,8 @@ def test_a_token_for_another_repository_opens_no_signature(keys: KeyPair, tmp_pa
             f"blobs/{named['config']['digest']}",
             f"blobs/{named['layers'][0]['digest']}",
             f"referrers/{index}",
+            f"manifests/{index.replace(':', '-')}",
+            f"referrers/{image.top.digest}",
         )
         elsewhere = token_of(tokens, "other/model", LOGIN)
         nobodys = token_of(tokens, image.repository, None)
@@ -385,6 +402,7 @@ def targets(index: str, found: Fetched) -> tuple[str, ...]:
         f"blobs/{digest_of(found.config)}",
         f"blobs/{digest_of(found.payload)}",
         f"referrers/{index}",
+        f"manifests/{index.replace(':', '-')}",
     )
 
 
