@@ -1,4 +1,4 @@
-"""What clients attach to digests through a proxy that signs, in front of a registry without the referrers API."""
+"""What clients attach through a proxy that signs, in front of a registry without the referrers API."""
 
 import json
 from collections.abc import Iterator

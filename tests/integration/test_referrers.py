@@ -123,6 +123,96 @@ async def test_a_further_page_is_the_registrys(registry: FakeRegistry, keys: Key
     assert (answered, came) == (200, b"page two")
 
 
+def pages(registry: FakeRegistry, count: int) -> None:
+    """Have lists of `count` pages with an entry each."""
+
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        if "/referrers/" not in request.path:
+            return None
+        at = int(request.query.get("page", "0"))
+        entry = SBOM | {"digest": f"sha256:{at:064}"}
+        link = {"Link": f'<{registry.url}{request.path}?page={at + 1}>; rel="next"'} if at + 1 < count else {}
+        body = json.dumps(LISTED | {"manifests": [entry]})
+        return web.Response(text=body, headers={"Content-Type": OCI.index, **link})
+
+    registry.interpose = interpose
+
+
+async def test_the_pages_of_a_list_come_as_one(registry: FakeRegistry, keys: KeyPair) -> None:
+    """cosign reads the first page alone, and would find nobody's signatures behind it."""
+    pages(registry, 5)
+    _, headers, body = await ask(registry, keys)
+    found = [one["digest"] for one in json.loads(body)["manifests"]]
+    assert (found[:-2], "Link" in headers) == ([f"sha256:{at:064}" for at in range(5)], False)
+
+
+async def test_of_a_list_without_end_16_pages_are_read_and_the_rest_is_left_to_the_client(
+    registry: FakeRegistry, keys: KeyPair
+) -> None:
+    pages(registry, 1_000_000)
+    _, headers, body = await ask(registry, keys)
+    assert len(json.loads(body)["manifests"]) == 16 + 2
+    assert headers["Link"].endswith('?page=16>; rel="next"')
+    assert registry.url not in headers["Link"]
+    assert len([one for one in registry.requests if "/referrers/" in one.path]) == 16
+
+
+@pytest.mark.parametrize(
+    "target", ["http://127.0.0.2:9/v2/team/model/tags/list?n=1", "/v2/team/other/referrers/x?n=1", "", "?"]
+)
+async def test_a_link_to_anything_else_is_not_followed(
+    registry: FakeRegistry, keys: KeyPair, target: str
+) -> None:
+    lists(registry, json.dumps(LISTED).encode(), headers={"Link": f'<{target}>; rel="next"'})
+    status, headers, _ = await ask(registry, keys)
+    assert (status, headers["Link"]) == (200, f'<{target}>; rel="next"')
+    assert len([one for one in registry.requests if "/referrers/" in one.path]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "times"), [(b"404 page not found", 1), (b'{"errors":[{"code":"NAME_UNKNOWN"}]}', 3)]
+)
+async def test_that_a_registry_has_no_api_is_remembered_but_not_what_it_says_of_a_repository(
+    registry: FakeRegistry, keys: KeyPair, body: bytes, times: int
+) -> None:
+    lists(registry, body, 404)
+    async with (
+        proxied(registry.url, signing__key=str(keys.private)) as proxy,
+        aiohttp.ClientSession() as session,
+    ):
+        for _ in range(3):
+            async with session.get(f"{proxy}/v2/team/model/referrers/{IMAGE.top.digest}") as answer:
+                assert (answer.status, (await answer.json(content_type=None))["manifests"]) == (200, [])
+    assert len([one for one in registry.requests if "/referrers/" in one.path]) == times
+
+
+async def test_what_is_no_index_is_no_api(registry: FakeRegistry, keys: KeyPair) -> None:
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        is_asked = "/referrers/" in request.path
+        return web.Response(text="<html>", content_type="text/html") if is_asked else None
+
+    registry.interpose = interpose
+    status, _, body = await ask(registry, keys)
+    assert (status, len(json.loads(body)["manifests"])) == (200, 2)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_without_the_api_what_is_said_of_the_tag_comes_through(
+    registry: FakeRegistry, keys: KeyPair, status: int
+) -> None:
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        if "/referrers/" in request.path:
+            return web.Response(status=404, text="no such page")
+        if "/manifests/sha256-" in request.path:
+            return web.Response(status=status, text="not for you", headers={"WWW-Authenticate": "Basic"})
+        return None
+
+    registry.interpose = interpose
+    for digest in (None, IMAGE.top.digest, f"sha256:{'0' * 64}"):
+        answered, headers, body = await ask(registry, keys, digest=digest)
+        assert (answered, headers["WWW-Authenticate"], body) == (status, "Basic", b"not for you")
+
+
 async def test_the_signature_names_the_upstream_where_nothing_else_is_configured(
     registry: FakeRegistry, keys: KeyPair
 ) -> None:

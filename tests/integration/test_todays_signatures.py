@@ -1,4 +1,4 @@
-"""cosign 3 and oras, as Debian's newest release has them, against registries with and without the referrers API."""
+"""cosign 3 and oras of today, in front of registries with and without the referrers API."""
 
 import json
 from collections.abc import Iterator

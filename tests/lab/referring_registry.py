@@ -1,7 +1,7 @@
 """A registry with the referrers API: a stock registry, and in front of it what keeps lists of referrers.
 
-`python -m tests.lab.referring_registry PORT UPSTREAM` is what `ReferringRegistry` starts. Lists are in memory, by
-the order of pushes; `PAGE` entries to a page, with `Link`. It filters, and says so. Who may read a
+`python -m tests.lab.referring_registry PORT UPSTREAM` is what `ReferringRegistry` starts. Lists are in
+memory, by the order of pushes; `PAGE` entries to a page, with `Link`. It filters, and says so. Who may read a
 repository's tags may read its lists: the stock registry decides.
 """
 
