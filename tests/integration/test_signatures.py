@@ -269,9 +269,9 @@ def test_signatures_upstream_come_first_and_ours_behind_them(
     config = client.request("GET", f"/v2/{image.repository}/blobs/{merged.manifest['config']['digest']}")
     assert (config.status, digest_of(config.body)) == (200, merged.manifest["config"]["digest"])
     # Who read that and adds to it pushes what only we have; then the registry has all of it.
-    config = Blob(b'{"rootfs":{"type":"layers","diff_ids":[]},"by":"a client"}', OCI.config)
-    client.push_blob(image.repository, config)
-    longer = document(merged.manifest | {"config": config.descriptor()}, OCI.manifest)
+    another = Blob(b'{"rootfs":{"type":"layers","diff_ids":[]},"by":"a client"}', OCI.config)
+    client.push_blob(image.repository, another)
+    longer = document(merged.manifest | {"config": another.descriptor()}, OCI.manifest)
     client.push_manifest(image.repository, signature_tag(index), longer)
     assert client.get_manifest(image.repository, signature_tag(index)).body == longer.content
 

@@ -1,7 +1,7 @@
 """Partitions are cut only from images that are signed, where the operator wants it so."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -306,7 +306,7 @@ def other(digest: str) -> str:
     return digest[:-1] + ("0" if digest[-1] != "0" else "1")
 
 
-BUNDLES = {
+BUNDLES: dict[str, tuple[Callable[[str, tuple[KeyPair, ...]], bytes], str | None]] = {
     "an envelope": (lambda digest, keys: enveloped(statement_of(digest), keys[0]), None),
     "by another trusted key": (lambda digest, keys: enveloped(statement_of(digest), keys[1]), None),
     "the bare signature": (lambda digest, keys: message_signed(sign_manifest(digest, keys[0])), None),
