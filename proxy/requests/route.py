@@ -161,6 +161,7 @@ def _referrers(repository: str, reference: str, query: str) -> Request:
     """Return the typed request; further pages, and filters that we do not know, are passed on."""
     # A media type has no spaces, so "+" means itself, whether the client escaped it or not.
     asked = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+    asked = [pair for pair in asked if pair[0] != "n"]  # of a page: whose length a registry may choose
     if not is_digest(reference) or [name for name, _ in asked] not in ([], ["artifactType"]):
         return OTHER
     return ReferrersPull(repository, Digest(reference), asked[0][1] if asked else None)

@@ -13,12 +13,13 @@ from typing import Final
 from multidict import CIMultiDictProxy
 
 from proxy.auth.identity import Identity
+from proxy.logs import get_logger
 from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
 from proxy.partitions.synthesis import Partitions
 from proxy.signing.signatures import Signatures
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstream
-from proxy.upstream.replies import Reply
+from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from twodfs.attachment import Attachments, with_ours
 from twodfs.digest import Digest, digest_of, verify
 from twodfs.errors import DigestError, FormatError
@@ -174,10 +175,12 @@ class Attached:
     async def strike(self, repository: str, digest: Digest, subject: Digest, identity: Identity) -> None:
         """See to it that what was just deleted is no longer listed with what it referred to.
 
-        Raises:
-            RefusedError, UpstreamError: the list could not be written.
+        Who may delete may not be allowed to write; then an entry that leads nowhere is left, and logged.
         """
-        await self._referrers.strike(repository, digest, subject, identity)
+        try:
+            await self._referrers.strike(repository, digest, subject, identity)
+        except (RefusedError, UpstreamError) as error:
+            get_logger().warning("not struck from its list", digest=digest, of=subject, reason=str(error))
 
     async def _theirs(self, repository: str, digest: Digest, identity: Identity) -> Reply:
         path = f"/v2/{repository}/manifests/{signature_tag(digest)}"

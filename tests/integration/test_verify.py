@@ -9,6 +9,7 @@ from tests.integration.workshop import Done, Workshop
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
+from tests.lab.referring_registry import PAGE, ReferringRegistry
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 from tests.lab.signing import (
@@ -176,6 +177,25 @@ def test_the_source_of_a_partition_is_held_against_keys_of_its_own(
     itself = verify(workshop, image.reference(), "--key", str(other.public), "--recursive-source")
     assert itself.status == 1
     assert "it does not say what it was cut from" in " ".join(itself.err.split())
+
+
+def test_a_bundle_on_a_later_page_of_what_refers_to_an_image_is_found(
+    workshop: Workshop, registry: Registry, keys: KeyPair, tmp_path: Path
+) -> None:
+    with (
+        ReferringRegistry.start(tmp_path, registry.url) as referring,
+        RegistryClient(referring.url) as client,
+    ):
+        image = push_field_image(referring.url, "verify/pages", "v1", cells=CELLS)
+        subject = image.top.descriptor()
+        attached = [referrer(subject, b"%d" % number, "text/plain") for number in range(3 * PAGE)]
+        attached.append(referrer(subject, enveloped(statement_of(image.top.digest), keys)))
+        for manifest, blobs in attached:
+            for blob in blobs:
+                client.push_blob(image.repository, blob)
+            client.push_manifest(image.repository, manifest.digest, manifest)
+        done = verify(workshop, image.reference(), "--key", str(keys.public), "--json")
+    assert (done.status, done.json["digest"], done.json["signedAs"]) == (0, image.top.digest, None)
 
 
 def test_a_registry_that_sends_another_manifest_is_found_out(
