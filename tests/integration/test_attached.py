@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.lab.images import PushedImage, push_field_image
 from tests.lab.layers import Blob
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
+from tests.lab.referring_registry import ReferringRegistry
 from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient
 from tests.lab.signing import BUNDLE_TYPE, SIGNATURE_TYPE, KeyPair, referrer
@@ -177,6 +179,36 @@ def test_a_list_with_ours_in_it_can_be_pushed_back(
     assert kinds(listed(client, image.repository, partition["digest"])) == [SIGNATURE_TYPE, BUNDLE_TYPE]
     for one in before["manifests"]:
         assert direct.get_manifest(image.repository, one["digest"]).status == 200, "so the registry keeps it"
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+def test_who_may_not_read_the_repository_sees_neither_list_nor_entry(
+    tmp_path: Path, *, has_api: bool
+) -> None:
+    ann = ("ann", "right")
+    keys = KeyPair.generate(tmp_path, "signing")
+    environment = {"TWODFS_PROXY_SIGNING_KEY": str(keys.private)}
+    with (
+        Registry.start(tmp_path, htpasswd=dict([ann])) as stock,
+        ReferringRegistry.start(tmp_path, stock.url) as referring,
+        Proxy.start(tmp_path, (referring if has_api else stock).url, environment=environment) as proxy,
+    ):
+        private = push_field_image(stock.url, "attached/private", "v1", cells=CELLS, credentials=ann)
+        with RegistryClient(proxy.url, ann) as client:
+            partition = pull(client, private, "0.0.0.1")
+            manifest, blobs = referrer(partition, b"a secret", "text/sbom")
+            assert push(client, private.repository, manifest, blobs).status == 201
+            entries = listed(client, private.repository, partition["digest"])
+            assert kinds(entries) == ["text/sbom", SIGNATURE_TYPE, BUNDLE_TYPE]
+        targets = [f"manifests/{one['digest']}" for one in entries]
+        targets += [f"referrers/{digest}" for digest in (partition["digest"], private.top.digest, NOBODY)]
+        targets += [f"manifests/{partition['digest'].replace(':', '-')}{end}" for end in ("", ".sig")]
+        for credentials in (None, ("ann", "wrong"), ("eve", "right")):
+            with RegistryClient(proxy.url, credentials) as stranger:
+                for target in targets:
+                    answer = stranger.request("GET", f"/v2/{private.repository}/{target}")
+                    assert (answer.status, "www-authenticate" in answer.headers) == (401, True), target
+                    assert not any(one["digest"].encode() in answer.body for one in entries), target
 
 
 def test_a_list_that_says_no_kind_is_filtered_by_the_manifests_own(
