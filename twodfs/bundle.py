@@ -22,6 +22,7 @@ from twodfs.digest import Digest
 from twodfs.errors import FormatError, SignatureError, within
 from twodfs.oci import Document, Json, expect, parse_object
 from twodfs.signature import PAYLOAD_TYPE, Payload, Verifier
+from twodfs.spelling import Keys
 
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 """Media type of a bundle, and the artifact type under which cosign looks for it among referrers."""
@@ -35,6 +36,10 @@ MAX_BUNDLE: Final = 256 * 1024
 _ANY_VERSION: Final = "application/vnd.dev.sigstore.bundle"
 _STATEMENT: Final = "application/vnd.in-toto+json"
 _STATEMENT_KINDS: Final = frozenset({"https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"})
+_BUNDLE_KEYS: Final = Keys("mediaType", "verificationMaterial", "dsseEnvelope", "messageSignature")
+_ENVELOPE_KEYS: Final = Keys("payload", "payloadType", "signatures")
+_STATEMENT_KEYS: Final = Keys("_type", "subject", "predicateType", "predicate")
+_SUBJECT_KEYS: Final = Keys("name", "digest", "annotations")
 _MOST_SIGNATURES: Final = 8
 _MOST_SUBJECTS: Final = 1024
 
@@ -99,6 +104,7 @@ def check_bundle(body: bytes, digest: Digest, keys: Sequence[Verifier]) -> Paylo
     """
     try:
         raw = parse_object(body)
+        _BUNDLE_KEYS.check(raw)
         if "dsseEnvelope" in raw:
             with within("dsseEnvelope"):
                 statement = _opened(expect(raw["dsseEnvelope"], dict, ""), keys)
@@ -115,6 +121,7 @@ def check_bundle(body: bytes, digest: Digest, keys: Sequence[Verifier]) -> Paylo
 
 def _opened(envelope: Json, keys: Iterable[Verifier]) -> bytes:
     """Return what is in an envelope that one of ``keys`` signed."""
+    _ENVELOPE_KEYS.check(envelope)
     content = _bytes(envelope, "payload")
     media_type = expect(envelope.get("payloadType"), str, "payloadType")
     signatures = expect(envelope.get("signatures"), list, "signatures")[:_MOST_SIGNATURES]
@@ -129,6 +136,7 @@ def _opened(envelope: Json, keys: Iterable[Verifier]) -> bytes:
 
 def _said(statement: bytes, digest: Digest) -> Payload:
     raw = parse_object(statement)
+    _STATEMENT_KEYS.check(raw)
     if raw.get("_type") not in _STATEMENT_KINDS:
         raise FormatError("expected an in-toto statement", "_type")
     predicate = expect(raw.get("predicateType"), str, "predicateType")
@@ -138,6 +146,7 @@ def _said(statement: bytes, digest: Digest) -> Payload:
     for at, one in enumerate(expect(raw.get("subject"), list, "subject")[:_MOST_SUBJECTS]):
         with within(f"subject[{at}]"):
             subject = expect(one, dict, "")
+            _SUBJECT_KEYS.check(subject)
             if expect(subject.get("digest"), dict, "digest").get(algorithm) == encoded:
                 told = subject.get("annotations")
                 return Payload("", digest, {} if told is None else expect(told, dict, "annotations"))

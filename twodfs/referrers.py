@@ -13,8 +13,9 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from twodfs.digest import Digest, parse_digest
-from twodfs.errors import DigestError, FormatError
+from twodfs.errors import DigestError, within
 from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document, Json, expect, parse_object
+from twodfs.spelling import check_descriptor_keys, check_top_keys
 
 EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
 """The type of a config that is not there (image-spec, "Guidelines for Artifact Usage")."""
@@ -97,12 +98,14 @@ def entries_of(listed: Mapping[str, Any]) -> list[Json]:
     """Return the entries of a list of referrers.
 
     Raises:
-        FormatError: it is no index.
+        FormatError: it is no index, or spells a key as engines read another.
     """
+    check_top_keys(listed)
     entries = listed.get("manifests")
     kept = [] if entries is None else expect(entries, list, "manifests")
-    if not all(isinstance(one, dict) for one in kept):
-        raise FormatError("expected objects", "manifests")
+    for at, one in enumerate(kept):
+        with within(f"manifests[{at}]"):
+            check_descriptor_keys(expect(one, dict, ""))
     return kept
 
 

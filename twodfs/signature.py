@@ -22,23 +22,8 @@ import orjson
 from twodfs.digest import Digest, parse_digest, verify
 from twodfs.errors import DigestError, FormatError, SignatureError, within
 from twodfs.flatten import SELECTION_ANNOTATION, SOURCE_ANNOTATION
-<<<<<<< HEAD
-from twodfs.oci import (
-    OCI_CONFIG,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    Descriptor,
-    Document,
-    Json,
-    Manifest,
-    expect,
-    parse_manifest,
-    parse_object,
-)
-from twodfs.spelling import Keys, check_descriptor_keys, check_top_keys
-=======
 from twodfs.oci import Descriptor, Document, Manifest, expect, parse_manifest, parse_object
->>>>>>> 2510c46 (The referrers API is answered for every digest, merged with what others attached; cosign's bundles are read and served)
+from twodfs.spelling import Keys
 
 PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_TYPE: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
@@ -228,32 +213,3 @@ def check(signed: Signed, payload: bytes, digest: Digest, keys: Iterable[Verifie
     if told.digest != digest:
         raise SignatureError(f"it vouches for {told.digest}")
     return told
-<<<<<<< HEAD
-
-
-def merged_referrers(
-    listed: Mapping[str, Any], ours: Attachment | None, artifact_type: str | None
-) -> Document:
-    """Return a list of referrers: what a registry ``listed``, and ``ours``.
-
-    Args:
-        listed: the registry's image index; empty where it has none.
-        ours: left out where the registry lists it already, or where it is not asked for.
-        artifact_type: list these alone; None for all.
-
-    Raises:
-        FormatError: ``listed`` is no index, or spells a key as engines read another.
-    """
-    entries = listed.get("manifests")
-    check_top_keys(listed)
-    kept = [] if entries is None else expect(entries, list, "manifests")
-    for at, one in enumerate(kept):
-        with within(f"manifests[{at}]"):
-            check_descriptor_keys(expect(one, dict, ""))
-    if ours is not None and all(one.get("digest") != ours.manifest.digest for one in kept):
-        kept = [*kept, ours.referrer]
-    if artifact_type is not None:
-        kept = [one for one in kept if one.get("artifactType") == artifact_type]
-    return Document.of(OCI_INDEX, {"schemaVersion": 2, "mediaType": OCI_INDEX, **listed, "manifests": kept})
-=======
->>>>>>> 2510c46 (The referrers API is answered for every digest, merged with what others attached; cosign's bundles are read and served)

@@ -83,6 +83,7 @@ def test_a_bare_signature_is_over_the_manifest() -> None:
         (enveloped({}, signatures=[]), "not by any"),
         (enveloped({}, signatures=[1]), "expected an object, found int in 'dsseEnvelope.signatures[0]'"),
         (enveloped([]), "expected an object"),
+        (enveloped(json.loads(STATEMENT) | {"Subject": []}), "engines take the key 'Subject'"),
         (enveloped({}), "expected an in-toto statement in '_type'"),
         (enveloped(json.loads(STATEMENT) | {"predicateType": "x"}), "it states 'x', which is no signature"),
         (enveloped(json.loads(STATEMENT) | {"subject": []}), "vouches for other digests"),
