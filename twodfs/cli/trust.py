@@ -36,6 +36,7 @@ def verify(asked: Question, *, as_json: bool) -> None:
     Raises:
         SignatureError: there is no good signature, or it tells of another source, or the source has none.
         KeyFormatError: a key file holds none.
+        OSError: it cannot be read.
         TwodfsError: see its other subclasses.
     """
     reference = Reference.parse(asked.reference)
@@ -75,7 +76,7 @@ def _load(file: Path) -> PublicKey:
     try:
         return PublicKey.parse(read_file(file, may_be_pipe=True))
     except OSError as error:
-        raise KeyFormatError(f"{file}: cannot be read: {error.strerror}") from None
+        raise OSError(error.errno, f"cannot be read: {error.strerror}", str(file)) from None
     except KeyFormatError as error:
         raise KeyFormatError(f"{file}: {error}") from None
 
