@@ -18,7 +18,7 @@ from tests.lab.certificates import Authority
 from tests.lab.programs import environment
 from twodfs.cli.trust import _load
 from twodfs.credentials import read_config
-from twodfs.errors import AuthError, KeyFormatError
+from twodfs.errors import AuthError
 
 BESIDE: dict[str, dict[str, str]] = {
     "upstream.ca_file": {"upstream.url": "https://127.0.0.1:1"},
@@ -122,5 +122,5 @@ def test_a_key_to_verify_with_that_is_none_is_an_error(tmp_path: Path) -> None:
         (tmp_path, "a directory"),
         (tmp_path / "none", "No such"),
     ):
-        with pytest.raises(KeyFormatError, match=rule):
+        with pytest.raises(OSError, match=rule):
             _load(path)
