@@ -36,6 +36,7 @@ from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.preflight import StartError, entrance, listener_tls, signer, source_keys
+from proxy.signing.attached import Attached
 from proxy.signing.signatures import Signatures
 from proxy.store.clients import RedisFileError
 from proxy.store.memory import MemoryStore
@@ -43,6 +44,7 @@ from proxy.store.redis import RedisStore
 from proxy.store.replies import obstacle
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
+from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstream
 from proxy.wire.bodies import Bodies
 from proxy.wire.connections import Connections
@@ -201,15 +203,16 @@ def _handlers(
     sources = Sources(upstream, Grants(config.auth.ttl), tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstream, store, max_field=config.partition.max_field)
     keys = source_keys(config.signing)
+    referrers = Referrers(upstream)
     cutter = Cutter(
         contents,
         max_layers=config.partition.max_layers,
         slots=_slots(config.limits),
         large_slots=_slots(config.limits),
-        policy=SourcePolicy(upstream, keys, ttl=config.signing.source_ttl) if keys else None,
+        policy=SourcePolicy(upstream, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
     )
     partitions = Partitions(cutter, sources, store)
-    signatures = _signatures(config, upstream, partitions, store)
+    attached = _attached(config, upstream, referrers, partitions, store)
     tokens = TokenEndpoint(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None
     return Handlers(
         entrance=entrance,
@@ -217,8 +220,8 @@ def _handlers(
         sources=sources,
         partitions=partitions,
         origins=origins,
-        signatures=signatures,
-        deposits=Deposits(upstream, partitions, origins),
+        attached=attached,
+        deposits=Deposits(upstream, partitions, attached, origins),
         tokens=tokens,
         requests=Requests(config.limits),
         max_manifest=config.limits.manifest_body,
@@ -231,15 +234,16 @@ def _slots(limits: LimitsConfig) -> Slots:
     return Slots(limits.cuts, limits.queued_cuts, "too many partitions wait to be cut; try again")
 
 
-def _signatures(
-    config: Config, upstream: Upstream, partitions: Partitions, store: TieredStore
-) -> Signatures | None:
+def _attached(
+    config: Config, upstream: Upstream, referrers: Referrers, partitions: Partitions, store: TieredStore
+) -> Attached | None:
     key = signer(config.signing)
     if key is None:
         return None
     registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
     get_logger().info("partitions are signed", key=key.public_key.fingerprint, registry=registry)
-    return Signatures(upstream, partitions, store, key, registry=registry)
+    signatures = Signatures(partitions, store, key, registry=registry)
+    return Attached(upstream, referrers, partitions, signatures)
 
 
 def _watch(

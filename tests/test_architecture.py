@@ -28,6 +28,10 @@ PURE = (
     "flatten",
     "validate",
     "signature",
+    "referrers",
+    "bundle",
+    "attachment",
+    "evidence",
     "ecdsa",
     "auth",
 )

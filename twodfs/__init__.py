@@ -18,6 +18,10 @@ Data goes one way, each module imports only from those above it:
     flatten     source image + selection -> ordinary image (pure)
     validate    re-hash an image and hold its documents against each other
     signature   cosign's signature format: payloads, the manifests that carry them, their tags
+    referrers   lists of what refers to a manifest, and the tag that keeps one
+    bundle      sigstore bundles, as cosign writes them today
+    attachment  signatures of ours as a registry keeps them
+    evidence    whether an image is signed: where to look, and what counts
     ecdsa       the keys that make and check signatures
     auth        registry challenges and credentials, without I/O
 

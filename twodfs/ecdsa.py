@@ -6,6 +6,7 @@ which share a key serve the same signature manifest under the same digest.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from typing import Final
 
@@ -27,8 +28,11 @@ class PublicKey:
         written = key.public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        self.fingerprint: Final = f"sha256:{hashlib.sha256(written).hexdigest()}"
+        hashed = hashlib.sha256(written)
+        self.fingerprint: Final = f"sha256:{hashed.hexdigest()}"
         """The SHA-256 of the key's DER form: it tells keys apart."""
+        self.hint: Final = base64.b64encode(hashed.digest()).decode()
+        """The same as cosign writes it into bundles."""
 
     @classmethod
     def parse(cls, pem: bytes) -> PublicKey:
@@ -52,6 +56,14 @@ class PublicKey:
         """Say whether ``signature`` (ASN.1, SHA-256) was made over ``payload`` with this key's other half."""
         try:
             self._key.verify(signature, payload, ec.ECDSA(_HASH))
+        except InvalidSignature:
+            return False
+        return True
+
+    def verifies_digest(self, digest: bytes, signature: bytes) -> bool:
+        """Say the same of a payload whose SHA-256 is ``digest`` (32 bytes)."""
+        try:
+            self._key.verify(signature, digest, ec.ECDSA(_PREHASHED))
         except InvalidSignature:
             return False
         return True

@@ -19,22 +19,11 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from twodfs.digest import Digest, digest_of, parse_digest, verify
+from twodfs.digest import Digest, parse_digest, verify
 from twodfs.errors import DigestError, FormatError, SignatureError, within
 from twodfs.flatten import SELECTION_ANNOTATION, SOURCE_ANNOTATION
-from twodfs.oci import (
-    OCI_CONFIG,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    Descriptor,
-    Document,
-    Json,
-    Manifest,
-    expect,
-    parse_manifest,
-    parse_object,
-)
-from twodfs.spelling import Keys, check_descriptor_keys, check_top_keys
+from twodfs.oci import Descriptor, Document, Manifest, expect, parse_manifest, parse_object
+from twodfs.spelling import Keys
 
 PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_TYPE: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
@@ -52,8 +41,6 @@ _PAYLOAD_KIND: Final = "cosign container image signature"
 _CREATOR: Final = "twodfs-proxy"
 _TAG: Final = re.compile(r"sha256-([a-f0-9]{64})\.sig")
 _MAX_SIGNATURE_BYTES: Final = 1024
-# What Go writes for a time that nobody set; cosign's own signature configs have it.
-_NO_TIME: Final = "0001-01-01T00:00:00Z"
 
 
 class Verifier(Protocol):
@@ -62,14 +49,24 @@ class Verifier(Protocol):
     def verifies(self, payload: bytes, signature: bytes) -> bool:
         """Say whether ``signature`` was made over ``payload`` with the key's other half."""
 
+    def verifies_digest(self, digest: bytes, signature: bytes) -> bool:
+        """Say the same of a payload whose SHA-256 is ``digest``."""
+
+
+def told_of(partition: Document) -> dict[str, str]:
+    """Return what our signatures say of a document of a partition, beside its digest."""
+    annotations = parse_object(partition.body).get("annotations", {})
+    told = {key: annotations[key] for key in (SELECTION_ANNOTATION, SOURCE_ANNOTATION)}
+    return told | {"creator": _CREATOR}
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:
     """What a signature vouches for.
 
     Attributes:
-        repository: under what name the signer knew the image (``docker-reference``). Nothing depends on it:
-            the specification says that it is ignored.
+        repository: under what name the signer knew the image (``docker-reference``); empty where it is not
+            said. Nothing depends on it: the specification says that it is ignored.
         digest: of the manifest or index that is signed.
         optional: what else the signer said.
     """
@@ -84,9 +81,7 @@ class Payload:
 
         Its source and its selection, which are in its annotations, are told in the payload as well.
         """
-        annotations = parse_object(subject.body).get("annotations", {})
-        told = {key: annotations[key] for key in (SELECTION_ANNOTATION, SOURCE_ANNOTATION)}
-        return cls(repository, subject.digest, told | {"creator": _CREATOR})
+        return cls(repository, subject.digest, told_of(subject))
 
     @classmethod
     def parse(cls, body: bytes) -> Payload:
@@ -145,61 +140,11 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
-    """A signature as a registry keeps it: ``manifest`` is what tag and referrers name."""
-
-    manifest: Document
-    config: Document
-    payload: Document
-
-    @classmethod
-    def of(cls, subject: Document, payload: bytes, signature: bytes) -> Attachment:
-        """Return the documents that attach ``signature``, made over ``payload``, to ``subject``."""
-        layer = Document(PAYLOAD_TYPE, digest_of(payload), payload)
-        config = Document.of(
-            OCI_CONFIG,
-            {
-                "architecture": "",
-                "created": _NO_TIME,
-                "history": [{"created": _NO_TIME}],
-                "os": "",
-                "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
-                "config": {},
-            },
-        )
-        encoded = base64.b64encode(signature).decode()
-        content: Json = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": SIGNATURE_TYPE,
-            "config": descriptor(config),
-            "layers": [{**descriptor(layer), "annotations": {SIGNATURE_ANNOTATION: encoded}}],
-            "subject": descriptor(subject),
-        }
-        return cls(Document.of(OCI_MANIFEST, content), config, layer)
-
-    @property
-    def documents(self) -> dict[Digest, Document]:
-        """Manifest, config and payload by digest."""
-        return {one.digest: one for one in (self.manifest, self.config, self.payload)}
-
-    @property
-    def referrer(self) -> Json:
-        """The entry of a list of referrers."""
-        return {**descriptor(self.manifest), "artifactType": SIGNATURE_TYPE}
-
-
-@dataclass(frozen=True, slots=True)
 class Signed:
     """One signature of a signature manifest, and where its payload is."""
 
     payload: Descriptor
     signature: bytes
-
-
-def descriptor(document: Document) -> Json:
-    """Return the JSON of a descriptor that points at ``document``."""
-    return {"mediaType": document.media_type, "digest": document.digest, "size": len(document.body)}
 
 
 def signature_tag(digest: Digest) -> str:
@@ -268,29 +213,3 @@ def check(signed: Signed, payload: bytes, digest: Digest, keys: Iterable[Verifie
     if told.digest != digest:
         raise SignatureError(f"it vouches for {told.digest}")
     return told
-
-
-def merged_referrers(
-    listed: Mapping[str, Any], ours: Attachment | None, artifact_type: str | None
-) -> Document:
-    """Return a list of referrers: what a registry ``listed``, and ``ours``.
-
-    Args:
-        listed: the registry's image index; empty where it has none.
-        ours: left out where the registry lists it already, or where it is not asked for.
-        artifact_type: list these alone; None for all.
-
-    Raises:
-        FormatError: ``listed`` is no index, or spells a key as engines read another.
-    """
-    entries = listed.get("manifests")
-    check_top_keys(listed)
-    kept = [] if entries is None else expect(entries, list, "manifests")
-    for at, one in enumerate(kept):
-        with within(f"manifests[{at}]"):
-            check_descriptor_keys(expect(one, dict, ""))
-    if ours is not None and all(one.get("digest") != ours.manifest.digest for one in kept):
-        kept = [*kept, ours.referrer]
-    if artifact_type is not None:
-        kept = [one for one in kept if one.get("artifactType") == artifact_type]
-    return Document.of(OCI_INDEX, {"schemaVersion": 2, "mediaType": OCI_INDEX, **listed, "manifests": kept})

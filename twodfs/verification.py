@@ -6,25 +6,17 @@ that digest is checked with keys that the caller brings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from twodfs.digest import Digest
-from twodfs.errors import DigestError, FormatError, RegistryError, SignatureError
-from twodfs.oci import Document, Index, parse_manifest
+from twodfs.digest import parse_digest
+from twodfs.errors import DigestError, RegistryError, SignatureError
+from twodfs.evidence import Answer, Kind, Need, examine
+from twodfs.flatten import SOURCE_ANNOTATION
+from twodfs.oci import Document, Index, parse_manifest, parse_object
 from twodfs.registry import Repository
-from twodfs.signature import (
-    MAX_PAYLOAD,
-    MAX_SIGNATURES,
-    SIGNATURE_TYPE,
-    Payload,
-    Signed,
-    Verifier,
-    check,
-    signature_tag,
-    signatures_in,
-)
+from twodfs.signature import Payload, Verifier
 
 _NOT_FOUND: Final = 404
 
@@ -63,48 +55,61 @@ def verify_signed(
     return verified
 
 
-def _verify(repository: Repository, document: Document, keys: Sequence[Verifier]) -> Verified:
-    reasons = []
-    for manifest in _signature_manifests(repository, document.digest):
-        try:
-            candidates = signatures_in(manifest)
-        except FormatError as error:
-            reasons.append(f"its signature manifest is malformed: {error}")
-            continue
-        for candidate in candidates:
-            try:
-                payload = _payload(repository, candidate)
-                return Verified(document, check(candidate, payload, document.digest, keys))
-            except SignatureError as error:
-                reasons.append(str(error))
-    why = (
-        "; ".join(dict.fromkeys(reasons))
-        or f"there is no tag {signature_tag(document.digest)} and no referrer"
-    )
-    raise SignatureError(f"{repository}@{document.digest} has no good signature: {why}")
+def verify_source(repository: Repository, partition: Verified, keys: Sequence[Verifier]) -> Verified:
+    """Return the image that a partition was cut from once it is known to be signed by one of ``keys``.
 
+    Which one that is stands in the partition itself, whose signature covers it.
 
-def _payload(repository: Repository, signed: Signed) -> bytes:
+    Raises:
+        SignatureError: it was cut from nothing, or its source has no signature that is good.
+        DigestError, RegistryError, AuthError: as for ``verify_signed``.
+    """
+    annotations = parse_object(partition.document.body).get("annotations")
+    told = annotations.get(SOURCE_ANNOTATION) if isinstance(annotations, dict) else None
+    where = f"{repository}@{partition.document.digest}"
+    if not isinstance(told, str):
+        raise SignatureError(f"{where} is no partition: it does not say what it was cut from")
     try:
-        return repository.blob(signed.payload.digest, limit=MAX_PAYLOAD)
+        source = parse_digest(told)
     except DigestError as error:
-        raise SignatureError(f"the payload was changed: {error}") from None
-    except RegistryError as error:
-        if error.status != _NOT_FOUND:
-            raise
-        raise SignatureError(f"the registry lacks its payload {signed.payload.digest}") from None
-
-
-def _signature_manifests(repository: Repository, digest: Digest) -> Iterator[Document]:
-    """Yield what the tag names, and then what refers to ``digest`` as a signature."""
-    tagged = None
+        raise SignatureError(f"{where} does not say what it was cut from: {error}") from None
     try:
-        tagged = repository.manifest(signature_tag(digest))
+        return _verify(repository, repository.manifest(source), keys)
     except RegistryError as error:
         if error.status != _NOT_FOUND:
             raise
-    else:
-        yield tagged
-    for referrer in (repository.referrers(digest, SIGNATURE_TYPE))[:MAX_SIGNATURES]:
-        if tagged is None or referrer.digest != tagged.digest:
-            yield repository.manifest(referrer.digest)
+        raise SignatureError(f"{where} was cut from {source}, which the registry does not have") from None
+
+
+def _verify(repository: Repository, document: Document, keys: Sequence[Verifier]) -> Verified:
+    steps = examine(document.digest, keys)
+    try:
+        need = next(steps)
+        while True:
+            try:
+                answer = _answer(repository, need)
+            except DigestError as error:
+                if need.kind is not Kind.BLOB:
+                    raise
+                need = steps.throw(error)
+            else:
+                need = steps.send(answer)
+    except StopIteration as done:
+        return Verified(document, done.value)
+    except SignatureError as error:
+        raise SignatureError(f"{repository}@{document.digest} has no good signature: {error}") from None
+
+
+def _answer(repository: Repository, need: Need) -> Answer:
+    try:
+        match need.kind:
+            case Kind.MANIFEST:
+                return repository.manifest(need.reference, limit=need.limit)
+            case Kind.REFERRERS:
+                return repository.referrers(parse_digest(need.reference))
+            case Kind.BLOB:
+                return repository.blob(parse_digest(need.reference), limit=need.limit)
+    except RegistryError as error:
+        if error.status != _NOT_FOUND:
+            raise
+        return None

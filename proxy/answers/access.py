@@ -15,6 +15,7 @@ from proxy.requests.route import (
     Other,
     PartitionPull,
     ReferrersPull,
+    ReferrersTagPull,
     Request,
     SignaturePull,
 )
@@ -33,7 +34,7 @@ def kind_of(routed: Request, path: str) -> str:
     match routed:
         case PartitionPull():
             return "partition"
-        case SignaturePull():
+        case SignaturePull() | ReferrersTagPull():
             return "manifest"
         case ContentPull(is_manifest=is_manifest):
             return "manifest" if is_manifest else "blob"

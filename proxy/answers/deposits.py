@@ -16,11 +16,14 @@ from proxy.answers.headers import Origins
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.partitions.synthesis import Partitions
+from proxy.signing.attached import Attached
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import RefusedError, Reply
+from twodfs.bundle import is_signature_layer
 from twodfs.digest import Digest
 from twodfs.errors import FormatError
 from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES, Document, Index, parse_manifest
+from twodfs.signature import MAX_SIGNATURES
 
 REFUSALS: Final = frozenset({400, 404})
 """How registries say that a manifest names what they do not have."""
@@ -34,10 +37,13 @@ _OCTETS: Final = "application/octet-stream"
 class Deposits:
     """Gives the registry documents of partitions."""
 
-    def __init__(self, upstream: Upstream, partitions: Partitions, origins: Origins) -> None:
-        """``origins`` tells which upload addresses are the registry's own."""
+    def __init__(
+        self, upstream: Upstream, partitions: Partitions, attached: Attached | None, origins: Origins
+    ) -> None:
+        """``attached`` None: nothing is signed. ``origins`` tells the registry's own upload addresses."""
         self._upstream = upstream
         self._partitions = partitions
+        self._attached = attached
         self._origins = origins
 
     async def supply(self, repository: str, pushed: Document, identity: Identity) -> bool:
@@ -62,14 +68,19 @@ class Deposits:
             given |= await self._give(repository, digest, identity)
         return given
 
+    async def _ours(self, repository: str, digest: Digest, identity: Identity) -> Document | None:
+        made = await self._partitions.find(repository, digest, identity)
+        if made is not None:
+            return made.documents[digest]
+        return None if self._attached is None else await self._attached.find(repository, digest, identity)
+
     async def _give(self, repository: str, digest: Digest, identity: Identity) -> bool:
         try:
-            made = await self._partitions.find(repository, digest, identity)
+            document = await self._ours(repository, digest, identity)
         except RefusedError:
             return False
-        if made is None:
+        if document is None:
             return False
-        document = made.documents[digest]
         if document.media_type in INDEX_TYPES | MANIFEST_TYPES:
             await self.supply(repository, document, identity)
             target = f"/v2/{repository}/manifests/{digest}"
@@ -99,8 +110,12 @@ class Deposits:
 
 
 def _named(document: Document) -> tuple[Digest, ...]:
-    """Return what a registry wants to have before it takes ``document``, and may not, layers apart."""
+    """Return what a registry wants to have before it takes ``document``, and may not.
+
+    Layers of partitions are in the registry; those of signatures are as much ours as their configs.
+    """
     parsed = parse_manifest(document.body, document.media_type)
     if isinstance(parsed, Index):
         return tuple(entry.digest for entry in parsed.manifests)
-    return (parsed.config.digest,)
+    signatures = [one.digest for one in parsed.layers if is_signature_layer(one.media_type)]
+    return (parsed.config.digest, *signatures[:MAX_SIGNATURES])

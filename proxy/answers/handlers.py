@@ -27,25 +27,30 @@ from proxy.partitions.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.partitions.synthesis import Partitions
 from proxy.requests.route import (
     OTHER,
+    AttachedPull,
     ContentPull,
     ManifestWrite,
     Other,
     PartitionPull,
     ReferrersPull,
+    ReferrersTagPull,
     Request,
     SignaturePull,
     origin_form,
     route,
 )
-from proxy.signing.signatures import Signatures
+from proxy.signing.attached import Attached
 from proxy.store.records import Made, Recipe
 from proxy.tracing.spans import serves
-from proxy.upstream.replies import RefusedWriteError
+from proxy.upstream.referrers import SUBJECT_HEADER
+from proxy.upstream.replies import HeldWriteError
 from proxy.wire.responses import WholeResponse, deliver
 from twodfs.digest import digest_of
 from twodfs.oci import Document
 
 _REQUEST_ID: Final = "X-Request-Id"
+_CREATED: Final = 201
+_ACCEPTED: Final = 202
 _NOT_FOUND: Final = 404
 _FILTERS_APPLIED: Final = "OCI-Filters-Applied"
 
@@ -61,7 +66,7 @@ class Handlers:
         sources: Sources,
         partitions: Partitions,
         origins: Origins,
-        signatures: Signatures | None,
+        attached: Attached | None,
         deposits: Deposits,
         tokens: TokenEndpoint | None,
         requests: Requests,
@@ -69,10 +74,10 @@ class Handlers:
         client_timeout: float,
         accounts: Accounts,
     ) -> None:
-        """``signatures`` None: nothing is signed. ``max_manifest``: bytes; ``client_timeout``: seconds."""
+        """``attached`` None: nothing is signed. ``max_manifest``: bytes; ``client_timeout``: seconds."""
         self._entrance = entrance
         self._tokens = tokens
-        self._signatures = signatures
+        self._attached = attached
         self._deposits = deposits
         self._requests = requests
         self._max_manifest = max_manifest
@@ -143,31 +148,61 @@ class Handlers:
                 return await self._pull_partition(request, target, routed, identity)
             case ContentPull():
                 return await self._pull_content(request, target, routed, identity)
-            case SignaturePull() | ReferrersPull():
+            case SignaturePull() | ReferrersTagPull() | ReferrersPull():
                 return await self._pull_attached(request, target, routed, identity)
             case ManifestWrite(repository):
                 self._sources.forget(repository)
                 try:
-                    return await self._write_manifest(request, target, repository, identity)
+                    return await self._write_manifest(request, target, routed, identity)
                 finally:
                     self._sources.forget(repository)
             case Other():
                 return await self._relay.forward(request, target)
 
     async def _write_manifest(
-        self, request: web.BaseRequest, target: str, repository: str, identity: Identity
+        self, request: web.BaseRequest, target: str, write: ManifestWrite, identity: Identity
     ) -> web.StreamResponse:
+        if request.method == hdrs.METH_DELETE and write.digest is not None and self._attached is not None:
+            return await self._delete_manifest(self._attached, request, target, write, identity)
         if request.method != hdrs.METH_PUT:
             return await self._relay.forward(request, target, limit=self._max_manifest)
+        # What was taken may have to be entered in a list before the client may look for it there.
+        held = REFUSALS if self._attached is None else REFUSALS | {_CREATED}
         try:
-            return await self._relay.forward(request, target, limit=self._max_manifest, refusals=REFUSALS)
-        except RefusedWriteError as refused:
+            return await self._relay.forward(request, target, limit=self._max_manifest, held=held)
+        except HeldWriteError as answered:
             media_type = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
-            pushed = Document(media_type, digest_of(refused.body), refused.body)
-            reply = refused.reply
-            if await self._deposits.supply(repository, pushed, identity):
-                reply = await self._relay.repeat(request, target, refused.body)
-            return as_it_came(reply, self._origins, request)
+            pushed = Document(media_type, digest_of(answered.body), answered.body)
+            reply = answered.reply
+            if reply.status in REFUSALS and await self._deposits.supply(write.repository, pushed, identity):
+                reply = await self._relay.repeat(request, target, answered.body)
+            response = as_it_came(reply, self._origins, request)
+            is_listed = SUBJECT_HEADER in reply.headers
+            if self._attached is not None and reply.status == _CREATED and not is_listed:
+                subject = await self._attached.enter(write.repository, pushed, identity)
+                if subject is not None:
+                    response.headers[SUBJECT_HEADER] = subject
+            return response
+
+    async def _delete_manifest(
+        self,
+        attached: Attached,
+        request: web.BaseRequest,
+        target: str,
+        write: ManifestWrite,
+        identity: Identity,
+    ) -> web.StreamResponse:
+        """Delete a manifest; a client that believes in the API leaves the list of its subject to us."""
+        assert write.digest is not None  # noqa: S101 - the caller's question
+        subject = await attached.subject(write.repository, write.digest, identity)
+        try:
+            return await self._relay.forward(
+                request, target, limit=self._max_manifest, held=frozenset({_ACCEPTED})
+            )
+        except HeldWriteError as deleted:
+            if subject is not None:
+                await attached.strike(write.repository, write.digest, subject, identity)
+            return as_it_came(deleted.reply, self._origins, request)
 
     async def _pull_partition(
         self, request: web.BaseRequest, target: str, pull: PartitionPull, identity: Identity
@@ -229,8 +264,8 @@ class Handlers:
             found: Made | Document | None = await self._partitions.find(
                 pull.repository, pull.digest, identity
             )
-            if found is None and self._signatures is not None:
-                found = await self._signatures.find(pull.repository, pull.digest, identity)
+            if found is None and self._attached is not None:
+                found = await self._attached.find(pull.repository, pull.digest, identity)
             waited = time.monotonic() - started
             if found is not None or not (is_read or pull.is_manifest):
                 return found
@@ -238,47 +273,33 @@ class Handlers:
                 return found
 
     async def _pull_attached(
-        self,
-        request: web.BaseRequest,
-        target: str,
-        pull: SignaturePull | ReferrersPull,
-        identity: Identity,
+        self, request: web.BaseRequest, target: str, pull: AttachedPull, identity: Identity
     ) -> web.StreamResponse:
-        answer = None
-        if self._signatures is not None:
-            if isinstance(pull, SignaturePull):
-                answer = await self._pull_signature(self._signatures, request, target, pull, identity)
-            else:
-                answer = await self._list_referrers(self._signatures, request, target, pull, identity)
-        return await self._relay.forward(request, target) if answer is None else answer
-
-    async def _pull_signature(
-        self,
-        signatures: Signatures,
-        request: web.BaseRequest,
-        target: str,
-        pull: SignaturePull,
-        identity: Identity,
-    ) -> web.StreamResponse | None:
-        answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
-        if answer is not None:
-            return answer
-        ours = await signatures.of(pull.repository, pull.subject, identity)
-        return None if ours is None else manifest(ours.manifest, request)
+        attached, found = self._attached, None
+        match pull:
+            case ReferrersPull() if attached is not None:
+                return await self._list_referrers(attached, request, target, pull, identity)
+            case SignaturePull() if attached is not None:
+                found = await attached.tagged(pull.repository, pull.subject, identity)
+            case ReferrersTagPull() if attached is not None:
+                found = await attached.referrers_tag(pull.repository, pull.subject, identity)
+        if found is None:
+            return await self._relay.forward(request, target)
+        if isinstance(found, Document):
+            return manifest(found, request)
+        return as_it_came(found, self._origins, request)
 
     async def _list_referrers(
         self,
-        signatures: Signatures,
+        attached: Attached,
         request: web.BaseRequest,
         target: str,
         pull: ReferrersPull,
         identity: Identity,
-    ) -> web.StreamResponse | None:
-        found = await signatures.referrers(
-            pull.repository, pull.subject, identity, target, pull.artifact_type
-        )
+    ) -> web.StreamResponse:
+        found = await attached.referrers(pull.repository, pull.subject, identity, pull.artifact_type)
         if found is None:
-            return None
+            return await self._relay.forward(request, target)
         headers = CIMultiDict({hdrs.CONTENT_TYPE: found.document.media_type})
         headers[hdrs.CONTENT_LENGTH] = str(len(found.document.body))
         upstream = self._origins.forwarded_response(found.headers, request)

@@ -13,7 +13,7 @@ from proxy.logs import get_logger
 from proxy.metrics.catalogue import BROKEN_TRANSFERS
 from proxy.upstream.mishaps import in_words
 from proxy.upstream.registry import Upstream
-from proxy.upstream.replies import MAX_REFUSAL, RefusedWriteError, Reply, UpstreamError, read
+from proxy.upstream.replies import MAX_REFUSAL, HeldWriteError, Reply, UpstreamError, read
 from proxy.wire.bodies import Bodies, RequestBody
 from proxy.wire.patience import Patience
 from proxy.wire.responses import RelayedResponse, expects_continue, hang_up
@@ -52,7 +52,7 @@ class Relay:
         target: str,
         *,
         limit: int | None = None,
-        refusals: frozenset[int] = frozenset(),
+        held: frozenset[int] = frozenset(),
     ) -> web.StreamResponse:
         """Pass ``request`` on, whatever it is, and return the answer after it was sent.
 
@@ -60,16 +60,16 @@ class Relay:
             request: the client's; its body is streamed.
             target: what to ask the registry for, in origin-form.
             limit: the most bytes that its body may have; None for any number.
-            refusals: statuses that are raised, as what may be mended; the body is kept for that.
+            held: statuses that are raised, as what may be mended or asks for more; the body is kept for that.
 
         Raises:
-            RefusedWriteError: the registry heard all of it and answered one of ``refusals``.
+            HeldWriteError: the registry heard all of it and answered one of ``held``, in few words.
             UpstreamError: the registry gave no answer; nothing was sent to the client.
             BodyTooLongError: the body is longer than ``limit``.
         """
         if limit is not None and (request.content_length or 0) > limit:
             raise BodyTooLongError(f"the body has {request.content_length} bytes; it may have {limit}")
-        answer = await self._exchange(request, target, limit=limit, refusals=refusals)
+        answer = await self._exchange(request, target, limit=limit, held=held)
         assert answer is not None  # noqa: S101 - only a status in `unless` gives None
         return answer
 
@@ -96,10 +96,10 @@ class Relay:
         *,
         unless: int | None = None,
         limit: int | None = None,
-        refusals: frozenset[int] = frozenset(),
+        held: frozenset[int] = frozenset(),
     ) -> web.StreamResponse | None:
         response: RelayedResponse | None = None
-        kept = bytearray() if refusals else None
+        kept = bytearray() if held else None
         body: RequestBody | None = None
         try:
             async with asyncio.timeout(None) as deadline:
@@ -115,8 +115,8 @@ class Relay:
                 ) as answer:
                     if answer.status == unless:
                         return None
-                    if kept is not None and answer.status in refusals and _is_whole(request, answer):
-                        raise RefusedWriteError(await read(answer, MAX_REFUSAL, None), bytes(kept))
+                    if kept is not None and answer.status in held and _is_whole(request, answer):
+                        raise HeldWriteError(await read(answer, MAX_REFUSAL, None), bytes(kept))
                     response = self._begin(answer, request)
                     if body is not None and not body.is_begun:
                         # The client waits for a 100 that never comes; what it sends next may be body still.
@@ -157,9 +157,10 @@ class Relay:
 
 
 def _is_whole(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
-    """Say whether a request was sent to its end, and its answer is small."""
+    """Say whether a request was sent to its end, and its answer is small, as that to what was taken is."""
     length = answer.content_length
-    return request.content.is_eof() and length is not None and length <= MAX_REFUSAL
+    is_small = answer.ok if length is None else length <= MAX_REFUSAL
+    return request.content.is_eof() and is_small
 
 
 def _reason(error: Exception, request: web.BaseRequest) -> Exception:

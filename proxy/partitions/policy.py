@@ -1,4 +1,4 @@
-"""Which images may be cut: those that carry a cosign signature by a trusted key.
+"""Which images may be cut: those that carry a cosign signature by a trusted key, old or new in form.
 
 A verdict is about content, not about who asks: that this client may read the image was found out before. A
 good one is remembered for a while; a bad one never, since the next push may bring the signature.
@@ -14,14 +14,16 @@ from cachetools import TTLCache
 from proxy.auth.identity import Identity
 from proxy.flight import SingleFlight
 from proxy.logs import get_logger
-from proxy.partitions.source import MAX_MANIFEST, Source
+from proxy.partitions.source import Source
+from proxy.upstream.referrers import MalformedListError, Referrers
 from proxy.upstream.registry import Upstream
-from proxy.upstream.replies import RefusedError
-from twodfs.digest import Digest
+from proxy.upstream.replies import RefusedError, UpstreamError
+from twodfs.digest import Digest, digest_of
 from twodfs.ecdsa import PublicKey
-from twodfs.errors import FormatError, SignatureError
+from twodfs.errors import SignatureError
+from twodfs.evidence import Answer, Kind, Need, examine
 from twodfs.oci import OCI_MANIFEST, Document
-from twodfs.signature import MAX_PAYLOAD, Signed, check, signature_tag, signatures_in
+from twodfs.referrers import entries_of
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -35,9 +37,12 @@ class UnsignedError(Exception):
 class SourcePolicy:
     """Holds images against the keys that they have to be signed by."""
 
-    def __init__(self, upstream: Upstream, keys: Sequence[PublicKey], *, ttl: float) -> None:
+    def __init__(
+        self, upstream: Upstream, referrers: Referrers, keys: Sequence[PublicKey], *, ttl: float
+    ) -> None:
         """``ttl``: seconds for which a good verdict is given again without asking; 0 for never."""
         self._upstream = upstream
+        self._referrers = referrers
         self._keys = keys
         self._signed: TTLCache[tuple[str, Digest], bool] | None = (
             TTLCache(_MOST_VERDICTS, ttl) if ttl else None
@@ -60,38 +65,33 @@ class SourcePolicy:
             self._signed[key] = True
 
     async def _examine(self, source: Source, identity: Identity) -> None:
-        """Look for one good signature, at most ``MAX_SIGNATURES`` of at most ``MAX_PAYLOAD`` bytes."""
-        tag = signature_tag(source.digest)
-        path = f"/v2/{source.repository}/manifests/{tag}"
-        reply = await self._upstream.get(path, identity, limit=MAX_MANIFEST, accept=OCI_MANIFEST)
-        if reply.status == _NOT_FOUND:
-            raise _unsigned(source, f"has no signature (no tag {tag})")
-        if reply.status != _OK:
-            raise RefusedError(reply)
+        """Look for one good signature; ``twodfs.evidence`` says where, and how far."""
+        steps = examine(source.digest, self._keys)
         try:
-            candidates = signatures_in(Document(OCI_MANIFEST, source.digest, reply.body))
-        except FormatError as error:
-            raise _unsigned(source, f"has a signature manifest that is malformed: {error}") from None
-        reason = "there is none in its signature manifest"
-        for candidate in candidates:
-            try:
-                payload = await self._payload(source.repository, candidate, identity)
-                check(candidate, payload, source.digest, self._keys)
-            except SignatureError as error:
-                reason = str(error)
-                continue
+            need = next(steps)
+            while True:
+                need = steps.send(await self._answer(source.repository, need, identity))
+        except SignatureError as error:
+            raise _unsigned(source, f"has no signature by a trusted key: {error}") from None
+        except StopIteration:
             get_logger().info("source signature found", image=source.image, source=source.digest)
-            return
-        raise _unsigned(source, f"has no signature by a trusted key: {reason}")
 
-    async def _payload(self, repository: str, candidate: Signed, identity: Identity) -> bytes:
-        path = f"/v2/{repository}/blobs/{candidate.payload.digest}"
-        reply = await self._upstream.get(path, identity, limit=MAX_PAYLOAD, accept="*/*")
+    async def _answer(self, repository: str, need: Need, identity: Identity) -> Answer:
+        if need.kind is Kind.REFERRERS:
+            try:
+                listing = await self._referrers.of(repository, Digest(need.reference), identity)
+            except MalformedListError:
+                raise UpstreamError("the registry's list of what refers to the image is none") from None
+            return entries_of(listing.listed)
+        is_manifest = need.kind is Kind.MANIFEST
+        path = f"/v2/{repository}/{'manifests' if is_manifest else 'blobs'}/{need.reference}"
+        accept = OCI_MANIFEST if is_manifest else "*/*"
+        reply = await self._upstream.get(path, identity, limit=need.limit, accept=accept)
         if reply.status == _NOT_FOUND:
-            raise SignatureError("its payload is not in the registry")
+            return None
         if reply.status != _OK:
             raise RefusedError(reply)
-        return reply.body
+        return Document(OCI_MANIFEST, digest_of(reply.body), reply.body) if is_manifest else reply.body
 
 
 def _unsigned(source: Source, why: str) -> UnsignedError:

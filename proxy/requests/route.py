@@ -16,6 +16,7 @@ from proxy.requests.grammar import check
 from twodfs.digest import Digest, is_digest
 from twodfs.partition import PartitionTag, readings
 from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
+from twodfs.referrers import referred_by_tag
 from twodfs.signature import signed_by_tag
 
 _CONTENT: Final = re.compile(
@@ -55,6 +56,14 @@ class SignaturePull:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferrersTagPull:
+    """GET or HEAD of the tag under which clients keep what refers to ``subject``."""
+
+    repository: str
+    subject: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class ReferrersPull:
     """GET or HEAD of what refers to ``subject``, its first page; ``artifact_type`` None: of all kinds."""
 
@@ -65,9 +74,10 @@ class ReferrersPull:
 
 @dataclass(frozen=True, slots=True)
 class ManifestWrite:
-    """A request that can move a tag of ``repository``."""
+    """A request that can move a tag of ``repository``; ``digest`` is what it names, unless it names a tag."""
 
     repository: str
+    digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +104,8 @@ def origin_form(target: str) -> str:
     return path if path.startswith("/") else f"/{path}"
 
 
-Request = PartitionPull | ContentPull | SignaturePull | ReferrersPull | ManifestWrite | Other
+AttachedPull = SignaturePull | ReferrersTagPull | ReferrersPull
+Request = PartitionPull | ContentPull | AttachedPull | ManifestWrite | Other
 OTHER: Final = Other()
 
 
@@ -127,7 +138,7 @@ def _route(method: str, target: str) -> Request:
         return OTHER
     repository, reference = match["repository"], unquote(match["reference"])
     if match["kind"] == "manifests" and method in _TAG_WRITES:
-        return ManifestWrite(repository)
+        return ManifestWrite(repository, Digest(reference) if is_digest(reference) else None)
     return _read(match["kind"], repository, reference, query) if method in _READS else OTHER
 
 
@@ -140,6 +151,8 @@ def _read(kind: str, repository: str, reference: str, query: str) -> Request:
         return OTHER
     if (subject := signed_by_tag(reference)) is not None:
         return SignaturePull(repository, subject)
+    if (subject := referred_by_tag(reference)) is not None:
+        return ReferrersTagPull(repository, subject)
     ways = readings(reference)
     return PartitionPull(repository, ways) if ways else OTHER
 
@@ -148,6 +161,7 @@ def _referrers(repository: str, reference: str, query: str) -> Request:
     """Return the typed request; further pages, and filters that we do not know, are passed on."""
     # A media type has no spaces, so "+" means itself, whether the client escaped it or not.
     asked = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+    asked = [pair for pair in asked if pair[0] != "n"]  # of a page: whose length a registry may choose
     if not is_digest(reference) or [name for name, _ in asked] not in ([], ["artifactType"]):
         return OTHER
     return ReferrersPull(repository, Digest(reference), asked[0][1] if asked else None)

@@ -8,39 +8,22 @@ signature's document to what it vouches for, has to be remembered. What is signe
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
-
-from multidict import CIMultiDict, CIMultiDictProxy
+from typing import Any
 
 from proxy.auth.identity import Identity
 from proxy.flight import SingleFlight
 from proxy.logs import get_logger
-from proxy.partitions.source import MAX_MANIFEST
 from proxy.partitions.synthesis import Partitions
 from proxy.signing.signer import Signer
 from proxy.store.records import Key, Record, Signature, SignatureKey, Subject, SubjectKey
 from proxy.store.tiered import TieredStore
-from proxy.upstream.registry import Upstream
-from proxy.upstream.replies import RefusedError
+from twodfs.attachment import Attachment, Attachments
+from twodfs.bundle import encoded_for_signing, statement_of
 from twodfs.digest import Digest, digest_of
-from twodfs.errors import FormatError
-from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, Document, parse_object
-from twodfs.signature import Attachment, Payload, merged_referrers
-
-_OK: Final = 200
-_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
-# A registry without the referrers API has no such route; some say that they do not support it.
-_NO_REFERRERS: Final = frozenset({404, 405, 501})
-
-
-@dataclass(frozen=True, slots=True)
-class Referrers:
-    """A list of referrers with ours in it, and the headers that the registry's own list came with."""
-
-    document: Document
-    headers: CIMultiDictProxy[str]
+from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES, Document
+from twodfs.signature import Payload, told_of
 
 
 class Signatures:
@@ -48,7 +31,6 @@ class Signatures:
 
     def __init__(
         self,
-        upstream: Upstream,
         partitions: Partitions,
         store: TieredStore,
         signer: Signer,
@@ -56,14 +38,13 @@ class Signatures:
         registry: str,
     ) -> None:
         """``registry``: what signatures name before the repository."""
-        self._upstream = upstream
         self._partitions = partitions
         self._store = store
         self._signer = signer
         self._registry = registry
         self._flight: SingleFlight[bytes | None] = SingleFlight()
 
-    async def of(self, repository: str, digest: Digest, identity: Identity) -> Attachment | None:
+    async def of(self, repository: str, digest: Digest, identity: Identity) -> Attachments | None:
         """Return the signature of our index or manifest ``digest``, if this client may read its source.
 
         Raises:
@@ -75,62 +56,37 @@ class Signatures:
         if subject is None or subject.media_type not in INDEX_TYPES | MANIFEST_TYPES:
             return None
         payload = Payload.of(subject, f"{self._registry}/{repository}").encode()
-        key = SignatureKey(digest_of(payload), self._signer.public_key.fingerprint)
-        signature = await self._known(key, payload)
-        if signature is None:
-            flight = (key, identity.fingerprint)
-            work = partial(self._sign, repository, digest, identity, payload)
-            signature = await self._flight.do(flight, work)
-        if signature is None:
-            return None
-        attachment = Attachment.of(subject, payload, signature)
-        await self._keep(key, signature, attachment, digest)
-        return attachment
+        statement = statement_of(subject, told_of(subject))
+        signatures = []
+        for signed in (payload, encoded_for_signing(statement)):
+            key = SignatureKey(digest_of(signed), self._signer.public_key.fingerprint)
+            signature = await self._known(key, signed)
+            if signature is None:
+                work = partial(self._sign, repository, digest, identity, signed)
+                signature = await self._flight.do((key, identity.fingerprint), work)
+            if signature is None:
+                return None
+            signatures.append((key, signature))
+        (_, of_payload), (_, of_statement) = signatures
+        hint = self._signer.public_key.hint
+        attachments = Attachments(
+            Attachment.of(subject, payload, of_payload),
+            Attachment.of_bundle(subject, statement, of_statement, hint),
+        )
+        parts = (attachments.tagged, attachments.bundle)
+        for (key, signature), attachment in zip(signatures, parts, strict=True):
+            await self._keep(key, {key: Signature(signature)}, attachment.documents, digest)
+        return attachments
 
-    async def find(self, repository: str, digest: Digest, identity: Identity) -> Document | None:
-        """Return the document of one of our signatures that has ``digest``; raises like ``of``.
+    async def subject(self, digest: Digest) -> Digest | None:
+        """Return what a document belongs to the signatures of; None where it is none, or nobody knows."""
+        known = await self._store.get(SubjectKey(digest))
+        return None if known is None else known.digest
 
-        To be asked only after the upstream said that it does not know the digest.
-        """
-        subject = await self._store.get(SubjectKey(digest))
-        if subject is None:
-            return None
-        attachment = await self.of(repository, subject.digest, identity)
-        return None if attachment is None else attachment.documents.get(digest)
-
-    async def referrers(
-        self, repository: str, digest: Digest, identity: Identity, target: str, artifact_type: str | None
-    ) -> Referrers | None:
-        """Return what refers to ``digest``: what the registry lists, and our signature.
-
-        None when the digest is not one of ours, as far as this client may know.
-
-        Args:
-            repository: as in the request.
-            digest: of what is referred to.
-            identity: the client's own credentials.
-            target: the request's, in origin-form.
-            artifact_type: what alone is to be listed; None for all.
-
-        Raises:
-            RefusedError: the registry refuses the client, or answers what is no list.
-            UnsignedError, UpstreamError: as for ``of``.
-        """
-        if not await self._partitions.knows(digest):
-            return None
-        reply = await self._upstream.get(target, identity, limit=MAX_MANIFEST, accept=OCI_INDEX)
-        if reply.status != _OK and reply.status not in _NO_REFERRERS:
-            raise RefusedError(reply)
-        attachment = await self.of(repository, digest, identity)
-        if attachment is None:
-            return None
-        if reply.status != _OK:
-            return Referrers(merged_referrers({}, attachment, artifact_type), _NO_HEADERS)
-        try:
-            merged = merged_referrers(parse_object(reply.body), attachment, artifact_type)
-        except FormatError:
-            raise RefusedError(reply) from None
-        return Referrers(merged, reply.headers)
+    async def remember(self, documents: Sequence[Document], subject: Digest) -> None:
+        """Remember that ``documents``, in which ours is merged with others, belong to ``subject``."""
+        if documents:
+            await self._keep(SubjectKey(documents[0].digest), {}, [one.digest for one in documents], subject)
 
     async def _known(self, key: SignatureKey, payload: bytes) -> bytes | None:
         """Return the signature that the store has. It need not be believed: it is checked."""
@@ -148,12 +104,15 @@ class Signatures:
         return await self._signer.sign(hashlib.sha256(payload).digest())
 
     async def _keep(
-        self, key: SignatureKey, signature: bytes, attachment: Attachment, subject: Digest
+        self,
+        key: SignatureKey | SubjectKey,
+        records: Mapping[Key[Any], Record],
+        documents: Iterable[Digest],
+        subject: Digest,
     ) -> None:
         """Rule 2, as for partitions: what names these documents is not answered before they can be found."""
-        is_known = all(self._store.peek(SubjectKey(digest)) for digest in attachment.documents)
-        if is_known and self._store.is_published(key):
+        digests = list(documents)
+        if all(self._store.peek(SubjectKey(one)) for one in digests) and self._store.is_published(key):
             return
-        records: dict[Key[Any], Record] = {key: Signature(signature)}
-        records |= {SubjectKey(digest): Subject(subject) for digest in attachment.documents}
-        await self._store.publish(key, records)
+        subjects: dict[Key[Any], Record] = {SubjectKey(digest): Subject(subject) for digest in digests}
+        await self._store.publish(key, {**records, **subjects})

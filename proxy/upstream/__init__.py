@@ -9,4 +9,5 @@ Each module imports only from those above it::
     replies      answers that are read as a whole, and why there was none, in sentences
     own_access   the proxy's own credentials on a request, renewed where they are refused
     registry     the one door to the registry: streamed answers and bounded ones
+    referrers    what refers to a manifest, from the registry's API or from a tag
 """

@@ -52,8 +52,8 @@ class RefusedError(Exception):
         self.reply = reply
 
 
-class RefusedWriteError(RefusedError):
-    """The registry refused a write; ``body`` is all that was sent, should it be worth another try."""
+class HeldWriteError(RefusedError):
+    """A write whose answer the client has yet to get, since it asks for more; ``body`` is all of it."""
 
     def __init__(self, reply: Reply, body: bytes) -> None:
         super().__init__(reply)

@@ -11,7 +11,7 @@ from tests.integration.fake_registry import FakeRegistry, proxied, serving
 from tests.lab.documents import OCI
 from tests.lab.images import build_image
 from tests.lab.peers import require
-from tests.lab.signing import SIGNATURE_TYPE, KeyPair
+from tests.lab.signing import BUNDLE_TYPE, SIGNATURE_TYPE, KeyPair
 from twodfs.digest import digest_of
 
 IMAGE = build_image({(0, 0): {"a": b"a"}, (0, 1): {"b": b"b"}})
@@ -62,13 +62,9 @@ async def test_the_registrys_own_referrers_stay_and_ours_follows(
 ) -> None:
     lists(registry, json.dumps(LISTED).encode())
     status, headers, body = await ask(registry, keys)
-    first, second = json.loads(body)["manifests"]
-    assert (status, headers["Content-Type"], first, second["artifactType"]) == (
-        200,
-        OCI.index,
-        SBOM,
-        SIGNATURE_TYPE,
-    )
+    first, *ours = json.loads(body)["manifests"]
+    assert (status, headers["Content-Type"], first) == (200, OCI.index, SBOM)
+    assert [one["artifactType"] for one in ours] == [SIGNATURE_TYPE, BUNDLE_TYPE]
     assert "OCI-Filters-Applied" not in headers
 
 
@@ -82,7 +78,7 @@ async def test_a_filter_is_applied_where_the_registry_does_not(
     assert (status, headers["OCI-Filters-Applied"]) == (200, "artifactType")
     assert [one["artifactType"] for one in listed] == [wanted] * found
     (asked,) = [one for one in registry.requests if "/referrers/" in one.path]
-    assert asked.query == {"artifactType": wanted.replace("+", " ")}
+    assert asked.query == {"artifactType": wanted}
 
 
 async def test_the_link_to_the_next_page_comes_back_to_us(registry: FakeRegistry, keys: KeyPair) -> None:
@@ -93,13 +89,13 @@ async def test_the_link_to_the_next_page_comes_back_to_us(registry: FakeRegistry
     assert "/v2/team/model/referrers/x?last=5" in headers["Link"]
 
 
-@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 501])
 async def test_a_registry_without_the_api_leaves_the_list_to_us(
     registry: FakeRegistry, keys: KeyPair, status: int
 ) -> None:
     lists(registry, b"no such page", status)
     answered, _, body = await ask(registry, keys)
-    assert (answered, len(json.loads(body)["manifests"])) == (200, 1)
+    assert (answered, len(json.loads(body)["manifests"])) == (200, 2)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +121,96 @@ async def test_a_further_page_is_the_registrys(registry: FakeRegistry, keys: Key
     lists(registry, b"page two")
     answered, _, came = await ask(registry, keys, "?last=5")
     assert (answered, came) == (200, b"page two")
+
+
+def pages(registry: FakeRegistry, count: int) -> None:
+    """Have lists of `count` pages with an entry each."""
+
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        if "/referrers/" not in request.path:
+            return None
+        at = int(request.query.get("page", "0"))
+        entry = SBOM | {"digest": f"sha256:{at:064}"}
+        link = {"Link": f'<{registry.url}{request.path}?page={at + 1}>; rel="next"'} if at + 1 < count else {}
+        body = json.dumps(LISTED | {"manifests": [entry]})
+        return web.Response(text=body, headers={"Content-Type": OCI.index, **link})
+
+    registry.interpose = interpose
+
+
+async def test_the_pages_of_a_list_come_as_one(registry: FakeRegistry, keys: KeyPair) -> None:
+    """cosign reads the first page alone, and would find nobody's signatures behind it."""
+    pages(registry, 5)
+    _, headers, body = await ask(registry, keys)
+    found = [one["digest"] for one in json.loads(body)["manifests"]]
+    assert (found[:-2], "Link" in headers) == ([f"sha256:{at:064}" for at in range(5)], False)
+
+
+async def test_of_a_list_without_end_16_pages_are_read_and_the_rest_is_left_to_the_client(
+    registry: FakeRegistry, keys: KeyPair
+) -> None:
+    pages(registry, 1_000_000)
+    _, headers, body = await ask(registry, keys)
+    assert len(json.loads(body)["manifests"]) == 16 + 2
+    assert headers["Link"].endswith('?page=16>; rel="next"')
+    assert registry.url not in headers["Link"]
+    assert len([one for one in registry.requests if "/referrers/" in one.path]) == 16
+
+
+@pytest.mark.parametrize(
+    "target", ["http://127.0.0.2:9/v2/team/model/tags/list?n=1", "/v2/team/other/referrers/x?n=1", "", "?"]
+)
+async def test_a_link_to_anything_else_is_not_followed(
+    registry: FakeRegistry, keys: KeyPair, target: str
+) -> None:
+    lists(registry, json.dumps(LISTED).encode(), headers={"Link": f'<{target}>; rel="next"'})
+    status, headers, _ = await ask(registry, keys)
+    assert (status, headers["Link"]) == (200, f'<{target}>; rel="next"')
+    assert len([one for one in registry.requests if "/referrers/" in one.path]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "times"), [(b"404 page not found", 1), (b'{"errors":[{"code":"NAME_UNKNOWN"}]}', 3)]
+)
+async def test_that_a_registry_has_no_api_is_remembered_but_not_what_it_says_of_a_repository(
+    registry: FakeRegistry, keys: KeyPair, body: bytes, times: int
+) -> None:
+    lists(registry, body, 404)
+    async with (
+        proxied(registry.url, signing__key=str(keys.private)) as proxy,
+        aiohttp.ClientSession() as session,
+    ):
+        for _ in range(3):
+            async with session.get(f"{proxy}/v2/team/model/referrers/{IMAGE.top.digest}") as answer:
+                assert (answer.status, (await answer.json(content_type=None))["manifests"]) == (200, [])
+    assert len([one for one in registry.requests if "/referrers/" in one.path]) == times
+
+
+async def test_what_is_no_index_is_no_api(registry: FakeRegistry, keys: KeyPair) -> None:
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        is_asked = "/referrers/" in request.path
+        return web.Response(text="<html>", content_type="text/html") if is_asked else None
+
+    registry.interpose = interpose
+    status, _, body = await ask(registry, keys)
+    assert (status, len(json.loads(body)["manifests"])) == (200, 2)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_without_the_api_what_is_said_of_the_tag_comes_through(
+    registry: FakeRegistry, keys: KeyPair, status: int
+) -> None:
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        if "/referrers/" in request.path:
+            return web.Response(status=404, text="no such page")
+        if "/manifests/sha256-" in request.path:
+            return web.Response(status=status, text="not for you", headers={"WWW-Authenticate": "Basic"})
+        return None
+
+    registry.interpose = interpose
+    for digest in (None, IMAGE.top.digest, f"sha256:{'0' * 64}"):
+        answered, headers, body = await ask(registry, keys, digest=digest)
+        assert (answered, headers["WWW-Authenticate"], body) == (status, "Basic", b"not for you")
 
 
 async def test_the_signature_names_the_upstream_where_nothing_else_is_configured(

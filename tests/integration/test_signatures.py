@@ -14,8 +14,9 @@ import pytest
 from proxy.store.records import Key, Made, Recipe, RecipeKey, Recipes, Record, seal
 from tests.integration.token_server import LOGIN, SERVICE, TokenServer, token_server
 from tests.lab import command
-from tests.lab.documents import OCI
+from tests.lab.documents import OCI, document
 from tests.lab.images import Image, PushedImage, build_image, push, push_field_image
+from tests.lab.layers import Blob
 from tests.lab.peers import require
 from tests.lab.programs import environment, program
 from tests.lab.proxy import Proxy
@@ -24,6 +25,7 @@ from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient, basic
 from tests.lab.signing import (
     ANNOTATION,
+    BUNDLE_TYPE,
     PAYLOAD_TYPE,
     SIGNATURE_TYPE,
     Fetched,
@@ -203,7 +205,7 @@ def test_who_can_write_to_redis_gets_no_signature_for_it(
     ):
         assert client.get_manifest(image.repository, "v1--0.0.2.1").body == forged.body
         assert client.get_manifest(image.repository, signature_tag(forged.digest)).status == 404
-        assert client.request("GET", f"/v2/{image.repository}/referrers/{forged.digest}").status == 404
+        assert referrers(client, image.repository, forged.digest) == []
         # Looking closer has put the real one in its place.
         index, _ = pull(client, image, "0.0.2.1")
         assert index != forged.digest
@@ -250,7 +252,7 @@ def test_what_another_replica_cut_is_cut_again_before_it_is_signed(
             assert fetch_signature(client, image.repository, digest).vouches_for == digest
 
 
-def test_a_signature_upstream_comes_first(
+def test_signatures_upstream_come_first_and_ours_behind_them(
     client: RegistryClient, image: PushedImage, registry: Registry, keys: KeyPair
 ) -> None:
     index, _ = pull(client, image, "2.0.2.1")
@@ -258,17 +260,33 @@ def test_a_signature_upstream_comes_first(
     payload = payload_of(index)
     with RegistryClient(registry.url) as direct:
         push_signatures(direct, image.repository, index, {payload: keys.sign(payload)})
-    theirs = fetch_signature(client, image.repository, index)
-    assert (theirs.payload, theirs.digest != ours.digest) == (payload, True)
+        stored = direct.get_manifest(image.repository, signature_tag(index))
+    merged = fetch_signature(client, image.repository, index)
+    assert merged.payload == payload
+    theirs = json.loads(stored.body)
+    assert merged.manifest["layers"] == [*theirs["layers"], ours.manifest["layers"][0]]
+    assert client.get_manifest(image.repository, merged.digest).status == 200, "by its digest, too"
+    config = client.request("GET", f"/v2/{image.repository}/blobs/{merged.manifest['config']['digest']}")
+    assert (config.status, digest_of(config.body)) == (200, merged.manifest["config"]["digest"])
+    # Who read that and adds to it pushes what only we have; then the registry has all of it.
+    another = Blob(b'{"rootfs":{"type":"layers","diff_ids":[]},"by":"a client"}', OCI.config)
+    client.push_blob(image.repository, another)
+    longer = document(merged.manifest | {"config": another.descriptor()}, OCI.manifest)
+    client.push_manifest(image.repository, signature_tag(index), longer)
+    assert client.get_manifest(image.repository, signature_tag(index)).body == longer.content
 
 
-def test_the_referrers_of_a_partition_are_its_signature(client: RegistryClient, image: PushedImage) -> None:
+def test_the_referrers_of_a_partition_are_its_signature_in_both_forms(
+    client: RegistryClient, image: PushedImage
+) -> None:
     index, manifests = pull(client, image, "1.1.2.2")
     for digest in (index, *manifests):
         signature = fetch_signature(client, image.repository, digest)
-        (entry,) = referrers(client, image.repository, digest)
+        entry, bundle = referrers(client, image.repository, digest)
         assert (entry["digest"], entry["artifactType"]) == (signature.digest, SIGNATURE_TYPE)
-        assert entry["mediaType"] == OCI.manifest
+        assert entry["mediaType"] == bundle["mediaType"] == OCI.manifest
+        assert bundle["artifactType"] == BUNDLE_TYPE
+        assert referrers(client, image.repository, digest, f"?artifactType={BUNDLE_TYPE}") == [bundle]
         for written in (SIGNATURE_TYPE, SIGNATURE_TYPE.replace("+", "%2B").replace("/", "%2F")):
             assert referrers(client, image.repository, digest, f"?artifactType={written}") == [entry]
         assert referrers(client, image.repository, digest, "?artifactType=other/type") == []
@@ -282,7 +300,8 @@ def test_what_is_not_ours_is_answered_by_the_registry_alone(
     config = f"sha256:{'0' * 64}"
     with RegistryClient(registry.url) as direct:
         for digest in (image.top.digest, signature.digest, digest_of(signature.config), config):
-            for path in (f"manifests/{signature_tag(digest)}", f"referrers/{digest}"):
+            assert referrers(client, image.repository, digest) == [], "as all registries with the API say"
+            for path in (f"manifests/{signature_tag(digest)}", f"manifests/{digest.replace(':', '-')}"):
                 target = f"/v2/{image.repository}/{path}"
                 passed_on, asked = client.request("GET", target), direct.request("GET", target)
                 assert (passed_on.status, passed_on.body) == (asked.status, asked.body)
@@ -348,6 +367,8 @@ def test_a_token_for_another_repository_opens_no_signature(keys: KeyPair, tmp_pa
             f"blobs/{named['config']['digest']}",
             f"blobs/{named['layers'][0]['digest']}",
             f"referrers/{index}",
+            f"manifests/{index.replace(':', '-')}",
+            f"referrers/{image.top.digest}",
         )
         elsewhere = token_of(tokens, "other/model", LOGIN)
         nobodys = token_of(tokens, image.repository, None)
@@ -381,6 +402,7 @@ def targets(index: str, found: Fetched) -> tuple[str, ...]:
         f"blobs/{digest_of(found.config)}",
         f"blobs/{digest_of(found.payload)}",
         f"referrers/{index}",
+        f"manifests/{index.replace(':', '-')}",
     )
 
 

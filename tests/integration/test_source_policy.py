@@ -1,7 +1,7 @@
 """Partitions are cut only from images that are signed, where the operator wants it so."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -16,7 +16,18 @@ from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient
-from tests.lab.signing import KeyPair, payload_of, push_signatures, signature_manifest, signature_tag
+from tests.lab.signing import (
+    BUNDLE_TYPE,
+    KeyPair,
+    enveloped,
+    message_signed,
+    payload_of,
+    push_signatures,
+    referrer,
+    signature_manifest,
+    signature_tag,
+    statement_of,
+)
 from twodfs.digest import digest_of
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d:%d" % (row, col)} for row in range(2) for col in range(2)}
@@ -206,10 +217,11 @@ async def fake() -> AsyncIterator[FakeRegistry]:
 async def status_of(
     fake: FakeRegistry, keys: tuple[KeyPair, ...], times: int = 1, **settings: str
 ) -> list[tuple[int, str]]:
-    settings = {"signing__require_source_signature": "true"} | settings
+    trusted = {"signing__source_keys": str(keys[0].public)}
+    settings = {"signing__require_source_signature": "true"} | trusted | settings
     found = []
     async with (
-        proxied(fake.url, signing__source_keys=str(keys[0].public), **settings) as proxy,
+        proxied(fake.url, **settings) as proxy,
         aiohttp.ClientSession() as session,
     ):
         for _ in range(times):
@@ -288,6 +300,100 @@ async def test_a_pinned_partition_is_held_to_the_policy_although_the_right_to_it
                     async with client.request(method, url + target, headers={"Accept": ACCEPT}) as answer:
                         assert answer.status == expected, (method, target)
             shown.clear()
+
+
+def other(digest: str) -> str:
+    return digest[:-1] + ("0" if digest[-1] != "0" else "1")
+
+
+BUNDLES: dict[str, tuple[Callable[[str, tuple[KeyPair, ...]], bytes], str | None]] = {
+    "an envelope": (lambda digest, keys: enveloped(statement_of(digest), keys[0]), None),
+    "by another trusted key": (lambda digest, keys: enveloped(statement_of(digest), keys[1]), None),
+    "the bare signature": (lambda digest, keys: message_signed(sign_manifest(digest, keys[0])), None),
+    "an untrusted key": (lambda digest, keys: enveloped(statement_of(digest), keys[2]), "not by any"),
+    "another digest": (
+        lambda digest, keys: enveloped(statement_of(other(digest)), keys[0]),
+        "vouches for other digests",
+    ),
+    "an attestation": (
+        lambda digest, keys: enveloped(statement_of(digest, predicateType="text/failed"), keys[0]),
+        "it states 'text/failed', which is no signature",
+    ),
+    "changed under way": (
+        lambda digest, keys: enveloped(statement_of(digest), keys[0], payload="e30="),
+        "not by any",
+    ),
+    "a bare signature by nobody": (lambda _, keys: message_signed(keys[0].sign(b"else")), "not by any"),
+    "nothing": (lambda *_: b"{}", "without an envelope or a signature"),
+    "no JSON": (lambda *_: b"no JSON", "malformed"),
+}
+
+
+def sign_manifest(digest: str, keys: KeyPair) -> bytes:
+    assert digest == IMAGE.top.digest
+    return keys.sign(IMAGE.top.content)
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+@pytest.mark.parametrize("kind", BUNDLES)
+async def test_bundles_as_cosign_writes_them_today_count(
+    fake: FakeRegistry, keys: tuple[KeyPair, ...], kind: str, *, has_api: bool
+) -> None:
+    make, refusal = BUNDLES[kind]
+    manifest, blobs = referrer(IMAGE.top.descriptor(), make(IMAGE.top.digest, keys))
+    # Under the tag, cosign writes the type of the empty config.
+    told = BUNDLE_TYPE if has_api else "application/vnd.oci.empty.v1+json"
+    attach(fake, {**manifest.descriptor(), "artifactType": told}, [manifest, *blobs], has_api=has_api)
+    trusted = f"{keys[0].public},{keys[1].public}"
+    ((answered, text),) = await status_of(fake, keys, signing__source_keys=trusted)
+    assert answered == (200 if refusal is None else 403)
+    assert refusal is None or refusal in text
+
+
+def attach(fake: FakeRegistry, *entries_and_content: object, has_api: bool) -> None:
+    *entries, content = entries_and_content
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI.index, "manifests": entries}).encode()
+    place = "/referrers/" if has_api else "/manifests/sha256-"
+    assert isinstance(content, list)
+
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        if request.path.endswith(".sig"):
+            return None
+        if place in request.path:
+            return web.Response(body=index, headers={"Content-Type": OCI.index})
+        found = [one.content for one in content if request.path.endswith(one.digest)]
+        return web.Response(body=found[0]) if found else None
+
+    fake.interpose = interpose
+
+
+async def test_attestations_are_not_fetched_and_at_most_32_bundles_are(
+    fake: FakeRegistry, keys: tuple[KeyPair, ...]
+) -> None:
+    made = [referrer(IMAGE.top.descriptor(), b'{"n":%d}' % n) for n in range(50)]
+    entries = [{**manifest.descriptor(), "artifactType": BUNDLE_TYPE} for manifest, _ in made]
+    for entry in entries[:10]:
+        entry["annotations"] = {"dev.sigstore.bundle.predicateType": "https://spdx.dev/Document"}
+    content = [blob for manifest, blobs in made for blob in (manifest, *blobs)]
+    attach(fake, *entries, content, has_api=True)
+    ((answered, _),) = await status_of(fake, keys)
+    assert answered == 403
+    asked = [one.path.rpartition("/")[2] for one in fake.requests]
+    assert [digest in asked for digest in (manifest.digest for manifest, _ in made)] == (
+        [False] * 10 + [True] * 32 + [False] * 8
+    )
+
+
+async def test_a_list_of_referrers_that_is_none_is_the_registrys_fault(
+    fake: FakeRegistry, keys: tuple[KeyPair, ...]
+) -> None:
+    async def interpose(request: web.Request) -> web.StreamResponse | None:
+        is_list = "/referrers/" in request.path
+        return web.Response(body=b"[]", headers={"Content-Type": OCI.index}) if is_list else None
+
+    fake.interpose = interpose
+    ((answered, text),) = await status_of(fake, keys)
+    assert (answered, "list of what refers to the image" in text) == (502, True)
 
 
 @pytest.mark.parametrize(("ttl", "asked"), [("300", 1), ("0", 3)])

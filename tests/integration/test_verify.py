@@ -9,9 +9,18 @@ from tests.integration.workshop import Done, Workshop
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
+from tests.lab.referring_registry import PAGE, ReferringRegistry
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
-from tests.lab.signing import KeyPair, payload_of, push_signatures, signature_tag
+from tests.lab.signing import (
+    KeyPair,
+    enveloped,
+    payload_of,
+    push_signatures,
+    referrer,
+    signature_tag,
+    statement_of,
+)
 from twodfs.digest import digest_of
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d+%d" % (row, col)} for row in range(2) for col in range(2)}
@@ -143,6 +152,50 @@ def test_one_changed_byte_anywhere_is_one_too_many(
             push_signatures(client, image.repository, digest, {payload: signed})
         done = verify(workshop, image.reference(), "--key", str(keys.public))
         assert (done.status, done.out) == (1, ""), payload
+
+
+def test_the_source_of_a_partition_is_held_against_keys_of_its_own(
+    workshop: Workshop, registry: Registry, signing_proxy: Proxy, keys: KeyPair, other: KeyPair
+) -> None:
+    image = push_field_image(registry.url, "verify/source", "v1", cells=CELLS)
+    reference = image.reference(signing_proxy.address, "v1--0.0.0.1")
+    options = ("--key", str(keys.public), "--recursive-source")
+    assert verify(workshop, reference, "--key", str(keys.public)).status == 0
+    unsigned = verify(workshop, reference, *options, "--source-key", str(other.public))
+    assert (unsigned.status, unsigned.out) == (1, "")
+    assert f"{image.top.digest} has no good signature" in " ".join(unsigned.err.split())
+    manifest, blobs = referrer(image.top.descriptor(), enveloped(statement_of(image.top.digest), other))
+    with RegistryClient(signing_proxy.url) as client:
+        for blob in blobs:
+            client.push_blob(image.repository, blob)
+        client.push_manifest(image.repository, manifest.digest, manifest)
+    done = verify(workshop, reference, *options, "--source-key", str(other.public))
+    assert (done.status, done.out.splitlines()[-1]) == (0, f"  source {image.top.digest}, signed as well")
+    told = verify(workshop, reference, *options, "--source-key", str(other.public), "--json").json
+    assert (told["sourceImage"]["digest"], told["sourceImage"]["signedAs"]) == (image.top.digest, None)
+    assert verify(workshop, reference, *options).status == 1, "without keys of its own, those of --key"
+    itself = verify(workshop, image.reference(), "--key", str(other.public), "--recursive-source")
+    assert itself.status == 1
+    assert "it does not say what it was cut from" in " ".join(itself.err.split())
+
+
+def test_a_bundle_on_a_later_page_of_what_refers_to_an_image_is_found(
+    workshop: Workshop, registry: Registry, keys: KeyPair, tmp_path: Path
+) -> None:
+    with (
+        ReferringRegistry.start(tmp_path, registry.url) as referring,
+        RegistryClient(referring.url) as client,
+    ):
+        image = push_field_image(referring.url, "verify/pages", "v1", cells=CELLS)
+        subject = image.top.descriptor()
+        attached = [referrer(subject, b"%d" % number, "text/plain") for number in range(3 * PAGE)]
+        attached.append(referrer(subject, enveloped(statement_of(image.top.digest), keys)))
+        for manifest, blobs in attached:
+            for blob in blobs:
+                client.push_blob(image.repository, blob)
+            client.push_manifest(image.repository, manifest.digest, manifest)
+        done = verify(workshop, image.reference(), "--key", str(keys.public), "--json")
+    assert (done.status, done.json["digest"], done.json["signedAs"]) == (0, image.top.digest, None)
 
 
 def test_a_registry_that_sends_another_manifest_is_found_out(

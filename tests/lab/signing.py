@@ -16,6 +16,7 @@ from tests.lab.registry_client import RegistryClient
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_TYPE = "application/vnd.dev.cosign.artifact.sig.v1+json"
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 ANNOTATION = "dev.cosignproject.cosign/signature"
 
 
@@ -119,6 +120,56 @@ def signature_manifest(signatures: Mapping[bytes, bytes]) -> tuple[Blob, list[Bl
         "layers": layers,
     }
     return document(content, OCI.manifest), [config, *payloads]
+
+
+def statement_of(digest: str, **changes: Any) -> bytes:
+    """Write the statement that cosign signs an image with."""
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"digest": {"sha256": digest.removeprefix("sha256:")}}],
+        "predicateType": "https://sigstore.dev/cosign/sign/v1",
+        "predicate": {},
+    }
+    return json.dumps(statement | changes).encode()
+
+
+def enveloped(statement: bytes, keys: KeyPair, **changes: Any) -> bytes:
+    """Write a bundle with a DSSE envelope that `keys` sign."""
+    kind = "application/vnd.in-toto+json"
+    signature = keys.sign(b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(statement), statement))
+    envelope = {
+        "payload": base64.b64encode(statement).decode(),
+        "payloadType": kind,
+        "signatures": [{"sig": base64.b64encode(signature).decode()}],
+    }
+    return _bundle(dsseEnvelope=envelope | changes)
+
+
+def message_signed(signature: bytes) -> bytes:
+    """Write a bundle with a bare signature."""
+    return _bundle(messageSignature={"signature": base64.b64encode(signature).decode()})
+
+
+def _bundle(**content: Any) -> bytes:
+    material = {"publicKey": {"hint": "none"}, "tlogEntries": []}
+    return json.dumps({"mediaType": BUNDLE_TYPE, "verificationMaterial": material, **content}).encode()
+
+
+def referrer(
+    subject: Mapping[str, Any], content: bytes, kind: str = BUNDLE_TYPE, **more: Any
+) -> tuple[Blob, list[Blob]]:
+    """Return a manifest that attaches `content` to a subject, and its blobs."""
+    config, layer = Blob(b"{}", "application/vnd.oci.empty.v1+json"), Blob(content, kind)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI.manifest,
+        "artifactType": kind,
+        "config": config.descriptor(),
+        "layers": [layer.descriptor()],
+        "subject": dict(subject),
+        **more,
+    }
+    return document(manifest, OCI.manifest), [config, layer]
 
 
 def push_signatures(

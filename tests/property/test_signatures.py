@@ -1,18 +1,21 @@
 """Whatever a registry sends for a signature is read, or refused with a sentence; nothing else happens."""
 
 import json
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.lab.signing import ANNOTATION, PAYLOAD_TYPE, payload_of
+from twodfs.attachment import Attachment
+from twodfs.bundle import check_bundle
 from twodfs.digest import Digest
-from twodfs.errors import FormatError
+from twodfs.errors import FormatError, SignatureError
+from twodfs.evidence import Kind, examine
 from twodfs.oci import OCI_MANIFEST, Document, Json
+from twodfs.referrers import merged_referrers, next_page
 from twodfs.signature import (
-    Attachment,
     Payload,
-    merged_referrers,
     signature_tag,
     signatures_in,
     signed_by_tag,
@@ -79,10 +82,44 @@ def test_any_list_of_referrers_is_merged_or_refused(listed: Json, artifact_type:
     subject = Document.of(OCI_MANIFEST, {})
     ours = Attachment.of(subject, b"{}", b"")
     try:
-        merged = merged_referrers(listed, ours, artifact_type)
+        merged = merged_referrers(listed, [ours.entry], artifact_type)
     except FormatError:
         return
     assert isinstance(json.loads(merged.body)["manifests"], list)
+
+
+@given(values | st.fixed_dictionaries({}, optional={"dsseEnvelope": values, "messageSignature": values}))
+def test_any_bundle_is_refused_without_a_key(content: object) -> None:
+    try:
+        check_bundle(json.dumps(content).encode(), DIGEST, ())
+    except SignatureError:
+        return
+    raise AssertionError("nobody signed it")
+
+
+@given(
+    st.one_of(st.none(), st.lists(values, max_size=3)),
+    st.none() | st.builds(lambda one: Document(OCI_MANIFEST, DIGEST, json.dumps(one).encode()), values),
+    st.none() | st.binary(max_size=30),
+)
+def test_whatever_a_registry_answers_makes_no_good_signature(
+    listed: list[object] | None, manifest: Document | None, blob: bytes | None
+) -> None:
+    answers: dict[Kind, Any] = {Kind.REFERRERS: listed, Kind.MANIFEST: manifest, Kind.BLOB: blob}
+    steps = examine(DIGEST, ())
+    need = next(steps)
+    try:
+        while True:
+            need = steps.send(answers[need.kind])
+    except SignatureError:
+        return
+
+
+@given(st.text(max_size=60), st.text(max_size=20))
+def test_any_link_leads_to_the_same_list_or_nowhere(link: str, target: str) -> None:
+    for text in (link, f'<{target}>; rel="next"'):
+        found = next_page(text, "/v2/a/referrers/x")
+        assert found is None or (found.startswith("/v2/a/referrers/x?") and found.isprintable())
 
 
 @given(st.text(max_size=90) | st.from_regex(r"sha256-[a-f0-9]{62,66}\.sig", fullmatch=True))

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from tests.lab.signing import ANNOTATION, PAYLOAD_TYPE, SIGNATURE_TYPE, payload_of, signature_manifest
+from twodfs.attachment import Attachment
 from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError, SignatureError
 from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Descriptor, Document, Index, Json, Manifest, parse_manifest
+from twodfs.referrers import merged_referrers
 from twodfs.signature import (
     MAX_PAYLOAD,
     MAX_SIGNATURES,
-    Attachment,
     Payload,
     Signed,
     check,
-    merged_referrers,
     signature_tag,
     signatures_in,
     signed_by_tag,
@@ -40,6 +40,9 @@ class Scripted:
 
     def verifies(self, payload: bytes, signature: bytes) -> bool:
         return signature == payload[::-1]
+
+    def verifies_digest(self, digest: bytes, signature: bytes) -> bool:
+        return signature == digest[::-1]
 
 
 def signed(payload: bytes, signature: bytes | None = None) -> Signed:
@@ -189,11 +192,11 @@ SBOM: Json = {"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 3, "artifactT
 @pytest.mark.parametrize(
     ("listed", "artifact_type", "expected"),
     [
-        ({}, None, [OURS.referrer]),
-        ({"manifests": None}, None, [OURS.referrer]),
-        ({"manifests": [SBOM]}, None, [SBOM, OURS.referrer]),
-        ({"manifests": [OURS.referrer, SBOM]}, None, [OURS.referrer, SBOM]),
-        ({"manifests": [SBOM]}, SIGNATURE_TYPE, [OURS.referrer]),
+        ({}, None, [OURS.entry]),
+        ({"manifests": None}, None, [OURS.entry]),
+        ({"manifests": [SBOM]}, None, [SBOM, OURS.entry]),
+        ({"manifests": [OURS.entry, SBOM]}, None, [OURS.entry, SBOM]),
+        ({"manifests": [SBOM]}, SIGNATURE_TYPE, [OURS.entry]),
         ({"manifests": [SBOM]}, "sbom", [SBOM]),
         ({"manifests": [SBOM]}, "none", []),
     ],
@@ -201,17 +204,17 @@ SBOM: Json = {"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 3, "artifactT
 def test_the_registrys_referrers_come_first_and_ours_once(
     listed: Json, artifact_type: str | None, expected: list[Json]
 ) -> None:
-    merged = merged_referrers(listed, OURS, artifact_type)
+    merged = merged_referrers(listed, [OURS.entry], artifact_type)
     assert json.loads(merged.body)["manifests"] == expected
     assert isinstance(parse_manifest(merged.body, OCI_INDEX), Index)
 
 
 def test_what_else_the_registry_says_of_its_list_survives() -> None:
-    merged = json.loads(merged_referrers({"manifests": [], "annotations": {"a": "b"}}, OURS, None).body)
+    merged = json.loads(merged_referrers({"manifests": [], "annotations": {"a": "b"}}, [OURS.entry]).body)
     assert merged["annotations"] == {"a": "b"}
 
 
 @pytest.mark.parametrize("listed", [{"manifests": {}}, {"manifests": [1]}])
 def test_a_list_of_referrers_that_is_none(listed: Json) -> None:
     with pytest.raises(FormatError):
-        merged_referrers(listed, OURS, None)
+        merged_referrers(listed, [OURS.entry])

@@ -12,6 +12,7 @@ from tests.cutting import cut_from
 from tests.lab.signing import payload_of
 from tests.unit.test_flatten import Image
 from tests.work import grows_with_its_input
+from twodfs.attachment import Attachment
 from twodfs.auth import TokenAnswer, answer, parse_challenges
 from twodfs.build.archive import Directory
 from twodfs.build.saved import _table
@@ -19,7 +20,8 @@ from twodfs.digest import Digest
 from twodfs.errors import AuthError, FormatError
 from twodfs.field import Field
 from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document, ImageConfig, parse_manifest
-from twodfs.signature import Attachment, Payload, merged_referrers
+from twodfs.referrers import merged_referrers
+from twodfs.signature import Payload
 from twodfs.spelling import Keys, folded
 
 LONG_S = "\N{LATIN SMALL LETTER LONG S}"
@@ -59,7 +61,7 @@ def read_payload(content: Any) -> object:
 
 
 def read_referrers(content: Any) -> object:
-    return merged_referrers(content, None, None)
+    return merged_referrers(content, ())
 
 
 # The document, who reads it, and the keys of it whose spelling counts, by their paths.
@@ -182,7 +184,7 @@ def test_a_token_answer_that_reads_in_two_ways_gives_no_token() -> None:
 
 def test_our_own_list_of_referrers_has_no_foreign_keys() -> None:
     ours = Attachment.of(Document.of(OCI_MANIFEST, {}), b"{}", b"")
-    merged = orjson.loads(merged_referrers({"manifests": []}, ours, None).body)
+    merged = orjson.loads(merged_referrers({"manifests": []}, [ours.entry]).body)
     assert read_manifest(merged)
 
 

@@ -349,6 +349,19 @@ def verify(
         bool,
         Option("--recursive", "-r", help="Check a signature of each image of an index as well."),
     ] = False,
+    recursive_source: Annotated[
+        bool,
+        Option(
+            "--recursive-source", help="Check a signature of the image that a partition was cut from as well."
+        ),
+    ] = False,
+    source_key: Annotated[
+        list[Path] | None,
+        Option(
+            "--source-key",
+            help="A key that the source may be signed by; may be given again. Without it, those of --key.",
+        ),
+    ] = None,
     plain_http: _PlainHttp = False,
     as_json: _Json = False,
     quiet: _Quiet = False,
@@ -360,11 +373,14 @@ def verify(
     digest that is printed, not the tag, which may have moved since.
 
     A signature of an index covers its images, since it names their digests; --recursive is for clients that
-    pull one of them by its own digest.
+    pull one of them by its own digest. Who vouches for a partition says from which image it was cut, not that
+    this image is good: --recursive-source asks whether that is signed, too.
 
     Example:
         twodfs verify registry.example.com/model:v1--0.0.1.2 --key proxy.pub
         docker pull $(twodfs verify registry.example.com/model:v1--edge --key p.pub --json | jq -r .pinned)
+        twodfs verify registry.example.com/model:v1--edge --key proxy.pub --recursive-source \
+            --source-key builders.pub
 
     The exit status is 0 when the signature is good, 1 when there is none that is, 2 when a key or the command
     line is wrong.
@@ -374,7 +390,13 @@ def verify(
     del quiet  # there is nothing but the result
 
     asked = trust.Question(
-        reference=reference, keys=tuple(key), source=source, recursive=recursive, plain_http=plain_http
+        reference=reference,
+        keys=tuple(key),
+        source=source,
+        recursive=recursive,
+        recursive_source=recursive_source,
+        source_keys=tuple(source_key or ()),
+        plain_http=plain_http,
     )
     trust.verify(asked, as_json=as_json)
 

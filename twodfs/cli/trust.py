@@ -14,7 +14,7 @@ from twodfs.files import read_file
 from twodfs.oci import Json
 from twodfs.reference import Reference
 from twodfs.registry import open_registry
-from twodfs.verification import Verified, verify_signed
+from twodfs.verification import Verified, verify_signed, verify_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class Question:
     keys: tuple[Path, ...]
     source: str | None
     recursive: bool
+    recursive_source: bool
+    source_keys: tuple[Path, ...]
     plain_http: bool
 
 
@@ -32,7 +34,7 @@ def verify(asked: Question, *, as_json: bool) -> None:
     """Print what is signed, and what the signature says.
 
     Raises:
-        SignatureError: there is no good signature, or it tells of another source.
+        SignatureError: there is no good signature, or it tells of another source, or the source has none.
         KeyFormatError: a key file cannot be read, or holds none.
         TwodfsError: see its other subclasses.
     """
@@ -42,25 +44,31 @@ def verify(asked: Question, *, as_json: bool) -> None:
     except DigestError as error:
         raise InvalidReferenceError(f"--source: {error}") from None
     keys = [_load(file) for file in asked.keys]
+    source_keys = [_load(file) for file in asked.source_keys] or keys
     with open_registry(reference.registry, plain_http=asked.plain_http) as registry:
         repository = registry.repository(reference.repository)
         verified = verify_signed(repository, reference.name, keys, recursive=asked.recursive)
-    top = verified[0]
+        top = verified[0]
+        cut_from = verify_source(repository, top, source_keys) if asked.recursive_source else None
     if source is not None and top.payload.source != source:
         told = top.payload.source or "no source at all"
         raise SignatureError(f"{reference} is signed, but its signature tells of {told}, not of {source}")
     pinned = str(replace(reference, tag=None, digest=top.document.digest))
     if as_json:
-        print_json({"reference": str(reference), "pinned": pinned, **_told(top), "images": _images(verified)})
+        more = {} if cut_from is None else {"sourceImage": _told(cut_from)}
+        images = {"images": _images(verified)}
+        print_json({"reference": str(reference), "pinned": pinned, **_told(top), **images, **more})
         return
     print(pinned)
-    print(f"  signed as {top.payload.repository}")
+    print(f"  signed as {top.payload.repository}" if top.payload.repository else "  signed")
     if top.payload.source is not None:
         print(f"  cut from {top.payload.source}")
     if top.payload.selection is not None:
         print(f"  selection {top.payload.selection}")
     for one in verified[1:]:
         print(f"  image {one.document.digest}, signed as well")
+    if cut_from is not None:
+        print(f"  source {cut_from.document.digest}, signed as well")
 
 
 def _load(file: Path) -> PublicKey:
@@ -76,7 +84,7 @@ def _told(one: Verified) -> Json:
     return {
         "digest": one.document.digest,
         "mediaType": one.document.media_type,
-        "signedAs": one.payload.repository,
+        "signedAs": one.payload.repository or None,
         "source": one.payload.source,
         "selection": one.payload.selection,
         "optional": dict(one.payload.optional),

@@ -20,12 +20,12 @@ from twodfs.oci import (
     OCI_INDEX,
     Descriptor,
     Document,
-    Index,
+    Json,
     expect,
-    parse_manifest,
     parse_object,
 )
 from twodfs.progress import Advance, silent
+from twodfs.referrers import entries_of, next_page, referrers_tag
 from twodfs.registry.message import Request
 from twodfs.registry.transport import Text, Transport, located
 from twodfs.registry.wire import Headers, Outlet
@@ -41,6 +41,8 @@ _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _FIRST_BYTE: Final = {"Range": "bytes=0-0"}
 _CONTENT_RANGE = re.compile(r"bytes 0-\d+/(\d+)")
 _REFUSED: Final = frozenset({401, 403, 404})
+_NO_REFERRERS: Final = frozenset({400, 404, 405, 406, 501})
+_MOST_PAGES: Final = 16
 _BIG: Final = 4 * 1024 * 1024
 """Bytes of a file given to the kernel at a time."""
 
@@ -80,15 +82,15 @@ class Repository:
         document = self.manifest(reference)
         return Resolved(document.digest, document.media_type, len(document.body))
 
-    def manifest(self, reference: str) -> Document:
+    def manifest(self, reference: str, *, limit: int = MAX_MANIFEST_BYTES) -> Document:
         """Return the manifest or index that ``reference``, a tag or digest, names; verified.
 
         Raises:
-            RegistryError: as for ``resolve``; or it has more than 4 MiB.
+            RegistryError: as for ``resolve``; or it has more than ``limit`` bytes.
             DigestError: the bytes are not those of the digest asked for, or answered.
         """
         request = self._request("GET", f"manifests/{reference}", _ACCEPT)
-        answer = self._transport.fetch(request, 200, limit=MAX_MANIFEST_BYTES)
+        answer = self._transport.fetch(request, 200, limit=limit)
         media_type = answer.media_type
         if media_type not in _KNOWN:
             media_type = _own_type(answer.body, media_type)
@@ -106,23 +108,38 @@ class Repository:
         answer = self._transport.fetch(self._request("GET", f"blobs/{digest}"), 200, limit=limit)
         return verify(answer.body, digest)
 
-    def referrers(self, digest: Digest, artifact_type: str) -> tuple[Descriptor, ...]:
-        """Return what of one type refers to a manifest; nothing where the registry has no such API.
+    def referrers(self, digest: Digest) -> tuple[Json, ...]:
+        """Return the entries of what refers to a manifest, of all kinds.
+
+        From the registry's API, of whose pages not too many are read; where it has none, from the tag under
+        which clients keep such a list.
 
         Raises:
             RegistryError: as for ``resolve``; or it answers more than 4 MiB.
             FormatError: the answer is no index.
         """
-        plain = self._request("GET", f"referrers/{digest}", {"Accept": OCI_INDEX})
-        request = replace(plain, url=f"{plain.url}?artifactType={quote(artifact_type, safe='')}")
+        found: list[Json] = []
+        request = self._request("GET", f"referrers/{digest}", {"Accept": OCI_INDEX})
+        for _ in range(_MOST_PAGES):
+            try:
+                answer = self._transport.fetch(request, 200, limit=MAX_MANIFEST_BYTES)
+            except RegistryError as error:
+                if found or error.status not in _NO_REFERRERS:
+                    raise
+                return self._tagged_referrers(digest)
+            if not found and answer.media_type != OCI_INDEX:
+                return self._tagged_referrers(digest)
+            found += entries_of(parse_object(answer.body))
+            following = next_page(answer.headers.get("link"), f"/v2/{self.name}/referrers/{digest}")
+            if following is None:
+                break
+            request = replace(request, url=f"{self._transport.url}{following}")
+        return tuple(found)
+
+    def _tagged_referrers(self, digest: Digest) -> tuple[Json, ...]:
+        request = self._request("GET", f"manifests/{referrers_tag(digest)}", {"Accept": OCI_INDEX})
         answer = self._transport.fetch(request, 200, 404, limit=MAX_MANIFEST_BYTES)
-        if answer.status == 404:  # noqa: PLR2004
-            return ()
-        listed = parse_manifest(answer.body, OCI_INDEX)
-        if not isinstance(listed, Index):
-            raise FormatError("a list of referrers is an index, this is a manifest")
-        # A registry may leave the filter to its clients (distribution-spec, "Listing Referrers").
-        return tuple(one for one in listed.manifests if one.raw.get("artifactType") == artifact_type)
+        return () if answer.status == 404 else tuple(entries_of(parse_object(answer.body)))  # noqa: PLR2004
 
     def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a blob into ``file``, from its start; verified, of any size.

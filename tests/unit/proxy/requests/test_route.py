@@ -6,6 +6,7 @@ from proxy.requests.route import (
     Other,
     PartitionPull,
     ReferrersPull,
+    ReferrersTagPull,
     SignaturePull,
     TargetError,
     origin_form,
@@ -49,6 +50,8 @@ def test_reading_the_tag_of_a_signature_is_a_signature_pull(method: str) -> None
         ("?artifactType=a%2Fb%2Bc", "a/b+c"),
         ("?artifactType=a/b+c", "a/b+c"),
         ("?artifactType=", ""),
+        ("?artifactType=a&n=1", "a"),
+        ("?n=1", None),
     ],
 )
 def test_listing_referrers(query: str, artifact_type: str | None) -> None:
@@ -56,7 +59,13 @@ def test_listing_referrers(query: str, artifact_type: str | None) -> None:
     assert route("GET", f"/v2/a/b/referrers/{DIGEST}{query}") == expected
 
 
-@pytest.mark.parametrize("query", ["?last=x", "?artifactType=a&artifactType=b", "?artifactType=a&n=1", "?x"])
+def test_the_tag_in_place_of_the_referrers_api() -> None:
+    tag = DIGEST.replace(":", "-")
+    assert route("GET", f"/v2/a/b/manifests/{tag}") == ReferrersTagPull("a/b", Digest(DIGEST))
+    assert isinstance(route("GET", f"/v2/a/b/manifests/{tag}.att"), Other)
+
+
+@pytest.mark.parametrize("query", ["?last=x", "?artifactType=a&artifactType=b", "?n=1&last=y", "?x"])
 def test_further_pages_and_other_filters_are_the_registrys(query: str) -> None:
     assert isinstance(route("GET", f"/v2/a/b/referrers/{DIGEST}{query}"), Other)
 
@@ -64,7 +73,8 @@ def test_further_pages_and_other_filters_are_the_registrys(query: str) -> None:
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize("reference", ["v1", "v1--0.0.1.2", DIGEST])
 def test_writing_any_reference_is_a_write(method: str, reference: str) -> None:
-    assert route(method, f"/v2/a/b/manifests/{reference}") == ManifestWrite("a/b")
+    named = Digest(reference) if reference == DIGEST else None
+    assert route(method, f"/v2/a/b/manifests/{reference}") == ManifestWrite("a/b", named)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,281 @@
+"""What refers to a manifest: asked of the registry's API, or read and kept under a tag where it has none.
+
+A proxy that answers the referrers API for one digest has to for all: clients take its first answer for the
+registry's ability. So in front of a registry without the API it does what clients would have done: reads the
+list from the tag of the distribution-spec's "Referrers Tag Schema", and enters there what they push, since a
+client that believes in the API no longer does.
+
+Whether a registry has the API is remembered for each repository: some have it for a part of theirs alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote
+
+from aiohttp import hdrs
+from cachetools import LRUCache, TTLCache
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.auth.identity import Identity
+from proxy.logs import get_logger
+from proxy.upstream.registry import Upstream
+from proxy.upstream.replies import RefusedError, Reply, UpstreamError
+from twodfs.digest import Digest, parse_digest, verify
+from twodfs.errors import DigestError, FormatError
+from twodfs.oci import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAX_MANIFEST_BYTES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Document,
+    Json,
+    parse_object,
+)
+from twodfs.referrers import (
+    entries_of,
+    entry_of,
+    is_unsure,
+    merged_referrers,
+    next_page,
+    referrers_tag,
+    without,
+)
+
+SUBJECT_HEADER: Final = "OCI-Subject"
+"""With this, a registry says that what was pushed is in the list of what it refers to."""
+
+_OK: Final = 200
+_CREATED: Final = 201
+_NOT_FOUND: Final = 404
+# A registry without the API has no such route, or reads it as another and finds it malformed; some say that
+# they do not support it.
+_NO_API: Final = frozenset({400, 404, 405, 406, 501})
+# What a registry that has the API says of a repository that it does not have.
+_OF_THE_REPOSITORY: Final = (b"NAME_", b"MANIFEST_UNKNOWN", b"DENIED", b"UNAUTHORIZED")
+_REMEMBERED_SECONDS: Final = 300.0
+_MOST_REPOSITORIES: Final = 8192
+MOST_PAGES: Final = 16
+"""Pages of a list that are read into one; the rest is left to the client."""
+_MOST_UNSURE: Final = 32
+_MOST_TYPES: Final = 8192
+_MOST_TRIES: Final = 5
+_ANY_MANIFEST: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
+_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
+
+
+class MalformedListError(RefusedError):
+    """The registry's API answers what is no list; for who asked for a list, that is the registry's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a registry says refers to a digest.
+
+    Attributes:
+        listed: the index; of several pages the first, with the entries of all.
+        is_by_api: whether it is the API's word; else that of a tag, or of nobody.
+        headers: that the last page came with; its ``Link`` leads on.
+    """
+
+    listed: Json
+    is_by_api: bool
+    headers: CIMultiDictProxy[str] = field(default_factory=lambda: _NO_HEADERS)
+
+
+class Referrers:
+    """Reads lists of referrers, and keeps those that a registry does not keep itself."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._api: TTLCache[str, bool] = TTLCache(_MOST_REPOSITORIES, _REMEMBERED_SECONDS)
+        # Of manifests that lists say less of; who asks is told only of what the list has for it.
+        self._sure: LRUCache[tuple[str, str], str] = LRUCache(_MOST_TYPES)
+        # Writers of one list take turns; a list that nobody writes has no lock.
+        self._turns: weakref.WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
+
+    def has_api(self, repository: str) -> bool | None:
+        """Say whether the registry is known to list referrers in ``repository``; None when nobody knows."""
+        return self._api.get(repository)
+
+    async def of(
+        self, repository: str, digest: Digest, identity: Identity, artifact_type: str | None = None
+    ) -> Listing:
+        """Return what refers to ``digest``, as far as the registry tells this client.
+
+        Args:
+            repository: where it is looked for.
+            digest: of a manifest that need not be there.
+            identity: the client's own credentials.
+            artifact_type: what alone is asked for; a registry may list all the same.
+
+        Raises:
+            RefusedError: the registry refuses the client.
+            MalformedListError: it answers what is no list.
+            UpstreamError: it does not answer.
+        """
+        if self._api.get(repository) is not False:
+            path = f"/v2/{repository}/referrers/{digest}"
+            query = "" if artifact_type is None else f"?artifactType={quote(artifact_type, safe='')}"
+            reply = await self._get(path + query, identity, OCI_INDEX)
+            if reply.status == _OK and _media_type(reply) == OCI_INDEX:
+                self._api[repository] = True
+                return await self._pages(reply, path, identity)
+            if reply.status != _OK and reply.status not in _NO_API:
+                raise RefusedError(reply)
+            if not any(code in reply.body for code in _OF_THE_REPOSITORY):
+                self._api[repository] = False
+        listed = await self._tagged(repository, digest, identity)
+        return Listing(await self._made_sure(repository, listed, identity), is_by_api=False)
+
+    async def enter(self, repository: str, manifest: Document, subject: Digest, identity: Identity) -> bool:
+        """See to it that ``manifest``, just pushed, is listed with what refers to ``subject``.
+
+        Returns:
+            Whether it had to be entered here: the registry has no API that lists it.
+
+        Raises:
+            RefusedError: the registry does not take the list.
+            UpstreamError: it does not answer, or others write the list all the time.
+        """
+        if await self._lists(repository, subject, identity):
+            return False
+        entry = entry_of(manifest)
+        await self._change(repository, subject, identity, lambda listed: merged_referrers(listed, [entry]))
+        get_logger().info("entered as a referrer", repository=repository, digest=manifest.digest, of=subject)
+        return True
+
+    async def strike(self, repository: str, digest: Digest, subject: Digest, identity: Identity) -> None:
+        """Take ``digest``, just deleted, from the list of what refers to ``subject``; raises as ``enter``."""
+        if not await self._lists(repository, subject, identity):
+            await self._change(repository, subject, identity, lambda listed: without(listed, digest))
+
+    async def _lists(self, repository: str, subject: Digest, identity: Identity) -> bool:
+        """Say whether the registry keeps lists itself."""
+        known = self._api.get(repository)
+        if known is not None:
+            return known
+        try:
+            return (await self.of(repository, subject, identity)).is_by_api
+        except MalformedListError:
+            return True
+
+    async def _change(
+        self, repository: str, subject: Digest, identity: Identity, change: Callable[[Json], Document]
+    ) -> None:
+        """Read, modify and write the list under the tag, until it is seen to have the change.
+
+        Nothing locks a tag (that is the schema's weakness, whoever keeps it), so another replica may write at
+        the same time: who finds its change gone makes it again.
+        """
+        target = f"/v2/{repository}/manifests/{referrers_tag(subject)}"
+        headers = {**identity.headers, hdrs.CONTENT_TYPE: OCI_INDEX}
+        async with self._turns.setdefault((repository, subject), asyncio.Lock()):
+            for _ in range(_MOST_TRIES):
+                listed = await self._tagged(repository, subject, identity, is_strict=True)
+                changed = change(listed)
+                if entries_of(listed) == entries_of(parse_object(changed.body)):
+                    return
+                reply = await self._upstream.send("PUT", target, CIMultiDict(headers), changed.body)
+                if reply.status != _CREATED:
+                    raise RefusedError(reply)
+        raise UpstreamError(
+            f"the list of referrers of {subject} is written by too many; try again", status=503
+        )
+
+    async def _tagged(
+        self, repository: str, digest: Digest, identity: Identity, *, is_strict: bool = False
+    ) -> Json:
+        """Return the index under the tag; an empty one where there is none, or none that is an index.
+
+        ``is_strict``: what is there and is no index is not to be written over.
+        """
+        reply = await self.tagged(repository, digest, identity)
+        if reply.status == _NOT_FOUND:
+            return {}
+        if reply.status != _OK:
+            raise RefusedError(reply)
+        try:
+            listed = parse_object(reply.body)
+            entries_of(listed)
+            is_index = listed.get("mediaType", _media_type(reply)) == OCI_INDEX
+        except FormatError:
+            is_index = False
+        if is_index:
+            return listed
+        if is_strict:
+            raise UpstreamError(f"the tag {referrers_tag(digest)} is taken by what is no list of referrers")
+        return {}
+
+    async def tagged(self, repository: str, digest: Digest, identity: Identity) -> Reply:
+        """Return what the registry answers for the tag of what refers to ``digest``.
+
+        Raises:
+            UpstreamError: it does not answer.
+        """
+        # Asked for an index alone, some registries call a tag that names something else unknown.
+        path = f"/v2/{repository}/manifests/{referrers_tag(digest)}"
+        return await self._get(path, identity, _ANY_MANIFEST)
+
+    async def _pages(self, first: Reply, path: str, identity: Identity) -> Listing:
+        """Return a list with the entries of its further pages, as far as it stays within bounds."""
+        last, size = first, len(first.body)
+        try:
+            listed = parse_object(first.body)
+            entries = list(entries_of(listed))
+        except FormatError:
+            raise MalformedListError(first) from None
+        for _ in range(MOST_PAGES - 1):
+            following = next_page(", ".join(last.headers.getall(hdrs.LINK, ())), path)
+            if following is None:
+                break
+            reply = await self._get(following, identity, OCI_INDEX)
+            size += len(reply.body)
+            if reply.status != _OK or size > MAX_MANIFEST_BYTES:
+                break
+            try:
+                entries += entries_of(parse_object(reply.body))
+            except FormatError:
+                break
+            last = reply
+        return Listing({**listed, "manifests": entries}, is_by_api=True, headers=last.headers)
+
+    async def _made_sure(self, repository: str, listed: Json, identity: Identity) -> Json:
+        """Return the list with the artifact types of the manifests themselves, where it may be wrong."""
+        entries = []
+        looked_at = 0
+        for entry in entries_of(listed):
+            known = self._sure.get((repository, str(entry.get("digest"))))
+            if known is None and is_unsure(entry) and looked_at < _MOST_UNSURE:
+                looked_at += 1
+                known = await self._own_type(repository, entry, identity)
+            entries.append(entry if known is None else {**entry, "artifactType": known})
+        return {**listed, "manifests": entries}
+
+    async def _own_type(self, repository: str, entry: Json, identity: Identity) -> str | None:
+        """Return the artifact type that a manifest has; None where it cannot be had."""
+        try:
+            digest = parse_digest(str(entry.get("digest")))
+            path = f"/v2/{repository}/manifests/{digest}"
+            reply = await self._get(path, identity, _ANY_MANIFEST)
+            body = verify(reply.body, digest) if reply.status == _OK else b""
+            own = entry_of(Document(OCI_MANIFEST, digest, body)).get("artifactType")
+        except (FormatError, DigestError):
+            return None
+        if own is not None:
+            self._sure[repository, digest] = own
+        return own
+
+    async def _get(self, path: str, identity: Identity, accept: str) -> Reply:
+        return await self._upstream.get(path, identity, limit=MAX_MANIFEST_BYTES, accept=accept)
+
+
+def _media_type(reply: Reply) -> str:
+    return reply.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
