@@ -12,6 +12,7 @@ that this thread is late, a look counts for two intervals at most: sleep is rath
 import asyncio
 import gc
 import json
+import math
 import os
 import sys
 import threading
@@ -92,12 +93,16 @@ class _Turn:
 class Watchdog:
     """Watches the callbacks of the thread that makes it; `report` gets each stall, in that thread.
 
-    `collects`: whether the work of the garbage collector counts.
+    `collects`: whether the work of the garbage collector counts. `serves`: whether only that counts which
+    begins after a server has begun to listen; nobody waits for a process before that.
     """
 
-    def __init__(self, report: Callable[[Stall], None], *, collects: bool = True) -> None:
+    def __init__(
+        self, report: Callable[[Stall], None], *, collects: bool = True, serves: bool = False
+    ) -> None:
         self._report = report
         self._collects = collects
+        self._since = math.inf if serves else 0.0
         self._thread = threading.get_ident()
         self._clock = time.pthread_getcpuclockid(self._thread)
         self._scheduled = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
@@ -105,6 +110,7 @@ class Watchdog:
         self._collecting = 0.0
         self._collected = 0.0
         self._run: Callable[[asyncio.Handle], None] = asyncio.Handle._run
+        self._start_serving: Callable[[asyncio.Server], None] = asyncio.Server._start_serving  # type: ignore[attr-defined]
         self._seeing = threading.Lock()
         self._seen = self._state()
         self._ended = threading.Event()
@@ -128,11 +134,17 @@ class Watchdog:
             else:
                 run(handle)
 
+        def listening(server: asyncio.Server) -> None:
+            dog._since = min(dog._since, time.monotonic())
+            dog._start_serving(server)
+
         asyncio.Handle._run = watched  # type: ignore[method-assign]
+        asyncio.Server._start_serving = listening  # type: ignore[attr-defined]
         self._looking.start()
 
     def stop(self) -> None:
         asyncio.Handle._run = self._run  # type: ignore[method-assign]
+        asyncio.Server._start_serving = self._start_serving  # type: ignore[attr-defined]
         if not self._collects:
             gc.callbacks.remove(self._on_collection)
         self._ended.set()
@@ -148,7 +160,7 @@ class Watchdog:
         finally:
             elapsed = time.monotonic() - began
             self._turn = None
-            if elapsed > LIMIT:
+            if elapsed > LIMIT and began > self._since:
                 self._judge(handle, turn, time.thread_time() - worked - self._collected, elapsed)
 
     def _judge(self, handle: asyncio.Handle, turn: _Turn, processor: float, elapsed: float) -> None:
@@ -194,17 +206,14 @@ class Watchdog:
 
 
 def watch_process(directory: str) -> None:
-    """Watch this process' main thread from now on; stalls go to a file of its own in the directory.
-
-    What happens before anything listens is left out: there is nobody who waits.
-    """
+    """Watch this process' main thread, once it serves; stalls go to a file of its own in the directory."""
     file = Path(directory) / f"{os.getpid()}.jsonl"
 
     def report(stall: Stall) -> None:
         with file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(asdict(stall)) + "\n")
 
-    Watchdog(report).start()
+    Watchdog(report, serves=True).start()
 
 
 class Reports:
