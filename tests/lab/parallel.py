@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # who runs one test by hand needs no pytest-xdist
     from xdist.workermanage import WorkerController
 
 _ENGINES = {"docker_engine", "containerd_engine", "podman_engine", "skopeo_engine"}
-_ORDER = ("tests/integration/", "tests/deploy/", "tests/lab/", "tests/property/", "tests/")
+_ORDER = ("tests/integration/", "tests/deploy/", "tests/lab/", "tests/property/")
 _TURNS = "lab_turns"
 _turns_file = pytest.StashKey[Path]()
 
@@ -83,7 +83,7 @@ def _needs_an_engine(test: pytest.Function) -> bool:
 def _place(item: pytest.Item) -> int:
     if item.get_closest_marker("xdist_group") is not None:
         return -1
-    return next(at for at, start in enumerate(_ORDER) if item.nodeid.startswith(start))
+    return next((at for at, start in enumerate(_ORDER) if item.nodeid.startswith(start)), len(_ORDER))
 
 
 @pytest.hookimpl(wrapper=True)
