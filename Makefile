@@ -32,7 +32,7 @@ help: ## Show this help.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	echo
 	echo "  Variables: PYTHON=python3.13  ENGINE=docker|podman|skopeo (demo)  PYTEST_FLAGS='-k cli' (test)"
-	echo "             TEST_PROCESSES=1 (test, test-fast)"
+	echo "             TEST_PROCESSES=0 (test, test-fast; one test at a time)"
 	echo "             BENCH_FLAGS='--seconds 3' (bench)  LOCK_FLAGS=--upgrade (lock)"
 	echo "             RELEASE_FLAGS='--base IMAGE' (release)"
 

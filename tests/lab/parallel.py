@@ -56,7 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Load
         return None
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - see above
 
-    class Scheduling(LoadScopeScheduling):
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it comes without types
         def _split_scope(self, nodeid: str) -> str:
             path, _, name = nodeid.partition("::")
             return name.rpartition("@")[2] if name.rfind("@") > name.rfind("]") else path

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections import deque
@@ -49,7 +48,7 @@ def free_port() -> int:
 
 
 _given: deque[int] = deque(maxlen=500)
-_ports_file = Path(tempfile.gettempdir()) / f"lab-ports-{os.geteuid()}"
+_ports_file = Path(f"/tmp/lab-ports-{os.geteuid()}")  # whatever TMPDIR says: it is one for all
 
 
 def _lock(port: int) -> bool:

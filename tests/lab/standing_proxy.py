@@ -4,11 +4,11 @@ import asyncio
 import signal
 import time
 
-from proxy import __main__ as command
+from proxy import app
 from proxy.config import Config
 
 SECONDS = 0.5
-_serve = command.run
+_serve = app.run
 
 
 def _sleep() -> None:
@@ -28,7 +28,9 @@ async def _run(config: Config) -> None:
     await _serve(config)
 
 
-command.run = _run
+app.run = _run  # before the command takes it from there
+
+from proxy.__main__ import main  # noqa: E402
 
 if __name__ == "__main__":
-    command.main()
+    main()

@@ -144,9 +144,15 @@ def proxy(registry, tmp_path_factory):
     with Proxy.start(directory, registry.url, module="tests.lab.standing_proxy") as started:
         yield started
 
+def hear(proxy):
+    is_well = answers_http(int(proxy.admin_url.rpartition(":")[2]), "/healthz")
+    end = time.monotonic() + 30
+    while not is_well():
+        assert time.monotonic() < end
+
 def stand(proxy, how):
     os.kill(proxy.pid, how)
-    assert answers_http(int(proxy.admin_url.rpartition(":")[2]), "/healthz")()
+    hear(proxy)
 
 def test_stands_asleep(proxy):
     stand(proxy, signal.SIGUSR1)
@@ -159,7 +165,7 @@ def test_stands_for_a_reason(proxy):
     stand(proxy, signal.SIGUSR1)
 
 def test_turns(proxy):
-    assert answers_http(int(proxy.admin_url.rpartition(":")[2]), "/healthz")()
+    hear(proxy)
 
 def run(path):
     code = compile("time.sleep(0.3)", path, "exec")

@@ -138,12 +138,12 @@ class Watchdog:
             dog._since = min(dog._since, time.monotonic())
             dog._start_serving(server)
 
-        asyncio.Handle._run = watched  # type: ignore[method-assign]
+        asyncio.Handle._run = watched  # type: ignore[method-assign, assignment]
         asyncio.Server._start_serving = listening  # type: ignore[attr-defined]
         self._looking.start()
 
     def stop(self) -> None:
-        asyncio.Handle._run = self._run  # type: ignore[method-assign]
+        asyncio.Handle._run = self._run  # type: ignore[method-assign, assignment]
         asyncio.Server._start_serving = self._start_serving  # type: ignore[attr-defined]
         if not self._collects:
             gc.callbacks.remove(self._on_collection)
