@@ -23,7 +23,7 @@ installed := $(venv)/.installed
 pip := $(python) -m pip --quiet --quiet --disable-pip-version-check
 uv_version := 0.13.9
 # More processes than the two cores that are expected: much of the time is spent waiting for other programs.
-side_by_side = --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+side_by_side = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 lock_format := --universal --python-version 3.11 --generate-hashes \
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 

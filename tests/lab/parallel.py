@@ -1,4 +1,4 @@
-"""How the tests are shared out where several processes run them, as in `make test`: `-n 3 --dist loadgroup`.
+"""How the tests are shared out where several processes run them, as in `make test`: `-n 3 --dist loadfile`.
 
 The tests of a file stay together, so that what they share is set up once; those that need a container engine
 stay together whatever their file, so that each engine is started once. What takes longest comes first.
@@ -7,6 +7,8 @@ stay together whatever their file, so that each engine is started once. What tak
 """
 
 import fcntl
+import json
+import shutil
 import signal
 import tempfile
 from collections.abc import Generator, Iterator
@@ -23,8 +25,8 @@ if TYPE_CHECKING:  # who runs one test by hand needs no pytest-xdist
 
 _ENGINES = {"docker_engine", "containerd_engine", "podman_engine", "skopeo_engine"}
 _ORDER = ("tests/integration/", "tests/deploy/", "tests/lab/", "tests/property/")
-_TURNS = "lab_turns"
-_turns_file = pytest.StashKey[Path]()
+_SHARED = "lab_shared"
+_shared_directory = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,62 +38,76 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if _turns_file in config.stash:
-        config.stash[_turns_file].unlink()
+    if _shared_directory in config.stash:
+        shutil.rmtree(config.stash[_shared_directory])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: "WorkerController") -> None:
-    """Tell a process that will run tests which file stands for the right to run one."""
+    """Tell a process that will run tests where all of them meet."""
     stash = node.config.stash
-    if _turns_file not in stash:
-        with tempfile.NamedTemporaryFile(prefix="lab-turns-", delete=False) as file:
-            stash[_turns_file] = Path(file.name)
-    node.workerinput[_TURNS] = str(stash[_turns_file])
+    if _shared_directory not in stash:
+        stash[_shared_directory] = Path(tempfile.mkdtemp(prefix="lab-parallel-"))
+        (stash[_shared_directory] / "turns").touch()
+    node.workerinput[_SHARED] = str(stash[_shared_directory])
+
+
+def _shared(config: pytest.Config) -> Path | None:
+    """Return the directory of all processes, in one that runs tests beside others."""
+    told: dict[str, str] = getattr(config, "workerinput", {})
+    return Path(told[_SHARED]) if _SHARED in told else None
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "LoadScopeScheduling | None":
-    if config.getvalue("dist") != "loadgroup":
+    if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - see above
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it comes without types
+        """Hands out what is together; the processes wrote down which tests leave those of their file."""
+
+        def schedule(self) -> None:
+            written = next(config.stash[_shared_directory].glob("engines-*.json"))
+            self._engines = set(json.loads(written.read_text()))
+            super().schedule()
+
         def _split_scope(self, nodeid: str) -> str:
-            path, _, name = nodeid.partition("::")
-            return name.rpartition("@")[2] if name.rfind("@") > name.rfind("]") else path
+            return "engines" if nodeid in self._engines else nodeid.partition("::")[0]
 
     return Scheduling(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist writes the groups into the tests' names
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not hasattr(config, "workerinput"):
+    shared = _shared(config)
+    if shared is None:
         return
-    for item in items:
-        if isinstance(item, pytest.Function) and _needs_an_engine(item):
-            item.add_marker(pytest.mark.xdist_group("engines"))
+    engines = [item.nodeid for item in items if _needs_an_engine(item)]
+    own: dict[str, str] = config.workerinput  # type: ignore[attr-defined]
+    (shared / f"engines-{own['workerid']}.json").write_text(json.dumps(engines))
     items.sort(key=_place)
 
 
-def _needs_an_engine(test: pytest.Function) -> bool:
-    parameters = test.callspec.params.values() if hasattr(test, "callspec") else ()
-    named = {*test.fixturenames, *(one for one in parameters if isinstance(one, str))}
+def _needs_an_engine(item: pytest.Item) -> bool:
+    if not isinstance(item, pytest.Function):
+        return False
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    named = {*item.fixturenames, *(one for one in parameters if isinstance(one, str))}
     return not named.isdisjoint(_ENGINES)
 
 
 def _place(item: pytest.Item) -> int:
-    if item.get_closest_marker("xdist_group") is not None:
+    if _needs_an_engine(item):
         return -1
     return next((at for at, start in enumerate(_ORDER) if item.nodeid.startswith(start)), len(_ORDER))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    shared: dict[str, str] = getattr(item.config, "workerinput", {})
-    if _TURNS not in shared:
+    shared = _shared(item.config)
+    if shared is None:
         return (yield)
-    with _turn(Path(shared[_TURNS]), is_alone=item.get_closest_marker("alone") is not None):
+    with _turn(shared / "turns", is_alone=item.get_closest_marker("alone") is not None):
         return (yield)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[2]
 _LASTING = """
-import time
+import os, time
 from pathlib import Path
 import pytest
 
@@ -16,11 +16,15 @@ def last(name):
     began = time.monotonic()
     time.sleep(0.15)
     with Path({times!r}).open("a") as file:
-        file.write(f"{{name}} {{began}} {{time.monotonic()}}\\n")
+        file.write(f"{{name}} {{began}} {{time.monotonic()}} {{os.environ['PYTEST_XDIST_WORKER']}}\\n")
 
 @pytest.mark.parametrize("at", range(4))
 def test_beside_others(at):
     last("beside")
+
+@pytest.mark.parametrize("engine", ["docker_engine"])
+def test_an_engine(engine):
+    last("engine")
 
 @pytest.mark.alone(reason="it is a test of being alone")
 def test_alone():
@@ -45,26 +49,28 @@ class Lasted:
     name: str
     began: float
     ended: float
+    process: str
 
     def overlaps(self, other: "Lasted") -> bool:
         return self is not other and self.began < other.ended and other.began < self.ended
 
 
-def test_who_is_to_be_alone_is_and_the_others_are_not(tmp_path: Path) -> None:
+def test_who_is_to_be_alone_is_and_engines_have_one_process(tmp_path: Path) -> None:
     times = tmp_path / "times"
     for name in ("one", "two"):
         (tmp_path / f"test_{name}.py").write_text(_LASTING.format(times=str(times)))
-    done = _run(tmp_path, "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+    done = _run(tmp_path, "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
     assert done.returncode == 0, done.stdout
     lasted = [
-        Lasted(name, float(began), float(ended))
-        for name, began, ended in map(str.split, times.read_text().splitlines())
+        Lasted(name, float(began), float(ended), process)
+        for name, began, ended, process in map(str.split, times.read_text().splitlines())
     ]
-    assert len(lasted) == 18
+    assert len(lasted) == 20
     alone = [one for one in lasted if one.name == "alone"]
     assert len(alone) == 2
     assert not [other for one in alone for other in lasted if one.overlaps(other)]
     assert [other for one in lasted for other in lasted if one.overlaps(other)]
+    assert len({one.process for one in lasted if one.name == "engine"}) == 1
 
 
 def test_sigint_is_as_by_default_where_who_started_us_ignores_it(tmp_path: Path) -> None:
