@@ -15,12 +15,15 @@ BENCH_FLAGS ?=
 LOCK_FLAGS ?=
 PYTEST_FLAGS ?=
 RELEASE_FLAGS ?=
+TEST_PROCESSES ?= 3
 
 venv := .venv
 python := $(venv)/bin/python
 installed := $(venv)/.installed
 pip := $(python) -m pip --quiet --quiet --disable-pip-version-check
 uv_version := 0.13.9
+# More processes than the two cores that are expected: much of the time is spent waiting for other programs.
+side_by_side = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 lock_format := --universal --python-version 3.11 --generate-hashes \
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
@@ -29,6 +32,7 @@ help: ## Show this help.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	echo
 	echo "  Variables: PYTHON=python3.13  ENGINE=docker|podman|skopeo (demo)  PYTEST_FLAGS='-k cli' (test)"
+	echo "             TEST_PROCESSES=0 (test, test-fast; one test at a time)"
 	echo "             BENCH_FLAGS='--seconds 3' (bench)  LOCK_FLAGS=--upgrade (lock)"
 	echo "             RELEASE_FLAGS='--base IMAGE' (release)"
 
@@ -37,8 +41,13 @@ demo: $(installed) peers ## Build, push and pull partitions of a 2DFS image with
 	@$(python) deploy/demo/demo.py --engine $(ENGINE)
 
 .PHONY: test
-test: $(installed) peers todays-engines helm-program ## Run all tests, against a real registry, Redis and container engines.
-	@$(python) -m pytest $(PYTEST_FLAGS)
+test: $(installed) peers todays-engines helm-program ## Run all tests, three at a time, against a real registry, Redis and container engines.
+	@$(python) -m pytest $(side_by_side) $(PYTEST_FLAGS)
+
+.PHONY: test-fast
+test-fast: $(installed) ## Run the tests that need neither root nor peers, in under a minute.
+	@export TWODFS_TEST_WITHOUT=openssl,redis-server
+	$(python) -m pytest $(side_by_side) $(PYTEST_FLAGS) tests/unit tests/property tests/test_architecture.py
 
 .PHONY: check
 check: $(installed) ## Lint, check the formatting, check the types.

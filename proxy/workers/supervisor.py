@@ -197,6 +197,9 @@ def _listen(address: Address) -> socket.socket:
     try:
         family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(where[:2], family=family, backlog=BACKLOG)
+        # Said here too, or `dup` makes it block again for all that have it: a worker that comes too late for
+        # a connection would then stand still until the next one.
+        listening.settimeout(0)
     except OSError as error:
         problem = error.strerror or str(error)
         raise StartError(f"cannot listen on {address} (public): {problem}") from None

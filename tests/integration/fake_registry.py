@@ -85,7 +85,7 @@ async def proxied(upstream: str, **settings: str) -> AsyncIterator[str]:
         yield f"http://{started.listen}"
 
 
-async def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - what is waited for happens in another process or library
             await asyncio.sleep(0.01)

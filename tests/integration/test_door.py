@@ -398,7 +398,7 @@ async def test_an_api_of_ecr_that_does_not_answer_is_named(
     assert "the proxy's own credentials for the registry cannot be had: the ECR API gave no token" in heard
 
 
-def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds:g} s"

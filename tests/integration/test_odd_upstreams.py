@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.fake_registry import Answer, FakeRegistry, proxied, served, serving
+from proxy.metrics.catalogue import IN_FLIGHT
+from tests.integration.fake_registry import Answer, FakeRegistry, proxied, served, serving, until
 from tests.lab.documents import DOCKER, OCI, FieldStyle
 from tests.lab.images import Image, build_image
 from tests.lab.layers import Blob
@@ -380,14 +381,22 @@ def with_field(content: bytes) -> Image:
     )
 
 
+def held_until_in_flight(requests: int) -> Answer:
+    """Return what keeps the registry from answering until the proxy has so many requests."""
+
+    async def hold(_: web.Request) -> web.StreamResponse | None:
+        await until(lambda: [[[], float(requests)]] == IN_FLIGHT.series() or held.is_set())
+        held.set()
+        return None
+
+    held = asyncio.Event()
+    return hold
+
+
 async def test_identical_look_ups_at_the_same_time_are_one(
     registry: FakeRegistry, client: aiohttp.ClientSession
 ) -> None:
-    async def slow(_: web.Request) -> web.StreamResponse | None:
-        await asyncio.sleep(0.2)
-        return None
-
-    registry.interpose = slow
+    registry.interpose = held_until_in_flight(40)
     async with proxied(registry.url) as url:
         answers = await asyncio.gather(*(get(client, url + TAG) for _ in range(40)))
     assert {status for status, _, _ in answers} == {200}
@@ -399,11 +408,7 @@ async def test_identical_look_ups_at_the_same_time_are_one(
 async def test_different_credentials_never_share_a_look_up(
     registry: FakeRegistry, client: aiohttp.ClientSession
 ) -> None:
-    async def slow(_: web.Request) -> web.StreamResponse | None:
-        await asyncio.sleep(0.1)
-        return None
-
-    registry.interpose = slow
+    registry.interpose = held_until_in_flight(5)
     async with proxied(registry.url) as url:
         await asyncio.gather(*(get(client, url + TAG, Authorization=f"Bearer {n}") for n in range(5)))
     asked = registry.asked("HEAD", "/manifests/v1")
@@ -416,14 +421,15 @@ async def test_a_client_refused_in_anothers_flight_is_served_on_its_own(
     """Alice's token runs out while the partition is cut; Bob, who waited for her flight, is still served."""
 
     async def expiring(request: web.Request) -> web.StreamResponse | None:
-        await asyncio.sleep(0.1)
+        await hold(request)
         is_alice = request.headers.get("Authorization") == "Bearer alice"
         return web.Response(status=401) if is_alice and "/blobs/" in request.path else None
 
+    hold = held_until_in_flight(2)
     registry.interpose = expiring
     async with proxied(registry.url) as url:
         alice = asyncio.ensure_future(get(client, url + TAG, Authorization="Bearer alice"))
-        await asyncio.sleep(0.02)
+        await until(lambda: bool(registry.requests))
         bob = asyncio.ensure_future(get(client, url + TAG, Authorization="Bearer bob"))
         assert (await alice)[0] == 401
         assert (await bob)[0] == 200

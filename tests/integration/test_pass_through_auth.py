@@ -266,7 +266,7 @@ def test_a_verified_token_opens_a_pinned_partition_while_the_registry_is_away(
         assert ann.ask(by_digest[0], "GET", hers).status == 200
 
 
-def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds:g} s"

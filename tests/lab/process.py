@@ -1,5 +1,7 @@
 """A server process: started with its log in a file, waited for, and stopped whatever happens."""
 
+import fcntl
+import functools
 import os
 import random
 import shutil
@@ -8,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,17 +30,41 @@ def free_port() -> int:
     """Return a loopback port that nothing uses.
 
     It lies below the kernel's ephemeral range, so no outgoing connection can take it before the server binds
-    it, nor between a server's end and its restart.
+    it, nor between a server's end and its restart. Nor does another test run of this machine take it: each
+    port that is given out is locked for a while, as a byte of a file.
     """
     for _ in range(1000):
         port = random.randint(12_000, 32_000)
+        if port in _given or not _lock(port):
+            continue
+        _given.append(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        return port
     raise StartError("no free port between 12000 and 32000")
+
+
+_given: deque[int] = deque(maxlen=500)
+_ports_file = Path(f"/tmp/lab-ports-{os.geteuid()}")  # whatever TMPDIR says: it is one for all
+
+
+def _lock(port: int) -> bool:
+    if len(_given) == _given.maxlen:
+        fcntl.lockf(_ports(), fcntl.LOCK_UN, 1, _given[0])
+    try:
+        fcntl.lockf(_ports(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def _ports() -> int:
+    """Open the file of locks; it stays open, since to close it would end them all."""
+    return os.open(_ports_file, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def listens(where: int | Path) -> Callable[[], bool]:

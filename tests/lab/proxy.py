@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.lab import loops
 from tests.lab.process import Launch, Server, answers_http, free_port
 from tests.lab.programs import environment as peer_environment
 
@@ -48,11 +49,12 @@ class Proxy(Server):
             file = directory / "config.toml"
             file.write_text(config)
             argv += ["--config", str(file)]
+        watched = loops.environment(module, "proxy.workers.worker")
         launch = Launch(
             argv=(*argv, *extra),
             log=directory / "proxy.log",
             ready=answers_http(admin_port, ready),
-            environment=peer_environment(**(environment or {})),
+            environment=peer_environment(**{**watched, **(environment or {})}),
             directory=_REPOSITORY,  # where `-m proxy` is found
         )
         proxy = cls(launch, port, admin_port)

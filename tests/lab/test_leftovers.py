@@ -27,14 +27,24 @@ def test_interrupted(registry, redis_server, docker_engine, containerd_engine, p
 """
 
 
-@pytest.mark.parametrize("engine", ["docker_engine", "containerd_engine", "podman_engine"])
-def test_an_interrupted_run_leaves_no_process_and_no_mount(tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "more"),
+    [
+        ("docker_engine", ()),
+        ("containerd_engine", ()),
+        ("podman_engine", ()),
+        ("containerd_engine", ("-n", "1", "-p", "tests.lab.parallel")),
+    ],
+)
+def test_an_interrupted_run_leaves_no_process_and_no_mount(
+    tmp_path: Path, engine: str, more: tuple[str, ...]
+) -> None:
     mark = uuid.uuid4().hex
-    run = _start_pytest(tmp_path, engine, mark)
+    run = _start_pytest(tmp_path, engine, mark, *more)
     try:
         _wait_for(lambda: any("sleep 60" in line for line in _processes(mark)), "the container")
-        os.kill(run.pid, signal.SIGINT)
-        written, _ = run.communicate(timeout=30)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does, and `timeout`
+        written, _ = run.communicate(timeout=60)
     finally:
         run.kill()
         run.communicate()
@@ -64,7 +74,7 @@ def test_servers_end_with_a_test_run_that_was_killed(tmp_path: Path) -> None:
     _wait_for(lambda: _processes(mark) == [], "the end of the registry")
 
 
-def _start_pytest(directory: Path, engine: str, mark: str) -> subprocess.Popen[bytes]:
+def _start_pytest(directory: Path, engine: str, mark: str, *more: str) -> subprocess.Popen[bytes]:
     started = directory / "started"
     test = directory / "test_interrupted.py"
     test.write_text(_INTERRUPTED_TEST.format(engine=engine, started=str(started), mark=mark))
@@ -72,11 +82,13 @@ def _start_pytest(directory: Path, engine: str, mark: str) -> subprocess.Popen[b
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "tests.lab.fixtures", "-p", "no:cacheprovider"),
             *("-c", os.devnull, "--rootdir", str(directory), "--basetemp", str(directory / "t"), str(test)),
+            *more,
         ],
         cwd=_REPOSITORY,
         env={**os.environ, "LAB_MARK": mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     _wait_for(lambda: started.exists() or run.poll() is not None, "the inner test")
     return run
@@ -97,7 +109,7 @@ def _processes(mark: str) -> list[str]:
 
 
 def _wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, f"{what}: not after 20 s"
+        assert time.monotonic() < deadline, f"{what}: not after 60 s"
         time.sleep(0.05)

@@ -1,6 +1,9 @@
+import ast
+import contextlib
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from tests.lab.process import Launch, Server, StartError, answers_http, free_port, listens
 from tests.lab.programs import environment
 
+_REPOSITORY = Path(__file__).parents[2]
 _DEAF = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -96,8 +100,7 @@ def test_what_a_server_forked_ends_with_it(tmp_path: Path) -> None:
         server.launch()
         group = server.pid
         assert server.kill() == -signal.SIGKILL
-    groups = [stat.read_text().rpartition(")")[2].split()[:3] for stat in _stats()]
-    assert [one for one in groups if one[2] == str(group) and one[0] != "Z"] == []
+    assert [one for one in _states_and_groups() if one[1] == str(group) and one[0] != "Z"] == []
 
 
 def test_free_ports_lie_below_the_ephemeral_range() -> None:
@@ -105,5 +108,22 @@ def test_free_ports_lie_below_the_ephemeral_range() -> None:
     assert all(1024 < free_port() < first for _ in range(20))
 
 
-def _stats() -> list[Path]:
-    return [stat for stat in Path("/proc").glob("[0-9]*/stat") if stat.exists()]
+def test_ports_are_given_to_one_test_run_at_a_time() -> None:
+    ports = "print({free_port() for _ in range(400)}, flush=True); input()"
+    script = f"from tests.lab.process import free_port; {ports}"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_REPOSITORY
+    ) as other:
+        assert other.stdout is not None
+        theirs = ast.literal_eval(other.stdout.readline().decode())
+        ours = [free_port() for _ in range(400)]
+        other.communicate(b"\n")
+    assert len(set(ours)) == 400
+    assert theirs.isdisjoint(ours)
+
+
+def _states_and_groups() -> Iterator[tuple[str, str]]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            yield state, group

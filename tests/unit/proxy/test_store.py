@@ -38,6 +38,7 @@ from proxy.store.records import (
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from tests.integration.fake_registry import proxied
+from tests.lab.peers import require
 from tests.lab.redis import Redis
 from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from tests.lab.registry import Registry
@@ -66,12 +67,14 @@ RECORDS: dict[Key[Any], Record] = {
 
 @pytest.fixture(scope="module")
 def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    require("redis-server")
     with watched_by_sentinels(tmp_path_factory.mktemp("sentinels") / "redis") as group:
         yield group
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    require("redis-server")
     with clustered(tmp_path_factory.mktemp("cluster") / "redis") as group:
         yield group
 

@@ -1,14 +1,15 @@
 import asyncio
 import contextlib
+import os
 import pickle
 import socket
 
 import pytest
 
 from proxy.admin import Report
-from proxy.config import ConfigError, load
+from proxy.config import Address, ConfigError, load
 from proxy.workers.control import Link
-from proxy.workers.supervisor import until_well
+from proxy.workers.supervisor import _listen, until_well
 
 UPSTREAM = {"upstream": "http://127.0.0.1:5001"}
 
@@ -24,6 +25,12 @@ def test_a_configuration_reaches_the_workers_whole() -> None:
 def test_workers_without_a_shared_cache_are_refused_with_a_sentence() -> None:
     with pytest.raises(ConfigError, match=r"set cache\.redis_url, or workers = 1"):
         load(UPSTREAM | {"workers": "2"}, {})
+
+
+def test_a_generation_more_on_the_socket_makes_it_block_for_nobody() -> None:
+    with _listen(Address("127.0.0.1", 0)) as listening, listening.dup() as handed_on:
+        assert not os.get_blocking(listening.fileno())
+        assert not os.get_blocking(handed_on.fileno())
 
 
 async def test_questions_are_answered_to_whoever_asked_and_end_with_the_other_side() -> None:
