@@ -31,7 +31,7 @@ _HOP_BY_HOP: Final = frozenset(
 _NOT_FORWARDED: Final = _HOP_BY_HOP | {"host", "expect"}
 # Where the proxy shows the registry its own credentials: a session of theirs, and the challenge to them.
 _OUR_OWN: Final = frozenset({"set-cookie", "www-authenticate"})
-_LINK_TARGET: Final = re.compile(r"<([^>]*)>")
+_LINK_TARGET: Final = re.compile(r"<([^<>]*+)>")  # RFC 3986 has no < in an address
 
 
 def forwarded_request(headers: CIMultiDictProxy[str], *, is_trusted: bool) -> CIMultiDict[str]:
