@@ -580,3 +580,20 @@ async def test_http_1_0_gets_no_100() -> None:
         assert b" 201 " in await asyncio.wait_for(head_of(reader), 30)
     assert b"Expect" not in seen[0]
     assert seen[0].endswith(b"some blob")
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip", b"chunked, gzip", b"gzip\r\nTransfer-Encoding: chunked"])
+@pytest.mark.parametrize("target", [b"/v2/a/blobs/sha256:" + b"0" * 64, b"/v2/a/manifests/v1--0.0.0.0"])
+async def test_a_transfer_coding_of_the_registrys_that_nobody_asked_for_is_a_502(
+    coding: bytes, target: bytes
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + coding + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        assert b" 502 " in await asyncio.wait_for(head_of(reader), 30)
+        (error,) = orjson.loads(await reader.read())["errors"]
+    assert error["code"] == "UNAVAILABLE"
