@@ -23,6 +23,7 @@ import structlog
 
 from proxy.config import LogConfig
 from proxy.stderr import Lines
+from twodfs.printable import LAYOUT, printable
 
 _FOREIGN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # Query parameters that prove something (token flow, upload state, signed URLs), user info of a URL, and what
@@ -102,7 +103,7 @@ def _with_context(_: object, __: str, event: structlog.typing.EventDict) -> stru
 def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = redacted(value)
+            event[name] = printable(redacted(value), kept=LAYOUT)
     return event
 
 
@@ -131,7 +132,7 @@ def bind_request_id(offered: str | None) -> str:
 
 def bind_user(name: str | None) -> None:
     """Put the user, once it proved to be that, on every line of this request; None: nobody did so far."""
-    _user.set(name)
+    _user.set(name and printable(name))
 
 
 class Access:
@@ -160,6 +161,7 @@ class Access:
             return
         if _SUSPICIOUS.search(path):  # a query or a header that was percent-encoded into the path
             path = redacted(path)
+        path = printable(path)
         event = {
             "kind": kind,
             "method": method,

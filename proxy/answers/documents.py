@@ -57,7 +57,12 @@ def blob(document: Document, request: web.BaseRequest) -> web.StreamResponse:
     held = request.headers.get(hdrs.IF_RANGE)
     is_another = held is not None and held.strip() != headers[hdrs.ETAG]  # RFC 9110, 13.1.5: then all of it
     whole_answer = _unless_held(request, document, headers)
-    if asked is None or is_another or request.method == hdrs.METH_HEAD or whole_answer.status == _NOT_MODIFIED:
+    if (
+        asked is None
+        or is_another
+        or request.method == hdrs.METH_HEAD
+        or whole_answer.status == _NOT_MODIFIED
+    ):
         return whole_answer
     if asked.start >= len(document.body):
         body = oci_errors("RANGE_INVALID", f"the blob has {len(document.body)} bytes, none in this range")

@@ -16,6 +16,7 @@ from proxy.doctor.examination import examine
 from proxy.doctor.finding import Finding, Level, verdict
 from proxy.doctor.image import Probe
 from twodfs.errors import InvalidReferenceError
+from twodfs.printable import LAYOUT, printable
 from twodfs.reference import Reference
 
 EPILOG: Final = """
@@ -67,7 +68,8 @@ def doctor(
     probe = _probe(repository, tag, realm_host or [])
     logs.configure(LogConfig(level="error"))
     findings = asyncio.run(examine(settings, probe))
-    typer.echo(_as_json(settings, findings) if as_json else "\n".join(_line(one) for one in findings))
+    shown = _as_json(settings, findings) if as_json else "\n".join(_line(one) for one in findings)
+    typer.echo(printable(shown, kept=LAYOUT))
     worst = verdict(findings)
     if not as_json:
         typer.echo(_summary(findings))

@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, istr
 
 from proxy.logs import get_logger
+from twodfs.printable import printable
 
 JSON = "application/json; charset=utf-8"
 WINDOW: Final = 64 * 1024
@@ -26,7 +27,7 @@ Who asks for a large document and does not read it would hold a copy of all of i
 
 def oci_errors(code: str, message: str, detail: object = None) -> bytes:
     """Return the error document of the distribution-spec, "Error Codes"."""
-    return orjson.dumps({"errors": [{"code": code, "message": message, "detail": detail}]})
+    return orjson.dumps({"errors": [{"code": code, "message": printable(message), "detail": detail}]})
 
 
 class RelayedResponse(web.StreamResponse):

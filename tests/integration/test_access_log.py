@@ -143,7 +143,9 @@ def test_lines_that_cannot_be_written_are_dropped_and_pulls_go_on(
 
 
 @contextlib.contextmanager
-def standing_reader(upstream: str, settings: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+def standing_reader(
+    upstream: str, settings: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
     """Yield a proxy whose standard error is a pipe that is full and that nobody reads, and its two ports."""
     port, admin_port = free_port(), free_port()
     reading, writing = os.pipe()

@@ -582,7 +582,9 @@ async def test_http_1_0_gets_no_100() -> None:
     assert seen[0].endswith(b"some blob")
 
 
-@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip", b"chunked, gzip", b"gzip\r\nTransfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    "coding", [b"gzip, chunked", b"gzip", b"chunked, gzip", b"gzip\r\nTransfer-Encoding: chunked"]
+)
 @pytest.mark.parametrize("target", [b"/v2/a/blobs/sha256:" + b"0" * 64, b"/v2/a/manifests/v1--0.0.0.0"])
 async def test_a_transfer_coding_of_the_registrys_that_nobody_asked_for_is_a_502(
     coding: bytes, target: bytes

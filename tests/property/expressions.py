@@ -19,7 +19,27 @@ from types import ModuleType
 from typing import Any
 
 METHODS = ("match", "search", "fullmatch", "sub", "subn", "split", "findall", "finditer")
-KNOWN_PUMPS = ("a", "0", " ", "\t", "-", "_", ".", "/", "//", "<", '"', "\\", "token", "key=", "a-", "--a", ";a", ",", "é")
+KNOWN_PUMPS = (
+    "a",
+    "0",
+    " ",
+    "\t",
+    "-",
+    "_",
+    ".",
+    "/",
+    "//",
+    "<",
+    '"',
+    "\\",
+    "token",
+    "key=",
+    "a-",
+    "--a",
+    ";a",
+    ",",
+    "é",
+)
 """Tried with all of them, beside what an expression's own parts suggest."""
 ENDS = ("", "\x00", "\n")
 _MOST_PUMPS = 40

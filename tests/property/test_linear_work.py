@@ -126,11 +126,19 @@ WORK: dict[str, tuple[Callable[[str], object], tuple[Callable[[int], str], ...]]
             *map(many, (";token=", "?a", "//a", "//a@", "bearer ", "bearer a", " ", "basic\t", ";;key")),
         ),
     ),
-    "links": (links, tuple(map(many, ("<", "<a", "<a>", "<//h/>,", "<//registry.example:5000/>,", "<//", "<//[", ">")))),
-    "long hosts": (links, (many("a", "<//", "/>"), many("é", "<//", "/>"), many("a.", "<//", "/>"), many("@", "<//"))),
+    "links": (
+        links,
+        tuple(map(many, ("<", "<a", "<a>", "<//h/>,", "<//registry.example:5000/>,", "<//", "<//[", ">"))),
+    ),
+    "long hosts": (
+        links,
+        (many("a", "<//", "/>"), many("é", "<//", "/>"), many("a.", "<//", "/>"), many("@", "<//")),
+    ),
     "challenges": (
         lambda text: parse_challenges([text] * 3),
-        tuple(map(many, ("Bearer ", "a", "a ", 'a="', "a=b,", ",", " ", 'Bearer realm="x",', 'b a="\\', "a=,"))),
+        tuple(
+            map(many, ("Bearer ", "a", "a ", 'a="', "a=b,", ",", " ", 'Bearer realm="x",', 'b a="\\', "a=,"))
+        ),
     ),
     "realms": (
         lambda text: REALMS.as_ours(f'Bearer realm="http://registry.example:5000/t",{text}', "http://us"),
@@ -140,8 +148,27 @@ WORK: dict[str, tuple[Callable[[str], object], tuple[Callable[[int], str], ...]]
         quietly(target, *TARGET_ERRORS),
         tuple(
             many(one, lead, end)
-            for lead, end in (("/", ""), ("/v2/", "/manifests/x"), ("/v2/a/manifests/", ""), ("/v2/a/blobs/", "?a"))
-            for one in ("/", "a/", "manifests/", "%2f", "a__", "a-", "--0.0.1.1", "--a", "+a", "..", "sha256:", "?a=", "%")
+            for lead, end in (
+                ("/", ""),
+                ("/v2/", "/manifests/x"),
+                ("/v2/a/manifests/", ""),
+                ("/v2/a/blobs/", "?a"),
+            )
+            for one in (
+                "/",
+                "a/",
+                "manifests/",
+                "%2f",
+                "a__",
+                "a-",
+                "--0.0.1.1",
+                "--a",
+                "+a",
+                "..",
+                "sha256:",
+                "?a=",
+                "%",
+            )
         ),
     ),
     "forwarded requests": (
@@ -159,7 +186,11 @@ WORK: dict[str, tuple[Callable[[str], object], tuple[Callable[[int], str], ...]]
     ),
     "clients": (
         lambda text: (TRUSTING.address(asked(headers_of(text))), TRUSTING.origin(asked(headers_of(text)))),
-        (heads("X-Forwarded-For", "10.0.0.#"), many(",1.1.1.1", "X-Forwarded-For: a"), many("a,", "X-Forwarded-Host: a")),
+        (
+            heads("X-Forwarded-For", "10.0.0.#"),
+            many(",1.1.1.1", "X-Forwarded-For: a"),
+            many("a,", "X-Forwarded-Host: a"),
+        ),
     ),
     "ranges and tags": (
         lambda text: (byte_range(text, 1000), accepts_indexes(text), readings(text)),
@@ -220,9 +251,49 @@ _FIRST = re.compile(
 SECRETS = st.lists(
     st.sampled_from(
         [
-            *("?", "&", ";", "=", "//", "/", "@", " ", "\n", '"', ":", "-", ".", "_state", "account", "password"),
-            *("secret", "client_", "code", "sig", "signature", "token", "TOKEN", "toKen", "to\u212aen", "key", "kEy"),
-            *("x-amz-", "x-goog-", "credential", "security-token", "bearer", "Basic", "a", "é", "0", "tokentoken"),
+            *(
+                "?",
+                "&",
+                ";",
+                "=",
+                "//",
+                "/",
+                "@",
+                " ",
+                "\n",
+                '"',
+                ":",
+                "-",
+                ".",
+                "_state",
+                "account",
+                "password",
+            ),
+            *(
+                "secret",
+                "client_",
+                "code",
+                "sig",
+                "signature",
+                "token",
+                "TOKEN",
+                "toKen",
+                "to\u212aen",
+                "key",
+                "kEy",
+            ),
+            *(
+                "x-amz-",
+                "x-goog-",
+                "credential",
+                "security-token",
+                "bearer",
+                "Basic",
+                "a",
+                "é",
+                "0",
+                "tokentoken",
+            ),
         ]
     )
     | st.text(max_size=2),
@@ -250,7 +321,9 @@ _TAG = re.compile(rf"(?P<base>[A-Za-z0-9_][A-Za-z0-9._-]*?)(?P<chain>(?:{_LINK})
 @settings(max_examples=500)
 @given(
     st.lists(
-        st.sampled_from(["v1", "--", "-", "+", "0.0.1.1", ".1", "a", "A", "_", "all", "!"]), min_size=1, max_size=12
+        st.sampled_from(["v1", "--", "-", "+", "0.0.1.1", ".1", "a", "A", "_", "all", "!"]),
+        min_size=1,
+        max_size=12,
     ).map("".join)
 )
 def test_tags_are_read_as_the_grammar_says(tag: str) -> None:

@@ -30,6 +30,7 @@ from twodfs import __version__
 from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat, Compression
 from twodfs.cli.arguments import Argument, Commands, Option
 from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError, UsageError
+from twodfs.printable import printable
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -510,5 +511,5 @@ def _drop_results() -> None:
 
 
 def _fail(problem: str, status: int) -> NoReturn:
-    print(f"twodfs: {' '.join(problem.split())}", file=sys.stderr)
+    print(f"twodfs: {printable(' '.join(problem.split()))}", file=sys.stderr)
     sys.exit(status)

@@ -426,6 +426,12 @@ def test_true_is_no_number_and_no_text_while_text_is_both(tmp_path: Path) -> Non
         file.write_text(f"[{table}]\n{name} = true\n" if table else f"{name} = true\n")
         with pytest.raises(ConfigError) as caught:
             load(UPSTREAM if path != "upstream.url" else {}, {}, file)
-        assert re.search(rf"^{path} True is not allowed .*on or off|^{path} is not allowed .*on or off", str(caught.value), re.M), path
-    config = config_of(LIMITS_REQUESTS="7", CACHE_MEMORY="2 MiB", CACHE_TTL="1.5", AUTH_CLIENTS_ALLOW_ANONYMOUS="false")
+        assert re.search(
+            rf"^{path} True is not allowed .*on or off|^{path} is not allowed .*on or off",
+            str(caught.value),
+            re.M,
+        ), path
+    config = config_of(
+        LIMITS_REQUESTS="7", CACHE_MEMORY="2 MiB", CACHE_TTL="1.5", AUTH_CLIENTS_ALLOW_ANONYMOUS="false"
+    )
     assert (config.limits.requests, config.cache.memory, config.cache.ttl) == (7, 2 * 2**20, 1.5)
