@@ -1,4 +1,4 @@
-"""Patterns of repository names, as operators write them: ``*`` within a part of the name, ``**`` across parts.
+"""Patterns of repository names, as operators write them: ``*`` within a part of the name, ``**`` across.
 
 Names come from clients. An expression that tries every way to share a name among its stars would take time
 with the power of their number; one here takes the first place where a text between two stars stands and never

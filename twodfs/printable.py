@@ -1,8 +1,9 @@
-"""Foreign text as it may be shown: nothing in it moves the cursor, turns the line round or hides.
+r"""Foreign text as it may be shown: nothing in it moves the cursor, turns the line round or hides.
 
 Messages of registries, names in images and paths of requests come from others. A terminal obeys control
-characters (U+009B begins a command as ESC [ does), and what reads from right to left (U+202E) makes a line say
-something else. Such characters are written as JSON writes them, ``\\u202e``, so JSON stays the same document.
+characters (U+009B begins a command as ESC [ does), and what reads from right to left (U+202E) makes a line
+say something else. Such characters are written as JSON writes them, ``\u202e``, so JSON stays the same
+document.
 """
 
 from __future__ import annotations

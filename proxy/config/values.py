@@ -77,7 +77,7 @@ def is_name(host: str) -> bool:
 
 
 def _is_authority(text: str) -> bool:
-    """Say whether ``text``, which has the form of ``host[:port]``, can be one: names may have a ``_`` here."""
+    """Say whether ``text``, which has the form of ``host[:port]``, can be one; names may have a ``_``."""
     host, port = urlsplit(f"//{text}").hostname or "", text.rpartition(":")[2]
     has_port = not text.endswith("]") and ":" in text
     is_port = not has_port or int(port) <= _MAX_PORT

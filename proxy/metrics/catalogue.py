@@ -117,7 +117,7 @@ WORKER_RESTARTS: Final = Counter(
 )
 LOG_LINES_DROPPED: Final = Meter(
     "twodfs_proxy_log_lines_dropped_total",
-    "Lines of the log that nobody will read: standard error's reader stood still, or it could not be written.",
+    "Lines of the log that are lost: standard error's reader stood still, or it could not be written.",
 )
 BUILD_INFO: Final = Gauge(
     "twodfs_proxy_build_info",

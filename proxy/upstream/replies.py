@@ -103,11 +103,11 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
 
 
 def check_given(response: aiohttp.ClientResponse) -> None:
-    """Refuse what neither gives what was asked for nor refuses it: no content, or "not modified" to no condition."""
+    """Refuse what neither gives nor refuses: no content, or "not modified" where no condition was made."""
     if response.status < _FIRST_REFUSAL and response.status not in (200, 206):
         raise UpstreamError(
-            f"the registry answers {response.status} for {response.url.path}, which is neither what was asked for "
-            "nor a refusal"
+            f"the registry answers {response.status} for {response.url.path}, which is neither what was "
+            "asked for nor a refusal"
         )
 
 

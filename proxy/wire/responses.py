@@ -115,7 +115,7 @@ def whole(
 
 
 def expects_continue(request: web.BaseRequest) -> bool:
-    """Say whether the client waits for ``100 Continue`` before it sends its body; HTTP/1.0 knows no such thing."""
+    """Say whether the client waits for ``100 Continue`` before its body; HTTP/1.0 knows no such thing."""
     return request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
 

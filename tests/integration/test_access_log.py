@@ -1,5 +1,6 @@
 """The lines that real requests leave: one for each, and no secret in any."""
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -10,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.lab.images import push_field_image
@@ -210,3 +212,52 @@ def test_a_reader_of_the_log_that_stands_still_stops_nothing(workers: int) -> No
         assert dropped_lines(admin_port) > 0
         proxy.terminate()
         assert proxy.wait(60) == 0
+
+
+ATTACK = b"GET /;" + b"token" * 3170 + b"@ HTTP/1.1\r\nHost: h\r\n\r\n"
+"""Cost 0.2 s of the loop, each."""
+
+
+async def test_what_costs_much_to_redact_costs_others_nothing(registry: Registry, tmp_path: Path) -> None:
+    """Ten connections send it at 65 kB/s each, and another client asks for /v2/ all the time."""
+    with Proxy.start(tmp_path, registry.url) as proxy:
+        host, _, port = proxy.address.rpartition(":")
+        sent, over = 0, asyncio.Event()
+
+        async def attack() -> None:
+            nonlocal sent
+            reader, writer = await asyncio.open_connection(host, int(port))
+            while not over.is_set():
+                writer.write(ATTACK)
+                sent += 1
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(
+                    int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+                )
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), len(ATTACK) / 65_000)
+            writer.close()
+
+        async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as tasks:
+            before = cpu_seconds(proxy.pid)
+            attackers = [tasks.create_task(attack()) for _ in range(10)]
+            waits = []
+            for _ in range(400):
+                began = time.perf_counter()
+                async with client.get(f"{proxy.url}/v2/") as answer:
+                    assert answer.status == 200
+                waits.append(time.perf_counter() - began)
+                await asyncio.sleep(0.002)
+            over.set()
+        assert all(one.done() for one in attackers)
+        spent = cpu_seconds(proxy.pid) - before
+    p99 = sorted(waits)[-len(waits) // 100]
+    assert sent >= 20
+    assert spent / (sent + 400) < 0.02
+    assert p99 < 0.2  # some 5 ms; before, seconds
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return what a process has used of the processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,9 +1,9 @@
 """Every compiled regular expression of a package, how it is used, and texts that it may stumble over.
 
 `re` tries the ways in which a text may fit one after the other. Where a part that repeats can begin at many
-places, or share a text with its neighbour in many ways, their number grows faster than the text. Such texts are
-built here from the expression itself: what it has read so far, one of its own pieces over and over, and an end
-that does not fit.
+places, or share a text with its neighbour in many ways, their number grows faster than the text. Such texts
+are built here from the expression itself: what it has read so far, one of its own pieces over and over, and
+an end that does not fit.
 """
 
 import ast
@@ -111,7 +111,7 @@ def _parts(code: Any, argument: Any) -> list[Any]:
     return []
 
 
-def _example(tree: Iterable[Any]) -> str:  # noqa: C901 - a table
+def _example(tree: Iterable[Any]) -> str:
     """Return a short text that fits, groups that refer to others and lookarounds aside."""
     text = ""
     for code, argument in tree:

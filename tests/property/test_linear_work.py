@@ -4,6 +4,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_network
 from itertools import product
 
@@ -56,10 +57,11 @@ def grows_too_fast(work: Callable[[str], object], text: Callable[[int], str]) ->
     """
     taken = 0.0
     for size in (SHORT, LONG, LONGEST):
-        before, taken = taken, seconds(lambda made=text(size): work(made))  # type: ignore[misc]
+        long, before = text(size), taken
+        taken = seconds(partial(work, long))
         if taken > FLOOR and taken > MOST * before:
-            again = seconds(lambda made=text(size): work(made), 3)  # type: ignore[misc]
-            if again > max(FLOOR, MOST * seconds(lambda made=text(size // 4): work(made), 3)):  # type: ignore[misc]
+            short = text(size // 4)
+            if seconds(partial(work, long), 3) > max(FLOOR, MOST * seconds(partial(work, short), 3)):
                 return True
     return False
 
@@ -114,7 +116,8 @@ def links(text: str) -> object:
 
 
 def target(text: str) -> object:
-    return scopes("GET", route("GET", origin_form(text)) and text, {})
+    route("GET", origin_form(text))
+    return scopes("GET", text, {})
 
 
 TARGET_ERRORS = (GrammarError, TargetError, ScopeError, PartitionError)

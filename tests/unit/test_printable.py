@@ -54,7 +54,7 @@ def test_the_words_of_others_are_safe_wherever_they_are_shown(capsys: pytest.Cap
 def test_lines_of_the_log_have_no_raw_control_character(
     capfd: pytest.CaptureFixture[str], style: str
 ) -> None:
-    config = LogConfig(format=style)  # type: ignore[arg-type]
+    config = LogConfig(format=style)
     configure(config)
     bind_user(HOSTILE)
     get_logger().warning("refused", reason=HOSTILE, trace=f"one\n{HOSTILE}")

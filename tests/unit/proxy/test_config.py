@@ -429,7 +429,7 @@ def test_true_is_no_number_and_no_text_while_text_is_both(tmp_path: Path) -> Non
         assert re.search(
             rf"^{path} True is not allowed .*on or off|^{path} is not allowed .*on or off",
             str(caught.value),
-            re.M,
+            re.MULTILINE,
         ), path
     config = config_of(
         LIMITS_REQUESTS="7", CACHE_MEMORY="2 MiB", CACHE_TTL="1.5", AUTH_CLIENTS_ALLOW_ANONYMOUS="false"
