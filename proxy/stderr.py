@@ -42,7 +42,7 @@ class _Raw:
             while left and (written := self._stream.write(left)):
                 self._is_torn = written < len(left)
                 left = left[written:]
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it was closed
             pass  # counted below
         if left:
             self.dropped += min(bytes(left).count(b"\n"), lines.count(b"\n"))

@@ -1,7 +1,10 @@
 import json
+import logging
+from collections.abc import Iterator
 from unicodedata import category
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +53,17 @@ def test_the_words_of_others_are_safe_wherever_they_are_shown(capsys: pytest.Cap
     assert "\\\\u202e" in document
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers.copy(), root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize("style", ["json", "console"])
 def test_lines_of_the_log_have_no_raw_control_character(
     capfd: pytest.CaptureFixture[str], style: str
