@@ -4,6 +4,8 @@ A request travels down this list; a part imports only from those above it, and s
 
     config       what can be set, and where a bad value came from
     process      limits of the machine and the interpreter
+    globs        patterns of repository names
+    stderr       lines that nobody waits for
     logs         structured lines with a request id
     metrics      what is counted, and how it is told
     tracing      what a request waited for, told to a collector

@@ -7,7 +7,6 @@ a way of its own past structlog (``Access``).
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import random
@@ -17,21 +16,25 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 import orjson
 import structlog
 
 from proxy.config import LogConfig
+from proxy.stderr import Lines
+from twodfs.printable import LAYOUT, printable
 
 _FOREIGN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # Query parameters that prove something (token flow, upload state, signed URLs), user info of a URL, and what
-# stands in an Authorization header.
+# stands in an Authorization header. Clients choose what is searched, so nothing is tried twice: each name is
+# read to its end or up to its first "token", and nothing that was read is given back.
 _SECRET: Final = re.compile(
-    r"(?i)([?&;](?:_state|account|password|secret|client_secret|code|sig|signature|[\w.-]*token[\w.-]*|[\w.-]*key"
-    r"|x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential))=)[^&\s\"'<>;]*"
-    r"|(//)[^/@\s]+(?=@)"
-    r"|\b((?:bearer|basic)\s+)(?!(?:bearer|basic)\s)[A-Za-z0-9._~+/=-]+"
+    r"(?i)([?&;](?:_state|account|password|secret|client_secret|code|sig|signature"
+    r"|(?:(?!token)[\w.-])*+token[\w.-]*+|[\w.-]*+(?<=key)"
+    r"|x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential))=)[^&\s\"'<>;]*+"
+    r"|(//)[^/@\s]++(?=@)"
+    r"|\b((?:bearer|basic)\s++)(?!(?:bearer|basic)\s)[A-Za-z0-9._~+/=-]++"
 )
 # What a path has in it where it could hold one of these; most have none of it.
 _SUSPICIOUS: Final = re.compile(r"[=@\s]")
@@ -45,50 +48,12 @@ _always: dict[str, Any] = {}
 _sources: list[Callable[[], dict[str, Any]]] = []
 
 
-class _Lines:
-    """Standard error, by the line. One that cannot be written is dropped.
-
-    A full disk or a reader that ended must not fail pulls, and there is nowhere to say so. Nothing is
-    buffered: what could not be written would fail the process once more at its end.
-    """
-
-    _is_torn: ClassVar[bool] = False
-    """Whether the last line was written in part: the process has one standard error."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        """``stream`` None: the process was started without a standard error."""
-        self._stream = stream
-        buffer = getattr(stream, "buffer", None)
-        self._raw: Any = getattr(buffer, "raw", buffer)
-
-    def write(self, line: str) -> None:
-        """Write a whole line, or nothing."""
-        self.put(line.encode(errors="backslashreplace"))
-
-    def put(self, line: bytes) -> None:
-        """Write a whole line, or nothing."""
-        if self._raw is None:
-            return
-        left = memoryview(b"\n" + line if _Lines._is_torn else line)
-        with contextlib.suppress(OSError):
-            while left and (written := self._raw.write(left)):
-                _Lines._is_torn = written < len(left)
-                left = left[written:]
-
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
-
-    def isatty(self) -> bool:
-        """Say whether people read along."""
-        return self._stream is not None and self._stream.isatty()
-
-
 def configure(config: LogConfig, **always: object) -> None:
     """Send our lines, and the libraries' warnings, to standard error; ``always`` is on each of them."""
     _always.clear()
     _always.update(always)
     level = logging.getLevelNamesMapping()[config.level.upper()]
-    lines = _Lines(sys.stderr)
+    lines = Lines(sys.stderr)
     shared: list[structlog.typing.Processor] = [
         _with_context,
         structlog.processors.add_log_level,
@@ -138,7 +103,7 @@ def _with_context(_: object, __: str, event: structlog.typing.EventDict) -> stru
 def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = redacted(value)
+            event[name] = printable(redacted(value), kept=LAYOUT)
     return event
 
 
@@ -167,7 +132,7 @@ def bind_request_id(offered: str | None) -> str:
 
 def bind_user(name: str | None) -> None:
     """Put the user, once it proved to be that, on every line of this request; None: nobody did so far."""
-    _user.set(name)
+    _user.set(name and printable(name))
 
 
 class Access:
@@ -177,7 +142,7 @@ class Access:
         self._level = logging.getLevelNamesMapping()[config.level.upper()]
         self._blob_sample = config.blob_sample
         self._is_json = config.format == "json"
-        self._lines = _Lines(sys.stderr)
+        self._lines = Lines(sys.stderr)
         self._second = (0, "")
 
     def write(
@@ -196,6 +161,7 @@ class Access:
             return
         if _SUSPICIOUS.search(path):  # a query or a header that was percent-encoded into the path
             path = redacted(path)
+        path = printable(path)
         event = {
             "kind": kind,
             "method": method,

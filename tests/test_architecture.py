@@ -13,6 +13,7 @@ PACKAGES = ("twodfs", "proxy")
 # The pure core: no event loop, no sockets, no files.
 PURE = (
     "errors",
+    "printable",
     "digest",
     "reference",
     "rectangle",

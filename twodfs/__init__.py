@@ -3,6 +3,7 @@
 Data goes one way, each module imports only from those above it:
 
     errors      one shallow tree; every error carries a sentence a person can act on
+    printable   foreign text as it may be shown
     digest      content addresses
     reference   ``registry/repository:tag@digest``
     rectangle   rectangles, and unions of them

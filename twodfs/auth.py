@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, TypeAlias
@@ -123,7 +123,7 @@ def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
 def _challenges(header: str) -> Iterator[Challenge]:
     scheme, parameters, at = "", dict[str, str](), 0
     while True:
-        at = _skip(_SEPARATOR, header, at)
+        at = _skip(_SEPARATOR.match, header, at)
         # Before a scheme is known, "realm=x" is no parameter of anything.
         parameter = _PARAMETER.match(header, at) if scheme else None
         if parameter:
@@ -137,11 +137,11 @@ def _challenges(header: str) -> Iterator[Challenge]:
         if begins is None:
             return
         scheme, parameters = begins[1].lower(), {}
-        at = _skip(_TOKEN68, header, begins.end())
+        at = _skip(_TOKEN68.match, header, begins.end())
 
 
-def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
+def _skip(match_at: Callable[[str, int], re.Match[str] | None], text: str, at: int) -> int:
+    match = match_at(text, at)
     return match.end() if match else at
 
 

@@ -55,7 +55,7 @@ RESERVED: Final = frozenset({ALL, BASE})
 _NUMBERS = r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+"
 _NAME = r"[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*"
 _LINK = rf"(?:--|\+)(?:{_NUMBERS}|{_NAME})"
-_PARTITION_TAG = re.compile(rf"(?P<base>[A-Za-z0-9_][A-Za-z0-9._-]*?)(?P<chain>(?:{_LINK})+)")
+_BASE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _ONE_LINK = re.compile(_LINK)
 _LAST_RECTANGLE = re.compile(rf".(?:--|\+){_NUMBERS}\Z")
 _RECTANGLE = re.compile(_NUMBERS)
@@ -168,6 +168,18 @@ def readings(tag: str) -> tuple[PartitionTag, ...]:
     return _readings(tag)
 
 
+def _split(tag: str) -> tuple[str, list[str]]:
+    """Return ``tag`` without the links that it ends in, and these; linear in its length."""
+    links: list[str] = []
+    begin = len(tag)
+    for link in reversed(list(_ONE_LINK.finditer(tag))):
+        if link.end() != begin:
+            break
+        links.append(link[0])
+        begin = link.start()
+    return tag[:begin], links[::-1]
+
+
 @lru_cache(_REMEMBERED)
 def _selection(chain: tuple[str, ...]) -> Selection:
     return Selection.of_links(chain)
@@ -175,10 +187,9 @@ def _selection(chain: tuple[str, ...]) -> Selection:
 
 @lru_cache(_REMEMBERED)
 def _readings(tag: str) -> tuple[PartitionTag, ...]:
-    match = _PARTITION_TAG.fullmatch(tag)
-    if match is None:
+    base, links = _split(tag)
+    if not links or not _BASE_TAG.fullmatch(base):
         return ()
-    base, links = match["base"], _ONE_LINK.findall(match["chain"])
     found = []
     for taken in range(min(len(links), _MOST_READINGS)):
         longer_base = base + "".join(links[:taken])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from twodfs.errors import FormatError, within
@@ -65,7 +65,7 @@ class Slices:
 
     def __iter__(self) -> Iterator[Slice]:
         body = self._body
-        at = _end(_ROWS, body, 0)
+        at = _end(_ROWS.match, body, 0)
         row_at = 0
         while body[at : at + 1] != b"]":
             opened = _ROW.match(body, at)
@@ -74,10 +74,10 @@ class Slices:
             at = opened.end()
             if not opened[0].endswith(b"null"):
                 at = yield from self._row(at, row_at)
-            at = _end(_ROW_END, body, at)
+            at = _end(_ROW_END.match, body, at)
             row_at += 1
             if body[at : at + 1] != b"]":
-                at = _end(_BETWEEN_ROWS, body, at)
+                at = _end(_BETWEEN_ROWS.match, body, at)
         if self._at_once is not None and len(body) - at > self._at_once:
             raise LongStepError
         self.rest = _loads(b'{"":[' + body[at:])
@@ -133,8 +133,8 @@ def _array(members: Json, key: str, path: str) -> list[Any]:
     return [] if value is None else expect(value, list, path)
 
 
-def _end(pattern: re.Pattern[bytes], body: Body, at: int) -> int:
-    found = pattern.match(body, at)
+def _end(match_at: Callable[[Body, int], re.Match[bytes] | None], body: Body, at: int) -> int:
+    found = match_at(body, at)
     if found is None:
         raise OtherOrderError
     return found.end()

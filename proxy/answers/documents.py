@@ -14,6 +14,7 @@ from twodfs.digest import Digest
 from twodfs.oci import Document
 
 _BLOB_TYPE: Final = "application/octet-stream"
+_NOT_MODIFIED: Final = 304
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
@@ -53,8 +54,16 @@ def blob(document: Document, request: web.BaseRequest) -> web.StreamResponse:
     headers = _headers(document, _BLOB_TYPE)
     headers[hdrs.ACCEPT_RANGES] = "bytes"
     asked = byte_range(request.headers.get(hdrs.RANGE, ""), len(document.body))
-    if asked is None or request.method == hdrs.METH_HEAD:
-        return _unless_held(request, document, headers)
+    held = request.headers.get(hdrs.IF_RANGE)
+    is_another = held is not None and held.strip() != headers[hdrs.ETAG]  # RFC 9110, 13.1.5: then all of it
+    whole_answer = _unless_held(request, document, headers)
+    if (
+        asked is None
+        or is_another
+        or request.method == hdrs.METH_HEAD
+        or whole_answer.status == _NOT_MODIFIED
+    ):
+        return whole_answer
     if asked.start >= len(document.body):
         body = oci_errors("RANGE_INVALID", f"the blob has {len(document.body)} bytes, none in this range")
         return whole(416, body, JSON, {hdrs.CONTENT_RANGE: f"bytes */{len(document.body)}"})
@@ -83,7 +92,7 @@ def _unless_held(
     held = {tag.strip().removeprefix("W/") for tag in named.split(",")} if named else ()
     if held and held & {headers[hdrs.ETAG], "*"}:
         del headers[hdrs.CONTENT_LENGTH], headers[hdrs.CONTENT_TYPE]
-        return WholeResponse(status=304, headers=headers, body=b"")
+        return WholeResponse(status=_NOT_MODIFIED, headers=headers, body=b"")
     return _DocumentResponse(200, headers, document)
 
 

@@ -31,7 +31,7 @@ _HOP_BY_HOP: Final = frozenset(
 _NOT_FORWARDED: Final = _HOP_BY_HOP | {"host", "expect"}
 # Where the proxy shows the registry its own credentials: a session of theirs, and the challenge to them.
 _OUR_OWN: Final = frozenset({"set-cookie", "www-authenticate"})
-_LINK_TARGET: Final = re.compile(r"<([^>]*)>")
+_LINK_TARGET: Final = re.compile(r"<([^<>]*+)>")  # RFC 3986 has no < in an address
 
 
 def forwarded_request(headers: CIMultiDictProxy[str], *, is_trusted: bool) -> CIMultiDict[str]:
@@ -40,17 +40,20 @@ def forwarded_request(headers: CIMultiDictProxy[str], *, is_trusted: bool) -> CI
     A registry that lies behind us may believe us what ``X-Forwarded-For`` and the like say, so they go along
     only where the client is a proxy that we believe ourselves (``is_trusted``).
     """
-    kept = _without(headers, _NOT_FORWARDED)
-    for name in [one for one in kept if not is_believed(one, is_trusted=is_trusted)]:
-        kept.popall(name, None)
+    kept = CIMultiDict(
+        (name, value)
+        for name, value in _without(headers, _NOT_FORWARDED).items()
+        if is_believed(name, is_trusted=is_trusted)
+    )
     # Rule 4: a body the client did not ask to be compressed must not be.
     kept.setdefault(hdrs.ACCEPT_ENCODING, "identity")
     return kept
 
 
 def _without(headers: CIMultiDictProxy[str] | CIMultiDict[str], dropped: frozenset[str]) -> CIMultiDict[str]:
-    for nominated in headers.getall(hdrs.CONNECTION, ()):
-        dropped |= {name.strip().lower() for name in nominated.split(",")}
+    if hdrs.CONNECTION in headers:
+        lines = headers.getall(hdrs.CONNECTION)
+        dropped |= {name.strip().lower() for line in lines for name in line.split(",")}
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
 
 

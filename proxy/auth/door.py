@@ -22,6 +22,7 @@ from proxy.auth.identity import Identity, service
 from proxy.auth.passwords import Passwords
 from proxy.auth.tokens import Claims, TokenError, Verifier
 from proxy.config import AuthConfig, RuleConfig
+from proxy.globs import expression
 from proxy.logs import bind_user
 from proxy.requests.scope import CATALOG, Scope, ScopeError, scopes
 
@@ -167,7 +168,7 @@ class Rule:
     @classmethod
     def of(cls, config: RuleConfig) -> Rule:
         """Return the rule as it is configured."""
-        patterns = tuple(re.compile(_expression(one)) for one in config.repositories)
+        patterns = tuple(re.compile(expression(one)) for one in config.repositories)
         return cls(config.users, patterns, frozenset(config.actions), "**" in config.repositories)
 
     def allows(self, user: str | None, scope: Scope) -> bool:
@@ -185,12 +186,6 @@ class Rule:
             and self.actions.issuperset(scope.actions)
             and any(one.fullmatch(scope.name) for one in self.repositories)
         )
-
-
-def _expression(pattern: str) -> str:
-    """Return a repository pattern as a regular expression: ``*`` within a part of the name, ``**`` across."""
-    parts = re.split(r"(\*\*|\*)", pattern)
-    return "".join({"**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts)
 
 
 _READ_EVERYTHING: Final = Rule(

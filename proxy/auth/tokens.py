@@ -37,7 +37,9 @@ _LEAST_RSA_BITS: Final = 2048
 _LIBTRUST_BYTES: Final = 30
 _MOST_VERIFIED: Final = 16_384
 _MOST_REPOSITORIES: Final = 1024
-_PEM: Final = re.compile(rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----.+?-----END \1-----", re.DOTALL)
+_PEM: Final = re.compile(
+    rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----(?:(?!-----).)++-----END \1-----", re.DOTALL
+)
 _ACTIONS: Final = frozenset({"pull", "push", "delete"})
 
 PublicKey = EllipticCurvePublicKey | RSAPublicKey | Ed25519PublicKey

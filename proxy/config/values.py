@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr
+from yarl import URL
 
 from proxy.config.redis_url import RedisAddress
 
@@ -40,7 +41,7 @@ class Address:
         host, colon, port = str(text).rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         host = host[1:-1] if bracketed else host
-        valid_host = _is_ipv6(host) if bracketed else _HOST.fullmatch(host)
+        valid_host = _is_ipv6(host) if bracketed else is_name(host)
         if not (colon and valid_host and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
             raise ValueError(f"expected host:port or [ipv6]:port with a port of 0 to {_MAX_PORT}")
         return cls(host, int(port))
@@ -80,6 +81,23 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def is_name(host: str) -> bool:
+    """Say whether ``host`` is a name or an IPv4 address that can be looked up: ``xn--a`` is no name."""
+    try:
+        host.encode("idna")
+        return _HOST.fullmatch(host) is not None and URL.build(scheme="http", host=host).host is not None
+    except ValueError:
+        return False
+
+
+def _is_authority(text: str) -> bool:
+    """Say whether ``text``, which has the form of ``host[:port]``, can be one; names may have a ``_``."""
+    host, port = urlsplit(f"//{text}").hostname or "", text.rpartition(":")[2]
+    has_port = not text.endswith("]") and ":" in text
+    is_port = not has_port or int(port) <= _MAX_PORT
+    return is_port and (_is_ipv6(host) or is_name(host.replace("_", "-").strip("-.")))
+
+
 def _is_ipv6(text: str) -> bool:
     try:
         return ipaddress.ip_address(text).version == 6  # noqa: PLR2004 - the protocol's own number
@@ -105,7 +123,7 @@ def _origin(value: object) -> str:
         port_is_valid = False
     if "@" in parts.netloc:
         raise ValueError("expected no user or password in the URL; clients bring their own credentials")
-    valid_host = parts.hostname and (_HOST.fullmatch(parts.hostname) or _is_ipv6(parts.hostname))
+    valid_host = parts.hostname and (is_name(parts.hostname) or _is_ipv6(parts.hostname))
     if parts.scheme not in ("http", "https") or not valid_host or not port_is_valid:
         raise ValueError("expected http://host[:port] or https://host[:port]")
     if parts.path or parts.query or parts.fragment:
@@ -128,7 +146,10 @@ def _origins(value: object) -> str:
 def _redis_url(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     if text:
-        RedisAddress.parse(text)
+        nodes = RedisAddress.parse(text).nodes
+        hosts = [host for host, _ in nodes] or [urlsplit(text).hostname or "localhost"]
+        if not all(_is_ipv6(host) or is_name(host.replace("_", "-")) for host in hosts):
+            raise ValueError("expected hosts that can be looked up")
     return value
 
 
@@ -151,13 +172,13 @@ def _hosts(value: object) -> tuple[str, ...]:
     hosts = tuple(text.lower() for text in _words(value))
     for host in hosts:
         name = host.removeprefix("*.")
-        if not (_HOST.fullmatch(name) or _is_ipv6(name)):
+        if not (is_name(name) or _is_ipv6(name)):
             raise ValueError("expected host names like s3.example.org or *.example.org, without ports")
     return hosts
 
 
 def _authority(value: object) -> object:
-    if value and not _AUTHORITY.fullmatch(str(value)):
+    if value and not (_AUTHORITY.fullmatch(str(value)) and _is_authority(str(value))):
         raise ValueError("expected host or host:port, as registry.example.org:5000")
     return value
 
@@ -171,7 +192,7 @@ def _realm_host(value: object) -> str:
     text = str(value).lower()
     if text.rpartition(":")[0]:
         return str(Address.parse(text))
-    if not _HOST.fullmatch(text):
+    if not is_name(text):
         raise ValueError("expected host or host:port")
     return text
 
@@ -179,7 +200,8 @@ def _realm_host(value: object) -> str:
 def _token_service(value: object) -> str:
     text = str(value)
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.fragment:
+    valid_host = parts.hostname and (is_name(parts.hostname) or _is_ipv6(parts.hostname))
+    if parts.scheme not in ("http", "https") or not valid_host or "@" in parts.netloc or parts.fragment:
         raise ValueError("expected http(s)://host[:port]/path, where clients get their tokens")
     if not _VISIBLE.fullmatch(text):
         raise ValueError("expected no spaces and no quotes")

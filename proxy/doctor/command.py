@@ -17,6 +17,7 @@ from proxy.doctor.examination import examine
 from proxy.doctor.finding import Finding, Level, verdict
 from proxy.doctor.image import Probe
 from twodfs.errors import InvalidReferenceError
+from twodfs.printable import LAYOUT, printable
 from twodfs.reference import Reference
 
 NAME: Final = "doctor"
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     logs.configure(LogConfig(level="error"))
     findings = asyncio.run(examine(settings, probe))
     if arguments.json:
-        print(_as_json(settings, findings))  # noqa: T201 - the result
+        print(printable(_as_json(settings, findings), kept=LAYOUT))  # noqa: T201 - the result
     else:
         print("\n".join(map(_line, findings)), _summary(findings), sep="\n")  # noqa: T201
     return int(verdict(findings) is Level.PROBLEM)
@@ -109,8 +110,9 @@ def _line(finding: Finding) -> str:
     level = f"{finding.level:<8}"
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
-    advice = f"\n{'':<21}→ {finding.advice}" if finding.advice else ""
-    return f"{level} {finding.check:<11} {finding.sentence}{advice}"
+    sentence, advice = printable(finding.sentence), printable(finding.advice or "")
+    more = f"\n{'':<21}→ {advice}" if advice else ""
+    return f"{level} {finding.check:<11} {sentence}{more}"
 
 
 def _summary(findings: list[Finding]) -> str:

@@ -12,6 +12,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from proxy import stderr
+from proxy.globs import expression
 from proxy.metrics.instruments import CATALOGUE, Count, Counter, Distribution, Gauge, Histogram, Meter
 from twodfs import __version__
 from twodfs.flatten import FLATTEN_VERSION
@@ -113,6 +115,10 @@ WORKERS: Final = Gauge("twodfs_proxy_workers", "Worker processes that take reque
 WORKER_RESTARTS: Final = Counter(
     "twodfs_proxy_worker_restarts_total", "Workers that ended by themselves and were replaced."
 )
+LOG_LINES_DROPPED: Final = Meter(
+    "twodfs_proxy_log_lines_dropped_total",
+    "Lines of the log that are lost: standard error's reader stood still, or it could not be written.",
+)
 BUILD_INFO: Final = Gauge(
     "twodfs_proxy_build_info",
     "Always 1; the labels say what runs.",
@@ -189,7 +195,7 @@ class Repositories:
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
         """``patterns``: names, ``*`` for any part of one."""
-        parts = (".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
+        parts = (expression(pattern.replace("*", "**")) for pattern in patterns)
         self._wanted = re.compile("|".join(f"(?:{part})" for part in parts)) if patterns else None
         self._seen: set[str] = set()
 
@@ -219,6 +225,7 @@ def process() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         python = platform.python_version()
         stack.enter_context(BUILD_INFO.read_from(lambda: 1, __version__, str(FLATTEN_VERSION), python))
+        stack.enter_context(LOG_LINES_DROPPED.read_from(stderr.dropped))
         stack.enter_context(PROCESS_CPU.read_from(time.process_time))
         stack.enter_context(PROCESS_START.read_from(lambda: started))
         if _RESIDENT.exists():  # Linux

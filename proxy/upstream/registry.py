@@ -32,7 +32,8 @@ from proxy.upstream.replies import (
     Take,
     UnreachableError,
     check_found,
-    check_status,
+    check_given,
+    check_head,
     explained,
     read,
 )
@@ -253,7 +254,7 @@ class Upstream:
                 response = await stack.enter_async_context(redirects.followed(method, url, headers, first))
                 if response is not first:
                     check_found(response)
-            check_status(response)
+            check_head(response)
             return response
 
     async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
@@ -367,13 +368,15 @@ class Upstream:
                 if not origin.is_up:
                     self.origins.answered(origin)
                 async with self._followed(method, url, headers, first) as response:
-                    check_status(response)
+                    check_head(response)
                     if response is not first and response.url.origin() not in self._places:
                         # Another host's no is not the registry's, and its challenge is not for anybody's
                         # credentials.
                         if method == hdrs.METH_HEAD and not response.ok:
                             return Reply(_BAD_GATEWAY, "", _NO_HEADERS, b"")  # asked for again with GET
                         check_found(response)
+                    if method == hdrs.METH_GET:
+                        check_given(response)
                     return await read(response, question.limit, question.take)
 
     def _followed(

@@ -25,6 +25,7 @@ MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
 
 
+_FIRST_REFUSAL: Final = 400
 _STATUSES: Final = range(200, 600)
 
 
@@ -109,8 +110,23 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
     return Reply(response.status, response.reason or "", response.headers, b"".join(chunks))
 
 
-def check_status(response: aiohttp.ClientResponse) -> None:
-    """Refuse a status that no client could make sense of, or that is for this hop alone (RFC 9110, 15)."""
+def check_given(response: aiohttp.ClientResponse) -> None:
+    """Refuse what neither gives nor refuses: no content, or "not modified" where no condition was made."""
+    if response.status < _FIRST_REFUSAL and response.status not in (200, 206):
+        raise UpstreamError(
+            f"the registry answers {response.status} for {response.url.path}, which is neither what was "
+            "asked for nor a refusal"
+        )
+
+
+def check_head(response: aiohttp.ClientResponse) -> None:
+    """Refuse a status that no client could make sense of, or that is for this hop alone (RFC 9110, 15).
+
+    And a coding beside chunked (RFC 9112, 7), which is for this hop, too, and would be lost on the next.
+    """
+    codings = ", ".join(response.headers.getall(hdrs.TRANSFER_ENCODING, ["chunked"]))
+    if codings.strip().lower() != "chunked":
+        raise UpstreamError("the registry answers in a transfer coding that nobody asked for")
     if response.status not in _STATUSES:
         raise UpstreamError(
             f"the registry answers with the status {response.status}, which HTTP does not have"

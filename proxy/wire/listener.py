@@ -31,11 +31,16 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 def _problem(message: RawRequestMessage) -> str | None:
     """Say what the parser let pass and the registry, or what stands before it, may read differently.
 
-    HTTP/0.9, a coding beside chunked (RFC 9112, 6.1), and a ``Host`` that is none (3.2).
+    HTTP/0.9, a coding beside chunked, or any in HTTP/1.0 (RFC 9112, 6.1), a ``Host`` that is none (3.2), and
+    a tunnel (RFC 9110, 9.3.6), whose target is another to whoever makes one.
     """
     if message.version != HttpVersion11 and message.version != HttpVersion10:  # noqa: PLR1714 - no hash
         return "it is neither HTTP/1.1 nor HTTP/1.0"
     headers = message.headers
+    if message.method == hdrs.METH_CONNECT:
+        return "CONNECT asks for a tunnel, and there is none here"
+    if hdrs.TRANSFER_ENCODING in headers and message.version == HttpVersion10:
+        return "HTTP/1.0 has no transfer codings"
     if hdrs.TRANSFER_ENCODING in headers and _codings(headers) != ["chunked"]:
         return "its transfer coding is another than chunked"
     hosts = headers.getall(hdrs.HOST, ())
@@ -146,9 +151,18 @@ class _Protocol(RequestHandler):
             super().close()
 
     def data_received(self, data: bytes) -> None:
-        if self._close or self._force_close:
-            return
+        while data and not (self._close or self._force_close):
+            data = self._take(data)
+
+    def _take(self, data: bytes) -> bytes:
+        """Take what came; returns what the parser has dropped of it."""
+        known = len(self._messages)
+        is_in_body = self._current_request is not None and not self._current_request.content.is_eof()
+        is_in_body = is_in_body or any(not body.is_eof() for _, body in self._messages)
         super().data_received(data)
+        dropped = b""
+        if len(self._messages) > known and getattr(self._messages[-1][0], "upgrade", False):
+            dropped = self._behind_upgrade(data, is_first=len(self._messages) == known + 1 and not is_in_body)
         for at, (message, _) in enumerate(self._messages):
             if isinstance(message, RawRequestMessage) and (problem := _problem(message)) is not None:
                 error = _ErrInfo(status=400, exc=web.RequestPayloadError(problem), message=problem)
@@ -163,6 +177,22 @@ class _Protocol(RequestHandler):
             body = self._current_request.content
             if not body.is_eof() and body.exception() is None:
                 body.set_exception(web.RequestPayloadError("malformed request body"))
+        return dropped
+
+    def _behind_upgrade(self, data: bytes, *, is_first: bool) -> bytes:
+        """Return what follows a request in ``data`` that asks for another protocol, which it does not get.
+
+        The parser keeps that where it knows the protocol, and drops it where it does not. Where the request
+        ends is known of one without a body that came alone; behind any other the connection is closed.
+        """
+        message, body = self._messages[-1]
+        if self._upgraded or not isinstance(message, RawRequestMessage):
+            return b""
+        head, end, rest = data.partition(b"\r\n\r\n")
+        if is_first and body is EMPTY_PAYLOAD and end and b"\n\n" not in head:
+            return rest
+        self._messages[-1] = message._replace(should_close=True), body
+        return b""
 
     def handle_error(
         self,

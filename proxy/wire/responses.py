@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, istr
 
 from proxy.logs import get_logger
+from twodfs.printable import printable
 
 JSON = "application/json; charset=utf-8"
 WINDOW: Final = 64 * 1024
@@ -26,7 +27,7 @@ Who asks for a large document and does not read it would hold a copy of all of i
 
 def oci_errors(code: str, message: str, detail: object = None) -> bytes:
     """Return the error document of the distribution-spec, "Error Codes"."""
-    return orjson.dumps({"errors": [{"code": code, "message": message, "detail": detail}]})
+    return orjson.dumps({"errors": [{"code": code, "message": printable(message), "detail": detail}]})
 
 
 class RelayedResponse(web.StreamResponse):
@@ -114,8 +115,8 @@ def whole(
 
 
 def expects_continue(request: web.BaseRequest) -> bool:
-    """Say whether the client waits for ``100 Continue`` before it sends its body."""
-    return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    """Say whether the client waits for ``100 Continue`` before its body; HTTP/1.0 knows no such thing."""
+    return request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
 
 def hang_up(request: web.BaseRequest, *, at_once: bool) -> None:

@@ -1,13 +1,17 @@
 """The lines that real requests leave: one for each, and no secret in any."""
 
+import asyncio
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import time
 from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.lab.images import push_field_image
@@ -138,3 +142,122 @@ def test_lines_that_cannot_be_written_are_dropped_and_pulls_go_on(
         proxy.kill()
         proxy.wait()
     assert answers == [200, 200, 404]
+
+
+@contextlib.contextmanager
+def standing_reader(
+    upstream: str, settings: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+    """Yield a proxy whose standard error is a pipe that is full and that nobody reads, and its two ports."""
+    port, admin_port = free_port(), free_port()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writing, b"x" * 65536):
+            pass
+    os.set_blocking(writing, True)
+    addresses = ("--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin_port}")
+    proxy = subprocess.Popen(
+        [sys.executable, "-m", "proxy", "--upstream", upstream, *addresses],
+        stderr=writing,
+        stdout=subprocess.DEVNULL,
+        cwd=SOURCE,
+        env={**os.environ, **settings},
+    )
+    os.close(writing)
+    try:
+        is_ready = answers_http(admin_port, "/healthz")
+        deadline = time.monotonic() + 60
+        while not is_ready():
+            assert proxy.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield proxy, port, admin_port
+    finally:
+        proxy.kill()
+        proxy.wait()
+        os.close(reading)
+
+
+def dropped_lines(admin_port: int) -> float:
+    with RegistryClient(f"http://127.0.0.1:{admin_port}") as client:
+        lines = client.request("GET", "/metrics").body.decode().splitlines()
+    (value,) = [one.split()[1] for one in lines if one.startswith("twodfs_proxy_log_lines_dropped_total ")]
+    return float(value)
+
+
+def ask_often(port: int, times: int) -> None:
+    """Send so many requests on one connection, many at a time, and hear that all are answered."""
+    request = b"GET /v2/%s HTTP/1.1\r\nHost: h\r\n\r\n" % (b"x" * 8000)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        for _ in range(times // 10):
+            connection.sendall(request * 10)
+            answered, before = 0, b""
+            while answered < 10:
+                received = connection.recv(65536)
+                assert received
+                answered += (before + received).count(b"HTTP/1.1 ")
+                before = received[-8:]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reader_of_the_log_that_stands_still_stops_nothing(workers: int) -> None:
+    settings = {
+        "TWODFS_PROXY_WORKERS": str(workers),
+        "TWODFS_PROXY_CACHE_REDIS_URL": f"redis://127.0.0.1:{free_port()}" if workers > 1 else "",
+    }
+    with standing_reader(f"http://127.0.0.1:{free_port()}", settings) as (proxy, port, admin_port):
+        ask_often(port, 2000)
+        assert answers_http(admin_port, "/healthz")()
+        assert dropped_lines(admin_port) > 0
+        proxy.terminate()
+        assert proxy.wait(60) == 0
+
+
+ATTACK = b"GET /;" + b"token" * 3170 + b"@ HTTP/1.1\r\nHost: h\r\n\r\n"
+"""Cost 0.2 s of the loop, each."""
+
+
+async def test_what_costs_much_to_redact_costs_others_nothing(registry: Registry, tmp_path: Path) -> None:
+    """Ten connections send it at 65 kB/s each, and another client asks for /v2/ all the time."""
+    with Proxy.start(tmp_path, registry.url) as proxy:
+        host, _, port = proxy.address.rpartition(":")
+        sent, over = 0, asyncio.Event()
+
+        async def attack() -> None:
+            nonlocal sent
+            reader, writer = await asyncio.open_connection(host, int(port))
+            while not over.is_set():
+                writer.write(ATTACK)
+                sent += 1
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(
+                    int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+                )
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), len(ATTACK) / 65_000)
+            writer.close()
+
+        async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as tasks:
+            before = cpu_seconds(proxy.pid)
+            attackers = [tasks.create_task(attack()) for _ in range(10)]
+            waits = []
+            for _ in range(400):
+                began = time.perf_counter()
+                async with client.get(f"{proxy.url}/v2/") as answer:
+                    assert answer.status == 200
+                waits.append(time.perf_counter() - began)
+                await asyncio.sleep(0.002)
+            over.set()
+        assert all(one.done() for one in attackers)
+        spent = cpu_seconds(proxy.pid) - before
+    p99 = sorted(waits)[-len(waits) // 100]
+    assert sent >= 20
+    assert spent / (sent + 400) < 0.02
+    assert p99 < 0.2  # some 5 ms; before, seconds
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return what a process has used of the processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -604,3 +604,37 @@ async def test_a_response_that_is_no_http_ends_in_a_502(client: aiohttp.ClientSe
             for target in (TAG, "/v2/"):
                 status, code, _ = await message(client, url + target)
                 assert (status, code) == (502, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize("status", [201, 204, 205, 304])
+@pytest.mark.parametrize("kind", ["manifests", "blobs"])
+async def test_an_answer_that_gives_nothing_and_refuses_nothing_is_a_502(
+    registry: FakeRegistry, client: aiohttp.ClientSession, kind: str, status: int
+) -> None:
+    async def empty(request: web.Request) -> web.StreamResponse | None:
+        is_meant = request.method == "GET" and f"/{kind}/sha256:" in request.path
+        return web.Response(status=status) if is_meant else None
+
+    registry.interpose = empty
+    async with proxied(registry.url) as url:
+        answered, code, said = await message(client, url + TAG)
+    assert (answered, code) == (502, "UNAVAILABLE")
+    assert f"answers {status} for /v2/team/model/{kind}/sha256:" in said
+
+
+async def test_not_modified_is_heard_where_the_proxy_asked_for_it_alone(
+    registry: FakeRegistry, client: aiohttp.ClientSession
+) -> None:
+    conditions = []
+
+    async def unmoved(request: web.Request) -> web.StreamResponse | None:
+        conditions.append(request.headers.get("If-None-Match"))
+        is_tag = request.path.endswith("/manifests/v1")
+        return web.Response(status=304) if is_tag and len(conditions) < 3 else None
+
+    registry.interpose = unmoved
+    async with proxied(registry.url, auth__ttl="0.001") as url:
+        status, _, said = await message(client, url + TAG)
+    assert status == 502
+    assert "answers 304" in said
+    assert conditions == [None, None]

@@ -560,6 +560,16 @@ def test_the_way_out_of_tls_is_not_taken() -> None:
         located(request, request.url, "http://registry.example.com/x?secret=1")
 
 
+@pytest.mark.parametrize("location", ["ftp://x/y", "file:///etc/passwd", "gopher://x"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_is_no_http_address_is_told_as_that(scheme: str, location: str) -> None:
+    request = Request("GET", f"{scheme}://registry.example.com/v2/a/blobs/x")
+    with pytest.raises(
+        RegistryError, match=rf"sends us to {location[:5]}.* no http\(s\) address; not followed"
+    ):
+        located(request, request.url, location)
+
+
 @pytest.mark.parametrize(
     ("registry", "plain_http", "origin"),
     [

@@ -412,6 +412,12 @@ NO_HTTP = [
     b"POST /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
     b"POST /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: -5\r\n\r\n",
     b"POST /v2/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    b"POST /v2/ HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /v2/ HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + GET_BLOB,
+    b"CONNECT /v2/ HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"CONNECT /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: h\r\n\r\n" + GET_BLOB,
+    b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n",
+    b"CONNECT http://h/v2/ HTTP/1.1\r\nHost: h\r\n\r\n",
 ]
 
 
@@ -532,3 +538,63 @@ async def test_a_request_whose_client_left_is_logged(running: Proxy) -> None:
     await until(lambda: bool(lines()))
     (line,) = lines()
     assert line["status"] in (200, 499)
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
+@pytest.mark.parametrize("body", [b"", b"hello"])
+async def test_a_request_behind_an_upgrade_that_is_not_made_is_answered(protocol: bytes, body: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await head_of(reader):
+            assert b"upgrade" not in head.lower()
+            if head.startswith(b"PATCH"):
+                await reader.readexactly(len(body))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + head.split(b"/")[2] + b"/")
+
+    first = b"PATCH /v2/1/ HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n" % len(body)
+    first += b"Upgrade: %s\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAM\r\n\r\n" % protocol
+    second = b"GET /v2/2/ HTTP/1.1\r\nHost: h\r\n\r\n"
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(first + body + second + second.replace(b"/2/", b"/3/"))
+        for number in (b"1/", b"2/", b"3/"):
+            head = await asyncio.wait_for(head_of(reader), 30)
+            assert b" 200 " in head
+            assert await reader.readexactly(2) == number
+            if b"\r\nConnection: close\r\n" in head:  # the client knows, and asks again
+                assert body
+                assert await reader.read() == b""
+                break
+
+
+async def test_http_1_0_gets_no_100() -> None:
+    """RFC 9110, 10.1.1: a server must ignore the expectation, as 1.0 has no interim answers."""
+    seen: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await head_of(reader) + await reader.readexactly(9))
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(PUT_EXPECTING.replace(b"HTTP/1.1", b"HTTP/1.0") + b"some blob")
+        assert b" 201 " in await asyncio.wait_for(head_of(reader), 30)
+    assert b"Expect" not in seen[0]
+    assert seen[0].endswith(b"some blob")
+
+
+@pytest.mark.parametrize(
+    "coding", [b"gzip, chunked", b"gzip", b"chunked, gzip", b"gzip\r\nTransfer-Encoding: chunked"]
+)
+@pytest.mark.parametrize("target", [b"/v2/a/blobs/sha256:" + b"0" * 64, b"/v2/a/manifests/v1--0.0.0.0"])
+async def test_a_transfer_coding_of_the_registrys_that_nobody_asked_for_is_a_502(
+    coding: bytes, target: bytes
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + coding + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        await writer.drain()
+
+    async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
+        writer.write(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        assert b" 502 " in await asyncio.wait_for(head_of(reader), 30)
+        (error,) = orjson.loads(await reader.read())["errors"]
+    assert error["code"] == "UNAVAILABLE"

@@ -30,6 +30,7 @@ from twodfs import __version__
 from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat, Compression
 from twodfs.cli.arguments import Argument, Commands, Option
 from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError, UsageError
+from twodfs.printable import printable
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -554,7 +555,7 @@ def _drop_results() -> None:
 def _fail(problem: str, status: int, *, is_heard: bool = True) -> NoReturn:
     """Say what is wrong in a line, and to programs as JSON, unless nobody hears results."""
     said = " ".join(problem.split())
-    print(f"twodfs: {said}", file=sys.stderr)
+    print(f"twodfs: {printable(said)}", file=sys.stderr)
     options = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     if is_heard and "--json" in options:
         from twodfs.cli.console import print_json  # noqa: PLC0415 - see the module's docstring

@@ -13,6 +13,7 @@ import orjson
 
 from twodfs.build.grid import size_text
 from twodfs.oci import Json
+from twodfs.printable import LAYOUT, printable
 from twodfs.progress import Advance, Progress, Silent, silent
 
 if TYPE_CHECKING:
@@ -40,16 +41,16 @@ class Bars:
     @contextmanager
     def step(self, label: str, total: int | None = None) -> Iterator[Advance]:
         """Show a bar as long as the block runs."""
-        task = self._bars.add_task(label, total=total)
+        task = self._bars.add_task(printable(label), total=total)
         try:
             yield lambda size: self._bars.advance(task, size)
         finally:
             self._bars.remove_task(task)
-        self._bars.console.print(_done(label, total), markup=False)
+        self._bars.console.print(printable(_done(label, total)), markup=False)
 
     def note(self, text: str) -> None:
         """Print ``text`` above the bars."""
-        self._bars.console.print(text, markup=False)
+        self._bars.console.print(printable(text, kept=LAYOUT), markup=False)
 
 
 class Lines:
@@ -71,7 +72,7 @@ class Lines:
     def note(self, text: str) -> None:
         """Print ``text``."""
         with self._printing:
-            print(text, file=self._stream, flush=True)
+            print(printable(text, kept=LAYOUT), file=self._stream, flush=True)
 
 
 def _bars() -> RichProgress:
@@ -121,4 +122,9 @@ def print_json(content: Json) -> None:
     except orjson.JSONEncodeError:
         written = json.dumps(content, indent=2, ensure_ascii=False)
         text = written.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    print(text)
+    print(printable(text, kept=LAYOUT))
+
+
+def say(line: str) -> None:
+    """Print a line of a result for people."""
+    print(printable(line))

@@ -23,7 +23,7 @@ from twodfs.build.platforms import Platform
 from twodfs.build.store import Store, default_directory
 from twodfs.build.writing import unusable
 from twodfs.cli.commands import Registries, parse_target
-from twodfs.cli.console import open_progress, print_json
+from twodfs.cli.console import open_progress, print_json, say
 from twodfs.credentials import registry_host
 from twodfs.errors import BuildError, DamagedError, InvalidReferenceError, TwodfsError, UsageError
 from twodfs.field import Field
@@ -87,7 +87,7 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     if to_standard_output:
         return
     if not as_json:
-        print(f"{name}@{made.root.digest}" if name else str(reference))
+        say(f"{name}@{made.root.digest}" if name else str(reference))
         return
     content: Json = {
         "reference": name or str(reference),
@@ -134,7 +134,7 @@ def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
         print_json({"reference": str(reference), **found.to_dict(), **partition})
     else:
         for line in _describe(reference, found, origin):
-            print(line)
+            say(line)
 
 
 def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
@@ -158,7 +158,7 @@ def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
         }
         print_json(content)
     else:
-        print(f"{target}@{done.root.digest}")
+        say(f"{target}@{done.root.digest}")
 
 
 def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
@@ -174,7 +174,7 @@ def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
         print_json({"reference": str(reference), **found.to_dict()})
     else:
         for line in _diagnosis(reference, found):
-            print(line)
+            say(line)
     return found.is_healthy
 
 
@@ -196,9 +196,9 @@ def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json:
     elif quiet:
         return
     elif was_checked:
-        print(f"logged in to {name} as {credentials.username}; kept in {place}")
+        say(f"logged in to {name} as {credentials.username}; kept in {place}")
     else:
-        print(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
+        say(f"{name} lets anyone in, so nobody checked the password; kept in {place}")
 
 
 def logout(registry: str, *, as_json: bool, quiet: bool) -> None:
@@ -212,7 +212,7 @@ def logout(registry: str, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json({"registry": name, "removed": was_known})
     elif not quiet:
-        print(f"logged out of {name}" if was_known else f"not logged in to {name}")
+        say(f"logged out of {name}" if was_known else f"not logged in to {name}")
 
 
 def _registry_name(text: str) -> str:

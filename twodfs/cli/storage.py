@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twodfs.build.grid import count_text, size_text
 from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
 from twodfs.build.store import Store, default_directory
-from twodfs.cli.console import print_json
+from twodfs.cli.console import print_json, say
 from twodfs.reference import Reference
 
 
@@ -24,7 +24,7 @@ def images(*, as_json: bool) -> None:
     for one in found:
         count = count_text(one.allotments, "allotment")
         said = one.problem or f"{count}, {size_text(one.size)}"
-        print(f"{one.reference}  {one.digest[:19]}  {said}")
+        say(f"{one.reference}  {one.digest[:19]}  {said}")
 
 
 def remove(texts: Sequence[str], *, as_json: bool, quiet: bool) -> None:
@@ -40,7 +40,7 @@ def remove(texts: Sequence[str], *, as_json: bool, quiet: bool) -> None:
         print_json({"removed": references})
         return
     for reference in () if quiet else references:
-        print(reference)
+        say(reference)
 
 
 def prune_store(size: str, *, images: bool, as_json: bool, quiet: bool) -> None:
@@ -56,8 +56,8 @@ def prune_store(size: str, *, images: bool, as_json: bool, quiet: bool) -> None:
     if quiet:
         return
     for reference in pruned.images:
-        print(f"forgot {reference}")
+        say(f"forgot {reference}")
     for one in pruned.damaged:
-        print(f"{one.reference} is damaged, and what it needs known in part only: {one.problem}")
+        say(f"{one.reference} is damaged, and what it needs known in part only: {one.problem}")
     count = count_text(pruned.blobs, "blob")
-    print(f"removed {count}, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")
+    say(f"removed {count}, {size_text(pruned.freed)}; {size_text(pruned.left)} are left")

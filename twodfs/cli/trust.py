@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from twodfs.cli.console import print_json
+from twodfs.cli.console import print_json, say
 from twodfs.digest import parse_digest
 from twodfs.ecdsa import PublicKey
 from twodfs.errors import DigestError, InvalidReferenceError, KeyFormatError, SignatureError
@@ -59,16 +59,16 @@ def verify(asked: Question, *, as_json: bool) -> None:
         images = {"images": _images(verified)}
         print_json({"reference": str(reference), "pinned": pinned, **_told(top), **images, **more})
         return
-    print(pinned)
-    print(f"  signed as {top.payload.repository}" if top.payload.repository else "  signed")
+    say(pinned)
+    say(f"  signed as {top.payload.repository}" if top.payload.repository else "  signed")
     if top.payload.source is not None:
-        print(f"  cut from {top.payload.source}")
+        say(f"  cut from {top.payload.source}")
     if top.payload.selection is not None:
-        print(f"  selection {top.payload.selection}")
+        say(f"  selection {top.payload.selection}")
     for one in verified[1:]:
-        print(f"  image {one.document.digest}, signed as well")
+        say(f"  image {one.document.digest}, signed as well")
     if cut_from is not None:
-        print(f"  source {cut_from.document.digest}, signed as well")
+        say(f"  source {cut_from.document.digest}, signed as well")
 
 
 def _load(file: Path) -> PublicKey:

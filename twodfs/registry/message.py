@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from twodfs.concurrency import scope
 from twodfs.errors import FormatError, RegistryError
 from twodfs.oci import parse_object
+from twodfs.printable import printable
 from twodfs.registry.wire import Body, Headers, Response, WireError
 
 MAX_ERROR_BYTES: Final = 64 * 1024
@@ -117,4 +118,4 @@ def _first_error(body: bytes) -> tuple[str, str]:
 
 
 def _printable(value: object, length: int) -> str:
-    return _CONTROL.sub(" ", value)[:length] if isinstance(value, str) else ""
+    return printable(_CONTROL.sub(" ", value)[:length]) if isinstance(value, str) else ""

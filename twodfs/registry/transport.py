@@ -377,7 +377,11 @@ def located(request: Request, at: str, location: str) -> str:
         host = parts.hostname
     except ValueError:
         raise request.failed("answered with a Location that is no address") from None
-    if parts.scheme not in ("http", "https") or (at.startswith("https:") and parts.scheme == "http"):
+    if parts.scheme not in ("http", "https") or not host:
+        raise request.failed(
+            f"sends us to {parts.scheme}://{host or ''}, which is no http(s) address; not followed"
+        )
+    if at.startswith("https:") and parts.scheme == "http":
         raise request.failed(f"sends us to {parts.scheme}://{host}, away from TLS; not followed")
     return url
 

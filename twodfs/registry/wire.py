@@ -26,7 +26,7 @@ _JOINED: Final = 64 * 1024
 _BUFFER: Final = 64 * 1024
 _PIECE: Final = 256 * 1024
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: (.*))?")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?")
 _LENGTH = re.compile("[0-9]{1,19}")
 _BODILESS: Final = frozenset({204, 304})
@@ -248,10 +248,10 @@ class Connection:
                 line = self.line()
                 if not line:
                     break
-                header = _HEADER.fullmatch(line)
-                if header is None:
+                name, colon, value = line.partition(b":")
+                if not colon or not _NAME.fullmatch(name):
                     raise WireError("the answer is no HTTP: it has a malformed header")
-                head.headers.add(header[1].decode("ascii"), header[2].decode("latin-1"))
+                head.headers.add(name.decode("ascii"), value.strip(b" \t").decode("latin-1"))
             else:
                 raise WireError(f"answered with more than {MAX_HEADERS} headers")
             if head.status >= _OK:

@@ -109,6 +109,23 @@ def test_every_setting_has_a_variable_of_its_own() -> None:
         ("UPSTREAM", "registry:5000", "upstream.url 'registry:5000' is not allowed"),
         ("UPSTREAM", "http://a/prefix", "expected an origin, without a path"),
         ("UPSTREAM", "ftp://a", "expected http://host[:port] or https://host[:port]"),
+        *(
+            ("UPSTREAM", f"http://{host}:80", "expected http://host[:port] or https://host[:port]")
+            for host in ("xn--a", "b.xn--a", "a..b", "a" * 64)
+        ),
+        ("LISTEN", "xn--a:5000", "expected host:port"),
+        ("ADMIN", "xn--a:5000", "expected host:port"),
+        ("PUBLIC_URL", "https://xn--a", "expected http://host[:port]"),
+        ("UPSTREAM_HOST", "xn--a", "expected host or host:port"),
+        ("UPSTREAM_SERVER_NAME", "a..b", "expected host or host:port"),
+        ("SIGNING_REGISTRY", "xn--a:5000", "expected host or host:port"),
+        ("BLOBS_ALLOWED_HOSTS", "s3.example,*.xn--a", "expected host names"),
+        ("AUTH_REALM_HOSTS", "xn--a", "expected host or host:port"),
+        ("AUTH_REALM_HOSTS", "xn--a:443", "expected host:port"),
+        ("AUTH_TOKEN_REALM", "https://xn--a/token", "expected http(s)://host[:port]/path"),
+        ("UPSTREAM_CREDENTIALS_ECR_ENDPOINT", "https://xn--a", "expected http://host[:port]"),
+        ("CACHE_REDIS_URL", "redis://xn--a:6379", "expected hosts that can be looked up"),
+        ("CACHE_REDIS_URL", "redis+sentinel://a,a..b/main", "expected hosts that can be looked up"),
         ("UPSTREAM", "http://a,ftp://b", "expected http://host[:port] or https://host[:port]"),
         ("UPSTREAM", "http://a,http://a", "expected each origin once"),
         ("UPSTREAM", "http://a,https://b", "expected all origins with http or all with https"),
@@ -468,3 +485,24 @@ def test_a_file_that_is_not_there_ends_the_start_with_its_name(tmp_path: Path, m
     done = command("--upstream", "http://127.0.0.1:1", "--admin", "none", "--config", str(file))
     assert done.returncode == 1
     assert said in done.stderr
+
+
+def test_true_is_no_number_and_no_text_while_text_is_both(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    for path, section in settings().items():
+        name = path.rpartition(".")[2]
+        if section.model_fields[name].annotation is bool:
+            continue
+        table = path.rpartition(".")[0]
+        file.write_text(f"[{table}]\n{name} = true\n" if table else f"{name} = true\n")
+        with pytest.raises(ConfigError) as caught:
+            load(UPSTREAM if path != "upstream.url" else {}, {}, file)
+        assert re.search(
+            rf"^{path} True is not allowed .*on or off|^{path} is not allowed .*on or off",
+            str(caught.value),
+            re.MULTILINE,
+        ), path
+    config = config_of(
+        LIMITS_REQUESTS="7", CACHE_MEMORY="2 MiB", CACHE_TTL="1.5", AUTH_CLIENTS_ALLOW_ANONYMOUS="false"
+    )
+    assert (config.limits.requests, config.cache.memory, config.cache.ttl) == (7, 2 * 2**20, 1.5)

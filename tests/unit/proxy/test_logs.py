@@ -7,6 +7,7 @@ from datetime import datetime
 import orjson
 import pytest
 
+from proxy import stderr
 from proxy.config import LogConfig
 from proxy.logs import Access, bind_request_id, redacted
 
@@ -107,8 +108,10 @@ def test_a_line_that_was_torn_is_ended_before_the_next_one(monkeypatch: pytest.M
 
         write("/" + "long" * 2**20)  # more than a pipe holds
         write("/dropped")
+        stderr.flush(30)
         torn = reader.read(2**20)
         write("/next")
+        stderr.flush(30)
         _, line, end = (torn + reader.read(2**20)).split(b"\n")
     assert orjson.loads(line)["path"] == "/next"
     assert end == b""
