@@ -110,7 +110,7 @@ def _line(finding: Finding) -> str:
     level = f"{finding.level:<8}"
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
-    sentence, advice = printable(finding.sentence), printable(finding.advice or "")
+    sentence, advice = printable(finding.sentence), printable(finding.advice)
     more = f"\n{'':<21}→ {advice}" if advice else ""
     return f"{level} {finding.check:<11} {sentence}{more}"
 
