@@ -151,8 +151,9 @@ class _Protocol(RequestHandler):
             super().close()
 
     def data_received(self, data: bytes) -> None:
-        while data and not (self._close or self._force_close):
-            data = self._take(data)
+        left: bytes | None = data  # which may be empty: so the parser is told to go on with what it has
+        while left is not None and not (self._close or self._force_close):
+            left = self._take(left) or None
 
     def _take(self, data: bytes) -> bytes:
         """Take what came; returns what the parser has dropped of it."""
