@@ -11,7 +11,7 @@ async def nothing(_: web.BaseRequest) -> web.StreamResponse:
 
 
 async def test_the_parser_hears_when_it_may_go_on_with_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aiohttp says so with no bytes at all; an upload that was read ahead of its reader would wait for ever."""
+    """aiohttp says so with no bytes at all; an upload that was read ahead would wait for ever."""
     heard: list[bytes] = []
     monkeypatch.setattr(RequestHandler, "data_received", lambda _, data: heard.append(data))
     listener = Listener(nothing, keepalive_timeout=1, header_timeout=1, connections=Connections(8))
