@@ -8,16 +8,20 @@ document.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 LAYOUT: Final = "\n\t"
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""ASCII's own, but those of the layout."""
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 """Unicode's categories of control, format, line and paragraph characters."""
 
 
 def printable(text: str, *, kept: str = "") -> str:
     """Return ``text`` with all control, format and bidirectional characters escaped but those in ``kept``."""
-    if text.isprintable():  # nearly always
+    is_laid_out = kept == LAYOUT and text.isascii() and not _CONTROL.search(text)
+    if is_laid_out or text.isprintable():  # nearly always
         return text
     from unicodedata import category  # noqa: PLC0415 - most commands end without it
 

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import bcrypt
@@ -22,6 +23,7 @@ from tests.lab.peers import require
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient, basic
+from tests.lab.waiting import wait_until
 
 SERVANT = ("servant", "servants-own-password")
 CELLS = {(row, col): {f"m/{row}-{col}": b"%d.%d" % (row, col)} for row in range(3) for col in range(3)}
@@ -144,8 +146,12 @@ def test_the_log_names_who_was_let_in_and_nobody_else(door: Proxy) -> None:
         for login in (LOGIN, OTHER_LOGIN, (LOGIN[0], "wr0ng"), None):
             headers = {"Authorization": basic(*login)} if login else {}
             client.request("GET", "/v2/", headers=headers)
-    lines = [one for one in door.log_events() if one["event"] == "request"]
-    assert [(one["status"], one.get("user")) for one in lines] == [
+
+    def lines() -> list[dict[str, Any]]:
+        return [one for one in door.log_events() if one["event"] == "request"]
+
+    wait_until(lambda: len(lines()) == 4, "four lines")  # they are written by a thread
+    assert [(one["status"], one.get("user")) for one in lines()] == [
         (200, "ann"),
         (200, "bob"),
         (401, None),
@@ -195,7 +201,10 @@ def test_what_the_client_shows_never_reaches_the_registry(door: Proxy, registry:
     """The registry knows only the servant: Ann's password there would be refused."""
     answer = Caller(door.url).ask("/v2/", authorization=basic(*LOGIN), Cookie="a=b")
     assert answer.status == 200
-    assert "team/model" in Caller(door.url).ask("/v2/_catalog", authorization=basic(*LOGIN)).body.decode()
+    assert (
+        "team/model"
+        in Caller(door.url).ask("/v2/_catalog?n=10000", authorization=basic(*LOGIN)).body.decode()
+    )
     assert LOGIN[0] not in registry.log.read_text()
     assert f"auth.user.name={SERVANT[0]}" in registry.log.read_text()
 

@@ -421,11 +421,18 @@ async def test_a_client_refused_in_anothers_flight_is_served_on_its_own(
     """Alice's token runs out while the partition is cut; Bob, who waited for her flight, is still served."""
 
     async def expiring(request: web.Request) -> web.StreamResponse | None:
-        await hold(request)
         is_alice = request.headers.get("Authorization") == "Bearer alice"
-        return web.Response(status=401) if is_alice and "/blobs/" in request.path else None
+        if is_alice and "/blobs/" in request.path:
+            cutting.set()
+            await waiting.wait()
+            await asyncio.sleep(0.1)  # Bob's answer is on its way, and then he joins her flight
+            return web.Response(status=401)
+        if not is_alice:
+            await cutting.wait()
+            waiting.set()
+        return None
 
-    hold = held_until_in_flight(2)
+    cutting, waiting = asyncio.Event(), asyncio.Event()
     registry.interpose = expiring
     async with proxied(registry.url) as url:
         alice = asyncio.ensure_future(get(client, url + TAG, Authorization="Bearer alice"))

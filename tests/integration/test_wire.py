@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from proxy import hops
 from tests.integration.fake_registry import proxied, until
 from tests.lab.process import listens
 from tests.lab.proxy import Proxy
@@ -91,6 +92,7 @@ async def test_requests_reach_the_upstream_as_they_were_sent() -> None:
     assert sorted(line for line in lines[1:] if line and not line.startswith("Host:")) == [
         "Accept-Encoding: gzip",
         "Authorization: Basic abc=",
+        f"Via: 1.1 {hops.name()}",
         "X-Mine: 1",
         "X-Mine: 2",
     ]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +11,7 @@ from tests.lab import loops
 from tests.lab.process import Launch, Server, answers_http, free_port
 from tests.lab.programs import environment as peer_environment
 
+_SETTLED = 0.05
 _REPOSITORY = Path(__file__).parents[2]
 
 
@@ -67,6 +69,9 @@ class Proxy(Server):
 
     def log_events(self) -> list[dict[str, Any]]:
         """Return the lines logged so far; those that are not JSON are the interpreter's own tracebacks."""
-        written = self.log.read_text(errors="replace")
+        written = ""
+        while written != (now := self.log.read_text(errors="replace")):  # a thread writes it
+            written = now
+            time.sleep(_SETTLED)
         complete = written[: written.rfind("\n") + 1].splitlines()
         return [json.loads(line) for line in complete if line.startswith("{")]
