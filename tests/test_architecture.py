@@ -23,6 +23,7 @@ PURE = (
     "allotment",
     "cells",
     "slices",
+    "chosen",
     "field",
     "budget",
     "rewrite",

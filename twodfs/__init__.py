@@ -13,6 +13,7 @@ Data goes one way, each module imports only from those above it:
     allotment   one cell of a field
     cells       the cells of a field, packed and searched
     slices      a field's JSON, read some cells at a time
+    chosen      the cells that a selection has found, equal ones merged
     field       the sparse matrix of allotments
     budget      what the documents of one image may take together
     rewrite     an image's documents with allotments in place of the field

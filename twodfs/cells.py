@@ -183,6 +183,12 @@ class Cells:
             return {self._media_types[0]: len(self)} if len(self) else {}
         return {self._media_types[at]: count for at, count in Counter(self._types).items()}
 
+    def digest_at(self, at: int) -> Digest:
+        """Return the digest of one cell's blob."""
+        if (other := self._other.get(str(at))) is not None:
+            return Digest(other[0])
+        return Digest(_SHA256 + self._digests[at * _HASH : (at + 1) * _HASH].hex())
+
     def __getitem__(self, at: int) -> Allotment:
         key = self._keys[at]
         if (other := self._other.get(str(at))) is not None:

@@ -20,7 +20,8 @@ from typing import TypeAlias, TypeVar
 
 from twodfs.allotment import MAX_COORDINATE, Allotment
 from twodfs.cells import Cells, PackedError, Packer
-from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError, within
+from twodfs.chosen import Chosen
+from twodfs.errors import FormatError, NothingSelectedError, PartitionError, within
 from twodfs.oci import Json, expect, parse_object
 from twodfs.partition import ALL, RESERVED, Rectangle, Selection, is_name
 from twodfs.slices import Body, LongStepError, OtherOrderError, Slice, Slices, in_whole
@@ -215,7 +216,12 @@ class Field:
         return Selection.of(*rectangles)
 
     def select(
-        self, selection: Selection, *, limit: int | None = None, image: str = "this image"
+        self,
+        selection: Selection,
+        *,
+        limit: int | None = None,
+        image: str = "this image",
+        merged: bool = False,
     ) -> list[Allotment]:
         """Return the selected allotments in row-major order, each once; none of them for ``base``.
 
@@ -224,31 +230,35 @@ class Field:
             limit: the most allotments the caller can use; with it, the time that a selection may take is
                 bounded as well.
             image: what errors call the image the field belongs to.
+            merged: whether cells with the same blob are one allotment, the last of them: what a later layer
+                has wins, so without those below it the files stay the same.
 
         Raises:
-            PartitionError: a rectangle is inverted, or there are more than ``MOST_SEARCHES`` rows to search.
+            PartitionError: a rectangle is inverted, there are more than ``MOST_SEARCHES`` rows to search, or
+                more than ``chosen.MOST_MERGED`` cells to merge.
             NothingSelectedError: nothing is selected, or a rectangle lies outside the field altogether.
             TooManyLayersError: more than ``limit`` are selected.
         """
-        return finished(self.select_in_steps(selection, limit=limit, image=image))
+        return finished(self.select_in_steps(selection, limit=limit, image=image, merged=merged))
 
     def select_in_steps(
-        self, selection: Selection, *, limit: int | None = None, image: str = "this image"
+        self,
+        selection: Selection,
+        *,
+        limit: int | None = None,
+        image: str = "this image",
+        merged: bool = False,
     ) -> Selecting:
         """Select like ``select``, and yield every millisecond or so: others may have something to do."""
         for rectangle in selection.rectangles:
             rectangle.check()
             if self._is_outside(rectangle):
                 raise self._selects_nothing(rectangle, image)
-        chosen: list[int] = []
+        chosen = Chosen(self._cells, selection, limit, merged=merged)
         searches = 0
         for places in self._cells.covered(selection.rectangles):
             if places is not None:
-                chosen += places if limit is None else places[: limit + 1]
-                if limit is not None and len(chosen) > limit:
-                    raise TooManyLayersError(
-                        f"partition {selection.shown} selects more than {limit} allotments"
-                    )
+                yield from chosen.take(places)
                 continue
             searches += 1
             if limit is not None and searches > MOST_SEARCHES:
@@ -258,9 +268,9 @@ class Field:
                 )
             if not searches % _SEARCHES_A_STEP:
                 yield
-        if selection.rectangles and not chosen:
+        if selection.rectangles and not chosen.places:
             raise self._selects_nothing(selection, image)
-        return [self._cells[place] for place in chosen]
+        return [self._cells[place] for place in chosen.places]
 
     def measure(self, selection: Selection, most_searches: int) -> Measure | None:
         """Return how much ``selection`` selects without a look at each allotment.

@@ -29,8 +29,14 @@ from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse
 from twodfs.partition import Selection
 from twodfs.rewrite import Fielded, rewritten_image, rewritten_index
 
-FLATTEN_VERSION: Final = 1
-"""Raised whenever the same source and selection would give other bytes than before."""
+FLATTEN_VERSION: Final = 2
+"""Raised whenever the same source and selection would give other bytes than before; ``cut`` still gives
+those of each version before:
+
+1  each selected cell is a layer.
+2  cells with the same blob are one layer.
+"""
+_MERGING: Final = 2
 
 DEFAULT_MAX_LAYERS: Final = 125
 """Docker Engine's classic store takes 125 layers and fails at 126 with "max depth exceeded"."""
@@ -91,6 +97,15 @@ class Partition:
     left_out_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What a selection is held to: the image's name in errors, its layers, and whether equal cells merge."""
+
+    image: str
+    max_layers: int
+    merged: bool
+
+
 def cut(
     source: Document,
     selection: Selection,
@@ -98,6 +113,7 @@ def cut(
     image: str = "this image",
     max_layers: int = DEFAULT_MAX_LAYERS,
     max_fields: int = MAX_FIELD_BYTES,
+    version: int = FLATTEN_VERSION,
 ) -> Cut:
     """Cut ``selection`` from ``source``, asking for what it takes (see the module's docstring).
 
@@ -110,6 +126,7 @@ def cut(
         image: what errors call the source image.
         max_layers: the most layers, base and allotments together, that a runtime unpacks.
         max_fields: the most bytes of all its fields.
+        version: which ``FLATTEN_VERSION``'s bytes to write.
 
     Returns:
         The partition; None when no image in the source has a field, or none defines the selection's names.
@@ -146,7 +163,8 @@ def cut(
     resolved = yield from _resolve(fielded, by_field, selection)
     if not resolved:
         return None
-    chosen = yield from _select(fielded, by_field, resolved, selection, image=image, max_layers=max_layers)
+    limits = _Limits(image, max_layers, merged=version >= _MERGING)
+    chosen = yield from _select(fielded, by_field, resolved, selection, limits)
 
     unsized = _batch(
         Need(Kind.SIZE, one.digest)
@@ -259,9 +277,7 @@ def _select(
     by_field: Mapping[Digest, Field],
     resolved: Mapping[Digest, Selection],
     asked: Selection,
-    *,
-    image: str,
-    max_layers: int,
+    limits: _Limits,
 ) -> Steps[dict[Digest, list[Allotment]]]:
     """Return the selected allotments of each image in which something is selected."""
     chosen: dict[Digest, list[Allotment]] = {}
@@ -271,14 +287,16 @@ def _select(
     for by, selection in resolved.items():
         field = _field_layer(fielded[by]).digest
         base_layers = len(fielded[by].manifest.layers) - 1
-        limit = max(0, max_layers - base_layers)
+        limit = max(0, limits.max_layers - base_layers)
         if (field, limit) not in found:
             try:
                 found[field, limit] = yield from _in_turns(
-                    by_field[field].select_in_steps(selection, limit=limit, image=image)
+                    by_field[field].select_in_steps(
+                        selection, limit=limit, image=limits.image, merged=limits.merged
+                    )
                 )
             except TooManyLayersError:
-                raise _too_many_layers(asked, image, base_layers, max_layers) from None
+                raise _too_many_layers(asked, limits.image, base_layers, limits.max_layers) from None
             except NothingSelectedError as error:
                 found[field, limit] = error
         what = found[field, limit]

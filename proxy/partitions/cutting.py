@@ -25,6 +25,7 @@ from proxy.partitions.content import LARGE_DOCUMENT, Contents
 from proxy.partitions.frames import LENGTH_BYTES, Frame, length_of
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Source
+from proxy.store.records import Recipe
 from proxy.tracing.spans import trace_id, traced
 from twodfs import errors
 from twodfs.budget import MAX_DOCUMENT_BYTES, Budget
@@ -55,6 +56,7 @@ class _Asked:
     source: Source
     selection: Selection
     identity: Identity
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class _Options(TypedDict):
     image: str
     max_layers: int
     max_fields: int
+    version: int
 
 
 class _HeavyError(Exception):
@@ -116,12 +119,13 @@ class Cutter:
         if self._policy is not None:
             await self._policy.check(source, identity)
 
-    async def cut(self, source: Source, selection: Selection, identity: Identity) -> Partition | None:
+    async def cut(self, source: Source, recipe: Recipe, identity: Identity) -> Partition | None:
         """Return the partition, None where no image in ``source`` has a field that defines it.
 
-        ``source`` is what the upstream just allowed this client to read. Raises like ``Partitions.get``.
+        ``source`` is what the upstream just allowed this client to read, and ``recipe`` says what to cut from
+        it and which release's bytes to write. Raises like ``Partitions.get``.
         """
-        asked = _Asked(source, selection, identity)
+        asked = _Asked(source, recipe.selection, identity, recipe.version)
         await self._refuse_again(asked)
         try:
             async with self._slots.taken():
@@ -240,6 +244,7 @@ class Cutter:
             "image": asked.source.image,
             "max_layers": self._max_layers,
             "max_fields": self._contents.max_fields,
+            "version": asked.version,
         }
 
 

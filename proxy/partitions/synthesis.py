@@ -146,22 +146,22 @@ class Partitions:
         source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
         if source is None or source.digest != recipe.source:
             return None
-        if recipe.version == FLATTEN_VERSION:
+        if recipe.version <= FLATTEN_VERSION:
             is_known = not by_us or digest in self._cut_here
             return await (self.get if is_known else self._make)(source, recipe, identity)
         if by_us:
             return None
-        # Cut by another release: it can be served while it is kept, but not made again.
+        # Cut by a later release: it can be served while it is kept, but not made again.
         await self._cutter.permit(source, identity)
         return await self._store.get(recipe.key(source.repository))
 
     async def _make(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
-        partition = await self._cutter.cut(source, recipe.selection, identity)
+        partition = await self._cutter.cut(source, recipe, identity)
         if partition is None:
             return None
         CELLS.add(partition.allotments)
         # Its documents are those of the rectangles, whatever they were called.
-        resolved = Recipe(recipe.source, partition.selection)
+        resolved = Recipe(recipe.source, partition.selection, recipe.version)
         self._cut_here.update((document.digest, True) for document in partition.documents)
         made = Made.of(resolved, partition.root.digest, partition.documents, partition.left_out_bytes)
         for key in {recipe.key(source.repository), resolved.key(source.repository)}:

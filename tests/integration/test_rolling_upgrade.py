@@ -16,9 +16,10 @@ from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 from twodfs.digest import digest_of
 
-CELLS = {(row, col): {f"{row}/{col}": b"%d %d" % (row, col)} for row in range(2) for col in range(2)}
-PARTITION = "v1--0.0.0.1"
-NEXT = "tests.lab.next_release"
+# Two cells with the same blob: what they become is what the versions differ in.
+CELLS = {(row, col): {f"{row}/{col % 2}": b"%d %d" % (row, col % 2)} for row in range(2) for col in range(3)}
+PARTITION = "v1--0.0.0.2"
+PREVIOUS = "tests.lab.previous_release"
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +54,8 @@ def pull(proxy: Proxy, image: PushedImage, reference: str) -> list[str]:
 def test_old_and_new_digests_stay_pullable_through_either_release(
     registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
 ) -> None:
-    with replica(tmp_path, "new", registry, redis_server, NEXT) as new:
-        with replica(tmp_path, "old", registry, redis_server, "proxy") as old:
+    with replica(tmp_path, "new", registry, redis_server, "proxy") as new:
+        with replica(tmp_path, "old", registry, redis_server, PREVIOUS) as old:
             before = pull(old, image, PARTITION)
             after = pull(new, image, PARTITION)
             assert before[0] != after[0]
@@ -63,22 +64,36 @@ def test_old_and_new_digests_stay_pullable_through_either_release(
             assert pull(old, image, after[0]) == after
             assert pull(old, image, PARTITION) == before
         assert pull(new, image, before[0]) == before
-    with replica(tmp_path, "newer", registry, redis_server, NEXT) as fresh:
+    with replica(tmp_path, "newer", registry, redis_server, "proxy") as fresh:
         assert pull(fresh, image, before[0]) == before
         assert pull(fresh, image, PARTITION) == after
 
 
-def test_a_digest_of_the_old_release_lasts_as_long_as_its_documents(
+def forget_partitions(redis: Redis) -> None:
+    with redis.client() as client:
+        for key in client.scan_iter("twodfs:partition:*"):
+            client.delete(key)
+
+
+def test_a_digest_of_the_old_release_is_made_again_by_the_new_one(
     registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
 ) -> None:
-    """The new release does not know how the old one wrote them; an old replica makes them again."""
-    with replica(tmp_path, "old", registry, redis_server, "proxy") as old:
-        digest, *_ = pull(old, image, PARTITION)
-    with replica(tmp_path, "new", registry, redis_server, NEXT) as new:
-        with redis_server.client() as client:
-            for key in client.scan_iter("twodfs:partition:*"):
-                client.delete(key)
-        with RegistryClient(new.url) as asking:
+    with replica(tmp_path, "old", registry, redis_server, PREVIOUS) as old:
+        before = pull(old, image, PARTITION)
+    with replica(tmp_path, "new", registry, redis_server, "proxy") as new:
+        forget_partitions(redis_server)
+        assert pull(new, image, before[0]) == before
+
+
+def test_a_digest_of_the_new_release_lasts_at_old_replicas_as_long_as_its_documents(
+    registry: Registry, image: PushedImage, redis_server: Redis, tmp_path: Path
+) -> None:
+    """The old release does not know how the new one wrote them; a new replica makes them again."""
+    with replica(tmp_path, "new", registry, redis_server, "proxy") as new:
+        digest, *_ = pull(new, image, PARTITION)
+    with replica(tmp_path, "old", registry, redis_server, PREVIOUS) as old:
+        forget_partitions(redis_server)
+        with RegistryClient(old.url) as asking:
             assert asking.get_manifest(image.repository, digest).status == 404
     with replica(tmp_path, "again", registry, redis_server, "proxy") as back:
         assert pull(back, image, digest)[0] == digest

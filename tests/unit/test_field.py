@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from twodfs.chosen import MOST_MERGED
 from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
 from twodfs.field import (
@@ -84,6 +85,17 @@ def test_more_than_the_limit_is_an_error() -> None:
     assert len(GRID.select(whole, limit=12)) == 12
     with pytest.raises(TooManyLayersError, match="selects more than 11 allotments"):
         GRID.select(whole, limit=11)
+
+
+def test_equal_cells_are_merged_in_bounded_time_and_short_steps() -> None:
+    digest = digest_of(b"")
+    field = Field.of(Allotment(0, col, digest, digest) for col in range(MOST_MERGED + 1))
+    whole = Selection.parse(f"0.0.0.{MOST_MERGED}")
+    assert len(field.select(whole)) == MOST_MERGED + 1
+    assert [one.col for one in field.select(whole, merged=True)] == [MOST_MERGED]
+    assert len(list(field.select_in_steps(whole, merged=True))) == MOST_MERGED // 2000
+    with pytest.raises(PartitionError, match="more than 100000 cells, most of them with the same blobs"):
+        field.select(whole, limit=5, merged=True)
 
 
 def test_a_selection_that_would_search_for_long_is_refused_where_time_matters() -> None:

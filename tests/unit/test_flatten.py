@@ -36,6 +36,9 @@ from twodfs.validate import validate
 
 BASE = b"base layer"
 DIFF_ID = "sha256:" + "d1" * 32
+# Digests that releases gave which wrote version 1, and no other.
+GOLDEN = "sha256:d496ff62b46f905ec74c25b57fd1a8fb5d86a8fe7b5ddf2bbd5fdaf0e39928b3"
+GOLDEN_OF_EQUAL_CELLS = "sha256:c7ded9521a9a67bfe6fe1322795fb07df9c43d5d41628ae6279aaa42912d524e"
 CREATED = "2024-05-06T07:08:09Z"
 
 
@@ -514,3 +517,62 @@ def test_fields_have_a_budget_of_their_own() -> None:
     with pytest.raises(TooLargeError, match=r"the fields of this image have \d+ bytes together"):
         cut_from(image.blobs, source, "0.0.0.0", max_fields=sum(field["size"] for field in fields) - 1)
     assert cut_from(image.blobs, source, "0.0.0.0", max_fields=2**20) is not None
+
+
+def with_equal_cells(image: Image) -> dict[str, Any]:
+    """A field of three rows: A, B and A again."""
+    blobs = (b"A", b"B", b"A")
+    cells = []
+    for row, blob in enumerate(blobs):
+        digest, _ = image.add(blob)
+        cells.append({"row": row, "col": 0, "digest": digest[7:], "diffid": digest_of(b"plain " + blob)[7:]})
+    field = image.descriptor(FIELD_LAYER, {"rows": [{"allotments": cells}]})
+    return image.manifest(layers=[image.descriptor(OCI_LAYER_GZIP, BASE), field])
+
+
+def test_cells_with_the_same_blob_are_one_layer_where_the_last_of_them_stands() -> None:
+    image = Image()
+    partition = cut(image, with_equal_cells(image), "0.0.2.0")
+    manifest, config = loaded(partition)
+    assert [layer["digest"] for layer in manifest["layers"]] == list(map(digest_of, (BASE, b"B", b"A")))
+    assert config["rootfs"]["diff_ids"] == [DIFF_ID, digest_of(b"plain B"), digest_of(b"plain A")]
+    assert [entry["created_by"] for entry in config["history"][1:]] == [
+        "2dfs allotment 1/0",
+        "2dfs allotment 2/0",
+    ]
+    assert partition.allotments == 2
+    validate(partition.root, documents_of(partition))
+    first_two = loaded(cut(image, with_equal_cells(image), "0.0.1.0"))[1]
+    assert [one["created_by"] for one in first_two["history"][1:]] == [
+        "2dfs allotment 0/0",
+        "2dfs allotment 1/0",
+    ]
+
+
+def test_the_limit_of_layers_counts_equal_cells_once() -> None:
+    image = Image()
+    digest, _ = image.add(b"A")
+    cells = [{"row": 0, "col": col, "digest": digest[7:], "diffid": digest[7:]} for col in range(300)]
+    field = image.descriptor(FIELD_LAYER, {"rows": [{"allotments": cells}]})
+    source = image.manifest(layers=[image.descriptor(OCI_LAYER_GZIP, BASE), field])
+    assert len(loaded(cut(image, source, "all", max_layers=2))[0]["layers"]) == 2
+    with pytest.raises(TooManyLayersError, match="more than 125 layers"):
+        cut(image, source, "all", version=1)
+
+
+def test_version_1_has_a_layer_for_each_cell() -> None:
+    """What was pinned then can be made again: the digest is that of the release that wrote version 1."""
+    image = Image()
+    partition = cut(image, with_equal_cells(image), "0.0.2.0", version=1)
+    assert [layer["digest"] for layer in loaded(partition)[0]["layers"]] == list(
+        map(digest_of, (BASE, b"A", b"B", b"A"))
+    )
+    assert partition.root.digest == GOLDEN_OF_EQUAL_CELLS
+
+
+def test_without_equal_cells_the_bytes_are_those_of_version_1() -> None:
+    image = Image()
+    for docker in (False, True):
+        source = image.manifest(docker=docker)
+        assert cut(image, source, "all") == cut(image, source, "all", version=1)
+    assert cut(image, image.manifest(), "all").root.digest == GOLDEN
