@@ -20,6 +20,7 @@ PURE = (
     "partition",
     "spelling",
     "oci",
+    "translation",
     "allotment",
     "cells",
     "slices",

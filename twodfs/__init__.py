@@ -10,6 +10,7 @@ Data goes one way, each module imports only from those above it:
     partition   the grammar of ``TAG--x1.y1.x2.y2``
     spelling    keys that Go takes for others
     oci         descriptors, manifests, indexes and configs, OCI and Docker
+    translation Docker's media types in OCI's terms, and the other way round
     allotment   one cell of a field
     cells       the cells of a field, packed and searched
     slices      a field's JSON, read some cells at a time

@@ -27,16 +27,16 @@ from twodfs.errors import FormatError, NothingSelectedError, TooManyLayersError,
 from twodfs.field import Allotment, Field
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
 from twodfs.partition import Selection
-from twodfs.rewrite import Fielded, rewritten_image, rewritten_index
+from twodfs.rewrite import Fielded, in_its_kind, rewritten_image, rewritten_index
 
 FLATTEN_VERSION: Final = 2
 """Raised whenever the same source and selection would give other bytes than before; ``cut`` still gives
 those of each version before:
 
 1  each selected cell is a layer.
-2  cells with the same blob are one layer.
+2  cells with the same blob are one layer; an image with a layer in zstd has OCI's media types.
 """
-_MERGING: Final = 2
+_SECOND: Final = 2
 
 DEFAULT_MAX_LAYERS: Final = 125
 """Docker Engine's classic store takes 125 layers and fails at 126 with "max depth exceeded"."""
@@ -163,7 +163,7 @@ def cut(
     resolved = yield from _resolve(fielded, by_field, selection)
     if not resolved:
         return None
-    limits = _Limits(image, max_layers, merged=version >= _MERGING)
+    limits = _Limits(image, max_layers, merged=version >= _SECOND)
     chosen = yield from _select(fielded, by_field, resolved, selection, limits)
 
     unsized = _batch(
@@ -178,7 +178,7 @@ def cut(
     provenance = {one: _provenance(source, one) for one in {*resolved.values(), selection}}
     flat = {}
     for by, allotments in chosen.items():
-        one = fielded[by]
+        one = in_its_kind(fielded[by], allotments) if version >= _SECOND else fielded[by]
         config = _config(_bytes(answers, Need(Kind.CONFIG, one.manifest.config.digest)), one, budget)
         flat[by] = rewritten_image(one, config, allotments, sizes, provenance[resolved[by]])
         yield _TURN

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from twodfs.allotment import Allotment
 from twodfs.digest import Digest
 from twodfs.errors import FormatError, within
-from twodfs.oci import Document, ImageConfig, Index, Json, Manifest
+from twodfs.oci import DOCKER_LAYER_ZSTD, Document, ImageConfig, Index, Json, Manifest
+from twodfs.translation import TO_OCI, translated_index, translated_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,21 @@ class Flattened:
 
     manifest: Document
     config: Document
+
+
+def in_its_kind(source: Fielded, allotments: Sequence[Allotment]) -> Fielded:
+    """Return ``source``, in OCI's media types where it would list a layer in zstd among Docker's.
+
+    Linear in the layers and allotments. podman and skopeo refuse such a manifest, and nobody needs it.
+    """
+    manifest = source.manifest
+    listed = {
+        *(layer.media_type for layer in manifest.layers),
+        *(manifest.layer_type(one.media_type) for one in allotments),
+    }
+    if not manifest.is_docker or DOCKER_LAYER_ZSTD not in listed:
+        return source
+    return Fielded(translated_manifest(manifest, TO_OCI), source.position)
 
 
 def rewritten_image(
@@ -49,7 +65,7 @@ def rewritten_image(
     layers = [dict(layer.raw) for layer in manifest.layers]
     layers[source.position : source.position + 1] = [
         {
-            "mediaType": manifest.layer_type(one.media_type),
+            "mediaType": _layer_type(manifest, one.media_type),
             "digest": one.digest,
             "size": sizes[one.digest],
         }
@@ -59,6 +75,13 @@ def rewritten_image(
         manifest.raw, {"config": manifest.config.pointing_at(written), "layers": layers}, provenance
     )
     return Flattened(Document.of(manifest.media_type, flat), written)
+
+
+def _layer_type(manifest: Manifest, media_type: str) -> str:
+    """Return what an allotment of ``media_type`` is listed as; a cell may say it in Docker's words."""
+    if media_type == DOCKER_LAYER_ZSTD and not manifest.is_docker:
+        return TO_OCI[media_type]
+    return manifest.layer_type(media_type)
 
 
 def _config(config: ImageConfig, source: Fielded, allotments: Sequence[Allotment]) -> Json:
@@ -98,7 +121,14 @@ def _history_position(history: Sequence[Json], layers_before: int) -> int:
 
 
 def rewritten_index(top: Index, flat: Mapping[Digest, Flattened], provenance: Mapping[str, str]) -> Document:
-    """Return ``top`` with those entries that are in ``flat``, aimed at what they became."""
+    """Return ``top`` with those entries that are in ``flat``, aimed at what they became.
+
+    Where the media type of one has changed, it is OCI's, and so is the index.
+    """
+    if any(
+        flat[one.digest].manifest.media_type != one.media_type for one in top.manifests if one.digest in flat
+    ):
+        top = translated_index(top, TO_OCI)
     entries = [
         entry.pointing_at(flat[entry.digest].manifest)
         for _, entry in top.image_entries()

@@ -31,9 +31,10 @@ class MediaTypes:
     config: str
     layer: str
     layer_gzip: str
+    layer_zstd: str
 
     def layer_type(self, compression: Compression) -> str:
-        return self.layer_gzip if compression == "gzip" else self.layer
+        return {"gzip": self.layer_gzip, "zstd": self.layer_zstd, "none": self.layer}[compression]
 
 
 OCI = MediaTypes(
@@ -42,6 +43,7 @@ OCI = MediaTypes(
     config="application/vnd.oci.image.config.v1+json",
     layer="application/vnd.oci.image.layer.v1.tar",
     layer_gzip="application/vnd.oci.image.layer.v1.tar+gzip",
+    layer_zstd="application/vnd.oci.image.layer.v1.tar+zstd",
 )
 DOCKER = MediaTypes(
     index="application/vnd.docker.distribution.manifest.list.v2+json",
@@ -49,6 +51,7 @@ DOCKER = MediaTypes(
     config="application/vnd.docker.container.image.v1+json",
     layer="application/vnd.docker.image.rootfs.diff.tar",
     layer_gzip="application/vnd.docker.image.rootfs.diff.tar.gzip",
+    layer_zstd="application/vnd.docker.image.rootfs.diff.tar.zstd",
 )
 
 

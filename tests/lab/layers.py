@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import zstandard
+
 Files = Mapping[str, bytes]
 """Content by path, written as in a tar: `models/a.bin`, no leading slash. `.wh.NAME` is a whiteout."""
 
-Compression = Literal["gzip", "none"]
+Compression = Literal["gzip", "none", "zstd"]
 
 _MTIME = 1_767_225_600  # 2026-01-01T00:00:00Z
 _PROGRAM_MAGICS = (b"\x7fELF", b"#!")
@@ -51,8 +53,17 @@ def sha256(content: bytes) -> str:
 
 def tar_layer(files: Files, compression: Compression, media_type: str) -> Layer:
     tar = tar_of(files)
-    content = gzip.compress(tar, compresslevel=1, mtime=0) if compression == "gzip" else tar
-    return Layer(blob=Blob(content, media_type), tar=tar, diff_id=sha256(tar))
+    return Layer(blob=Blob(_compressed(tar, compression), media_type), tar=tar, diff_id=sha256(tar))
+
+
+def _compressed(tar: bytes, compression: Compression) -> bytes:
+    match compression:
+        case "gzip":
+            return gzip.compress(tar, compresslevel=1, mtime=0)
+        case "zstd":
+            return zstandard.ZstdCompressor().compress(tar)
+        case "none":
+            return tar
 
 
 def tar_of(files: Files) -> bytes:

@@ -11,6 +11,9 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import zstandard
+
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
@@ -19,9 +22,16 @@ def apply_layers(layers: Iterable[bytes]) -> dict[str, bytes]:
     """Return the files that the layers, plain or compressed tars, give in this order."""
     files: dict[str, bytes] = {}
     for layer in layers:
-        with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        with tarfile.open(fileobj=io.BytesIO(_without_zstd(layer))) as archive:
             files = _applied(files, archive)
     return files
+
+
+def _without_zstd(layer: bytes) -> bytes:
+    """Return `layer`, decompressed where `tarfile` does not know how."""
+    if not layer.startswith(_ZSTD):
+        return layer
+    return zstandard.ZstdDecompressor().decompressobj().decompress(layer)
 
 
 def read_tree(root: Path) -> dict[str, bytes]:

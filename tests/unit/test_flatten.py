@@ -22,6 +22,7 @@ from twodfs.oci import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
+    DOCKER_LAYER_ZSTD,
     DOCKER_LIST,
     DOCKER_MANIFEST,
     FIELD_LAYER,
@@ -29,6 +30,7 @@ from twodfs.oci import (
     OCI_INDEX,
     OCI_LAYER,
     OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
     OCI_MANIFEST,
     Document,
 )
@@ -576,3 +578,22 @@ def test_without_equal_cells_the_bytes_are_those_of_version_1() -> None:
         source = image.manifest(docker=docker)
         assert cut(image, source, "all") == cut(image, source, "all", version=1)
     assert cut(image, image.manifest(), "all").root.digest == GOLDEN
+
+
+def test_a_docker_image_gets_ocis_media_types_where_a_layer_is_in_zstd() -> None:
+    """Docker's name for zstd is refused by podman and skopeo; images without it stay what they are."""
+    image = Image()
+    base = image.descriptor(DOCKER_LAYER_GZIP, BASE)
+    zstd = image.field([(0, 0)], mediaType=OCI_LAYER_ZSTD, size=15)
+    manifest = image.manifest(docker=True, layers=[base, zstd])
+    entry = image.descriptor(DOCKER_MANIFEST, manifest, platform={"os": "linux", "architecture": "amd64"})
+    source = {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [entry]}
+    index, flat, _ = loaded(partition := cut(image, source, "0.0.0.0"))
+    assert (partition.root.media_type, index["mediaType"]) == (OCI_INDEX, OCI_INDEX)
+    assert [one["mediaType"] for one in index["manifests"]] == [flat["mediaType"]] == [OCI_MANIFEST]
+    assert flat["config"]["mediaType"] == OCI_CONFIG
+    assert [one["mediaType"] for one in flat["layers"]] == [OCI_LAYER_GZIP, OCI_LAYER_ZSTD]
+    validate(partition.root, documents_of(partition))
+    assert cut(image, source, "base").root.media_type == DOCKER_LIST
+    before = loaded(cut(image, source, "0.0.0.0", version=1))
+    assert [one["mediaType"] for one in before[1]["layers"]] == [DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD]

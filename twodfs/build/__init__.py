@@ -16,6 +16,7 @@ keys          which layer was made of what, so that what has not changed is not 
 directories   what no file may take the place of (pure)
 allotments    recipe -> allotments in the store, in threads
 documents     base + field -> manifests and index (pure)
+kinds         whose media types a new image has
 fields        fields as the command line reads them, in bounded memory
 inventory     what an image of the store consists of
 scratch       a base without files

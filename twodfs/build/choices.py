@@ -25,6 +25,14 @@ class Compression(StrEnum):
     ZSTD = "zstd"
 
 
+class MediaTypes(StrEnum):
+    """Whose media types an image has."""
+
+    OCI = "oci"
+    DOCKER = "docker"
+    BASE = "base"
+
+
 class ArchiveFormat(StrEnum):
     """Who is to read an archive."""
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twodfs.build.allotments import Listener, Method, make_allotments
-from twodfs.build.choices import Anchor
+from twodfs.build.choices import Anchor, MediaTypes
 from twodfs.build.directories import known_directories
 from twodfs.build.documents import EMPTY_BLOB, MAX_CONFIG_BYTES, Base, Composed, compose
+from twodfs.build.kinds import of_kind
 from twodfs.build.platforms import Platform
 from twodfs.build.recipe import Recipe
 from twodfs.build.store import BASE_NAME, Store
@@ -50,6 +51,7 @@ class Plan:
         target: the reference that the image gets.
         method: how the allotments are made.
         anchor: whether the index names the allotments.
+        media_types: whose the image has; see ``kinds.of_kind``.
     """
 
     recipe: Recipe
@@ -58,6 +60,7 @@ class Plan:
     target: str
     method: Method
     anchor: Anchor = Anchor.INDEX
+    media_types: MediaTypes | None = None
 
 
 def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener) -> Built:
@@ -70,6 +73,7 @@ def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener
         BuildError: a source cannot be read, or changes meanwhile.
         RecipeError: the build file is wrong.
     """
+    base = of_kind(plan.base, plan.media_types, plan.method.packing)
     configs = [
         ImageConfig.parse(store.read(image.manifest.config.digest, limit=MAX_CONFIG_BYTES))
         for image in plan.base.images
@@ -78,7 +82,7 @@ def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener
     allotments = make_allotments(plan.recipe, plan.method, store, progress, listener, directories=directories)
     original_name = plan.target if plan.method.packing.gzip_only else ""
     composed = compose(
-        plan.base,
+        base,
         allotments,
         plan.anchor,
         partitions=plan.recipe.partitions,

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 from twodfs import __version__
-from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat, Compression
+from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat, Compression, MediaTypes
 from twodfs.cli.arguments import Argument, Commands, Option
 from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError, UsageError
 from twodfs.printable import printable
@@ -133,6 +133,14 @@ def build(
     level: Annotated[
         int | None, Option(help="Of gzip, 1 to 9 (default 1), or of zstd, 1 to 22 (default 3).")
     ] = None,
+    media_types: Annotated[
+        MediaTypes | None,
+        Option(
+            "--media-types",
+            help="Whose the new image has: oci, docker or those of BASE. Those of BASE where it is left out, "
+            "but oci with zstd, which Docker's have no name for that podman takes.",
+        ),
+    ] = None,
     compat: Annotated[
         bool,
         Option("--compat", help="Write gzip and the field as the original registry wants them."),
@@ -187,6 +195,7 @@ def build(
         base_plain_http=base_plain_http,
         anchor=anchor,
         packing=Packing(compression, level, gzip_only=compat),
+        media_types=media_types,
         max_inflated=max_inflated,
         checksum=checksum,
         jobs=jobs or min(os.cpu_count() or 1, 64),

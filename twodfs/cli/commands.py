@@ -14,11 +14,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
 from twodfs.build.allotments import Made, Method, look_at
-from twodfs.build.choices import Anchor
+from twodfs.build.choices import Anchor, MediaTypes
 from twodfs.build.compression import Packing
 from twodfs.build.documents import Base
 from twodfs.build.grid import count_text, size_text
 from twodfs.build.image import Built, Plan, build_image, partitions_beyond
+from twodfs.build.kinds import check_kind
 from twodfs.build.platforms import Platform
 from twodfs.build.recipe import Recipe
 from twodfs.build.scratch import SCRATCH, scratch
@@ -53,6 +54,7 @@ class Build:
     base_plain_http: bool
     anchor: Anchor
     packing: Packing
+    media_types: MediaTypes | None
     max_inflated: str | None
     checksum: bool
     jobs: int
@@ -66,6 +68,7 @@ def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
     """
     target = parse_new(asked.target)
     asked.packing.check()
+    check_kind(asked.media_types, asked.packing)
     recipe = Recipe.load(asked.file)
     if asked.packing.gzip_only and recipe.partitions:
         raise RecipeError("--compat knows no named partitions; leave out 'partitions', or --compat")
@@ -145,6 +148,7 @@ class _Workshop:
             target=str(self.target),
             method=Method(asked.packing, asked.jobs, checksum),
             anchor=asked.anchor,
+            media_types=asked.media_types,
         )
         if asked.push:
             return self._build_and_push(plan)
