@@ -34,7 +34,8 @@ FLATTEN_VERSION: Final = 2
 those of each version before:
 
 1  each selected cell is a layer.
-2  cells with the same blob are one layer; an image with a layer in zstd has OCI's media types.
+2  cells with the same blob are one layer; an image with a layer in zstd has OCI's media types; the line of
+   the field is left out of the history.
 """
 _SECOND: Final = 2
 
@@ -180,7 +181,9 @@ def cut(
     for by, allotments in chosen.items():
         one = in_its_kind(fielded[by], allotments) if version >= _SECOND else fielded[by]
         config = _config(_bytes(answers, Need(Kind.CONFIG, one.manifest.config.digest)), one, budget)
-        flat[by] = rewritten_image(one, config, allotments, sizes, provenance[resolved[by]])
+        flat[by] = rewritten_image(
+            one, config, allotments, sizes, provenance[resolved[by]], replaces_line=version >= _SECOND
+        )
         yield _TURN
     meanings = {resolved.get(by) for by in fielded}
     common = next(iter(resolved.values())) if len(meanings) == 1 else selection

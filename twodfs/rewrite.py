@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from twodfs.allotment import Allotment
 from twodfs.digest import Digest
 from twodfs.errors import FormatError, within
 from twodfs.oci import DOCKER_LAYER_ZSTD, Document, ImageConfig, Index, Json, Manifest
 from twodfs.translation import TO_OCI, translated_index, translated_manifest
+
+_FIELD_LINE: Final = "2dfs field "
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,19 @@ def rewritten_image(
     allotments: Sequence[Allotment],
     sizes: Mapping[Digest, int],
     provenance: Mapping[str, str],
+    *,
+    replaces_line: bool,
 ) -> Flattened:
     """Return manifest and config with ``allotments`` where the field stands, in each list of layers.
+
+    ``replaces_line`` says whether they take the place of the field's line in the history, too.
 
     Raises:
         FormatError: the config is malformed, or is not that of the manifest; with the path.
     """
     manifest = source.manifest
     with within(f"config {manifest.config.digest}"):
-        content = _config(config, source, allotments)
+        content = _config(config, source, allotments, replaces_line=replaces_line)
     written = Document.of(manifest.config.media_type, content)
     layers = [dict(layer.raw) for layer in manifest.layers]
     layers[source.position : source.position + 1] = [
@@ -84,7 +91,18 @@ def _layer_type(manifest: Manifest, media_type: str) -> str:
     return manifest.layer_type(media_type)
 
 
-def _config(config: ImageConfig, source: Fielded, allotments: Sequence[Allotment]) -> Json:
+def field_line(field: Digest, created: Mapping[str, str]) -> Json:
+    """Return the history entry of an image's field: no layer's, since the field has no diff id."""
+    return {**created, "created_by": f"{_FIELD_LINE}{field}", "empty_layer": True}
+
+
+def _is_field_line(entry: Json) -> bool:
+    return entry.get("empty_layer") is True and str(entry.get("created_by")).startswith(_FIELD_LINE)
+
+
+def _config(
+    config: ImageConfig, source: Fielded, allotments: Sequence[Allotment], *, replaces_line: bool
+) -> Json:
     base_layers = len(source.manifest.layers) - 1
     if len(config.diff_ids) != base_layers:
         raise FormatError(
@@ -93,7 +111,9 @@ def _config(config: ImageConfig, source: Fielded, allotments: Sequence[Allotment
     created = {} if config.created is None else {"created": config.created}
     diff_ids: list[str] = list(config.diff_ids)
     diff_ids[source.position : source.position] = [one.diff_id for one in allotments]
-    history = _complete_history(config.history, base_layers, created)
+    history = complete_history(config.history, base_layers, created)
+    if replaces_line:
+        history = [entry for entry in history if not _is_field_line(entry)]
     at = _history_position(history, source.position)
     history[at:at] = [created | {"created_by": f"2dfs allotment {one.row}/{one.col}"} for one in allotments]
     return {
@@ -103,10 +123,13 @@ def _config(config: ImageConfig, source: Fielded, allotments: Sequence[Allotment
     }
 
 
-def _complete_history(history: Sequence[Json], layers: int, created: Mapping[str, str]) -> list[Json]:
+def complete_history(history: Sequence[Json], layers: int, created: Mapping[str, str]) -> list[Json]:
     """Return ``history`` with an entry for each layer: the key is optional, and some builders leave it out.
 
     Runtimes pair entries with layers in order, so entries for the allotments alone would be misread.
+
+    Raises:
+        FormatError: there are more entries than layers.
     """
     missing = layers - sum(not entry.get("empty_layer", False) for entry in history)
     if missing < 0:

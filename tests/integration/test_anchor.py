@@ -162,6 +162,29 @@ def test_an_anchor_that_lacks_an_allotment_is_replaced(workshop: Workshop) -> No
     assert workshop.made("doctor", workshop.target(name), "--json").json["healthy"] is True
 
 
+def test_an_anchor_of_an_earlier_release_is_replaced_once(workshop: Workshop, proxy: Proxy) -> None:
+    """Validators take its empty config for that of an image, and refuse it."""
+    name = "anchor/earlier"
+    push_field_image(workshop.registry.url, name, "v1", cells=CELLS, anchor=True)
+    before = entries(workshop, name)
+    done = workshop.made("anchor", workshop.target(name), "--json")
+    assert "replaced the anchor of an earlier release" in done.err
+    assert (done.json["renewed"], done.json["anchored"]) == (True, 0)
+    after = entries(workshop, name)
+    assert after[:-1] == before[:-1]
+    # What earlier releases know an anchor by.
+    assert {k: after[-1][k] for k in ("artifactType", "platform", "mediaType")} == {
+        k: before[-1][k] for k in ("artifactType", "platform", "mediaType")
+    }
+    anchors = [workshop.document(name, one[-1]["digest"]) for one in (before, after)]
+    digests = [{layer["digest"] for layer in one["layers"]} for one in anchors]
+    assert digests[0] == digests[1]
+    workshop.made("doctor", workshop.target(name))
+    again = workshop.made("anchor", workshop.target(name), "--json")
+    assert (again.json["renewed"], again.json["digest"]) == (False, done.json["digest"])
+    assert len(next(workshop.images(name, "v1--0.0.0.1", proxy.url))["layers"]) == 3
+
+
 def test_what_was_built_here_needs_no_anchor(workshop: Workshop) -> None:
     workshop.made("build", "scratch", workshop.target("anchor/built"), "--push")
     workshop.made("doctor", workshop.target("anchor/built"))

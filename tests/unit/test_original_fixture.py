@@ -91,8 +91,8 @@ def test_the_originals_documents_are_written_as_it_writes_them() -> None:
         Base(tuple(images), Index(OCI_INDEX, (), bare)),
         [replace(one, size=7) for one in Field.parse(original)],
         Anchor.NONE,
-        original_name="127.0.0.1:5002/fix/tiny:v1",
     )
     assert composed.field.body == original
-    assert composed.root.body == SOURCE.body
-    assert {one.digest for one in composed.documents} <= set(BLOBS)
+    # But for the image's name, so that the bytes do not depend on where the image goes.
+    assert composed.root == Document.of(OCI_INDEX, bare)
+    assert {one.digest for one in composed.documents} <= {composed.root.digest, *BLOBS}

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twodfs.build.documents import (
-    ANCHOR_ARTIFACT,
-    EMPTY_BLOB,
-    EMPTY_TYPE,
+    ANCHOR_CONFIG,
     MAX_CONFIG_BYTES,
     Base,
     BaseImage,
     describe,
+    is_anchor,
     with_anchors,
 )
 from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.platforms import Platform
-from twodfs.digest import Digest, digest_of
+from twodfs.digest import Digest
 from twodfs.errors import BuildError
 from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
 from twodfs.registry import Repository
@@ -32,12 +31,14 @@ class Anchored:
         before: what it named.
         allotments: how many were unprotected.
         wrapped: whether a single manifest was put into an index.
+        renewed: whether an anchor of an earlier release, which validators refuse, was replaced.
     """
 
     root: Document
     before: Digest
     allotments: int
     wrapped: bool
+    renewed: bool = False
 
 
 def anchor_image(repository: Repository, tag: str) -> Anchored:
@@ -54,21 +55,33 @@ def anchor_image(repository: Repository, tag: str) -> Anchored:
     _check(health, f"{repository}:{tag}")
     before = health.root
     unprotected = {one.digest for field in health.fields for one in field.unprotected}
-    if not (unprotected or health.missing):
-        return Anchored(before, before.digest, 0, wrapped=False)
     top = parse_manifest(before.body, before.media_type)
+    is_old = not (unprotected or health.missing) and _has_old_anchor(repository, top)
+    if not (unprotected or health.missing or is_old):
+        return Anchored(before, before.digest, 0, wrapped=False)
     base, entries = _base(repository, before, top)
     present = [one for field in health.fields for one in field.present]
     root, anchors = with_anchors(base, entries, present)
-    empty = Descriptor(EMPTY_TYPE, digest_of(EMPTY_BLOB), len(EMPTY_BLOB), {})
-    if not repository.has_blob(empty.digest):
-        repository.upload(empty, EMPTY_BLOB)
-    for anchor in anchors:
+    for config in anchors.configs:
+        described = Descriptor(config.media_type, config.digest, len(config.body), {})
+        if not repository.has_blob(described.digest):
+            repository.upload(described, config.body)
+    for anchor in anchors.manifests:
         repository.put_manifest(anchor)
     if (repository.resolve(tag)).digest != before.digest:
         raise BuildError(f"{repository}:{tag} was pushed by someone else meanwhile; try again")
     repository.put_manifest(root, tag)
-    return Anchored(root, before.digest, len(unprotected), wrapped=isinstance(top, Manifest))
+    return Anchored(root, before.digest, len(unprotected), wrapped=isinstance(top, Manifest), renewed=is_old)
+
+
+def _has_old_anchor(repository: Repository, top: Manifest | Index) -> bool:
+    """Say whether an anchor's config is the empty one that earlier releases wrote."""
+    for entry in top.manifests if isinstance(top, Index) else ():
+        if is_anchor(entry):
+            anchor = parse_manifest(repository.manifest(entry.digest).body, entry.media_type)
+            if isinstance(anchor, Manifest) and anchor.config.media_type != ANCHOR_CONFIG:
+                return True
+    return False
 
 
 def _base(
@@ -76,19 +89,15 @@ def _base(
 ) -> tuple[Base, list[Mapping[str, object]]]:
     """Return what the new index is made from, and its entries without the anchors of before."""
     if isinstance(top, Index):
-        kept = [one.raw for one in top.manifests if not _is_anchor(one)]
+        kept = [one.raw for one in top.manifests if not is_anchor(one)]
         return Base((), top), kept
     config = ImageConfig.parse(repository.blob(top.config.digest, limit=MAX_CONFIG_BYTES))
     image = BaseImage(top, Platform.of(config.raw))
     return Base((image,)), [{**describe(root), "platform": image.platform.to_dict()}]
 
 
-def _is_anchor(entry: Descriptor) -> bool:
-    return entry.raw.get("artifactType") == ANCHOR_ARTIFACT
-
-
 def _check(health: Health, reference: str) -> None:
-    manifests = [one.digest for one in health.missing if not _is_anchor(one)]
+    manifests = [one.digest for one in health.missing if not is_anchor(one)]
     if manifests:
         raise BuildError(
             f"{reference} lacks the manifests {', '.join(manifests)}: the registry has lost them; "

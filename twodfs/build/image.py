@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from twodfs.build.allotments import Listener, Method, make_allotments
 from twodfs.build.choices import Anchor, MediaTypes
 from twodfs.build.directories import known_directories
-from twodfs.build.documents import EMPTY_BLOB, MAX_CONFIG_BYTES, Base, Composed, compose
+from twodfs.build.documents import MAX_CONFIG_BYTES, Base, Composed, compose
 from twodfs.build.kinds import of_kind
 from twodfs.build.platforms import Platform
 from twodfs.build.recipe import Recipe
 from twodfs.build.store import BASE_NAME, Store
+from twodfs.digest import Digest
 from twodfs.errors import TooManyLayersError
 from twodfs.field import Allotment, Field
 from twodfs.flatten import DEFAULT_MAX_LAYERS
-from twodfs.oci import Document, ImageConfig, Index, parse_manifest
+from twodfs.oci import Document, ImageConfig
 from twodfs.partition import ALL, Selection
 from twodfs.progress import Progress
 
@@ -71,22 +72,19 @@ def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener
 
     Raises:
         BuildError: a source cannot be read, or changes meanwhile.
-        RecipeError: the build file is wrong.
+        RecipeError: the build file is wrong, or the base does not go with the plan.
+        FormatError: a config of the base has more history entries than layers.
     """
     base = of_kind(plan.base, plan.media_types, plan.method.packing)
-    configs = [
-        ImageConfig.parse(store.read(image.manifest.config.digest, limit=MAX_CONFIG_BYTES))
-        for image in plan.base.images
-    ]
-    directories = known_directories(configs)
+    configs = _configs(base, store)
+    directories = known_directories(list(configs.values()))
     allotments = make_allotments(plan.recipe, plan.method, store, progress, listener, directories=directories)
-    original_name = plan.target if plan.method.packing.gzip_only else ""
     composed = compose(
         base,
         allotments,
         plan.anchor,
         partitions=plan.recipe.partitions,
-        original_name=original_name,
+        configs=None if plan.method.packing.gzip_only else configs,
     )
     _store(composed, plan, store)
     platforms = tuple(image.platform for image in plan.base.images)
@@ -97,13 +95,13 @@ def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener
 def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]:
     """Return the names of partitions, ``all`` first, that have more layers than container runtimes unpack."""
     room = DEFAULT_MAX_LAYERS - built.base_layers
-    if len(built.allotments) <= room:
+    if len({one.digest for one in built.allotments}) <= room:
         return []
     field = Field.parse(built.field.body)
 
     def is_beyond(selection: Selection) -> bool:
         try:
-            field.select(selection, limit=max(room, 0))
+            field.select(selection, limit=max(room, 0), merged=True)
         except TooManyLayersError:
             return True
         return False
@@ -111,10 +109,13 @@ def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]
     return [ALL, *(name for name, selection in named.items() if is_beyond(selection))]
 
 
+def _configs(base: Base, store: Store) -> dict[Digest, ImageConfig]:
+    digests = {image.manifest.config.digest for image in base.images}
+    return {one: ImageConfig.parse(store.read(one, limit=MAX_CONFIG_BYTES)) for one in digests}
+
+
 def _store(composed: Composed, plan: Plan, store: Store) -> None:
     for document in composed.documents:
         store.put(document.body)
-    if isinstance(parse_manifest(composed.root.body, composed.root.media_type), Index):
-        store.put(EMPTY_BLOB)
     annotations = {BASE_NAME: plan.base_name} if plan.base_name else {}
     store.tag(plan.target, composed.root, annotations)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from twodfs.budget import MAX_FIELD_BYTES
-from twodfs.build.documents import ANCHOR_ARTIFACT, MAX_CONFIG_BYTES
+from twodfs.build.documents import MAX_CONFIG_BYTES, is_anchor
 from twodfs.build.fields import read_field
 from twodfs.build.platforms import Platform
 from twodfs.build.source import Source
@@ -124,7 +124,7 @@ def _image(
 
 
 def _is_anchored(index: Index) -> bool:
-    return any(entry.raw.get("artifactType") == ANCHOR_ARTIFACT for entry in index.manifests)
+    return any(map(is_anchor, index.manifests))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,19 @@ from queue import SimpleQueue
 from typing import Final, TypeAlias
 
 from twodfs.build.allotments import Made
+from twodfs.build.documents import ANCHOR_CONFIG
 from twodfs.build.inventory import take_inventory
 from twodfs.build.store import BASE_NAME, Store
 from twodfs.concurrency import concurrently
 from twodfs.digest import Digest
 from twodfs.errors import BuildError, DigestError, InvalidReferenceError
 from twodfs.field import Allotment
-from twodfs.oci import FIELD_LAYER, Descriptor, Document
+from twodfs.oci import CONFIG_TYPES, FIELD_LAYER, Descriptor, Document
 from twodfs.progress import Progress
 from twodfs.reference import Reference
 from twodfs.registry import Registry
+
+_OWN: Final = CONFIG_TYPES | {FIELD_LAYER, ANCHOR_CONFIG}
 
 LOOKUPS: Final = 8
 """Questions asked at a time."""
@@ -231,8 +234,8 @@ class _Neighbours:
             repository = self._neighbour(name)
             if repository is not None:
                 content = take_inventory(self._store, image)
-                fields = [one.digest for one in content.blobs.values() if one.media_type == FIELD_LAYER]
-                own.update(dict.fromkeys([*content.allotments, *fields], repository))
+                made = [one.digest for one in content.blobs.values() if one.media_type in _OWN]
+                own.update(dict.fromkeys([*content.allotments, *made], repository))
                 others.update(dict.fromkeys(content.blobs, repository))
         return own, others
 

@@ -155,6 +155,7 @@ def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
             "before": done.before,
             "anchored": done.allotments,
             "wrapped": done.wrapped,
+            "renewed": done.renewed,
         }
         print_json(content)
     else:
@@ -273,6 +274,8 @@ def _existing_store() -> Store | None:
 def _anchor_summary(done: Anchored) -> str:
     if done.root.digest == done.before:
         return "all allotments are anchored; nothing was done"
+    if done.renewed:
+        return "replaced the anchor of an earlier release, which tools that validate images refused"
     wrapped = "; the image was put into an index for that" if done.wrapped else ""
     return f"anchored {count_text(done.allotments, 'allotment')}, which nothing had protected{wrapped}"
 
