@@ -18,10 +18,6 @@ class Known:
 
 
 KNOWN: Final[Mapping[str, Known]] = {
-    "crane validate: finds the whole image's manifests and configs whole (--fast)": Known(
-        "The anchor's config has no `rootfs.type` and no platform.",
-        says=r'(?s)invalid ConfigFile\.RootFS\.Type: "" .*missing platform fields',
-    ),
     "crane validate: finds the whole image's layers whole": Known(
         "crane unpacks every layer, and the field is JSON: use `--fast`, or validate partitions.",
         says=r"Manifests\[0\].*validating layers: gzip: invalid header",
