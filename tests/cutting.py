@@ -10,9 +10,14 @@ from twodfs.partition import Selection
 
 
 def cut_from(
-    blobs: Mapping[str, bytes], source: Document, selection: str | Selection, **options: object
+    blobs: Mapping[str, bytes],
+    source: Document,
+    selection: str | Selection,
+    *,
+    asked: list[Need] | None = None,
+    **options: object,
 ) -> Partition | None:
-    """Cut a partition whose source lies in `blobs`, by digest."""
+    """Cut a partition whose source lies in `blobs`, by digest; what was needed goes into `asked`."""
 
     def answer(need: Need) -> Answer:
         body = blobs[need.digest]
@@ -29,6 +34,8 @@ def cut_from(
     try:
         needs = next(steps)
         while True:
+            if asked is not None:
+                asked += needs
             needs = steps.send({need: answer(need) for need in needs})
     except StopIteration as done:
         partition: Partition | None = done.value

@@ -8,11 +8,16 @@ from typing import Final
 
 from twodfs.digest import Digest, from_bare_hex
 from twodfs.errors import DigestError, FormatError
-from twodfs.oci import FIELD_LAYER, OCI_LAYER_GZIP, Json, check_size, expect
+from twodfs.oci import FIELD_LAYER, LARGEST_SIZE, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Json, check_size, expect
 from twodfs.spelling import Keys
 
 MAX_COORDINATE = 2**31 - 1
-CELL_KEYS = Keys("row", "col", "digest", "diffid", "size", "mediaType")
+CELL_KEYS = Keys(
+    *("row", "col", "digest", "diffid", "size", "mediaType"),
+    *("tocDigest", "compression", "compressedSize"),  # of the fork that writes eStargz and zstd:chunked
+)
+INFERRED_ZSTD: Final = (OCI_LAYER_ZSTD, True)
+"""What ``said_type`` returns for a type that is read from ``compression``."""
 _LONGEST_TYPE: Final = 255
 """RFC 6838, section 4.2: two names of 127 characters at most, and a slash."""
 _LAYER_TYPE: Final = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{_LONGEST_TYPE}}}")
@@ -20,7 +25,11 @@ _LAYER_TYPE: Final = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{_LONGE
 
 @dataclass(frozen=True, slots=True)
 class Allotment:
-    """One cell. ``size`` is the blob's bytes, None where the builder did not record it."""
+    """One cell.
+
+    ``size`` is the blob's bytes, None where the builder did not record it. ``is_inferred`` says that its
+    media type was read from ``compression``, which flattening version 1 did not look at.
+    """
 
     row: int
     col: int
@@ -28,6 +37,7 @@ class Allotment:
     diff_id: Digest
     size: int | None = None
     media_type: str = OCI_LAYER_GZIP
+    is_inferred: bool = False
 
     @classmethod
     def from_dict(cls, raw: object) -> Allotment | None:
@@ -40,17 +50,15 @@ class Allotment:
         CELL_KEYS.check(cell)
         if cell.get("digest") in ("", None):
             return None
-        # No layer is empty; 0 is how Go writes a number that nobody set.
-        size = cell.get("size")
-        if size is not None:
-            size = check_size(expect(size, int, "size"), "size") or None
+        is_inferred = said_type(cell) is INFERRED_ZSTD
         return cls(
             row=_coordinate(cell, "row"),
             col=_coordinate(cell, "col"),
             digest=_bare_digest(cell, "digest"),
             diff_id=_bare_digest(cell, "diffid"),
-            size=size,
-            media_type=_media_type(cell),
+            size=check_size(expect(said_size(cell), int, "size"), "size") or None,
+            media_type=OCI_LAYER_ZSTD if is_inferred else _media_type(cell),
+            is_inferred=is_inferred,
         )
 
     def to_dict(self) -> Json:
@@ -74,6 +82,28 @@ def is_layer_type(value: object) -> bool:
     return (
         isinstance(value, str) and value.lower() != FIELD_LAYER and _LAYER_TYPE.fullmatch(value) is not None
     )
+
+
+def said_size(cell: Json) -> object:
+    """Return the cell's ``size``, not checked, else its ``compressedSize`` where that can be one, else 0.
+
+    No layer is empty; 0 is how Go writes a number that nobody set.
+    """
+    size = cell.get("size")
+    if size is not None and (size != 0 or type(size) is not int):
+        return size
+    other = cell.get("compressedSize")
+    return other if type(other) is int and 0 < other <= LARGEST_SIZE else 0
+
+
+def said_type(cell: Json) -> object:
+    """Return the cell's ``mediaType``, not checked, else what its ``compression`` comes to.
+
+    The fork writes "zstd", "stargz", which is gzip to whoever does not look closer, or nothing.
+    """
+    if "mediaType" in cell:
+        return cell["mediaType"]
+    return INFERRED_ZSTD if cell.get("compression") == "zstd" else OCI_LAYER_GZIP
 
 
 def _media_type(cell: Json) -> str:

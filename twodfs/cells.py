@@ -7,6 +7,8 @@
     key    = row * 2^32 + column, 8 bytes          digest, diff-id = SHA-256, 32 bytes each
     size   = 8 bytes, 0 for none                   media-type = place in the head's list, 2 bytes
 
+The head also tells which of those types were read from ``compression`` (``Allotment.is_inferred``).
+
 Numbers are in the machine's byte order, which the head names, so that opening is no more than slicing: what
 was packed in another order is not opened. The few cells whose digests are not SHA-256 are told in the head.
 """
@@ -26,13 +28,21 @@ from typing import Any, Final
 
 import orjson
 
-from twodfs.allotment import CELL_KEYS, MAX_COORDINATE, Allotment, is_layer_type
+from twodfs.allotment import (
+    CELL_KEYS,
+    INFERRED_ZSTD,
+    MAX_COORDINATE,
+    Allotment,
+    is_layer_type,
+    said_size,
+    said_type,
+)
 from twodfs.digest import Digest
 from twodfs.errors import FormatError
-from twodfs.oci import OCI_LAYER_GZIP, Json
+from twodfs.oci import LARGEST_SIZE, OCI_LAYER_GZIP, Json
 from twodfs.rectangle import Rectangle, bands, joined
 
-PACKED_FORMAT: Final = f"1-{sys.byteorder}"
+PACKED_FORMAT: Final = f"2-{sys.byteorder}"
 """Names what ``Cells.open`` opens on this machine."""
 _ROW: Final = 32
 _LOW: Final = 2**32 - 1
@@ -42,8 +52,8 @@ _HOLE: Final = frozenset(("", None))
 _MEMBERS: Final = itemgetter("row", "col", "digest", "diffid")
 _ALL_MEMBERS: Final = itemgetter("row", "col", "digest", "diffid", "size", "mediaType")
 _UNSAID: Final = dict.fromkeys(("row", "col", "digest", "diffid")) | {"size": 0, "mediaType": OCI_LAYER_GZIP}
+_SIZE, _TYPE = 4, 5  # their places among these
 _NO_HASH: Final = bytes(_HASH)
-_LARGEST_SIZE: Final = 2**63 - 1
 # Both are told in the head, which is opened at once.
 _MOST_TYPES: Final = 4096
 _MOST_OTHER: Final = 4096
@@ -76,6 +86,7 @@ class Cells:
     _sizes: memoryview | None
     _types: memoryview | None
     _media_types: list[str]
+    _inferred: list[int]
     _other: dict[str, list[str]]
 
     @classmethod
@@ -111,6 +122,7 @@ class Cells:
                 sizes.cast("Q") if head["sized"] else None,
                 types.cast("H") if len(types) else None,
                 head["types"],
+                head["inferred"],
                 head["other"],
             )
         except (KeyError, TypeError, orjson.JSONDecodeError):
@@ -181,7 +193,10 @@ class Cells:
         """Return how many cells there are of each media type."""
         if self._types is None:
             return {self._media_types[0]: len(self)} if len(self) else {}
-        return {self._media_types[at]: count for at, count in Counter(self._types).items()}
+        counted: Counter[str] = Counter()
+        for at, count in Counter(self._types).items():
+            counted[self._media_types[at]] += count
+        return dict(counted)
 
     def digest_at(self, at: int) -> Digest:
         """Return the digest of one cell's blob."""
@@ -198,8 +213,9 @@ class Cells:
             digest = Digest(_SHA256 + self._digests[here].hex())
             diff_id = Digest(_SHA256 + self._diff_ids[here].hex())
         size = None if self._sizes is None else self._sizes[at] or None
-        media_type = self._media_types[0 if self._types is None else self._types[at]]
-        return Allotment(key >> _ROW, key & _LOW, digest, diff_id, size, media_type)
+        kind = 0 if self._types is None else self._types[at]
+        media_type, is_inferred = self._media_types[kind], kind in self._inferred
+        return Allotment(key >> _ROW, key & _LOW, digest, diff_id, size, media_type, is_inferred)
 
 
 class Packer:
@@ -211,7 +227,7 @@ class Packer:
         self._diff_ids = bytearray()
         self._sizes = array("Q")
         self._types = array("H")
-        self._media_types: dict[str, int] = {}
+        self._media_types: dict[str | tuple[str, bool], int] = {}
         self._other: dict[int, tuple[str, str]] = {}
 
     def add(self, one: Allotment) -> None:
@@ -225,7 +241,7 @@ class Packer:
         self._digests += hashes[0] or _NO_HASH
         self._diff_ids += hashes[1] or _NO_HASH
         self._sizes.append(one.size or 0)
-        self._types.append(self._type(one.media_type))
+        self._types.append(self._type(INFERRED_ZSTD if one.is_inferred else one.media_type))
 
     def add_raw(self, cells: list[Any]) -> bool:
         """Add cells as JSON has them, holes left out; False, and nothing is added, when one is unusual.
@@ -246,7 +262,9 @@ class Packer:
         except (AttributeError, TypeError, FormatError):
             return False
         numbers = _are_numbers(rows, MAX_COORDINATE) and _are_numbers(cols, MAX_COORDINATE)
-        if not (numbers and _are_numbers(sizes, _LARGEST_SIZE) and all(map(is_layer_type, kinds))):
+        if not (
+            numbers and _are_numbers(sizes, LARGEST_SIZE) and all(map(is_layer_type, kinds - {INFERRED_ZSTD}))
+        ):
             return False
         packed_digests, packed_diff_ids = _hashes(digests), _hashes(diff_ids)
         if packed_digests is None or packed_diff_ids is None:
@@ -292,7 +310,8 @@ class Packer:
             "last_col": last_col,
             "bytes": str(sum(self._sizes)),
             "sized": sized,
-            "types": list(self._media_types),
+            "types": [one if isinstance(one, str) else one[0] for one in self._media_types],
+            "inferred": [at for one, at in self._media_types.items() if not isinstance(one, str)],
             "other": {str(at): pair for at, pair in self._other.items()},
             "about": about,
         }
@@ -301,7 +320,7 @@ class Packer:
         yield
         return Cells.open(packed)
 
-    def _type(self, media_type: str) -> int:
+    def _type(self, media_type: str | tuple[str, bool]) -> int:
         found = self._media_types.setdefault(media_type, len(self._media_types))
         if found >= _MOST_TYPES:
             raise FormatError(f"the allotments of a field have more than {_MOST_TYPES} media types")
@@ -343,9 +362,15 @@ def _columns(cells: list[Any]) -> list[Sequence[Any]]:
             return list(zip(*map(_MEMBERS, cells), strict=True))
         if widths == {6}:
             return list(zip(*map(_ALL_MEMBERS, cells), strict=True))
-    for shape in set(map(tuple, cells)):
+    shapes = set(map(tuple, cells))
+    for shape in shapes:
         CELL_KEYS.check(shape)
-    return [[one.get(key, unsaid) for one in cells] for key, unsaid in _UNSAID.items()]
+    columns = [[one.get(key, unsaid) for one in cells] for key, unsaid in _UNSAID.items()]
+    if any("compressedSize" in shape for shape in shapes):
+        columns[_SIZE] = list(map(said_size, cells))
+    if any("compression" in shape for shape in shapes):
+        columns[_TYPE] = list(map(said_type, cells))
+    return columns
 
 
 def _are_numbers(values: Sequence[Any], most: int) -> bool:

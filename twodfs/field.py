@@ -10,6 +10,9 @@ Its JSON ("Beyond Layers", section 4; checked against an image of the original b
 ``size`` (bytes), ``mediaType`` and ``partitions`` (selections by name) are ours and optional. A cell stands
 where its own ``row`` and ``col`` say, wherever in the arrays it is written; a hole is absent, or a cell with
 an empty digest.
+
+Of a fork's keys, ``compressedSize`` is the size and ``compression`` ("zstd", "stargz") tells the media type
+where ours are absent; ``tocDigest``, like all that is not known, is left alone.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ process and every release that has the same ``FLATTEN_VERSION``.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
 
@@ -25,7 +25,7 @@ from twodfs.budget import MAX_FIELD_BYTES, Budget
 from twodfs.digest import Digest
 from twodfs.errors import FormatError, NothingSelectedError, TooManyLayersError, UnsupportedTypeError, within
 from twodfs.field import Allotment, Field
-from twodfs.oci import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
+from twodfs.oci import OCI_LAYER_GZIP, Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
 from twodfs.partition import Selection
 from twodfs.rewrite import Fielded, in_its_kind, rewritten_image, rewritten_index
 
@@ -35,7 +35,7 @@ those of each version before:
 
 1  each selected cell is a layer.
 2  cells with the same blob are one layer; an image with a layer in zstd has OCI's media types; the line of
-   the field is left out of the history.
+   the field is left out of the history; the media type of a cell may be told by ``compression``.
 """
 _SECOND: Final = 2
 
@@ -176,10 +176,14 @@ def cut(
     sizes = {need.digest: _size(need, answer) for need, answer in (yield unsized).items()} if unsized else {}
     sizes |= {one.digest: one.size for some in chosen.values() for one in some if one.size is not None}
 
+    if version < _SECOND:
+        chosen = {by: list(map(_as_first_told, allotments)) for by, allotments in chosen.items()}
     provenance = {one: _provenance(source, one) for one in {*resolved.values(), selection}}
     flat = {}
     for by, allotments in chosen.items():
-        one = in_its_kind(fielded[by], allotments) if version >= _SECOND else fielded[by]
+        one = fielded[by]
+        if version >= _SECOND:
+            one = in_its_kind(one, allotments)
         config = _config(_bytes(answers, Need(Kind.CONFIG, one.manifest.config.digest)), one, budget)
         flat[by] = rewritten_image(
             one, config, allotments, sizes, provenance[resolved[by]], replaces_line=version >= _SECOND
@@ -204,6 +208,10 @@ def cut(
         selected_bytes=selected_bytes,
         left_out_bytes=max(0, field_bytes - selected_bytes),
     )
+
+
+def _as_first_told(one: Allotment) -> Allotment:
+    return replace(one, media_type=OCI_LAYER_GZIP) if one.is_inferred else one
 
 
 def _provenance(source: Document, selection: Selection) -> dict[str, str]:

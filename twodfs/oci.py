@@ -46,7 +46,8 @@ _OCI_TO_DOCKER_LAYER: Final = {
     OCI_LAYER_ZSTD: DOCKER_LAYER_ZSTD,
 }
 
-_LARGEST_SIZE: Final = 2**63 - 1
+LARGEST_SIZE: Final = 2**63 - 1
+"""Bytes of a blob, at most: descriptors have 64 bits."""
 MAX_DEPTH: Final = 254
 """Levels of nesting; what orjson writes, so what is read can be written again."""
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
@@ -284,8 +285,8 @@ def check_size(size: int, path: str) -> int:
     Raises:
         FormatError: it does not.
     """
-    if not 0 <= size <= _LARGEST_SIZE:
-        raise FormatError(f"size {size} is outside 0..{_LARGEST_SIZE}", path)
+    if not 0 <= size <= LARGEST_SIZE:
+        raise FormatError(f"size {size} is outside 0..{LARGEST_SIZE}", path)
     return size
 
 

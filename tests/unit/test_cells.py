@@ -6,7 +6,7 @@ from twodfs.allotment import Allotment
 from twodfs.cells import Cells, PackedError, Packer
 from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError
-from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
+from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from twodfs.rectangle import Rectangle
 
 HEX = "ab" * 32
@@ -68,7 +68,7 @@ def test_rectangles_find_what_lies_in_any_of_them(
 
 
 VALUES: st.SearchStrategy[object] = st.sampled_from(
-    (0, 1, 7, -1, 2**31, 2**63, True, None, "", "1", 1.0, HEX, HEX.upper(), "é" * 64, [])
+    (0, 1, 7, -1, 2**31, 2**63, True, None, "", "1", 1.0, "zstd", HEX, HEX.upper(), "é" * 64, [])
 )
 RAW = st.lists(
     st.builds(
@@ -80,6 +80,9 @@ RAW = st.lists(
         ),
         st.dictionaries(
             st.sampled_from(("row", "col", "digest", "diffid", "size", "mediaType")), VALUES, max_size=1
+        )
+        | st.dictionaries(
+            st.sampled_from(("size", "mediaType", "compressedSize", "compression", "tocDigest")), VALUES
         ),
     )
     | VALUES,
@@ -114,6 +117,33 @@ def test_a_usual_slice_is_added_at_once() -> None:
     assert list(packer.finish({})) == [Allotment(3, 1, digest, digest, 9, OCI_LAYER)]
 
 
+def test_cells_of_the_fork_are_added_at_once() -> None:
+    cell = {"row": 3, "col": 0, "digest": HEX, "diffid": HEX, "compressedSize": 9}
+    zstd = cell | {"col": 1, "tocDigest": f"sha256:{HEX}", "compression": "zstd"}
+    stargz = zstd | {"col": 2, "compression": "stargz"}
+    ours = zstd | {"col": 3, "size": 7, "mediaType": OCI_LAYER}
+    unset = cell | {"col": 4, "compressedSize": "nine", "size": 0}
+    packer = Packer()
+    assert packer.add_raw([cell, zstd, stargz, ours, unset])
+    found = list(packer.finish({}))
+    assert [(one.size, one.media_type, one.is_inferred) for one in found] == [
+        (9, OCI_LAYER_GZIP, False),
+        (9, OCI_LAYER_ZSTD, True),
+        (9, OCI_LAYER_GZIP, False),
+        (7, OCI_LAYER, False),
+        (None, OCI_LAYER_GZIP, False),
+    ]
+    assert found == [Allotment.from_dict(one) for one in (cell, zstd, stargz, ours, unset)]
+
+
+def test_a_type_that_was_inferred_counts_with_those_that_were_told() -> None:
+    digest = digest_of(b"")
+    told, inferred = (Allotment(0, at, digest, digest, 5, OCI_LAYER_ZSTD, bool(at)) for at in range(2))
+    cells = packed(told, inferred, Allotment(1, 0, digest, digest))
+    assert cells.media_types() == {OCI_LAYER_ZSTD: 2, OCI_LAYER_GZIP: 1}
+    assert list(cells)[:2] == [told, inferred]
+
+
 def test_a_million_cells_would_take_eighty_megabytes() -> None:
     digest = digest_of(b"")
     cells = packed(*(Allotment(at, at, digest, digest, 5) for at in range(1000)))
@@ -129,7 +159,8 @@ def test_a_million_cells_would_take_eighty_megabytes() -> None:
         b"[]\n",
         packed(Allotment(0, 0, SHA512, SHA512)).packed[:-1],
         packed().packed + b"0",
-        packed().packed.replace(b'"1-', b'"0-'),
+        packed().packed.replace(b'"2-', b'"0-'),
+        packed().packed.replace(b'"2-', b'"1-'),
     ],
 )
 def test_bytes_that_are_no_packed_field_are_not_opened(broken: bytes) -> None:

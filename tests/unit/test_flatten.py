@@ -17,7 +17,7 @@ from twodfs.errors import (
     TooManyLayersError,
 )
 from twodfs.field import Field, Selecting
-from twodfs.flatten import Partition
+from twodfs.flatten import FLATTEN_VERSION, Kind, Need, Partition
 from twodfs.oci import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
@@ -41,6 +41,7 @@ DIFF_ID = "sha256:" + "d1" * 32
 # Digests that releases gave which wrote version 1, and no other.
 GOLDEN = "sha256:d496ff62b46f905ec74c25b57fd1a8fb5d86a8fe7b5ddf2bbd5fdaf0e39928b3"
 GOLDEN_OF_EQUAL_CELLS = "sha256:c7ded9521a9a67bfe6fe1322795fb07df9c43d5d41628ae6279aaa42912d524e"
+GOLDEN_OF_THE_FORK = "sha256:45c7bb52184feb88cf8dbbd67e15978f9b23d59d7c7d71bda8e1fbec44df29ae"
 CREATED = "2024-05-06T07:08:09Z"
 
 
@@ -578,6 +579,27 @@ def test_without_equal_cells_the_bytes_are_those_of_version_1() -> None:
         source = image.manifest(docker=docker)
         assert cut(image, source, "all") == cut(image, source, "all", version=1)
     assert cut(image, image.manifest(), "all").root.digest == GOLDEN
+
+
+def of_the_fork(image: Image) -> dict[str, Any]:
+    toc = digest_of(b"toc")
+    field = image.field([(0, 0)], compressedSize=13, compression="zstd", tocDigest=toc)
+    return image.manifest(layers=[image.descriptor(OCI_LAYER_GZIP, BASE), field])
+
+
+def test_what_the_fork_says_of_a_cell_is_not_asked_again() -> None:
+    image = Image()
+    source = image.document(of_the_fork(image))
+    asked: list[Need] = []
+    layers = []
+    for version in (1, FLATTEN_VERSION):
+        partition = cut_from(image.blobs, source, "0.0.0.0", asked=asked, version=version)
+        assert partition is not None
+        layers.append(loaded(partition)[0]["layers"][1])
+        if version == 1:
+            assert partition.root.digest == GOLDEN_OF_THE_FORK
+    assert [one.kind for one in asked if one.kind is Kind.SIZE] == []
+    assert [(one["size"], one["mediaType"]) for one in layers] == [(13, OCI_LAYER_GZIP), (13, OCI_LAYER_ZSTD)]
 
 
 def test_a_docker_image_gets_ocis_media_types_where_a_layer_is_in_zstd() -> None:
