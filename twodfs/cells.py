@@ -365,7 +365,9 @@ def _columns(cells: list[Any]) -> list[Sequence[Any]]:
     shapes = set(map(tuple, cells))
     for shape in shapes:
         CELL_KEYS.check(shape)
-    columns: list[Sequence[Any]] = [[one.get(key, unsaid) for one in cells] for key, unsaid in _UNSAID.items()]
+    columns: list[Sequence[Any]] = [
+        [one.get(key, unsaid) for one in cells] for key, unsaid in _UNSAID.items()
+    ]
     if any("compressedSize" in shape for shape in shapes):
         columns[_SIZE] = list(map(said_size, cells))
     if any("compression" in shape for shape in shapes):
