@@ -303,7 +303,8 @@ def anchor(
     """Make the allotments of an image known to its registry, so that it keeps them.
 
     For images of the original builder, and those built with --anchor none: the tag gets an index with one
-    more entry, whose layers are the allotments. An image that is well stays as it is.
+    more entry, whose layers are the allotments. An anchor of an earlier release, which tools that validate
+    images refuse, is replaced. An image that is well stays as it is.
 
     Example:
         twodfs anchor registry.example.com/model:v1
