@@ -67,6 +67,7 @@ def test_a_store_without_room_is_mended_with_rm_and_prune(workshop: Workshop, di
 
 def test_a_prune_with_nothing_to_remove_is_no_error_on_a_full_disk(workshop: Workshop, disk: Path) -> None:
     target = build(workshop, disk / "store", "full/needed")
+    workshop.made("prune", "--max-size", "0", store=disk / "store")  # the config of its base
     fill(disk)
     assert workshop.made("prune", "--max-size", "0", "--json", store=disk / "store").json["blobs"] == 0
     assert target in workshop.made("images", store=disk / "store").out
