@@ -254,7 +254,7 @@ async def test_what_costs_much_to_redact_costs_others_nothing(registry: Registry
     p99 = sorted(waits)[-len(waits) // 100]
     assert sent >= 20
     assert spent / (sent + 400) < 0.02
-    assert p99 < 0.2  # some 5 ms; before, seconds
+    assert p99 < 0.2  # 10 ms on two busy cores; before, seconds
 
 
 def cpu_seconds(pid: int) -> float:

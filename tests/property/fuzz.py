@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 
 from tests.property import (
     test_headers,
+    test_linear_work,
     test_parsers,
     test_readings,
     test_recipes,
@@ -33,6 +34,7 @@ MODULES = (
     test_readings,
     test_headers,
     test_redaction,
+    test_linear_work,
     test_records,
     test_recipes,
     test_scopes,
