@@ -11,6 +11,7 @@ from tests.integration.workshop import Workshop, write_model
 from tests.lab.certificates import Authority
 from tests.lab.registry import Registry
 from twodfs.errors import RegistryError
+from twodfs.registry import open_registry
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +86,67 @@ def test_what_speaks_neither_says_what_it_said() -> None:
         pytest.raises(RegistryError, match="the answer is no HTTP"),
     ):
         repository.blob(NAME, limit=7)
+
+
+def test_tls_and_whom_to_trust_can_be_said_to_every_command(
+    encrypted: tuple[Registry, Path], tmp_path: Path
+) -> None:
+    registry, bundle = encrypted
+    write_model(tmp_path / "model")
+    workshop = Workshop(tmp_path / "model", tmp_path / "store", registry)
+    target, said = workshop.target("made/said"), ("--tls", "--ca-file", str(bundle))
+    before = len(registry.log.read_text(errors="replace").split("client sent an HTTP request"))
+    workshop.made("build", "scratch", target, *said)
+    workshop.made("push", target, *said)
+    for command in ("inspect", "doctor", "anchor"):
+        workshop.made(command, target, *said, store=tmp_path / "empty")
+    workshop.made("export", target, str(tmp_path / "x.tar"), *said, store=tmp_path / "empty")
+    workshop.made("build", target.replace("said", "none"), target, "--base-tls", "--help")
+    login = workshop.twodfs("login", registry.address, "-u", "ann", "--password-stdin", *said, typed="pw")
+    assert (login.status, "lets anyone in" in login.out) == (0, True)
+    key = Path(__file__).parents[1] / "nobody.pub"
+    assert "nobody.pub" in workshop.twodfs("verify", target, "--key", str(key), *said).err
+    # Nobody has tried plain HTTP first.
+    assert len(registry.log.read_text(errors="replace").split("client sent an HTTP request")) == before
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "both"])
+def test_what_cannot_be_trusted_or_spoken_is_a_mistake_of_the_command_line(
+    encrypted: tuple[Registry, Path], tmp_path: Path, kind: str
+) -> None:
+    workshop = Workshop(tmp_path, tmp_path / "store", encrypted[0])
+    (tmp_path / "empty.pem").touch()
+    options, sentence = {
+        "missing": (("--ca-file", "missing.pem"), "--ca-file: missing.pem: cannot be read"),
+        "empty": (("--ca-file", "empty.pem"), "--ca-file: empty.pem holds no certificate"),
+        "both": (("--tls", "--plain-http"), "not both"),
+    }[kind]
+    done = workshop.twodfs("inspect", workshop.target("any"), *options)
+    assert (done.status, sentence in done.err) == (2, True)
+
+
+def test_a_client_certificate_of_dockers_certs_d_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    pair, client = authority.issue("registry", "127.0.0.1"), authority.issue("client", "ann")
+    monkeypatch.setattr("twodfs.registry.pool.CERTIFICATES", tmp_path / "certs.d")
+    tls = {"certificate": str(pair.certificate), "key": str(pair.key), "clientcas": [str(authority.bundle)]}
+    with Registry.start(tmp_path, extra_config={"http": {"tls": tls}}) as registry:
+        trusted = tmp_path / "certs.d" / registry.address
+        trusted.mkdir(parents=True)
+        (trusted / "ca.crt").write_bytes(authority.bundle.read_bytes())
+
+        def asked() -> bool:
+            with open_registry(registry.address, tls=True, keychain=lambda _registry: None) as opened:
+                return opened.check_login()
+
+        with pytest.raises(RegistryError, match="wants a client certificate"):
+            asked()
+        (trusted / "client.cert").write_bytes(client.certificate.read_bytes())
+        with pytest.raises(
+            RegistryError, match=r"client\.cert with the key beside it cannot be used: No such"
+        ):
+            asked()
+        (trusted / "client.key").write_bytes(client.key.read_bytes())
+        assert asked() is False

@@ -7,6 +7,7 @@ interrupted.
     help        help as text
     arguments   a command line, read and explained
     console     what is said, and where
+    security    plain HTTP or TLS, and whom to trust
     commands    what build and push do
     existing    what the commands do that look into images and registries
     storage     what those do that look after the store
@@ -29,6 +30,7 @@ from typing import Annotated, Final, NoReturn
 from twodfs import __version__
 from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat, Compression, MediaTypes
 from twodfs.cli.arguments import Argument, Commands, Option
+from twodfs.cli.security import Security
 from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError, UsageError
 from twodfs.printable import printable
 
@@ -62,6 +64,11 @@ program = Commands("twodfs", _HELP, f"twodfs {__version__}")
 _PlainHttp = Annotated[
     bool,
     Option("--plain-http", help="Speak HTTP without TLS. A registry on this machine needs no asking."),
+]
+_Tls = Annotated[bool, Option("--tls", help="Speak TLS, also to a registry on this machine.")]
+_CaFile = Annotated[
+    Path | None,
+    Option("--ca-file", help="Certificates in PEM to trust beside the system's and Docker's certs.d."),
 ]
 _Json = Annotated[bool, Option("--json", help="Print the result as JSON, for programs.")]
 _Quiet = Annotated[bool, Option("--quiet", "-q", help="Say nothing but results and errors.")]
@@ -113,9 +120,16 @@ def build(
             help="Speak HTTP without TLS to TARGET's registry. One on this machine needs no asking.",
         ),
     ] = False,
+    tls: Annotated[
+        bool, Option("--tls", help="Speak TLS to TARGET's registry, also to one on this machine.")
+    ] = False,
     base_plain_http: Annotated[
         bool, Option("--base-plain-http", help="Speak HTTP without TLS to BASE's registry.")
     ] = False,
+    base_tls: Annotated[
+        bool, Option("--base-tls", help="Speak TLS to BASE's registry, also to one on this machine.")
+    ] = False,
+    ca_file: _CaFile = None,
     anchor: Annotated[
         Anchor,
         Option(
@@ -191,8 +205,8 @@ def build(
         file=file,
         platforms=tuple(platform or ()),
         push=push,
-        plain_http=plain_http,
-        base_plain_http=base_plain_http,
+        security=Security(plain_http, tls, ca_file),
+        base_security=Security(base_plain_http, base_tls, ca_file),
         anchor=anchor,
         packing=Packing(compression, level, gzip_only=compat),
         media_types=media_types,
@@ -208,6 +222,8 @@ def push(
     target: Annotated[str, Argument("TARGET", "An image that was built here.")],
     *,
     plain_http: _PlainHttp = False,
+    tls: _Tls = False,
+    ca_file: _CaFile = None,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -223,7 +239,7 @@ def push(
     """
     from twodfs.cli import commands  # noqa: PLC0415 - see the module's docstring
 
-    commands.push(target, plain_http=plain_http, as_json=as_json, quiet=quiet)
+    commands.push(target, security=Security(plain_http, tls, ca_file), as_json=as_json, quiet=quiet)
 
 
 @program.add
@@ -244,6 +260,8 @@ def export(
         Option(help="Which of the images, as linux/arm64; may be given again. All where it is left out."),
     ] = None,
     plain_http: _PlainHttp = False,
+    tls: _Tls = False,
+    ca_file: _CaFile = None,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -263,7 +281,7 @@ def export(
         file=file,
         format=archive_format,
         platforms=tuple(platform or ()),
-        plain_http=plain_http,
+        security=Security(plain_http, tls, ca_file),
     )
     existing.export(asked, as_json=as_json, quiet=quiet)
 
@@ -273,6 +291,8 @@ def inspect(
     reference: Annotated[str, Argument("REF", "An image or a partition, built here or in a registry.")],
     *,
     plain_http: _PlainHttp = False,
+    tls: _Tls = False,
+    ca_file: _CaFile = None,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -289,7 +309,7 @@ def inspect(
 
     del quiet  # there is nothing but the result
 
-    existing.inspect(reference, plain_http=plain_http, as_json=as_json)
+    existing.inspect(reference, security=Security(plain_http, tls, ca_file), as_json=as_json)
 
 
 @program.add
@@ -297,6 +317,8 @@ def anchor(
     target: Annotated[str, Argument("REF", "An image in a registry.")],
     *,
     plain_http: _PlainHttp = False,
+    tls: _Tls = False,
+    ca_file: _CaFile = None,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -311,7 +333,7 @@ def anchor(
     """
     from twodfs.cli import existing  # noqa: PLC0415 - see the module's docstring
 
-    existing.anchor(target, plain_http=plain_http, as_json=as_json, quiet=quiet)
+    existing.anchor(target, security=Security(plain_http, tls, ca_file), as_json=as_json, quiet=quiet)
 
 
 @program.add
@@ -319,6 +341,8 @@ def doctor(
     reference: Annotated[str, Argument("REF", "An image in a registry.")],
     *,
     plain_http: _PlainHttp = False,
+    tls: _Tls = False,
+    ca_file: _CaFile = None,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -333,7 +357,7 @@ def doctor(
 
     del quiet  # there is nothing but the result
 
-    if not existing.doctor(reference, plain_http=plain_http, as_json=as_json):
+    if not existing.doctor(reference, security=Security(plain_http, tls, ca_file), as_json=as_json):
         sys.exit(FAILED)
 
 
@@ -374,6 +398,8 @@ def verify(
         ),
     ] = None,
     plain_http: _PlainHttp = False,
+    tls: _Tls = False,
+    ca_file: _CaFile = None,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -407,7 +433,7 @@ def verify(
         recursive=recursive,
         recursive_source=recursive_source,
         source_keys=tuple(source_key or ()),
-        plain_http=plain_http,
+        security=Security(plain_http, tls, ca_file),
     )
     trust.verify(asked, as_json=as_json)
 
@@ -421,6 +447,8 @@ def login(
         bool, Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
     plain_http: _PlainHttp = False,
+    tls: _Tls = False,
+    ca_file: _CaFile = None,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -450,7 +478,9 @@ def login(
     if not username or not password or ":" in username:
         raise UsageError("expected a username without a colon, and a password")
     credentials = Credentials(username, password)
-    existing.login(registry, credentials, plain_http=plain_http, as_json=as_json, quiet=quiet)
+    existing.login(
+        registry, credentials, security=Security(plain_http, tls, ca_file), as_json=as_json, quiet=quiet
+    )
 
 
 @program.add

@@ -6,7 +6,6 @@ that is while threads hash.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from twodfs.build.recipe import Recipe
 from twodfs.build.scratch import SCRATCH, scratch
 from twodfs.build.store import Store, default_directory
 from twodfs.cli.console import open_progress, print_json
+from twodfs.cli.security import Security
 from twodfs.concurrency import both
 from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError, RegistryError
 from twodfs.flatten import DEFAULT_MAX_LAYERS
@@ -50,8 +50,8 @@ class Build:
     file: Path
     platforms: tuple[str, ...]
     push: bool
-    plain_http: bool
-    base_plain_http: bool
+    security: Security
+    base_security: Security
     anchor: Anchor
     packing: Packing
     media_types: MediaTypes | None
@@ -74,7 +74,7 @@ def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
         raise RecipeError("--compat knows no named partitions; leave out 'partitions', or --compat")
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
-        with Registries(plain_http={target.registry} if asked.plain_http else ()) as registries:
+        with Registries(target.registry, asked.security) as registries:
             workshop = _Workshop(asked, target, recipe, store, registries, progress)
             try:
                 built, pushed = workshop.build(checksum=asked.checksum)
@@ -94,7 +94,7 @@ def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
     _print_build(target, built, pushed, as_json=as_json)
 
 
-def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
+def push(text: str, *, security: Security, as_json: bool, quiet: bool) -> None:
     """Push an image of the store, and print its reference and digest.
 
     Raises:
@@ -111,7 +111,7 @@ def push(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     store = Store(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         base_name = base_name_of(find_image(store, target))
-        with Registries(plain_http={target.registry} if plain_http else ()) as registries:
+        with Registries(target.registry, security) as registries:
             registry = registries.open(target.registry)
             fetch = _base_layers(base_name, store, registries, progress)
             courier = Courier(store, registry, target, base_name, progress, fetch=fetch)
@@ -185,7 +185,7 @@ class _Workshop:
             most = None if self.asked.max_inflated is None else parse_size(self.asked.max_inflated)
             with base.open(self.store.temporary, Inflation(most)) as source:
                 return pull(source), ""
-        registry = self.registries.open(base.registry, plain_http=self.asked.base_plain_http)
+        registry = self.registries.open(base.registry, self.asked.base_security)
         return pull(registry.repository(base.repository)), name
 
     def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
@@ -237,9 +237,10 @@ def _base_layers(base_name: str, store: Store, registries: Registries, progress:
 class Registries:
     """Registries opened as they are needed, each once, so that base and target share their connections."""
 
-    def __init__(self, *, plain_http: Collection[str]) -> None:
-        """Begin with none; those in ``plain_http`` are spoken to without TLS."""
-        self._plain_http = plain_http
+    def __init__(self, registry: str, security: Security) -> None:
+        """Begin with none; ``security`` says how ``registry`` is spoken to, and whom to trust."""
+        self._security = {registry: security}
+        self._of_others = security.of_others
         self._stack = ExitStack()
         self._opened: dict[str, Registry] = {}
 
@@ -249,12 +250,15 @@ class Registries:
     def __exit__(self, *_failure: object) -> None:
         self._stack.close()
 
-    def open(self, name: str, *, plain_http: bool = False) -> Registry:
-        """Return the registry at ``name``, opened when it is first asked for."""
-        from twodfs.registry import open_registry  # noqa: PLC0415 - see the module's docstring
+    def open(self, name: str, security: Security | None = None) -> Registry:
+        """Return the registry at ``name``, opened when it is first asked for; ``security`` is said of it too.
 
+        Raises:
+            UsageError: what is said of it does not go together.
+        """
         if name not in self._opened:
-            opening = open_registry(name, plain_http=plain_http or name in self._plain_http)
+            known = self._security.get(name, self._of_others)
+            opening = (known | security if security else known).open(name)
             self._opened[name] = self._stack.enter_context(opening)
         return self._opened[name]
 

@@ -24,13 +24,13 @@ from twodfs.build.store import Store, default_directory
 from twodfs.build.writing import unusable
 from twodfs.cli.commands import Registries, parse_target
 from twodfs.cli.console import open_progress, print_json, say
+from twodfs.cli.security import Security
 from twodfs.credentials import registry_host
 from twodfs.errors import BuildError, DamagedError, InvalidReferenceError, TwodfsError, UsageError
 from twodfs.field import Field
 from twodfs.login import erase_credentials, store_credentials
 from twodfs.oci import Json
 from twodfs.reference import DOCKER_HUB, Reference
-from twodfs.registry import open_registry
 
 _GRID_HEIGHT: Final = 40
 
@@ -43,7 +43,7 @@ class ExportRequest:
     file: Path
     format: ArchiveFormat | None
     platforms: tuple[str, ...]
-    plain_http: bool
+    security: Security
 
 
 def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
@@ -62,7 +62,7 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
     archive_format = asked.format or ArchiveFormat.of(asked.file.name)
     store = _existing_store()
     with open_progress(quiet=quiet) as progress, store.in_use() if store else nullcontext():
-        with Registries(plain_http={reference.registry} if asked.plain_http else ()) as registries:
+        with Registries(reference.registry, asked.security) as registries:
             found = _find(reference, registries)
             name = None if reference.digest else _tagged(reference, found.tag)
             plan = Export(
@@ -118,14 +118,14 @@ def _export_summary(asked: ExportRequest, made: Exported) -> str:
     return f"wrote {place}, {size_text(made.size)}, of {platforms}, for {readers}"
 
 
-def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
+def inspect(text: str, *, security: Security, as_json: bool) -> None:
     """Print what an image is made of.
 
     Raises:
         TwodfsError: see its subclasses.
     """
     reference = Reference.parse(text)
-    with Registries(plain_http={reference.registry} if plain_http else ()) as registries:
+    with Registries(reference.registry, security) as registries:
         image = _find(reference, registries)
         found = inspect_image(image.source, image.tag)
     origin = Origin.of(image)
@@ -137,7 +137,7 @@ def inspect(text: str, *, plain_http: bool, as_json: bool) -> None:
             say(line)
 
 
-def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
+def anchor(text: str, *, security: Security, as_json: bool, quiet: bool) -> None:
     """Let a registry know the allotments of an image, and say what was done.
 
     Raises:
@@ -145,7 +145,7 @@ def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
     """
     target = parse_target(text)
     with open_progress(quiet=quiet) as progress:
-        with open_registry(target.registry, plain_http=plain_http) as registry:
+        with security.open(target.registry) as registry:
             done = anchor_image(registry.repository(target.repository, push=True), target.name)
         progress.note(_anchor_summary(done))
     if as_json:
@@ -162,14 +162,14 @@ def anchor(text: str, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
         say(f"{target}@{done.root.digest}")
 
 
-def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
+def doctor(text: str, *, security: Security, as_json: bool) -> bool:
     """Print which allotments a registry lacks or may lose; return whether there are none.
 
     Raises:
         TwodfsError: see its subclasses.
     """
     reference = Reference.parse(text)
-    with open_registry(reference.registry, plain_http=plain_http) as registry:
+    with security.open(reference.registry) as registry:
         found = examine(registry.repository(reference.repository), reference.name)
     if as_json:
         print_json({"reference": str(reference), **found.to_dict()})
@@ -179,7 +179,7 @@ def doctor(text: str, *, plain_http: bool, as_json: bool) -> bool:
     return found.is_healthy
 
 
-def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json: bool, quiet: bool) -> None:
+def login(registry: str, credentials: Credentials, *, security: Security, as_json: bool, quiet: bool) -> None:
     """Try credentials at a registry, keep them where Docker keeps them, and say where.
 
     Raises:
@@ -187,7 +187,7 @@ def login(registry: str, credentials: Credentials, *, plain_http: bool, as_json:
         TwodfsError: see its other subclasses.
     """
     name = _registry_name(registry)
-    with open_registry(name, plain_http=plain_http, keychain=lambda _registry: credentials) as opened:
+    with security.open(name, lambda _registry: credentials) as opened:
         was_checked = opened.check_login()
     place = store_credentials(name, credentials)
     if as_json:

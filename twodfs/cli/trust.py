@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twodfs.cli.console import print_json, say
+from twodfs.cli.security import Security
 from twodfs.digest import parse_digest
 from twodfs.ecdsa import PublicKey
 from twodfs.errors import DigestError, InvalidReferenceError, KeyFormatError, SignatureError
 from twodfs.files import read_file
 from twodfs.oci import Json
 from twodfs.reference import Reference
-from twodfs.registry import open_registry
 from twodfs.verification import Verified, verify_signed, verify_source
 
 
@@ -27,7 +27,7 @@ class Question:
     recursive: bool
     recursive_source: bool
     source_keys: tuple[Path, ...]
-    plain_http: bool
+    security: Security
 
 
 def verify(asked: Question, *, as_json: bool) -> None:
@@ -45,7 +45,7 @@ def verify(asked: Question, *, as_json: bool) -> None:
         raise InvalidReferenceError(f"--source: {error}") from None
     keys = [_load(file) for file in asked.keys]
     source_keys = [_load(file) for file in asked.source_keys] or keys
-    with open_registry(reference.registry, plain_http=asked.plain_http) as registry:
+    with asked.security.open(reference.registry) as registry:
         repository = registry.repository(reference.repository)
         verified = verify_signed(repository, reference.name, keys, recursive=asked.recursive)
         top = verified[0]

@@ -1,6 +1,7 @@
 """The client side of the distribution API (OCI distribution-spec v1.1). For any thread.
 
     wire         HTTP/1.1 on one connection
+    proxies      the HTTP proxies that the environment names
     pool         connections to origins, kept for the next request
     message      requests and answers, failures put into words
     transport    one registry: challenges, redirects, retries
@@ -26,6 +27,8 @@ from twodfs.registry.repository import MAX_ANSWER_BYTES, Repository, Resolved
 from twodfs.registry.transport import Keychain, Retries, Transport
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from twodfs.auth import Credentials
 
 __all__ = ["Keychain", "Registry", "Repository", "Resolved", "Retries", "open_registry"]
@@ -68,6 +71,8 @@ def open_registry(
     registry: str,
     *,
     plain_http: bool = False,
+    tls: bool = False,
+    ca_file: Path | None = None,
     keychain: Keychain | None = None,
     retries: Retries | None = None,
 ) -> Iterator[Registry]:
@@ -76,16 +81,19 @@ def open_registry(
     Args:
         registry: ``docker.io`` means Docker Hub's own host.
         plain_http: speak HTTP without TLS; a registry on a loopback address needs no asking.
+        tls: speak TLS, also to a loopback address.
+        ca_file: PEM certificates to trust beside the system's, at every address that the registry leads to.
         keychain: finds the user's credentials once the registry asks for some; Docker's where left out.
         retries: how often and how patiently; the default takes eight attempts.
     """
-    pool = Pool()
+    pool = Pool(ca_file)
     try:
         yield Registry(
             Transport(
                 pool,
                 registry,
                 plain_http=plain_http,
+                tls=tls,
                 keychain=keychain or _from_docker,
                 retries=retries or Retries(),
             )

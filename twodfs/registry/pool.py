@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
-from twodfs.reference import is_loopback
+from twodfs.registry.proxies import Proxy, proxy_url
 from twodfs.registry.wire import Connection, WireError
 
 if TYPE_CHECKING:
@@ -78,35 +77,12 @@ class Address:
         return f"{self.origin.scheme}://{self.authority}{self.target}"
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """An HTTP proxy. ``authorization`` is the header line that it wants, or empty."""
-
-    host: str
-    port: int
-    authorization: str
-
-    @classmethod
-    def parse(cls, url: str) -> Proxy:
-        """Return the proxy that the environment writes as ``url``.
-
-        Raises:
-            WireError: it is none that can be spoken to.
-        """
-        try:
-            parts = urlsplit(url if "://" in url else f"http://{url}")
-            host, port = parts.hostname, parts.port or _PORTS["http"]
-        except ValueError:  # as of a port beyond 65535
-            host, port = None, 0
-        if not host or parts.scheme != "http":
-            raise WireError("the proxy that the environment names is no http:// address")
-        return cls(host, port, _authorization(parts))
-
-
 class Pool:
     """Connections, kept for whoever comes next. For any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, ca_file: Path | None = None) -> None:
+        """Begin with none; ``ca_file`` has PEM certificates to trust beside the system's."""
+        self._ca_file = ca_file
         self._idle: dict[Origin, list[Connection]] = {}
         self._changing = threading.Lock()
         self._proxies: dict[Origin, Proxy | None] = {}
@@ -149,7 +125,7 @@ class Pool:
             WireError: there is one that cannot be spoken to.
         """
         if origin not in self._proxies:
-            url = _proxy_url(origin)
+            url = proxy_url(*origin)
             self._proxies[origin] = Proxy.parse(url) if url else None
         return self._proxies[origin]
 
@@ -183,13 +159,13 @@ class Pool:
 
         directory = _certificates(origin)
         if directory not in self._tls:
-            self._tls[directory] = _context(directory)
+            self._tls[directory] = _context(directory, self._ca_file)
         try:
             return self._tls[directory].wrap_socket(sock, server_hostname=origin.host)
         except ssl.SSLCertVerificationError as error:
             reason = error.verify_message or "not valid"
             raise UntrustedError(
-                f"the registry's certificate is not trusted: {reason}; SSL_CERT_FILE names a file, or "
+                f"the registry's certificate is not trusted: {reason}; --ca-file names a file, or "
                 f"{CERTIFICATES}/{origin.host}:{origin.port} has one, with whom to trust"
             ) from error
         except TimeoutError as error:
@@ -209,19 +185,28 @@ def _certificates(origin: Origin) -> Path | None:
     return next((CERTIFICATES / name for name in names if (CERTIFICATES / name).is_dir()), None)
 
 
-def _context(directory: Path | None) -> SSLContext:
+def _context(directory: Path | None, ca_file: Path | None) -> SSLContext:
     import ssl  # noqa: PLC0415 - for https alone
 
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
-    try:
-        for one in sorted(directory.glob("*.crt")) if directory else ():
+    authorities = sorted(directory.glob("*.crt")) if directory else []
+    for one in [*authorities, *([ca_file] if ca_file else [])]:
+        with _usable(one):
             context.load_verify_locations(one)
-        for one in sorted(directory.glob("*.cert")) if directory else ():
-            context.load_cert_chain(one, one.with_suffix(".key"))
-    except OSError as error:  # as ssl.SSLError is
-        raise WireError(f"{directory} has certificates that cannot be used: {error.strerror}") from error
+    for one in sorted(directory.glob("*.cert")) if directory else ():
+        with _usable(one, " with the key beside it"):
+            # Without a password OpenSSL asks for one on the terminal.
+            context.load_cert_chain(one, one.with_suffix(".key"), password="")
     return context
+
+
+@contextmanager
+def _usable(file: Path, more: str = "") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # as ssl.SSLError is
+        raise WireError(f"the certificate {file}{more} cannot be used: {error.strerror}") from None
 
 
 def _open(host: str, port: int) -> socket.socket:
@@ -235,22 +220,3 @@ def _open(host: str, port: int) -> socket.socket:
     with suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
-
-
-def _proxy_url(origin: Origin) -> str | None:
-    """Return the HTTP proxy that the environment names for ``origin``; never one for a loopback address."""
-    named = any(name.lower().endswith("_proxy") for name in os.environ)
-    if is_loopback(f"[{origin.host}]") or not (named or sys.platform == "darwin"):
-        return None
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - takes 20 ms to load
-
-    return None if proxy_bypass(origin.host) else getproxies().get(origin.scheme)
-
-
-def _authorization(parts: SplitResult) -> str:
-    if parts.username is None:
-        return ""
-    import base64  # noqa: PLC0415 - few proxies ask
-
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return f"Proxy-Authorization: Basic {base64.b64encode(pair.encode()).decode('ascii')}\r\n"

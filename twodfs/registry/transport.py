@@ -144,11 +144,19 @@ class Transport:
     """One registry's origin, and what it has authorised so far. For any thread."""
 
     def __init__(
-        self, pool: Pool, registry: str, *, plain_http: bool, keychain: Keychain, retries: Retries
+        self,
+        pool: Pool,
+        registry: str,
+        *,
+        plain_http: bool,
+        keychain: Keychain,
+        retries: Retries,
+        tls: bool = False,
     ) -> None:
+        """Prepare for ``registry``; with neither ``plain_http`` nor ``tls``, one on this machine chooses."""
         host = DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
         self.registry = registry
-        self._plain_http = plain_http or is_loopback(registry)
+        self._plain_http = plain_http or (is_loopback(registry) and not tls)
         # One on this machine is taken to speak plain HTTP, as most do, until it turns out otherwise.
         self._may_speak_tls = self._plain_http and not plain_http
         self.url = f"{'http' if self._plain_http else 'https'}://{host}"

@@ -32,6 +32,8 @@ _LENGTH = re.compile("[0-9]{1,19}")
 _BODILESS: Final = frozenset({204, 304})
 _INTERIM: Final = 16
 _OK: Final = 200
+_ABOUT_OURS: Final = re.compile("ALERT_.*(?:CERTIFICATE|UNKNOWN_CA)")
+_PROXY_IS_DOWN: Final = frozenset({429, 502, 503, 504})
 
 
 class WireError(Exception):
@@ -204,13 +206,16 @@ class Connection:
         Raises:
             WireError: there is none.
         """
-        place = f"{host}:{port}"
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         head = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{authorization}\r\n"
         self._socket.settimeout(idle)
         self._send(head.encode("ascii"))
         answer = self._answer()
         if answer.status != _OK:
-            raise WireError(f"the proxy refuses the way to {place}: {answer.status} {answer.reason}")
+            raise WireError(
+                f"the proxy refuses the way to {place}: {answer.status} {answer.reason}",
+                temporary=answer.status in _PROXY_IS_DOWN,
+            )
 
     def readinto(self, buffer: memoryview) -> int:
         """Read some bytes into ``buffer``; none at the connection's end."""
@@ -375,6 +380,11 @@ def _in_words() -> Iterator[None]:
     except TimeoutError as error:
         raise WireError("the registry does not answer in time", temporary=True) from error
     except OSError as error:
+        # TLS 1.3 tells what is wrong with a client's certificate after it has agreed.
+        if _ABOUT_OURS.search(getattr(error, "reason", None) or ""):
+            raise WireError(
+                "the registry wants a client certificate, and was shown none that will do"
+            ) from error
         raise BrokenError(error.strerror or type(error).__name__) from error
 
 
