@@ -1,10 +1,13 @@
 """`twodfs build`, `push` and `inspect` as a user runs them, against a stock registry."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
 import json
 import os
+import pty
+import re
 import signal
 import socket
 import subprocess
@@ -235,13 +238,91 @@ def test_a_push_sends_only_what_is_missing(workshop: Workshop) -> None:
     asked = workshop.registry.requests()[before:]
     assert {request.method for request in asked} == {"HEAD"}
     assert all("/manifests/" in request.target for request in asked if request.method == "PUT")
+    assert (again["mountedBlobs"], again["presentBlobs"], again["uploadedBytes"]) == (0, 6, 0)
+    assert again["presentBytes"] > 0
+    told = workshop.made("push", target).err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("pushed no blobs; 6 blobs, ")
+    assert told[0].endswith(", were in the registry")
 
 
 def test_layers_of_a_base_in_the_same_registry_do_not_travel(workshop: Workshop) -> None:
     base = push_image(workshop.registry.url, "base/mounted", "v1")
     target = workshop.target("made/mounted")
     workshop.made("build", base.reference(), target, "--quiet")
-    assert workshop.made("push", target, "--json").json["sparedBlobs"] == 1
+    pushed = workshop.made("push", target, "--json")
+    counts = {
+        key: pushed.json[key] for key in ("uploadedBlobs", "mountedBlobs", "presentBlobs", "sparedBlobs")
+    }
+    assert counts == {"uploadedBlobs": 6, "mountedBlobs": 1, "presentBlobs": 0, "sparedBlobs": 1}
+    # A line for each that travelled, and the summary.
+    lines = pushed.err.splitlines()
+    assert sum(line.startswith("push sha256:") for line in lines) == len(lines) - 1 == 6
+    assert "; 1 blob, " in lines[-1]
+    assert lines[-1].endswith(", taken from other repositories there")
+
+
+def test_what_is_pushed_names_its_cell_and_its_files(workshop: Workshop) -> None:
+    target = workshop.target("made/named-lines")
+    built = workshop.made("build", "scratch", target, "--push", "--checksum").err
+    for place in ("row 0, column 0, a.bin", "row 0, column 2, b.bin and 1 more", "row 2, column 1, c.bin"):
+        assert re.search(rf"^push sha256:[0-9a-f]{{12}}, {place}  ", built, re.MULTILINE)
+    assert "allotment 0/2, b.bin and 1 more  " in built
+    # The store does not know any more what the files were called.
+    other = workshop.target("made/named-later")
+    workshop.made("build", "scratch", other, "--quiet", "--compression", "zstd", "--level", "9")
+    pushed = workshop.made("push", other).err
+    assert re.search(r"^push sha256:[0-9a-f]{12}, row 2, column 1  ", pushed, re.MULTILINE)
+
+
+def test_a_terminal_ends_with_lines_and_no_bar_is_left(workshop: Workshop) -> None:
+    base = push_image(workshop.registry.url, "base/terminal", "v1")
+    target = workshop.target("made/terminal")
+    ours, theirs = pty.openpty()
+    environment = {
+        **os.environ,
+        "TWODFS_STORE": str(workshop.store),
+        "PYTHONPATH": str(SOURCE),
+        "COLUMNS": "100",
+        "TERM": "xterm",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "twodfs", "build", base.reference(), target, "--push"],
+        cwd=workshop.directory,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # once nobody has the other end any more
+            while piece := os.read(ours, 65536):
+                shown += piece
+        os.close(ours)
+        assert process.wait(60) == 0
+    lines = on_the_screen(shown.decode())
+    assert all(re.match(r"(allotment \d|push sha256:|built \d|pushed \d)", line) for line in lines), lines
+    assert sum(line.startswith("push sha256:") for line in lines) == 6
+    assert lines[-1].startswith("pushed 6 blobs, ")
+
+
+def on_the_screen(written: str) -> list[str]:
+    """Return the lines that a terminal shows at the end, without the empty ones."""
+    lines, row, column = [""], 0, 0
+    for piece in re.findall(r"\x1b\[\??[0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", written):
+        if piece == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif piece == "\r":
+            column = 0
+        elif not piece.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + piece + lines[row][column + len(piece) :]
+            column += len(piece)
+        elif piece.endswith("A"):
+            row = max(row - int(piece[2:-1] or 1), 0)
+        elif piece.endswith("K"):
+            lines[row] = "" if piece[2:-1] == "2" else lines[row][:column]
+    return [line.rstrip() for line in lines if line.strip()]
 
 
 def test_what_another_image_of_the_store_has_in_the_registry_does_not_travel(workshop: Workshop) -> None:

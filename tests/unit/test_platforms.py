@@ -1,6 +1,7 @@
 import pytest
 
-from twodfs.build.platforms import Platform
+from twodfs.build.platforms import Platform, parse_platforms
+from twodfs.errors import RecipeError
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,10 @@ def test_an_architecture_without_a_variant_is_its_default(
     offered: str, wanted: str, *, is_match: bool
 ) -> None:
     assert Platform.parse(offered).matches(Platform.parse(wanted)) is is_match
+
+
+def test_several_platforms_may_stand_between_commas() -> None:
+    found = parse_platforms(["linux/amd64, linux/arm64/v8", "linux/arm/v7", "linux/amd64"])
+    assert [str(one) for one in found] == ["linux/amd64", "linux/arm64/v8", "linux/arm/v7"]
+    with pytest.raises(RecipeError, match="'' is no platform"):
+        parse_platforms(["linux/amd64,"])

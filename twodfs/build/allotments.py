@@ -29,10 +29,17 @@ KEYS_NAME = "keys.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An allotment in the store. ``hashed`` says whether this process has seen every byte of its blob."""
+    """An allotment in the store.
+
+    Attributes:
+        allotment: what the field says of it.
+        hashed: whether this process has seen every byte of its blob.
+        place: its row, column and files, for people.
+    """
 
     allotment: Allotment
     hashed: bool
+    place: str
 
 
 Listener: TypeAlias = Callable[[Made], None]
@@ -151,7 +158,7 @@ class _Works:
         key = key_of_stamps(plan.written, self._method.packing)
         found = self._find(key, plan, check)
         layer = found or self._build(cell, plan, key, check)
-        return Made(_allotment(cell, layer), hashed=found is None or self._method.checksum)
+        return Made(_allotment(cell, layer), hashed=found is None or self._method.checksum, place=cell.place)
 
     def _find(self, key: bytes | None, plan: LayerPlan, check: Callable[[], None]) -> Layer | None:
         """Return the layer that the store has for ``plan``."""
@@ -166,7 +173,7 @@ class _Works:
         return layer if layer and self._store.has(layer.digest, layer.size) else None
 
     def _build(self, cell: Cell, plan: LayerPlan, key: bytes | None, check: Callable[[], None]) -> Layer:
-        step = self._progress.step(f"allotment {cell.name}", plan.source_bytes)
+        step = self._progress.step(f"allotment {cell.name}, {cell.sources}", plan.source_bytes)
         with step as advance, self._store.ingest() as blob:
             layer = plan.write(blob.file, self._method.packing, _checked(advance, check))
             # First its keys: killed between the two, a run leaves keys without a blob, which do no harm.

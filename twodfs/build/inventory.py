@@ -21,6 +21,7 @@ class Inventory:
         documents: its manifests, the image's own first.
         blobs: configs and layers, fields among them.
         allotments: what its fields point to.
+        places: of the allotments, for people; of the same content twice, the first place.
         cells: how many allotments there are, those with the same content counted apart.
         problems: why some of it is not known.
     """
@@ -28,6 +29,7 @@ class Inventory:
     documents: Sequence[Document]
     blobs: Mapping[Digest, Descriptor]
     allotments: Mapping[Digest, Descriptor]
+    places: Mapping[Digest, str]
     cells: int
     problems: Sequence[TwodfsError]
 
@@ -36,7 +38,14 @@ def take_inventory(store: Store, image: Descriptor) -> Inventory:
     """Return what ``image`` consists of."""
     reading = _Reading(store)
     reading.manifest(image)
-    return Inventory(reading.documents, reading.blobs, reading.allotments, reading.cells, reading.problems)
+    return Inventory(
+        reading.documents,
+        reading.blobs,
+        reading.allotments,
+        reading.places,
+        reading.cells,
+        reading.problems,
+    )
 
 
 class _Reading:
@@ -47,6 +56,7 @@ class _Reading:
         self.documents: list[Document] = []
         self.blobs: dict[Digest, Descriptor] = {}
         self.allotments: dict[Digest, Descriptor] = {}
+        self.places: dict[Digest, str] = {}
         self.cells = 0
         self.problems: list[TwodfsError] = []
 
@@ -84,4 +94,5 @@ class _Reading:
             if size is None:
                 self.problems.append(self._store.lacks(one.digest))
             else:
+                self.places.setdefault(one.digest, f"row {one.row}, column {one.col}")
                 self.allotments[one.digest] = Descriptor(one.media_type, one.digest, size, {})

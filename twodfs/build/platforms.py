@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,3 +58,12 @@ class Platform:
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
+    """Return the platforms that ``texts`` write, each of them one or several between commas.
+
+    Raises:
+        RecipeError: one of them is none.
+    """
+    return tuple(dict.fromkeys(Platform.parse(one.strip()) for text in texts for one in text.split(",")))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -18,7 +19,7 @@ from twodfs.digest import Digest
 from twodfs.errors import BuildError, DigestError, InvalidReferenceError
 from twodfs.field import Allotment
 from twodfs.oci import CONFIG_TYPES, FIELD_LAYER, Descriptor, Document
-from twodfs.progress import Progress
+from twodfs.progress import Advance, Progress
 from twodfs.reference import Reference
 from twodfs.registry import Registry
 
@@ -32,13 +33,21 @@ TRANSFERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Some blobs, and their bytes together."""
+
+    blobs: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did: how many blobs travelled, and how many the registry had or took from the base."""
+    """What a push did: the blobs that travelled, those that the registry took from others, those it had."""
 
     root: Document
-    uploaded: int
-    uploaded_bytes: int
-    spared: int
+    uploaded: Count
+    mounted: Count
+    present: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class _Content:
     root: Document
     below: tuple[Document, ...]
     blobs: tuple[Descriptor, ...]
+    places: Mapping[Digest, str]
 
 
 Fetch: TypeAlias = Callable[[Descriptor], bool]
@@ -82,17 +92,20 @@ class Courier:
         self._beginning = threading.Lock()
         self._transferring = threading.Semaphore(TRANSFERS)
         self._sent: list[int] = []
+        self._mounted: list[int] = []
+        self._present: list[int] = []
 
-    @property
-    def sent(self) -> tuple[int, int]:
-        """How many blobs travelled, and how many bytes."""
-        return len(self._sent), sum(self._sent)
+    def pushed(self, root: Document) -> Pushed:
+        """Return what became of the blobs below ``root``."""
+        counts = (Count(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, self._present))
+        return Pushed(root, *counts)
 
-    def carry(self, blob: Descriptor, *, hashed: bool = False) -> None:
+    def carry(self, blob: Descriptor, place: str = "", *, hashed: bool = False) -> None:
         """Bring ``blob`` to the repository, unless that is done or under way.
 
         Args:
             blob: of the store.
+            place: which cell it is, for people; empty where it is none.
             hashed: whether this process has just written it, so that it need not be hashed again.
 
         Raises:
@@ -104,19 +117,33 @@ class Courier:
                 return
             self._begun.add(blob.digest)
         if self.repository.has_blob(blob.digest):
+            self._present.append(blob.size)
             return
         mount_from = self._neighbours.having(blob.digest)
         if not self._store.has(blob.digest, blob.size):
             # A base of the same registry was not downloaded: as a rule, its layers need not travel at all.
             if mount_from and self.repository.mount(blob.digest, mount_from):
+                self._mounted.append(blob.size)
                 return
             if self._fetch is None or not self._fetch(blob):
                 raise self._store.lacks(blob.digest)
             mount_from = None
-        step = self._progress.step(f"push {blob.digest[:19]}", blob.size)
-        with self._transferring, step as advance:
+        travelled = self._upload(blob, place, mount_from, hashed=hashed)
+        (self._sent if travelled else self._mounted).append(blob.size)
+
+    def _upload(self, blob: Descriptor, place: str, mount_from: str | None, *, hashed: bool) -> bool:
+        """Return whether bytes travelled; only then anybody hears of a step."""
+        label = f"push {blob.digest[:19]}{', ' if place else ''}{place}"
+        with self._transferring, ExitStack() as stack:
+            tell: list[Advance] = []
+
+            def advance(size: int) -> None:
+                if not tell:
+                    tell.append(stack.enter_context(self._progress.step(label, blob.size)))
+                tell[0](size)
+
             try:
-                travelled = self.repository.upload(
+                return self.repository.upload(
                     blob,
                     self._store.path(blob.digest),
                     mount_from=mount_from,
@@ -126,8 +153,6 @@ class Courier:
             except DigestError:
                 self._store.discard(blob.digest)  # so that the next build makes or fetches it again
                 raise self._store.has_damaged(blob.digest) from None
-        if travelled:
-            self._sent.append(blob.size)
 
     def carry_as_they_come(self, ready: SimpleQueue[Made | None]) -> None:
         """Bring allotments to the repository as they become ready, until None comes.
@@ -138,7 +163,7 @@ class Courier:
 
         def work() -> None:
             while (made := ready.get()) is not None:
-                self.carry(_descriptor(self._store, made.allotment), hashed=made.hashed)
+                self.carry(_descriptor(self._store, made.allotment), made.place, hashed=made.hashed)
             ready.put(None)  # for the others
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
@@ -160,15 +185,14 @@ def push_image(store: Store, target: Reference, courier: Courier) -> Pushed:
         if not repository.has_manifest(document, tag):
             lacking.append(document)
 
-    carried = [partial(courier.carry, blob) for blob in content.blobs]
+    carried = [partial(courier.carry, one, content.places.get(one.digest, "")) for one in content.blobs]
     looked_for = [partial(look_for, one, None) for one in content.below]
     concurrently([*carried, *looked_for, partial(look_for, content.root, target.tag)], limit=LOOKUPS)
     below = [one for one in content.below if one in lacking]
     concurrently([partial(repository.put_manifest, one) for one in below], limit=TRANSFERS)
     if content.root in lacking or below:
         repository.put_manifest(content.root, target.tag)
-    uploaded, uploaded_bytes = courier.sent
-    return Pushed(content.root, uploaded, uploaded_bytes, len(content.blobs) - uploaded)
+    return courier.pushed(content.root)
 
 
 def find_image(store: Store, target: Reference) -> Descriptor:
@@ -195,7 +219,7 @@ def _content(store: Store, target: Reference) -> _Content:
     if found.problems:
         raise found.problems[0]
     root, *below = found.documents
-    return _Content(root, tuple(below), tuple({**found.blobs, **found.allotments}.values()))
+    return _Content(root, tuple(below), tuple({**found.blobs, **found.allotments}.values()), found.places)
 
 
 def _descriptor(store: Store, one: Allotment) -> Descriptor:

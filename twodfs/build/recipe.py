@@ -94,6 +94,17 @@ class Cell:
         """``ROW/COL``."""
         return f"{self.row}/{self.col}"
 
+    @property
+    def sources(self) -> str:
+        """Where its files come from, shortened."""
+        first, *others = (one.pattern or one.source.name or str(one.source) for one in self.copies)
+        return f"{first} and {len(others)} more" if others else first
+
+    @property
+    def place(self) -> str:
+        """Its row, column and sources."""
+        return f"row {self.row}, column {self.col}, {self.sources}"
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

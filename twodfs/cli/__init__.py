@@ -108,8 +108,8 @@ def build(
     platform: Annotated[
         list[str] | None,
         Option(
-            help="Which image of BASE, as linux/arm64; may be given again. All where it is left out; "
-            "linux/amd64 for scratch."
+            help="Which image of BASE, as linux/arm64; several between commas, or again. "
+            "All where it is left out; linux/amd64 for scratch."
         ),
     ] = None,
     push: Annotated[bool, Option("--push", help="Push the image once it is built.")] = False,
@@ -257,7 +257,10 @@ def export(
     ] = None,
     platform: Annotated[
         list[str] | None,
-        Option(help="Which of the images, as linux/arm64; may be given again. All where it is left out."),
+        Option(
+            help="Which of the images, as linux/arm64; several between commas, or again. "
+            "All where it is left out."
+        ),
     ] = None,
     plain_http: _PlainHttp = False,
     tls: _Tls = False,

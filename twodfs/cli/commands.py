@@ -19,7 +19,7 @@ from twodfs.build.documents import Base
 from twodfs.build.grid import count_text, size_text
 from twodfs.build.image import Built, Plan, build_image, partitions_beyond
 from twodfs.build.kinds import check_kind
-from twodfs.build.platforms import Platform
+from twodfs.build.platforms import Platform, parse_platforms
 from twodfs.build.recipe import Recipe
 from twodfs.build.scratch import SCRATCH, scratch
 from twodfs.build.store import Store, default_directory
@@ -34,7 +34,7 @@ from twodfs.progress import Progress
 from twodfs.reference import TAG, Reference
 
 if TYPE_CHECKING:
-    from twodfs.build.push import Courier, Fetch, Pushed
+    from twodfs.build.push import Count, Courier, Fetch, Pushed
     from twodfs.build.source import Source
     from twodfs.registry import Registry
 
@@ -139,7 +139,7 @@ class _Workshop:
         asked = self.asked
         if asked.base != SCRATCH:
             look_at(self.recipe)  # a mistake shows before a base of gigabytes is fetched
-        platforms = tuple(Platform.parse(text) for text in asked.platforms)
+        platforms = parse_platforms(asked.platforms)
         base, base_name = self._base(platforms, checksum=checksum)
         plan = Plan(
             recipe=self.recipe,
@@ -290,10 +290,17 @@ def _summary(built: Built) -> str:
 
 
 def _push_summary(pushed: Pushed) -> str:
-    return (
-        f"pushed {count_text(pushed.uploaded, 'blob')}, {size_text(pushed.uploaded_bytes)}; "
-        f"{pushed.spared} {'was' if pushed.spared == 1 else 'were'} in the registry"
-    )
+    uploaded, mounted, present = pushed.uploaded, pushed.mounted, pushed.present
+    parts = [f"pushed {_count(uploaded)}" if uploaded.blobs else "pushed no blobs"]
+    if mounted.blobs:
+        parts.append(f"{_count(mounted)}, taken from other repositories there")
+    if present.blobs:
+        parts.append(f"{_count(present)}, {'was' if present.blobs == 1 else 'were'} in the registry")
+    return "; ".join(parts)
+
+
+def _count(some: Count) -> str:
+    return f"{count_text(some.blobs, 'blob')}, {size_text(some.size)}"
 
 
 def _print_build(target: Reference, built: Built, pushed: Pushed | None, *, as_json: bool) -> None:
@@ -314,8 +321,13 @@ def _print_build(target: Reference, built: Built, pushed: Pushed | None, *, as_j
 
 
 def _push_json(pushed: Pushed) -> Json:
+    uploaded, mounted, present = pushed.uploaded, pushed.mounted, pushed.present
     return {
-        "uploadedBlobs": pushed.uploaded,
-        "uploadedBytes": pushed.uploaded_bytes,
-        "sparedBlobs": pushed.spared,
+        "uploadedBlobs": uploaded.blobs,
+        "uploadedBytes": uploaded.size,
+        "mountedBlobs": mounted.blobs,
+        "mountedBytes": mounted.size,
+        "presentBlobs": present.blobs,
+        "presentBytes": present.size,
+        "sparedBlobs": mounted.blobs + present.blobs,
     }

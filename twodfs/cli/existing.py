@@ -19,7 +19,7 @@ from twodfs.build.grid import count_text, draw, size_text
 from twodfs.build.health import Health, cells_text, examine
 from twodfs.build.inspection import Inspection, inspect_image, named_partitions
 from twodfs.build.origin import Origin
-from twodfs.build.platforms import Platform
+from twodfs.build.platforms import parse_platforms
 from twodfs.build.store import Store, default_directory
 from twodfs.build.writing import unusable
 from twodfs.cli.commands import Registries, parse_target
@@ -53,7 +53,7 @@ def export(asked: ExportRequest, *, as_json: bool, quiet: bool) -> None:
         TwodfsError: see its subclasses.
     """
     reference = Reference.parse(asked.reference)
-    platforms = tuple(Platform.parse(text) for text in asked.platforms)
+    platforms = parse_platforms(asked.platforms)
     to_standard_output = str(asked.file) == "-"
     if to_standard_output:
         _check_standard_output(as_json=as_json)
