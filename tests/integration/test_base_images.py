@@ -113,6 +113,39 @@ def test_a_saved_image_has_the_layers_of_the_image(
     assert image_layers(workshop, f"bases/{save.__name__}") == expected
 
 
+def test_an_image_of_the_docker_engine_is_a_base(
+    workshop: Workshop, base: PushedImage, docker_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker_engine.host)
+    docker_engine.pull(base.reference(), "linux/amd64")
+    made = build(workshop, f"docker-daemon:{base.reference()}", "bases/engine")
+    bounded = workshop.twodfs("build", f"docker-daemon:{base.reference()}", "a/b", "--max-inflated", "1KB")
+    assert "has more than 1000 bytes; --max-inflated allows more" in bounded.err
+    docker_engine.remove(base.reference())
+    assert made["platforms"] == ["linux/amd64"]
+    expected = [one.diff_id for one in base.platform("linux/amd64").base]
+    assert image_layers(workshop, "bases/engine") == expected
+    gone = workshop.twodfs("build", f"docker-daemon:{base.reference()}", "a/b")
+    assert (gone.status, "the Docker Engine does not give" in gone.err) == (1, True)
+    assert "No such image" in gone.err
+    assert not list((workshop.store).rglob("docker-daemon-*"))
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        ("tcp://192.0.2.1:2376", "docker-daemon: takes an engine on this machine"),
+        ("unix:///nowhere/docker.sock", "no Docker Engine answers at /nowhere/docker.sock: No such file"),
+    ],
+)
+def test_an_engine_that_is_not_here_is_told(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, host: str, sentence: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    done = workshop.twodfs("build", "docker-daemon:busybox:latest", "a/b")
+    assert (done.status, sentence in done.err) == (1, True)
+
+
 def rewritten(path: Path, **changed: bytes | None) -> Path:
     """Return a copy of an archive; members whose name begins like a key have other content, or are gone."""
     target = path.with_name("rewritten.tar")

@@ -26,6 +26,7 @@ inflation     gzip undone, up to a limit
 archive       the files of a directory or a tar archive
 layout        an image in an OCI layout
 saved         an image that ``docker save`` wrote
+daemon        an image of the Docker Engine of this machine
 transport     ``oci-archive:FILE:NAME`` and the like
 pull          a base image into the store
 image         recipe + base -> image in the store

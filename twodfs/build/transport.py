@@ -6,6 +6,7 @@
     transport     = "oci"             ; an OCI layout directory
                   / "oci-archive"     ; a tar archive of one
                   / "docker-archive"  ; what ``docker save`` writes
+    base          =/ "docker-daemon:" reference  ; of the Docker Engine of this machine
 
 ``path`` has no colon. ``name`` chooses among several images.
 """
@@ -29,13 +30,17 @@ from twodfs.reference import Reference
 OCI: Final = "oci"
 OCI_ARCHIVE: Final = "oci-archive"
 DOCKER_ARCHIVE: Final = "docker-archive"
+DOCKER_DAEMON: Final = "docker-daemon"
 
 _REGISTRY = "docker://"
 
 
 @dataclass(frozen=True, slots=True)
 class LocalImage:
-    """An image in a file or directory of this machine. ``name`` is empty where there is one image."""
+    """An image on this machine: in a file, in a directory or, without a path, in the Docker Engine.
+
+    ``name`` is empty where there is one image.
+    """
 
     transport: str
     path: Path
@@ -56,11 +61,22 @@ class LocalImage:
         if self.transport == OCI:
             yield LayoutImage(Directory(self.path), self.name)
             return
+        if self.transport == DOCKER_DAEMON:
+            from twodfs.build.daemon import saved_by_engine  # noqa: PLC0415 - loads an HTTP client
+
+            with (
+                saved_by_engine(self.name, scratch, inflation) as path,
+                Archive(path, scratch, inflation) as archive,
+            ):
+                yield saved_image(archive, "", inflation)
+            return
         with Archive(self.path, scratch, inflation) as archive:
             is_saved = self.transport == DOCKER_ARCHIVE
             yield saved_image(archive, self.name, inflation) if is_saved else LayoutImage(archive, self.name)
 
     def __str__(self) -> str:
+        if self.transport == DOCKER_DAEMON:
+            return f"{self.transport}:{self.name}"
         return f"{self.transport}:{self.path}{':' if self.name else ''}{self.name}"
 
 
@@ -71,6 +87,9 @@ def parse_image_name(text: str) -> LocalImage | Reference:
         InvalidReferenceError: it breaks the grammar.
     """
     transport, colon, rest = text.partition(":")
+    if transport == DOCKER_DAEMON and colon:
+        Reference.parse(rest)
+        return LocalImage(DOCKER_DAEMON, Path(), rest)
     if not colon or transport not in {OCI, OCI_ARCHIVE, DOCKER_ARCHIVE}:
         return Reference.parse(text.removeprefix(_REGISTRY))
     path, _, name = rest.partition(":")

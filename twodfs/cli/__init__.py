@@ -99,7 +99,8 @@ def build(
         Argument(
             "BASE",
             "The image to put the field on: in a registry, scratch, or on this machine as "
-            "oci:DIR, oci-archive:FILE or docker-archive:FILE, with :NAME where there are several.",
+            "oci:DIR, oci-archive:FILE or docker-archive:FILE, with :NAME where there are several, or "
+            "docker-daemon:NAME in the Docker Engine ($DOCKER_HOST).",
         ),
     ],
     target: Annotated[str, Argument("TARGET", "What the new image is called.")],

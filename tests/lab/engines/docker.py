@@ -28,7 +28,8 @@ class DockerEngine(Lifetime):
         self._environment = environment(DOCKER_CONFIG=str(directory))
         runtime = self._cleanup.enter_context(runtime_directory())
         self._daemon = Server(_launch(directory, runtime))
-        self._client = (program("docker"), "--host", f"unix://{runtime}/docker.sock")
+        self.host = f"unix://{runtime}/docker.sock"
+        self._client = (program("docker"), "--host", self.host)
 
     def _open(self) -> None:
         self._cleanup.callback(unmount_below, self._directory)
