@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 from urllib.parse import quote
 
 from twodfs.build.inflation import Inflation
@@ -40,7 +40,7 @@ def saved_by_engine(name: str, scratch: Path, inflation: Inflation) -> Iterator[
         BuildError: there is no engine, or it has no such image, or the archive becomes too big.
     """
     with tempfile.NamedTemporaryFile(dir=scratch, prefix="docker-daemon-", suffix=".tar") as file:
-        _save(name, socket_path(os.environ), file, inflation)
+        _save(name, socket_path(os.environ), cast("BinaryIO", file), inflation)
         file.flush()
         yield Path(file.name)
 
