@@ -79,9 +79,11 @@ def test_what_speaks_plain_http_is_never_asked_in_tls_after_its_first_answer() -
 
 
 def test_what_speaks_neither_says_what_it_said() -> None:
-    nonsense = saying(b"nonsense\r\n\r\n")
+    def hang_up(connection: socket.socket) -> None:
+        connection.recv(1024)  # the beginning of a TLS handshake
+
     with (
-        talking(nonsense, nonsense) as address,
+        talking(saying(b"nonsense\r\n\r\n"), hang_up) as address,
         opened(address, plain_http=False) as repository,
         pytest.raises(RegistryError, match="the answer is no HTTP"),
     ):
