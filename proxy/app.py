@@ -32,6 +32,7 @@ from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, snapshot
 from proxy.partitions.content import Contents
 from proxy.partitions.cutting import Cutter
+from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
@@ -219,6 +220,7 @@ def _handlers(
         relay=relay,
         sources=sources,
         partitions=partitions,
+        lookalikes=Lookalikes(sources, cutter),
         origins=origins,
         attached=attached,
         deposits=Deposits(upstream, partitions, attached, origins),

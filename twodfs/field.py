@@ -18,6 +18,7 @@ where ours are absent; ``tocDigest``, like all that is not known, is left alone.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -177,6 +178,11 @@ class Field:
     def partitions(self) -> dict[str, Selection]:
         """What the field calls parts of its cells; read anew each time."""
         return {name: Selection.parse(text) for name, text in self._cells.about.items()}
+
+    @property
+    def names(self) -> AbstractSet[str]:
+        """What the field calls parts of its cells; not read anew."""
+        return self._cells.about.keys()
 
     def __eq__(self, other: object) -> bool:
         return self.packed == other.packed if isinstance(other, Field) else NotImplemented

@@ -43,6 +43,7 @@ __all__ = [
     "Rectangle",
     "Selection",
     "is_name",
+    "mistyped",
     "readings",
 ]
 
@@ -59,11 +60,18 @@ _BASE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _ONE_LINK = re.compile(_LINK)
 _LAST_RECTANGLE = re.compile(rf".(?:--|\+){_NUMBERS}\Z")
 _RECTANGLE = re.compile(_NUMBERS)
+# Rectangles and what was meant to be one: numbers, of which there are too few or too many.
+_MEANT = r"[0-9][0-9.]*"
+_MISTYPED_TAG = re.compile(
+    rf"(?P<base>[A-Za-z0-9_][A-Za-z0-9._-]*?)(?P<chain>(?:(?:--|\+)(?:{_MEANT}|{_NAME}))+)"
+)
+_ONE_MEANT_LINK = re.compile(rf"(?:--|\+)(?:{_MEANT}|{_NAME})")
 _ONE_NAME = re.compile(_NAME)
 
 # As many as rectangles alone can give, the shortest being nine characters; each may cost a look-up.
 _MOST_READINGS: Final = 14
 _SHOWN: Final = 4
+_MOST_MISTYPED: Final = 2
 # Tags come again and again; each takes a kilobyte or so.
 _REMEMBERED: Final = 4096
 
@@ -178,6 +186,29 @@ def _split(tag: str) -> tuple[str, list[str]]:
         links.append(link[0])
         begin = link.start()
     return tag[:begin], links[::-1]
+
+
+def mistyped(tag: str) -> tuple[tuple[str, str], ...]:
+    """Return the ways to read ``tag`` as a partition with a mistyped rectangle: base tags, and what is wrong.
+
+    As ``v1--0.0.1``: a rectangle has four numbers. At most two ways, the shortest base first; empty for every
+    other tag.
+    """
+    match = _MISTYPED_TAG.fullmatch(tag) if len(tag) <= MAX_TAG_LENGTH else None
+    if match is None:
+        return ()
+    base, found = match["base"], []
+    links = _ONE_MEANT_LINK.findall(match["chain"])
+    for taken in range(min(len(links), _MOST_MISTYPED)):
+        longer_base = base + "".join(links[:taken])
+        wrong = [one for link in links[taken:] if not _is_link(one := link.lstrip("-+"))]
+        if wrong and "+" not in longer_base:
+            found.append((longer_base, wrong[0]))
+    return tuple(found)
+
+
+def _is_link(text: str) -> bool:
+    return _RECTANGLE.fullmatch(text) is not None or is_name(text)
 
 
 @lru_cache(_REMEMBERED)

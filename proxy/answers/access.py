@@ -12,6 +12,7 @@ from proxy.metrics.catalogue import SPARED, Repositories, count_request
 from proxy.requests.route import (
     ContentPull,
     ManifestWrite,
+    MistypedPull,
     Other,
     PartitionPull,
     ReferrersPull,
@@ -40,7 +41,7 @@ def kind_of(routed: Request, path: str) -> str:
             return "manifest" if is_manifest else "blob"
         case ManifestWrite():
             return "write"
-        case Other() | ReferrersPull():
+        case Other() | MistypedPull() | ReferrersPull():
             return "blob" if _BLOB in path else "other"
 
 

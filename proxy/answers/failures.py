@@ -13,6 +13,7 @@ from proxy.hops import LoopError
 from proxy.limits import RETRY_AFTER, TooManyRequestsError
 from proxy.logs import get_logger
 from proxy.partitions.apart import EndedError
+from proxy.partitions.lookalikes import ComputedTagError, UnknownPartitionError
 from proxy.partitions.policy import UnsignedError
 from proxy.requests.grammar import GrammarError
 from proxy.requests.route import TargetError
@@ -27,6 +28,7 @@ from twodfs.errors import (
 )
 
 _NOT_FOUND: Final = 404
+_NOT_ALLOWED: Final = 405
 _OUR_FAULT: Final = 500
 _CODES: Final = {403: "DENIED", _NOT_FOUND: "MANIFEST_UNKNOWN", 405: "UNSUPPORTED", 413: "SIZE_INVALID"}
 
@@ -47,7 +49,9 @@ def explain(error: Exception, origins: Origins, request: web.BaseRequest) -> web
     response = whole(status, oci_errors(code, message), JSON)
     if isinstance(error, TooManyRequestsError):
         response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
-    if isinstance(error, BodyError | BodyTooLongError):
+    if isinstance(error, ComputedTagError):
+        response.headers[hdrs.ALLOW] = "GET, HEAD"
+    if isinstance(error, BodyError | BodyTooLongError) or not request.content.is_eof():
         response.force_close()  # where its body ends, and the next request begins, nobody can tell
     return response
 
@@ -71,7 +75,9 @@ def _verdict(error: Exception) -> tuple[int, str, str]:  # noqa: C901, PLR0912 -
             verdict = status, _CODES.get(status, "UNAVAILABLE"), str(error)
         case UnsignedError():
             verdict = 403, "DENIED", str(error)
-        case NothingSelectedError():
+        case ComputedTagError():
+            verdict = _NOT_ALLOWED, "UNSUPPORTED", str(error)
+        case NothingSelectedError() | UnknownPartitionError():
             verdict = _NOT_FOUND, "MANIFEST_UNKNOWN", str(error)
         case TooManyLayersError():
             verdict = 400, "MANIFEST_INVALID", str(error)

@@ -23,6 +23,7 @@ from proxy.hops import arrive
 from proxy.limits import Requests
 from proxy.logs import bind_request_id
 from proxy.metrics.catalogue import CLIENT_GONE
+from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.partitions.synthesis import Partitions
 from proxy.requests.route import (
@@ -30,6 +31,7 @@ from proxy.requests.route import (
     AttachedPull,
     ContentPull,
     ManifestWrite,
+    MistypedPull,
     Other,
     PartitionPull,
     ReferrersPull,
@@ -47,6 +49,7 @@ from proxy.upstream.replies import HeldWriteError
 from proxy.wire.responses import WholeResponse, deliver
 from twodfs.digest import digest_of
 from twodfs.oci import Document
+from twodfs.partition import mistyped
 
 _REQUEST_ID: Final = "X-Request-Id"
 _CREATED: Final = 201
@@ -65,6 +68,7 @@ class Handlers:
         relay: Relay,
         sources: Sources,
         partitions: Partitions,
+        lookalikes: Lookalikes,
         origins: Origins,
         attached: Attached | None,
         deposits: Deposits,
@@ -85,6 +89,7 @@ class Handlers:
         self._relay = relay
         self._sources = sources
         self._partitions = partitions
+        self._lookalikes = lookalikes
         self._origins = origins
         self._accounts = accounts
         self._running = 0
@@ -144,13 +149,14 @@ class Handlers:
         if request.body_exists and not isinstance(routed, ManifestWrite):
             routed = OTHER  # a body can be passed on once, and the rest may ask the registry twice
         match routed:
-            case PartitionPull():
-                return await self._pull_partition(request, target, routed, identity)
+            case PartitionPull() | MistypedPull():
+                return await self._pull_tag(request, target, routed, identity)
             case ContentPull():
                 return await self._pull_content(request, target, routed, identity)
             case SignaturePull() | ReferrersTagPull() | ReferrersPull():
                 return await self._pull_attached(request, target, routed, identity)
-            case ManifestWrite(repository):
+            case ManifestWrite(repository, _, readings):
+                await self._lookalikes.check_write(repository, readings, identity)
                 self._sources.forget(repository)
                 try:
                     return await self._write_manifest(request, target, routed, identity)
@@ -204,10 +210,26 @@ class Handlers:
                 await attached.strike(write.repository, write.digest, subject, identity)
             return as_it_came(deleted.reply, self._origins, request)
 
+    async def _pull_tag(
+        self,
+        request: web.BaseRequest,
+        target: str,
+        pull: PartitionPull | MistypedPull,
+        identity: Identity,
+    ) -> web.StreamResponse:
+        if isinstance(pull, PartitionPull):
+            return await self._pull_partition(request, target, pull, identity)
+        answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
+        if answer is not None:
+            return answer
+        await self._lookalikes.explain_mistyped(pull.repository, pull.ways, identity)
+        return await self._relay.forward(request, target)
+
     async def _pull_partition(
         self, request: web.BaseRequest, target: str, pull: PartitionPull, identity: Identity
     ) -> web.StreamResponse:
         accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ()))
+        seen = None
         for reading in pull.readings:
             source = await self._sources.resolve(pull.repository, reading.base, identity, accept)
             if source is None:
@@ -217,17 +239,22 @@ class Handlers:
                 response = manifest(made.top, request)
                 count_spared(made, made.root, request, response)
                 return response
+            seen = seen or (source, reading)
         # The tag merely looks like a partition, so it is passed on literally.
-        if accepts_indexes(accept):
+        meant = mistyped(str(pull.readings[0])) if seen is None else ()
+        if seen is None and not meant and accepts_indexes(accept):
             return await self._relay.forward(request, target)
         answer = await self._relay.forward_unless(_NOT_FOUND, request, target)
         if answer is not None:
             return answer
+        if seen is not None:
+            await self._lookalikes.explain(*seen, identity)
+        await self._lookalikes.explain_mistyped(pull.repository, meant, identity)
+        if seen is not None or accepts_indexes(accept):
+            return await self._relay.forward(request, target)
         # A client that takes no index hears of the partition what the registry says of the source image, but
         # where the registry gives it the image, that has no such partition.
         base = pull.readings[0].base
-        if await self._sources.resolve(pull.repository, base, identity, accept) is not None:
-            return await self._relay.forward(request, target)
         known = await self._sources.resolve(pull.repository, base, identity, ALL_TYPES)
         source_target = f"/v2/{pull.repository}/manifests/{base}"
         return await self._relay.forward(request, target if known is None else source_target)

@@ -99,10 +99,9 @@ class Door:
         except ScopeError as error:
             raise DeniedError(403, "DENIED", f"not let in: {error}") from None
         for scope in wanted:
-            if claims is not None:
-                if not _claimed(claims, scope):
+            if not self._lets(user, claims, scope):
+                if claims is not None:
                     raise self._challenge("the token does not grant this", wanted, error="insufficient_scope")
-            elif not any(rule.allows(user, scope) for rule in self._rules):
                 if user is None and self._can_log_in:
                     raise self._challenge("log in first: this is not for everyone", wanted)
                 raise DeniedError(
@@ -110,9 +109,17 @@ class Door:
                     "DENIED",
                     f"{user or _ANONYMOUS} may not do this: no rule of the proxy allows {scope}",
                 )
-        return service(
-            {scope.name: frozenset(scope.actions) for scope in wanted if scope.kind == "repository"}
-        )
+        rights = {scope.name: frozenset(scope.actions) for scope in wanted if scope.kind == "repository"}
+        for name, actions in rights.items():
+            # Who may delete need not be one who may hear what there is.
+            if "pull" not in actions and self._lets(user, claims, Scope("repository", name, ("pull",))):
+                rights[name] = actions | {"pull"}
+        return service(rights)
+
+    def _lets(self, user: str | None, claims: Claims | None, scope: Scope) -> bool:
+        if claims is not None:
+            return _claimed(claims, scope)
+        return any(rule.allows(user, scope) for rule in self._rules)
 
     @property
     def _can_log_in(self) -> bool:

@@ -13,4 +13,5 @@ Each module imports only from those above it::
     policy       which images may be cut: those with a signature by a trusted key
     cutting      the questions of a cut answered, here or by the worker
     synthesis    source + selection -> partition, made once and stored before it is answered
+    lookalikes   tags that look like partitions: what to say of one that is none, and which nobody may write
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
@@ -34,7 +35,7 @@ from twodfs.errors import FormatError, PartitionError
 from twodfs.field import Field
 from twodfs.flatten import Answer, Cut, Kind, Need, Partition, cut
 from twodfs.oci import Document
-from twodfs.partition import Selection
+from twodfs.partition import RESERVED, Selection
 
 MOST_HERE: Final = 2**20
 """Bytes of documents of an image that is cut in this process; few have a tenth of that."""
@@ -48,7 +49,10 @@ _PIECES_A_TURN: Final = 16 * _PIECE
 # What the process may take: documents and what they become when parsed, and fields twice.
 _MEMORY: Final = 1024 * 2**20
 _MOST_REFUSALS: Final = 1024
+_MOST_IMAGES: Final = 1024
 _LONGEST_REFUSAL: Final = 2048
+# To learn the names alone; should a field define this one, it is a cut like any other.
+_OF_ANY_NAME: Final = Selection.of(names=("any-name",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ class Cutter:
         self._refusals: LRUCache[tuple[str, Digest, str, Selection | None], _Refusal] = LRUCache(
             _MOST_REFUSALS
         )
+        self._fields: LRUCache[tuple[str, Digest, str], tuple[Digest, ...]] = LRUCache(_MOST_IMAGES)
 
     async def permit(self, source: Source, identity: Identity) -> None:
         """Return where ``source`` may be cut.
@@ -127,6 +132,8 @@ class Cutter:
         """
         asked = _Asked(source, recipe.selection, identity, recipe.version)
         await self._refuse_again(asked)
+        if not await self._may_be_defined(asked):
+            return None
         try:
             async with self._slots.taken():
                 return await self._observed(asked)
@@ -137,6 +144,35 @@ class Cutter:
             await self._refuse_again(asked)
             return await self._observed(asked, apart=True)
 
+    async def names(self, source: Source, identity: Identity) -> tuple[AbstractSet[str], ...] | None:
+        """Return what each field of ``source`` calls its partitions; None where it has no field.
+
+        It takes a cut, unless one of this image was asked for before. Raises like ``cut``, and what it raises
+        has ``is_fielded`` answer.
+        """
+        fields = self._fields.get(_image(source))
+        if fields is None:
+            await self.cut(source, _OF_ANY_NAME, identity)
+            fields = self._fields.get(_image(source), ())
+        if not fields:
+            return None
+        await self.permit(source, identity)
+        repository = source.repository
+        return tuple([(await self._contents.field(repository, one, identity)).names for one in fields])
+
+    def is_fielded(self, source: Source) -> bool:
+        """Say whether ``source`` is known to have a field, whatever may be wrong with it."""
+        return bool(self._fields.get(_image(source)))
+
+    async def _may_be_defined(self, asked: _Asked) -> bool:
+        """Say whether a cut is worth its work: not where the image is known, and has no such partition."""
+        fields = self._fields.get(_image(asked.source))
+        wanted = set(asked.selection.names) - RESERVED
+        if fields is None or (fields and not wanted):
+            return True
+        names = await self.names(asked.source, asked.identity) if fields else None
+        return names is not None and any(wanted <= its for its in names)
+
     async def _observed(self, asked: _Asked, *, apart: bool = False) -> Partition | None:
         begun = time.perf_counter()
         answering = _Answering(self, self._contents, asked)
@@ -145,6 +181,11 @@ class Cutter:
         except FormatError as error:
             self._remember(asked, error, is_fielded=answering.has_fields)
             raise
+        finally:
+            if answering.fields is not None:
+                self._fields[_image(asked.source)] = answering.fields
+        if answering.fields is None:
+            self._fields[_image(asked.source)] = ()
         if partition is not None:
             SYNTHESIS.observe(time.perf_counter() - begun, trace_id())
         return partition
@@ -259,6 +300,8 @@ class _Answering:
         self._budget = Budget(most_field_bytes=contents.max_fields)
         self.has_fields = False
         """Whether the fields were had: what goes wrong from then on may depend on the selection."""
+        self.fields: tuple[Digest, ...] | None = None
+        """Of which fields the image told; None while it told of none."""
 
     async def document(self) -> Document:
         """Return the source itself."""
@@ -270,6 +313,7 @@ class _Answering:
         """Return the answers to ``needs``, asked for at the same time."""
         asks_fields = any(need.kind is Kind.FIELD for need in needs)
         if asks_fields:
+            self.fields = tuple(need.digest for need in needs if need.kind is Kind.FIELD)
             # Now it is known to be a 2DFS image; any other with such a tag is none of the policy's.
             await self._cutter.permit(self._asked.source, self._asked.identity)
         tasks = {need: asyncio.ensure_future(self._one(need)) for need in needs}
@@ -300,6 +344,10 @@ class _Answering:
                     field = await contents.field(repository, need.digest, identity)
                     self._budget.take_field(len(field.packed))
                     return field
+
+
+def _image(source: Source) -> tuple[str, Digest, str]:
+    return source.repository, source.digest, source.media_type
 
 
 def _answer_frame(answers: Mapping[Need, Answer]) -> Frame:

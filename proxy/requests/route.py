@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 from proxy.requests.grammar import check
 from twodfs.digest import Digest, is_digest
-from twodfs.partition import PartitionTag, readings
+from twodfs.partition import MAX_TAG_LENGTH, PartitionTag, mistyped, readings
 from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
 from twodfs.referrers import referred_by_tag
 from twodfs.signature import signed_by_tag
@@ -28,6 +28,7 @@ _READS: Final = frozenset({"GET", "HEAD"})
 _REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 400
 _TAG_WRITES: Final = frozenset({"PUT", "DELETE", "PATCH", "POST"})
+_KNOWN_WRITES: Final = frozenset({"PUT", "DELETE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,15 @@ class PartitionPull:
 
     repository: str
     readings: tuple[PartitionTag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MistypedPull:
+    """GET or HEAD of a tag that would be a partition, were its rectangles written right."""
+
+    repository: str
+    ways: tuple[tuple[str, str], ...]
+    """Base tags, and what is wrong behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,8 @@ class ManifestWrite:
 
     repository: str
     digest: Digest | None = None
+    readings: tuple[PartitionTag, ...] = ()
+    """The ways to read the tag as a partition; empty for other tags, and for digests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,7 @@ def origin_form(target: str) -> str:
 
 
 AttachedPull = SignaturePull | ReferrersTagPull | ReferrersPull
-Request = PartitionPull | ContentPull | AttachedPull | ManifestWrite | Other
+Request = PartitionPull | MistypedPull | ContentPull | AttachedPull | ManifestWrite | Other
 OTHER: Final = Other()
 
 
@@ -138,7 +150,10 @@ def _route(method: str, target: str) -> Request:
         return OTHER
     repository, reference = match["repository"], unquote(match["reference"])
     if match["kind"] == "manifests" and method in _TAG_WRITES:
-        return ManifestWrite(repository, Digest(reference) if is_digest(reference) else None)
+        if is_digest(reference):
+            return ManifestWrite(repository, Digest(reference))
+        is_tag = method in _KNOWN_WRITES and len(reference) <= MAX_TAG_LENGTH
+        return ManifestWrite(repository, None, readings(reference) if is_tag else ())
     return _read(match["kind"], repository, reference, query) if method in _READS else OTHER
 
 
@@ -153,8 +168,14 @@ def _read(kind: str, repository: str, reference: str, query: str) -> Request:
         return SignaturePull(repository, subject)
     if (subject := referred_by_tag(reference)) is not None:
         return ReferrersTagPull(repository, subject)
-    ways = readings(reference)
-    return PartitionPull(repository, ways) if ways else OTHER
+    return _lookalike(repository, reference)
+
+
+def _lookalike(repository: str, tag: str) -> Request:
+    if ways := readings(tag):
+        return PartitionPull(repository, ways)
+    meant = mistyped(tag)
+    return MistypedPull(repository, meant) if meant else OTHER
 
 
 def _referrers(repository: str, reference: str, query: str) -> Request:

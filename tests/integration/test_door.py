@@ -412,3 +412,26 @@ def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
         time.sleep(0.2)
+
+
+@pytest.mark.usefixtures("image")
+def test_who_may_delete_and_not_read_hears_nothing_of_partitions(tmp_path: Path, registry: Registry) -> None:
+    rules = f"""
+[[auth.clients.rules]]
+users = ["{LOGIN[0]}"]
+repositories = ["**"]
+actions = ["pull", "push", "delete"]
+[[auth.clients.rules]]
+users = ["{OTHER_LOGIN[0]}"]
+repositories = ["**"]
+actions = ["delete"]
+"""
+    target = f"/v2/team/model/manifests/{TAG}"
+    with Proxy.start(tmp_path, registry.url, config=static() + guarded(tmp_path, rules)) as door:
+        answers = []
+        for address, login in ((door.url, LOGIN), (door.url, OTHER_LOGIN), (registry.url, SERVANT)):
+            with RegistryClient(address, login) as client:
+                answers.append(client.request("DELETE", target))
+    assert answers[0].status == 405
+    assert "names a partition of team/model:v1" in said(answers[0].body)[1]
+    assert (answers[1].status, answers[1].body) == (answers[2].status, answers[2].body)

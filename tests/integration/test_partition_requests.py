@@ -128,7 +128,7 @@ def test_platforms_are_kept_and_what_is_no_image_is_left_out(
         ("v1--1.0.0.0", 400, "TAG_INVALID", "partition 1.0.0.0 is inverted: rows 1..0 end before they begin"),
         ("v1--0.4.3.1", 400, "TAG_INVALID", "columns 4..1 end before they begin"),
         ("v1--0.0.0." + "0" * 119, 400, "TAG_INVALID", "has 129 characters; a tag has at most 128"),
-        ("v1--0.0.0", 404, "MANIFEST_UNKNOWN", "manifest unknown"),
+        ("v1--0.0.0", 404, "MANIFEST_UNKNOWN", "0.0.0 is no partition of requests/model:v1: a rectangle has"),
         ("nothing--0.0.0.0", 404, "MANIFEST_UNKNOWN", "manifest unknown"),
     ],
 )
@@ -261,7 +261,8 @@ def test_a_tag_with_a_name_that_the_field_does_not_define_is_a_tag(
     client: RegistryClient, registry: Registry, named: PushedImage
 ) -> None:
     answer = client.get_manifest(named.repository, "v1--debug")
-    assert (answer.status, b"manifest unknown" in answer.body) == (404, True)
+    said = b"requests/named:v1 has no partition called debug; it has edge, gpu, all and base"
+    assert (answer.status, said in answer.body) == (404, True)
     plain = push_field_image(registry.url, "requests/named", "v1--debug", cells={(0, 0): {"a": b"b"}})
     answer = client.get_manifest(named.repository, "v1--debug")
     assert (answer.status, answer.body) == (200, plain.top.content)

@@ -1,6 +1,7 @@
 """What is not a partition passes through untouched: the same conversation, directly and through the proxy."""
 
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 
@@ -28,6 +29,31 @@ def conversations(
         yield straight.exchanges, through.exchanges
 
 
+def is_explained(direct: Exchange, proxied: Exchange) -> bool:
+    """Say whether an image's reader hears why a tag is no partition, with the registry's status and code."""
+    method, path, _ = direct.request.split(" ", 2)
+    is_lookalike = unquote(path).startswith(("/v2/lib/image/manifests/oci--", "/v2/lib/image/manifests/oci+"))
+    why = '{"errors":[{"code":"MANIFEST_UNKNOWN","message":"lib/image:oci is an ordinary image'
+    return (
+        (direct.status, proxied.status, is_lookalike) == (404, 404, True)
+        and method in ("GET", "HEAD")
+        and (proxied.body.startswith(why) if method == "GET" else not proxied.body)
+    )
+
+
+def test_the_tags_that_are_explained_are_a_few(
+    conversations: tuple[list[Exchange], list[Exchange]],
+) -> None:
+    explained = {
+        direct.request.split(" ")[1].rpartition("/")[2]
+        for direct, proxied in zip(*conversations, strict=True)
+        if direct != proxied and is_explained(direct, proxied)
+    }
+    numbers = "oci--00000000000000000.0.0.99999999999999999999999999"
+    long = "oci" + "--0.0.0.0" * 13
+    assert explained == {"oci--9.9.9.9", "oci--5.5.1.1", numbers, long, "oci+0.0.0.1", "oci%2B0.0.0.1"}
+
+
 def test_every_answer_through_the_proxy_is_the_registrys_own(
     conversations: tuple[list[Exchange], list[Exchange]],
 ) -> None:
@@ -35,7 +61,7 @@ def test_every_answer_through_the_proxy_is_the_registrys_own(
     differing = [
         f"{direct.request}\n  direct:  {direct}\n  through: {proxied}"
         for direct, proxied in zip(straight, through, strict=True)
-        if direct != proxied
+        if direct != proxied and not is_explained(direct, proxied)
     ]
     assert not differing, f"{len(differing)} of {len(straight)} differ:\n" + "\n".join(differing[:10])
 

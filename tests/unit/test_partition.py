@@ -1,7 +1,8 @@
 import pytest
 
+from tests.work import grows_with_its_input
 from twodfs.errors import PartitionError
-from twodfs.partition import Rectangle, Selection, is_name, readings
+from twodfs.partition import Rectangle, Selection, is_name, mistyped, readings
 
 
 @pytest.mark.parametrize("tag", ["v1--0.0.1.2", "v1+0.0.1.2"])
@@ -119,3 +120,35 @@ def test_a_tag_is_read_in_a_bounded_number_of_ways() -> None:
 
 def test_a_tag_that_is_too_long_and_names_no_rectangle_is_the_registrys_to_refuse() -> None:
     assert readings("t" * 128 + "--edge") == ()
+
+
+@pytest.mark.parametrize(
+    ("tag", "ways"),
+    [
+        ("v1--0.0.0", (("v1", "0.0.0"),)),
+        ("v1--0.0.0.0.0", (("v1", "0.0.0.0.0"),)),
+        ("v1+0.0.1", (("v1", "0.0.1"),)),
+        ("v1--7", (("v1", "7"),)),
+        ("v1--0.0.0.", (("v1", "0.0.0."),)),
+        ("v1--gpu--0.0.1", (("v1", "0.0.1"), ("v1--gpu", "0.0.1"))),
+        ("v1--0.0.1--gpu", (("v1", "0.0.1"),)),
+        ("v1--0.0.0--1.1--2.2--3.3", (("v1", "0.0.0"), ("v1--0.0.0", "1.1"))),
+        ("v1+gpu--0.0.1", (("v1", "0.0.1"),)),
+        ("v1--0.0.1.2", ()),
+        ("v1--gpu", ()),
+        ("v1", ()),
+        ("v1-0.0.0", ()),
+        ("v1--a.b.c", ()),
+        ("v1--", ()),
+        ("--0.0.0", ()),
+        ("t" * 128 + "--0.0.0", ()),
+    ],
+)
+def test_a_mistyped_rectangle_is_told_from_a_partition(tag: str, ways: tuple[tuple[str, str], ...]) -> None:
+    assert mistyped(tag) == ways
+
+
+def test_looking_for_a_mistyped_rectangle_takes_linear_time() -> None:
+    assert grows_with_its_input(
+        lambda size: lambda: [mistyped("a" + "--1" * 40 + f"!{at}") for at in range(size)], 50
+    )

@@ -22,8 +22,4 @@ KNOWN: Final[Mapping[str, Known]] = {
         "crane unpacks every layer, and the field is JSON: use `--fast`, or validate partitions.",
         says=r"Manifests\[0\].*validating layers: gzip: invalid header",
     ),
-    "crane tag: is told that a partition's tag cannot be written": Known(
-        "The registry takes the tag and lists it, and the proxy goes on to cut the partition.",
-        says="ended well",
-    ),
 }

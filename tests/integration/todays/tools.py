@@ -101,8 +101,29 @@ def _(lab: Laboratory) -> None:
 def _(lab: Laboratory) -> None:
     repository = lab.copied("crane-tag")
     said = lab.refusal("crane", "tag", lab.reference("v1", repository), "v1--0.0.0.0")
-    assert "names a partition of v1" in said
+    assert f"v1--0.0.0.0 names a partition of {repository}:v1" in said
     assert "v1--0.0.0.0" not in lab.run("crane", "ls", lab.reference("v1", repository).rpartition(":")[0])
+
+
+@check("crane mutate", "is told that a partition's tag cannot be written")
+def _(lab: Laboratory) -> None:
+    target = lab.reference("v1--0.0.0.0", lab.copied("crane-mutate-lost"))
+    said = lab.refusal("crane", "mutate", "--label", "a=b", "--tag", target, lab.reference("v1--0.1.2.1"))
+    assert "names a partition of" in said
+
+
+@check("oras tag", "is told that a partition's tag cannot be written")
+def _(lab: Laboratory) -> None:
+    source = lab.reference("v1", lab.copied("oras-tag"))
+    assert "names a partition of" in lab.refusal("oras", "tag", "--plain-http", source, "v1--edge")
+
+
+@check("skopeo copy", "is told that a partition's tag cannot be written")
+def _(lab: Laboratory) -> None:
+    places = [lab.reference("v1--0.1.2.1"), lab.reference("v1--0.0.0.0", lab.copied("skopeo-lost"))]
+    tls = ("--src-tls-verify=false", "--dest-tls-verify=false")
+    copy = ("skopeo", "--insecure-policy", "copy", *tls, *(f"docker://{one}" for one in places))
+    assert "names a partition of" in lab.refusal(*copy)
 
 
 @check("oras manifest fetch", "fetches a partition's manifest")

@@ -3,6 +3,7 @@ import pytest
 from proxy.requests.route import (
     ContentPull,
     ManifestWrite,
+    MistypedPull,
     Other,
     PartitionPull,
     ReferrersPull,
@@ -71,10 +72,26 @@ def test_further_pages_and_other_filters_are_the_registrys(query: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-@pytest.mark.parametrize("reference", ["v1", "v1--0.0.1.2", DIGEST])
+@pytest.mark.parametrize("reference", ["v1", "v1--0.0.1", DIGEST])
 def test_writing_any_reference_is_a_write(method: str, reference: str) -> None:
     named = Digest(reference) if reference == DIGEST else None
     assert route(method, f"/v2/a/b/manifests/{reference}") == ManifestWrite("a/b", named)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_writing_what_looks_like_a_partition_tells_how_it_can_be_read(method: str) -> None:
+    routed = route(method, "/v2/a/b/manifests/v1--0.0.1.2--edge")
+    assert isinstance(routed, ManifestWrite)
+    assert [(one.base, one.chain) for one in routed.readings] == [
+        ("v1", ("0.0.1.2", "edge")),
+        ("v1--0.0.1.2", ("edge",)),
+    ]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_reading_a_partition_tag_with_a_mistyped_rectangle(method: str) -> None:
+    routed = route(method, "/v2/a/b/manifests/v1--0.0.1")
+    assert routed == MistypedPull("a/b", (("v1", "0.0.1"),))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +100,7 @@ def test_writing_any_reference_is_a_write(method: str, reference: str) -> None:
         "/",
         "/v2/",
         "/v2/a/manifests/v1",
-        "/v2/a/manifests/v1--0.0.1",
+        "/v2/a/manifests/v1--a.0.1.2",
         "/v2/a/blobs/uploads/" + DIGEST,
         "/v2/a/tags/list?n=v1--0.0.0.0",
         "/v2/a/manifests/sha256-" + "ab" * 31 + ".sig",
