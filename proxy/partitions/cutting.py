@@ -152,7 +152,7 @@ class Cutter:
         """
         fields = self._fields.get(_image(source))
         if fields is None:
-            await self.cut(source, _OF_ANY_NAME, identity)
+            await self.cut(source, Recipe(source.digest, _OF_ANY_NAME), identity)
             fields = self._fields.get(_image(source), ())
         if not fields:
             return None
