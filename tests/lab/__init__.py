@@ -19,7 +19,7 @@ and is a context manager that leaves no process and no mount behind. What may im
     empty_debian        a machine on which nothing is installed yet
 
 Three scripts install what is missing, and `make test` runs all: install-peers.sh this machine's own packages;
-install-todays-engines.sh a root file system with those of Debian's newest release, and install-empty-debian.sh
-one of an empty machine, each once per machine. Who goes without a peer names it in TWODFS_TEST_WITHOUT:
+install-todays-engines.sh a root file system with those of Debian's newest release, install-empty-debian.sh
+that of an empty machine, each once per machine. Who goes without a peer names it in TWODFS_TEST_WITHOUT:
 `TWODFS_TEST_WITHOUT=todays-engines,empty-debian,wrk make test`.
 """

@@ -1,8 +1,8 @@
 """A machine on which nothing is installed but Debian's least, empty again each time.
 
-`install-empty-debian.sh` makes its root once per machine. A test run never writes to it: what programs write is
-in memory. The network is this machine's, and apt and pip are told what they are told here: the mirrors are this
-machine's own.
+`install-empty-debian.sh` makes its root once per machine. A test run never writes to it: what programs write
+is in memory. The network is this machine's, and apt and pip are told what they are told here: the mirrors are
+this machine's own.
 """
 
 import ast
@@ -99,6 +99,9 @@ def _words_there(value: str, directory: Path, mounts: list[str]) -> Iterator[str
         if not here.is_absolute() or not here.exists():
             yield word
             continue
+        rest = ""
+        if scheme:  # an index's links lead to files beside it
+            here, rest = here.parent, f"/{here.name}"
         name = f"pip-{len(mounts) // 2}"
         place = directory / name
         if here.is_dir():
@@ -106,4 +109,4 @@ def _words_there(value: str, directory: Path, mounts: list[str]) -> Iterator[str
         else:
             place.touch()
         mounts += [str(here), f"lab/{name}"]
-        yield f"{scheme}{LAB}/{name}"
+        yield f"{scheme}{LAB}/{name}{rest}"

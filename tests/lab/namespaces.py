@@ -1,7 +1,7 @@
 """A root file system beside this machine's own, in mount and process namespaces that end with the test run.
 
-When the first process of the namespaces ends, and it does with the test run however that ends, the kernel ends
-all others and undoes all mounts.
+When the first process of the namespaces ends, and it does with the test run however that ends, the kernel
+ends all others and undoes all mounts.
 """
 
 import os

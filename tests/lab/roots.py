@@ -10,7 +10,7 @@ from tests.lab.programs import environment
 
 
 def root_made_by(script: str, name: str, called: str) -> Path:
-    """Return where the script's root is; skips the test that is to do without, fails it where nothing made it."""
+    """Return where the script's root is; skips who is to do without, fails where nothing made it."""
     skip_where_done_without(name)
     found = Path(command.run((str(Path(__file__).with_name(script)), "--where"), environment()).strip())
     if not found.is_dir():

@@ -1,7 +1,7 @@
 """Debian's newest engines and tools, in a root file system beside this machine's own.
 
 `install-todays-engines.sh` makes that root once per machine. A test run never writes to it: in the namespaces
-of each, the root is read-only, `/lab` is a directory of the test, and what else programs write to is in memory.
+of each, the root is read-only, `/lab` is a directory of the test, and what else is written to is in memory.
 """
 
 from pathlib import Path
