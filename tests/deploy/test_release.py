@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.deploy.conftest import make_release
 from tests.lab import command, helm
 from tests.lab.engines import DockerEngine, Podman
 from tests.lab.images import push_field_image
@@ -30,9 +31,10 @@ SUMS = "SHA256SUMS"
 CELLS = {(0, 0): {"a": b"1"}, (0, 1): {"b": b"2"}}
 
 
-def test_two_runs_give_the_same_bytes(releases: tuple[Path, Path]) -> None:
-    first, second = ((one / SUMS).read_text() for one in releases)
-    assert first == second
+def test_two_runs_give_the_same_bytes(release: Path, podman_engine: Podman, tmp_path: Path) -> None:
+    """With another clock, place and umask."""
+    make_release(podman_engine, tmp_path / "two", zone="Asia/Tokyo", umask=0o077)
+    assert (tmp_path / "two" / SUMS).read_text() == (release / SUMS).read_text()
 
 
 def test_the_checksums_are_of_all_files(release: Path) -> None:
