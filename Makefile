@@ -41,13 +41,17 @@ demo: $(installed) peers ## Build, push and pull partitions of a 2DFS image with
 	@$(python) deploy/demo/demo.py --engine $(ENGINE)
 
 .PHONY: test
-test: $(installed) peers todays-engines helm-program ## Run all tests, three at a time, against a real registry, Redis and container engines.
+test: $(installed) peers todays-engines empty-debian helm-program ## Run all tests, three at a time, against a real registry, Redis and container engines.
 	@$(python) -m pytest $(side_by_side) $(PYTEST_FLAGS)
 
 .PHONY: test-fast
 test-fast: $(installed) ## Run the tests that need neither root nor peers, in under a minute.
 	@export TWODFS_TEST_WITHOUT=openssl,redis-server
 	$(python) -m pytest $(side_by_side) $(PYTEST_FLAGS) tests/unit tests/property tests/test_architecture.py
+
+.PHONY: test-install
+test-install: $(installed) peers empty-debian helm-program ## Install on an empty Debian in each documented way, from a clone too, in minutes.
+	@$(python) -m pytest -m 'clone or not clone' $(PYTEST_FLAGS) tests/deploy/test_installation.py
 
 .PHONY: check
 check: $(installed) ## Lint, check the formatting, check the types.
@@ -142,6 +146,10 @@ peers:
 .PHONY: todays-engines
 todays-engines:
 	@tests/lab/install-todays-engines.sh >/dev/null
+
+.PHONY: empty-debian
+empty-debian:
+	@tests/lab/install-empty-debian.sh >/dev/null
 
 .PHONY: helm-program
 helm-program: $(installed)

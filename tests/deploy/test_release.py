@@ -1,30 +1,26 @@
 """What `make release` makes: twice the same bytes, and each file is of use by itself."""
 
 import json
-import subprocess
 import sys
 import tarfile
 import venv
-from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
-import pytest
 import yaml
 
+from tests.deploy.conftest import make_release
 from tests.lab import command, helm
 from tests.lab.engines import DockerEngine, Podman
 from tests.lab.images import push_field_image
 from tests.lab.process import Launch, Server, answers_http, free_port
 from tests.lab.programs import environment
-from tests.lab.python_base import python_base
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 from tests.lab.waiting import wait_until
 from twodfs import __version__
 
 ROOT = Path(__file__).parents[2]
-BASE = "localhost/lab/release-base:1"
 CLIENT = f"twodfs-{__version__}-py3-none-any.whl"
 SERVICE = f"twodfs_proxy-{__version__}-py3-none-any.whl"
 SOURCE = f"twodfs_proxy-{__version__}.tar.gz"
@@ -35,41 +31,10 @@ SUMS = "SHA256SUMS"
 CELLS = {(0, 0): {"a": b"1"}, (0, 1): {"b": b"2"}}
 
 
-@pytest.fixture(scope="module")
-def releases(podman_engine: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """Make the release twice, with different clocks, places and umasks."""
-    directory = tmp_path_factory.mktemp("release")
-    archive = python_base(directory, for_builds=True)
-    podman_engine.import_root(archive, BASE)
-    archive.unlink()
-    made = []
-    for name, zone, umask in (("one", "UTC", 0o022), ("two", "Asia/Tokyo", 0o077)):
-        argv = (sys.executable, "deploy/release/release.py", "--out", str(directory / name), "--base", BASE)
-        variables = {**podman_engine.environment, "TZ": zone}
-        ended = subprocess.run(
-            argv,
-            cwd=ROOT,
-            env=variables,
-            capture_output=True,
-            text=True,
-            umask=umask,
-            timeout=300,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        made.append(directory / name)
-    yield made[0], made[1]
-    podman_engine.remove(BASE)
-
-
-@pytest.fixture(scope="module")
-def release(releases: tuple[Path, Path]) -> Path:
-    return releases[0]
-
-
-def test_two_runs_give_the_same_bytes(releases: tuple[Path, Path]) -> None:
-    first, second = ((one / SUMS).read_text() for one in releases)
-    assert first == second
+def test_two_runs_give_the_same_bytes(release: Path, podman_engine: Podman, tmp_path: Path) -> None:
+    """With another clock, place and umask."""
+    make_release(podman_engine, tmp_path / "two", zone="Asia/Tokyo", umask=0o077)
+    assert (tmp_path / "two" / SUMS).read_text() == (release / SUMS).read_text()
 
 
 def test_the_checksums_are_of_all_files(release: Path) -> None:

@@ -14,9 +14,12 @@ and is a context manager that leaves no process and no mount behind. What may im
     helm, install_helm  the chart, rendered
     registry, redis, proxy, engines     the peers
     peers, fixtures     what only pytest needs
-    todays_root         Debian's newest engines and tools, beside the machine's own
+    namespaces, roots   root file systems beside the machine's own, and where they are
+    todays_root         Debian's newest engines and tools
+    empty_debian        a machine on which nothing is installed yet
 
-Two scripts install what is missing, and `make test` runs both: install-peers.sh this machine's own packages,
-install-todays-engines.sh a root file system with those of Debian's newest release, once per machine. Who goes
-without a peer names it in TWODFS_TEST_WITHOUT: `TWODFS_TEST_WITHOUT=todays-engines,wrk make test`.
+Three scripts install what is missing, and `make test` runs all: install-peers.sh this machine's own packages;
+install-todays-engines.sh a root file system with those of Debian's newest release, install-empty-debian.sh
+that of an empty machine, each once per machine. Who goes without a peer names it in TWODFS_TEST_WITHOUT:
+`TWODFS_TEST_WITHOUT=todays-engines,empty-debian,wrk make test`.
 """

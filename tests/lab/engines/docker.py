@@ -31,6 +31,11 @@ class DockerEngine(Lifetime):
         self.host = f"unix://{runtime}/docker.sock"
         self._client = (program("docker"), "--host", self.host)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables under which `docker` talks to this one."""
+        return {**self._environment, "DOCKER_HOST": self._client[2]}
+
     def _open(self) -> None:
         self._cleanup.callback(unmount_below, self._directory)
         self._cleanup.enter_context(self._daemon).launch()

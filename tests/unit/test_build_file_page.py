@@ -1,0 +1,39 @@
+"""docs/build-file.md: every key has its row, and every example builds."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from twodfs.build import recipe
+from twodfs.build.recipe import Recipe
+from twodfs.field import MAX_COORDINATE
+
+PAGE = (Path(__file__).parents[2] / "docs" / "build-file.md").read_text()
+
+
+def keys(title: str) -> list[str]:
+    section = PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def test_every_key_has_its_row() -> None:
+    assert sorted(keys("The file")) == sorted(recipe._RECIPE_KEYS)
+    assert sorted(keys("An allotment")) == sorted(recipe._ALLOTMENT_KEYS)
+
+
+def test_the_figures_are_those_of_the_parser() -> None:
+    for figure in (f"0 to {recipe._MAX_ID}", f"{recipe.MAX_NAME} bytes", f"{recipe.MAX_PATH:,}"):
+        assert figure in PAGE
+    assert f"{recipe.MAX_RECIPE_BYTES >> 20} MiB" in PAGE
+    assert f"0 to {MAX_COORDINATE:,}" in PAGE
+
+
+@pytest.mark.parametrize("example", re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+def test_every_example_loads(example: str, tmp_path: Path) -> None:
+    for directory in ("tokenizer", "weights/a"):
+        (tmp_path / directory).mkdir(parents=True)
+    for file in ("0-0.bin", "0-1.bin", "tokenizer/t", "weights/a/1.bin"):
+        (tmp_path / file).write_bytes(b"1")
+    (tmp_path / "2dfs.json").write_text(example)
+    assert Recipe.load(tmp_path / "2dfs.json").cells
