@@ -60,7 +60,8 @@ class EmptyDebian(Namespaces):
     def shell(self, script: str, *, directory: str = "/root", seconds: float = 300.0) -> str:
         """Return what the script prints; raises CommandError at the first of its commands that fails."""
         typed = f"cd {directory}\n{script}"
-        return self.run("/bin/bash", "-euo", "pipefail", "-c", typed, seconds=seconds)
+        argv = self.argv("/bin/bash", "-euo", "pipefail", "-c", typed)
+        return command.run(argv, self._environment, seconds=seconds)
 
 
 def place() -> Path:

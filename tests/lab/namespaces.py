@@ -101,9 +101,9 @@ class Namespaces:
         of = f"/proc/{self._holder.pid}/ns"
         return (program("nsenter"), f"--mount={of}/mnt", f"--pid={of}/pid_for_children", "--", *argv)
 
-    def run(self, *argv: str, seconds: float = 120.0, **variables: str) -> str:
+    def run(self, *argv: str, **variables: str) -> str:
         """Return what a program wrote to its standard output; raises CommandError."""
-        return command.run(self.argv(*argv), {**self._environment, **variables}, seconds=seconds)
+        return command.run(self.argv(*argv), {**self._environment, **variables})
 
     def daemon(self, *argv: str, log: str, ready: Callable[[], bool]) -> None:
         """Start a daemon, and wait until it is ready; it ends with the root. Raises StartError."""
