@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, TextIO, cast
 
 import orjson
@@ -39,10 +40,15 @@ _SECRET: Final = re.compile(
 # What a path has in it where it could hold one of these; most have none of it.
 _SUSPICIOUS: Final = re.compile(r"[=@\s]")
 _ERROR_STATUS: Final = 400
+_KEY_ID_BYTES: Final = 6
+_LONGEST_AGENT: Final = 200
+# Engines of one kind call themselves the same.
+_AGENTS_REMEMBERED: Final = 512
 _OUR_FAULT: Final = 500
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _user: ContextVar[str | None] = ContextVar("user", default=None)
+_key_id: ContextVar[str | None] = ContextVar("key_id", default=None)
 # What every line of this process says besides its own: which worker, and what tracing knows of the request.
 _always: dict[str, Any] = {}
 _sources: list[Callable[[], dict[str, Any]]] = []
@@ -135,6 +141,22 @@ def bind_user(name: str | None) -> None:
     _user.set(name and printable(name))
 
 
+def bind_key_id(fingerprint: bytes | None) -> None:
+    """Let the line of this request tell one client's credentials from another's; None: it has none.
+
+    What is shown is a part of a keyed hash; its key never leaves this process, so no password can be tried.
+    """
+    _key_id.set(fingerprint and fingerprint[:_KEY_ID_BYTES].hex())
+
+
+@lru_cache(_AGENTS_REMEMBERED)
+def _shown_agent(agent: str) -> str:
+    """Return what a client calls itself, as it may stand in a line: clients choose it freely."""
+    # What is no UTF-8 in a header comes as surrogates, which JSON cannot have.
+    whole = agent[:_LONGEST_AGENT].encode(errors="backslashreplace").decode()
+    return printable(redacted(whole))
+
+
 class Access:
     """Writes the line of each request."""
 
@@ -146,9 +168,21 @@ class Access:
         self._second = (0, "")
 
     def write(
-        self, *, kind: str, method: str, path: str, status: int, seconds: float, remote: str | None
+        self,
+        *,
+        kind: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        remote: str | None,
+        sent: int = 0,
+        agent: str | None = None,
     ) -> None:
-        """Write one line, unless level or sampling of blobs leave it out; errors are never sampled."""
+        """Write one line, unless level or sampling of blobs leave it out; errors are never sampled.
+
+        ``sent``: bytes of the answer's body; ``agent``: what the client calls itself.
+        """
         level = logging.WARNING if status >= _OUR_FAULT else logging.INFO
         if level < self._level:
             return
@@ -169,7 +203,12 @@ class Access:
             "status": status,
             "milliseconds": round(1000 * seconds, 3),
             "remote": remote,
+            "bytes": sent,
         }
+        if agent:
+            event["user_agent"] = _shown_agent(agent)
+        if key_id := _key_id.get():
+            event["key_id"] = key_id
         if not self._is_json:
             log = get_logger().warning if level == logging.WARNING else get_logger().info
             log("request", **event)

@@ -22,6 +22,7 @@ from proxy.requests.route import (
 )
 from proxy.store.records import Made
 from proxy.tracing import spans
+from proxy.wire.responses import SENT
 from twodfs.digest import Digest
 
 INVALID: Final = "invalid"
@@ -74,7 +75,16 @@ class Accounts:
         count_request(kind, method, status, seconds, spans.trace_id())
         if status in _SUCCESSES and (repository := getattr(routed, "repository", None)):
             self._repositories.count(repository, kind)
-        self._access.write(kind=kind, method=method, path=path, status=status, seconds=seconds, remote=remote)
+        self._access.write(
+            kind=kind,
+            method=method,
+            path=path,
+            status=status,
+            seconds=seconds,
+            remote=remote,
+            sent=request.get(SENT, 0),
+            agent=request.headers.get(hdrs.USER_AGENT),
+        )
         spans.describe(
             f"{method} {kind}",
             {

@@ -21,7 +21,7 @@ from proxy.auth.door import Entrance
 from proxy.auth.identity import Identity
 from proxy.hops import arrive
 from proxy.limits import Requests
-from proxy.logs import bind_request_id
+from proxy.logs import bind_key_id, bind_request_id, bind_user
 from proxy.metrics.catalogue import CLIENT_GONE
 from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.source import ALL_TYPES, Sources, accepts_indexes
@@ -112,6 +112,8 @@ class Handlers:
         """Answer ``request`` and log one line about it, also when the client leaves before its answer."""
         started = time.perf_counter()
         request_id = bind_request_id(request.headers.get(_REQUEST_ID))
+        bind_user(None)  # the connection may have carried another's request before
+        bind_key_id(None)
         routed, status = None, CLIENT_GONE
         self._running += 1
         self._idle.clear()

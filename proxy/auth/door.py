@@ -23,7 +23,7 @@ from proxy.auth.passwords import Passwords
 from proxy.auth.tokens import Claims, TokenError, Verifier
 from proxy.config import AuthConfig, RuleConfig
 from proxy.globs import expression
-from proxy.logs import bind_user
+from proxy.logs import bind_key_id, bind_user
 from proxy.requests.scope import CATALOG, Scope, ScopeError, scopes
 
 _ANONYMOUS: Final = "anonymous"
@@ -60,6 +60,8 @@ class PassThrough:
     async def enter(self, request: web.BaseRequest, target: str) -> Identity:  # noqa: ARG002
         """Return the client's identity, with the rights that a token of the registry proves."""
         identity = Identity.of(request.headers)
+        if identity.headers:
+            bind_key_id(identity.fingerprint)
         if self._verifier is None:
             return identity
         scheme, token = _authorization(request)
@@ -69,6 +71,8 @@ class PassThrough:
             claims = self._verifier.verify(token)
         except TokenError:
             return identity  # the registry decides
+        if claims.subject:
+            bind_user(claims.subject)
         return Identity(identity.headers, identity.fingerprint, claims.rights)
 
 
@@ -89,7 +93,6 @@ class Door:
         Raises:
             DeniedError: the client did not prove who it is, or may not do this.
         """
-        bind_user(None)  # the connection may have carried another's request before
         user, claims = await self._who(request, target)
         bind_user(_ANONYMOUS if user is None else user)
         if len(request.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:

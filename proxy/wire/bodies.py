@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -28,7 +29,7 @@ from proxy.wire import takeover
 from proxy.wire.decrypt import Scratch
 from proxy.wire.pace import Pace
 from proxy.wire.patience import Patience
-from proxy.wire.responses import RelayedResponse, expects_continue
+from proxy.wire.responses import RelayedResponse, count_sent, expects_continue
 from proxy.wire.splice import Pipe, Pipes, SourceEndedError
 from proxy.wire.takeover import Flow
 
@@ -109,6 +110,7 @@ class Bodies:
                 with pace.held():
                     await response.flush()
             RELAYED_DOWN.add(len(chunk))
+            count_sent(request, len(chunk))
             pace.passed(len(chunk))
             patience.for_upstream()
         patience.for_client()
@@ -129,6 +131,7 @@ class Bodies:
             await_source=patience.for_upstream,
             await_sink=patience.for_client,
             surplus=BROKEN_TRANSFERS.of("surplus").add,
+            passed=partial(count_sent, request),
         )
         if flow is None:
             return False

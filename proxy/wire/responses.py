@@ -18,6 +18,8 @@ from proxy.logs import get_logger
 from twodfs.printable import printable
 
 JSON = "application/json; charset=utf-8"
+SENT: Final = web.RequestKey("SENT", int)
+"""Where a request keeps how many bytes of the answer's body went to the client."""
 WINDOW: Final = 64 * 1024
 """Bytes of a whole answer that its connection holds beside the kernel, at most twice that with TLS.
 
@@ -28,6 +30,11 @@ Who asks for a large document and does not read it would hold a copy of all of i
 def oci_errors(code: str, message: str, detail: object = None) -> bytes:
     """Return the error document of the distribution-spec, "Error Codes"."""
     return orjson.dumps({"errors": [{"code": code, "message": printable(message), "detail": detail}]})
+
+
+def count_sent(request: web.BaseRequest, size: int) -> None:
+    """Take down that ``size`` more bytes of the answer's body went to the client."""
+    request[SENT] = request.get(SENT, 0) + size
 
 
 class RelayedResponse(web.StreamResponse):
@@ -86,19 +93,24 @@ class WholeResponse(RelayedResponse):
             # Answers of before that wait to be taken count as well: clients may ask for many at once.
             if len(self._whole) <= WINDOW >= transport.get_write_buffer_size():
                 await writer.write(self._whole)  # in one segment with the head
+                count_sent(request, len(self._whole))
             else:
-                await self._send_in_windows(writer, transport)
+                await self._send_in_windows(writer, transport, request)
         return writer
 
-    async def _send_in_windows(self, writer: Any, transport: asyncio.Transport) -> None:
+    async def _send_in_windows(
+        self, writer: Any, transport: asyncio.Transport, request: web.BaseRequest
+    ) -> None:
         # Held up as soon as the kernel does not take everything, and until it has. The bound is 1, not 0:
         # at 0 asyncio's TLS would wait for a buffer that is empty already.
         transport.set_write_buffer_limits(high=1, low=0)
         try:
             body = memoryview(self._whole)
             for start in range(0, len(body), WINDOW):
-                await writer.write(body[start : start + WINDOW], drain=False)
+                piece = body[start : start + WINDOW]
+                await writer.write(piece, drain=False)
                 await writer.drain()
+                count_sent(request, len(piece))
         finally:
             if not transport.is_closing():
                 transport.set_write_buffer_limits()

@@ -74,6 +74,10 @@ async def _nobody(_: web.BaseRequest) -> web.StreamResponse:
     raise NotImplementedError
 
 
+def _uncounted(_: int) -> None:
+    """Count nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """A body of a known length between two connections; only the one that it comes from may be a TLS one.
@@ -86,6 +90,7 @@ class Flow:
         await_source: called before the source is waited for, whenever something moved.
         await_sink: the same for the sink.
         give_back: called with the bytes that were not taken, and the source's socket.
+        passed: called with the number of bytes that went to the sink.
     """
 
     source: asyncio.Transport
@@ -98,6 +103,7 @@ class Flow:
     await_sink: Callable[[], None]
     give_back: Callable[[int, socket.socket], None]
     tunnel: Tunnel | None = None
+    passed: Callable[[int], None] = _uncounted
 
     @classmethod
     def of_answer(
@@ -109,10 +115,11 @@ class Flow:
         await_source: Callable[[], None],
         await_sink: Callable[[], None],
         surplus: Callable[[], None],
+        passed: Callable[[int], None] = _uncounted,
     ) -> Flow | None:
         """Return the way of ``answer`` to the client; None where sockets cannot be borrowed, or need not be.
 
-        ``surplus`` is called when more arrived than was announced.
+        ``surplus`` is called when more arrived than was announced, ``passed`` with what went to the client.
         """
         connection = answer.connection  # None when all of it is here
         protocol = connection.protocol if connection is not None else None
@@ -142,6 +149,7 @@ class Flow:
             await_sink=await_sink,
             give_back=give_back,
             tunnel=tunnel,
+            passed=passed,
         )
 
     @classmethod
@@ -224,6 +232,7 @@ class Flow:
                     await moving.run()
             finally:
                 self.writer.output_size += size - moving.remaining
+                self.passed(size - moving.remaining)
                 self.give_back(moving.remaining, source)
         return size
 
@@ -246,6 +255,7 @@ class Flow:
                     if not content.is_eof():
                         self.source.pause_reading()
                     await self.writer.write(chunk)
+                    self.passed(len(chunk))
                 elif self.protocol._reading_paused:  # noqa: SLF001 - the parser has bytes that wait for the stream
                     self.protocol.resume_reading()
                 else:

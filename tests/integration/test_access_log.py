@@ -19,7 +19,7 @@ from tests.lab.layers import Blob
 from tests.lab.process import answers_http, free_port
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
-from tests.lab.registry_client import RegistryClient
+from tests.lab.registry_client import RegistryClient, basic
 
 SOURCE = Path(__file__).parents[2]
 SECRET = "planted-s3cret-7f1c"
@@ -77,8 +77,39 @@ def test_each_request_leaves_exactly_one_line(registry: Registry, tmp_path: Path
     assert {str(one["kind"]) for one in lines} == {"other", "partition", "blob"}
     assert set(lines[0]) == {
         *("event", "kind", "level", "method", "milliseconds", "path", "remote"),
-        *("request_id", "status", "timestamp"),
+        *("request_id", "status", "timestamp", "bytes"),
     }
+
+
+@pytest.mark.parametrize("relay", ["auto", "buffered"])
+def test_a_line_says_how_much_was_sent_to_which_program_and_whose(
+    registry: Registry, tmp_path: Path, relay: str
+) -> None:
+    image = push_field_image(registry.url, REPOSITORY, "v3", cells={(0, 0): {"f": b"0"}})
+    contents = [os.urandom(size) for size in (1, 100, 5 * 2**20)]
+    logins = (None, ("ann", SECRET), ("ann", SECRET + "2"), ("ann", SECRET))
+    with Proxy.start(tmp_path, registry.url, environment={"TWODFS_PROXY_BLOBS_RELAY": relay}) as proxy:
+        with RegistryClient(proxy.url) as client:
+            digests = [push_blob(client, content) for content in contents]
+            partition = client.get_manifest(REPOSITORY, "v3--0.0.0.0").body
+            begun = {"X-Request-Id": "begun", "User-Agent": "probe/1\tx"}
+            for digest in digests:
+                client.request("GET", f"/v2/logs/blobs/blobs/{digest}", headers=begun)
+            client.request("HEAD", f"/v2/logs/blobs/blobs/{digests[2]}", headers=begun)
+            client.request("GET", f"/v2/{REPOSITORY}/manifests/{image.digest}", headers=begun)
+            for login in logins:  # one connection
+                headers = {"X-Request-Id": "whose", **({"Authorization": basic(*login)} if login else {})}
+                client.request("GET", "/v2/", headers=headers)
+        proxy.terminate()
+        lines = seen(proxy)
+    sizes = [one["bytes"] for one in lines if one["request_id"] == "begun"]
+    assert sizes[:4] == [1, 100, 5 * 2**20, 0]
+    assert {one.get("user_agent") for one in lines if one["request_id"] == "begun"} == {"probe/1\\u0009x"}
+    assert len(partition) in [one["bytes"] for one in lines if one["kind"] == "partition"]
+    ids = [one.get("key_id") for one in lines if one["request_id"] == "whose"]
+    assert ids[0] is None
+    assert ids[1] == ids[3] != ids[2]
+    assert SECRET not in proxy.log.read_text()
 
 
 def test_blobs_can_be_sampled_but_failures_are_always_told(registry: Registry, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from proxy import stderr
 from proxy.config import LogConfig
-from proxy.logs import Access, bind_request_id, redacted
+from proxy.logs import Access, bind_key_id, bind_request_id, bind_user, redacted
 
 SECRET = "s3cret"
 
@@ -64,6 +64,7 @@ def test_an_access_line_is_json_with_the_id_of_its_request(monkeypatch: pytest.M
         "milliseconds": 1.5,
         "path": "/v2/",
         "remote": "::1",
+        "bytes": 0,
         "request_id": "mine",
         "status": 200,
     }
@@ -115,3 +116,34 @@ def test_a_line_that_was_torn_is_ended_before_the_next_one(monkeypatch: pytest.M
         _, line, end = (torn + reader.read(2**20)).split(b"\n")
     assert orjson.loads(line)["path"] == "/next"
     assert end == b""
+
+
+def test_a_line_tells_clients_apart_without_their_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    bind_user("ann")
+    bind_key_id(bytes(range(32)))
+    try:
+        (line,) = written(monkeypatch, LogConfig(), sent=7, agent="crane/0.20")
+    finally:
+        bind_user(None)
+        bind_key_id(None)
+    assert (line["bytes"], line["user_agent"], line["user"]) == (7, "crane/0.20", "ann")
+    assert line["key_id"] == "000102030405", "six of thirty-two bytes"
+    (line,) = written(monkeypatch, LogConfig())
+    assert not {"user", "key_id", "user_agent"} & set(line)
+
+
+@pytest.mark.parametrize(
+    ("agent", "shown"),
+    [
+        ("a\nb\x1b[31m", "a\\u000ab\\u001b[31m"),
+        ("x" * 5000, "x" * 200),
+        ("odd \u202e", "odd \\u202e"),
+        ("odd \udcff", "odd \\udcff"),
+        (f"tool Bearer {SECRET} https://u:{SECRET}@h", "tool Bearer *** https://***@h"),
+    ],
+)
+def test_what_a_client_calls_itself_is_bounded_and_harmless(
+    monkeypatch: pytest.MonkeyPatch, agent: str, shown: str
+) -> None:
+    (line,) = written(monkeypatch, LogConfig(), agent=agent)
+    assert line["user_agent"] == shown
