@@ -54,7 +54,8 @@ async def check_image(patient: Patient, probe: Probe) -> AsyncIterator[Finding]:
         yield problem(
             "auth",
             str(error),
-            "log in with 'docker login' as the user that runs this, or name an image that everyone may pull",
+            "log in with 'twodfs login' or 'docker login' as the user that runs this, or name an image that "
+            "everyone may pull",
         )
         return
     yield entry
@@ -85,7 +86,7 @@ async def _manifests(patient: Patient, probe: Probe, access: Access) -> AsyncIte
             f"the registry answers {got.status} for {probe.name}, asked {access.who}",
             "check the names, and that this user may pull it"
             if got.status != _UNAUTHORIZED
-            else "log in with 'docker login' as the user that runs this",
+            else "log in with 'twodfs login' or 'docker login' as the user that runs this",
         )
         return
     yield _manifest_digest(got)

@@ -30,7 +30,8 @@ _PATIENCE: Final = 3.0
 _PINGS: Final = 5
 _RECORD_SECONDS: Final = 10
 _OLDEST: Final = 6
-_DROPS_THE_NEXT_TO_EXPIRE: Final = "volatile-ttl"
+POLICY: Final = "volatile-ttl"
+"""What a full Redis should do: drop what expires first (`docs/operations.md` has the measurement)."""
 
 
 async def check_redis(config: CacheConfig) -> list[Finding]:
@@ -188,19 +189,19 @@ def _memory(info: dict[str, Any]) -> Finding:
         return warning(
             _CHECK,
             "Redis has no maxmemory: it grows until the system ends it",
-            f"set maxmemory to what the machine can spare, and maxmemory-policy {_DROPS_THE_NEXT_TO_EXPIRE}",
+            f"set maxmemory to what the machine can spare, and maxmemory-policy {POLICY}",
         )
     if policy == "noeviction":
         return warning(
             _CHECK,
             "a full Redis refuses writes (maxmemory-policy noeviction): the proxy then goes on without it",
-            f"set maxmemory-policy {_DROPS_THE_NEXT_TO_EXPIRE}: it drops what can be made again first",
+            f"set maxmemory-policy {POLICY}: it drops what can be made again first",
         )
-    if policy != _DROPS_THE_NEXT_TO_EXPIRE:
+    if policy != POLICY:
         return warning(
             _CHECK,
             f"when Redis is full it may drop what pinned digests were cut from (maxmemory-policy {policy})",
-            f"set maxmemory-policy {_DROPS_THE_NEXT_TO_EXPIRE}: what expires first is dropped first",
+            f"set maxmemory-policy {POLICY}: what expires first is dropped first",
         )
     return ok(_CHECK, f"maxmemory is {limit // 2**20:,}MiB with {policy}: what can be made again goes first")
 

@@ -68,8 +68,8 @@ def _unreachable(origin: str, error: UpstreamError) -> Finding:
         return problem(
             "tls",
             f"the certificate of {origin} is not trusted: {cause.verify_message or cause.reason}",
-            "add the CA of the registry to the trusted ones of the proxy (SSL_CERT_FILE names a bundle), or "
-            "have the registry send its whole chain under the name that upstream.url uses",
+            "set upstream.ca_file to the CA that signed it, or have the registry send its whole chain under "
+            "the name that upstream.url uses",
         )
     if _is_tls_trouble(error):
         return problem(

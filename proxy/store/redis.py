@@ -46,6 +46,14 @@ _SECONDS_A_DAY: Final = 86_400
 _LONGEST_REASON: Final = 500
 
 
+def canary_seconds(config: CacheConfig) -> int:
+    """Return how long a canary lives that is not looked after: as long as recipes, an hour at least.
+
+    A full Redis that drops what expires first (volatile-ttl) would drop it first otherwise, and seem emptied.
+    """
+    return max(_CANARY_SECONDS, int(config.recipe_days * _SECONDS_A_DAY))
+
+
 class RedisStore:
     """Keeps sealed records under ``PREFIX:KEY``, each with a time to live."""
 
@@ -243,7 +251,7 @@ class RedisStore:
         was_alive = await self._canary_of_before(canary) == _ALIVE
         if not was_alive:
             await self._cache.delete(canary)
-        await self._cache.set(canary, _ALIVE, ttl=_CANARY_SECONDS)
+        await self._cache.set(canary, _ALIVE, ttl=canary_seconds(self._config))
         if await self._cache.get(canary) != _ALIVE:
             raise ResponseError("Redis forgets at once")
         return was_alive

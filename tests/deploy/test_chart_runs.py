@@ -248,7 +248,7 @@ def bundled_redis(directory: Path, port: int) -> Iterator[None]:
     with Server(launch) as server:
         server.launch()
         with RedisClient(port=port, password=SECRETS["redis"]["password"]) as client:
-            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "volatile-lru"}
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "volatile-ttl"}
         yield
 
 

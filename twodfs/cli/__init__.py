@@ -230,7 +230,7 @@ def push(
 ) -> None:
     """Push an image of the local store to its registry.
 
-    Only what the registry lacks travels. Credentials are those of 'twodfs login' and 'docker login'.
+    Only what the registry lacks travels. Credentials are those of 'twodfs login' or 'docker login'.
 
     A registry that is silent for 60 seconds, or for 15 minutes once it has all of a blob, is asked again, as
     one is that says 429 or 5xx: with growing delays, up to 8 times, and for 3 minutes at most.
@@ -458,7 +458,8 @@ def login(
 ) -> None:
     """Try a username and password at a registry and keep them where Docker keeps them.
 
-    That is Docker's config.json, or the credential helper that it names. 'docker login' is as good.
+    That is Docker's config.json, or the credential helper that it names: 'twodfs login' or 'docker login',
+    one is as good as the other.
 
     Example:
         twodfs login registry.example.com --username ann
