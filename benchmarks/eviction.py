@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import SecretStr
 
 from proxy.config import CacheConfig
-from proxy.store.records import Content, ContentKey, Recipe, RecipeKey, Recipes
+from proxy.store.records import Content, ContentKey, Key, Recipe, RecipeKey, Recipes, Record
 from proxy.store.redis import RedisStore
 from tests.lab.redis import Redis
 from twodfs.digest import digest_of
@@ -70,7 +70,10 @@ async def fill(policy: str, directory: Path, *, megabytes: int, times: int) -> L
                     digest = digest_of(body)
                     recipe = RecipeKey(digest)
                     recipes = Recipes((Recipe(digest, Selection.parse("0.0.0.0")),))
-                    records = {ContentKey("library/model", digest): Content(body), recipe: recipes}
+                    records: dict[Key[Any], Record] = {
+                        ContentKey("library/model", digest): Content(body),
+                        recipe: recipes,
+                    }
                     tried += 1
                     if await stores[at % REPLICAS].put(records):
                         put.append(recipe)

@@ -146,7 +146,7 @@ def bind_key_id(fingerprint: bytes | None) -> None:
 
     What is shown is a part of a keyed hash; its key never leaves this process, so no password can be tried.
     """
-    _key_id.set(fingerprint and fingerprint[:_KEY_ID_BYTES].hex())
+    _key_id.set(None if fingerprint is None else fingerprint[:_KEY_ID_BYTES].hex())
 
 
 @lru_cache(_AGENTS_REMEMBERED)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
+from tests.integration.workshop import Workshop
 from tests.lab.documents import OCI, FieldStyle
 from tests.lab.images import PushedImage, push, push_field_image, push_image
 from tests.lab.layers import Blob
@@ -248,3 +249,17 @@ def test_who_may_not_read_the_image_hears_the_registry_alone(
             answers = [one.request(method, target, headers=TYPES, body=body) for one in (through, straight)]
         assert answers[0].status == answers[1].status == 401
         assert answers[0].body == answers[1].body
+
+
+def test_the_doctor_names_tags_that_hide_behind_partitions(registry: Registry, workshop: Workshop) -> None:
+    style = FieldStyle(more={"partitions": NAMES})
+    one = push_field_image(registry.url, "looks/hidden", "v1", cells=CELLS, field_style=style, anchor=True)
+    healthy = workshop.twodfs("doctor", workshop.target("looks/hidden"), "--json")
+    assert (healthy.status, healthy.json["hiddenTags"]) == (0, [])
+    with RegistryClient(registry.url) as client:
+        for tag in ("v1--0.0.1.2", "v1--edge", "v1--nobody", "v2--edge", "v1--0.0.1", "v10"):
+            client.push_manifest("looks/hidden", tag, one.top)
+    told = workshop.twodfs("doctor", workshop.target("looks/hidden"))
+    assert told.status == 0, "nothing is missing"
+    assert "2 tags hidden by partitions of this image: v1--0.0.1.2, v1--edge; " in told.out
+    assert "delete them at the registry, past the proxy" in told.out

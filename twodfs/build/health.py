@@ -14,7 +14,7 @@ from typing import Final
 from twodfs.budget import MAX_FIELD_BYTES
 from twodfs.build.fields import read_field
 from twodfs.concurrency import concurrently
-from twodfs.digest import Digest
+from twodfs.digest import Digest, is_digest
 from twodfs.errors import BuildError, RegistryError
 from twodfs.field import Allotment
 from twodfs.oci import (
@@ -26,10 +26,12 @@ from twodfs.oci import (
     Manifest,
     parse_manifest,
 )
+from twodfs.partition import MAX_TAG_LENGTH, RESERVED, readings
 from twodfs.registry import Repository
 
 _AT_A_TIME: Final = 16
 _NOT_FOUND: Final = 404
+_NO_TAGS: Final = (401, 403, 404, 405, 501)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class FieldHealth:
         missing: those it does not have.
         damaged: those it has in another size than the field says.
         unprotected: those that it has and no manifest of the index lists.
+        names: what the field calls its partitions.
     """
 
     digest: Digest
@@ -49,6 +52,7 @@ class FieldHealth:
     missing: tuple[Allotment, ...]
     damaged: tuple[Allotment, ...]
     unprotected: tuple[Allotment, ...]
+    names: frozenset[str] = frozenset()
 
     @property
     def is_healthy(self) -> bool:
@@ -74,11 +78,14 @@ class Health:
         root: what its reference names.
         missing: entries of the index whose manifests the registry does not have.
         fields: those of the other manifests.
+        hidden: tags of the repository that a proxy answers with a partition of this image: what is stored
+            under them is seen past the proxy alone. None where the registry does not tell its tags.
     """
 
     root: Document
     missing: tuple[Descriptor, ...]
     fields: tuple[FieldHealth, ...]
+    hidden: tuple[str, ...] | None = ()
 
     @property
     def is_healthy(self) -> bool:
@@ -92,6 +99,7 @@ class Health:
             "healthy": self.is_healthy,
             "missingManifests": [one.digest for one in self.missing],
             "fields": [field.to_dict() for field in self.fields],
+            "hiddenTags": None if self.hidden is None else list(self.hidden),
         }
 
 
@@ -110,7 +118,28 @@ def examine(repository: Repository, name: str) -> Health:
     if not fields and not missing:
         raise BuildError(f"{repository}:{name} has no field, so there is nothing to look after")
     found = [_field(repository, digest, listed) for digest in fields]
-    return Health(root, tuple(missing), tuple(found))
+    return Health(root, tuple(missing), tuple(found), _hidden(repository, name, found))
+
+
+def _hidden(repository: Repository, name: str, fields: Sequence[FieldHealth]) -> tuple[str, ...] | None:
+    """Return the tags that read as partitions of ``name``."""
+    if is_digest(name):
+        return ()
+    try:
+        tags = repository.tags()
+    except RegistryError as error:
+        if error.status in _NO_TAGS:
+            return None
+        raise
+    hidden = {
+        tag
+        for tag in tags
+        if len(tag) <= MAX_TAG_LENGTH
+        for reading in readings(tag)
+        if reading.base == name
+        and any(set(reading.selection().names) - RESERVED <= field.names for field in fields)
+    }
+    return tuple(sorted(hidden))
 
 
 def _manifests(repository: Repository, root: Document) -> tuple[list[Manifest], list[Descriptor]]:
@@ -140,7 +169,8 @@ def _field(repository: Repository, digest: Digest, listed: set[Digest]) -> Field
     digests = dict.fromkeys(one.digest for one in field)
     answers = concurrently((partial(_size, repository, one) for one in digests), limit=_AT_A_TIME)
     sizes = dict(zip(digests, answers, strict=True))
-    return FieldHealth(digest, *_sorted_out(field, sizes, listed))
+    present, missing, damaged, unprotected = _sorted_out(field, sizes, listed)
+    return FieldHealth(digest, present, missing, damaged, unprotected, frozenset(field.names))
 
 
 def _sorted_out(

@@ -352,7 +352,8 @@ def doctor(
 ) -> None:
     """Say which allotments of an image the registry lacks, or may lose.
 
-    The exit status is 0 when it has and keeps them all, else 1.
+    The exit status is 0 when it has and keeps them all, else 1. Tags that are hidden by partitions of the
+    image are named, too.
 
     Example:
         twodfs doctor registry.example.com/model:v1

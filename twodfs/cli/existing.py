@@ -33,6 +33,7 @@ from twodfs.oci import Json
 from twodfs.reference import DOCKER_HUB, Reference
 
 _GRID_HEIGHT: Final = 40
+_TAGS_SHOWN: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +299,13 @@ def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
             )
     if found.is_healthy:
         yield "all of them are anchored"
+    if found.hidden:
+        more = " and more" if len(found.hidden) > _TAGS_SHOWN else ""
+        yield (
+            f"{count_text(len(found.hidden), 'tag')} hidden by partitions of this image: "
+            f"{', '.join(found.hidden[:_TAGS_SHOWN])}{more}; the proxy answers them with the partition, "
+            f"and refuses to write them: delete them at the registry, past the proxy"
+        )
 
 
 def _describe(reference: Reference, found: Inspection, origin: Origin | None) -> Iterator[str]:

@@ -43,6 +43,7 @@ _CONTENT_RANGE = re.compile(r"bytes 0-\d+/(\d+)")
 _REFUSED: Final = frozenset({401, 403, 404})
 _NO_REFERRERS: Final = frozenset({400, 404, 405, 406, 501})
 _MOST_PAGES: Final = 16
+_TAGS_A_PAGE: Final = 1000
 _BIG: Final = 4 * 1024 * 1024
 """Bytes of a file given to the kernel at a time."""
 
@@ -131,6 +132,25 @@ class Repository:
                 return self._tagged_referrers(digest)
             found += entries_of(parse_object(answer.body))
             following = next_page(answer.headers.get("link"), f"/v2/{self.name}/referrers/{digest}")
+            if following is None:
+                break
+            request = replace(request, url=f"{self._transport.url}{following}")
+        return tuple(found)
+
+    def tags(self) -> tuple[str, ...]:
+        """Return the repository's tags; of very many, those of the first pages.
+
+        Raises:
+            RegistryError: as for ``resolve``; or a page has more than 4 MiB.
+            FormatError: the answer is no list of tags.
+        """
+        found: list[str] = []
+        request = self._request("GET", f"tags/list?n={_TAGS_A_PAGE}")
+        for _ in range(_MOST_PAGES):
+            answer = self._transport.fetch(request, 200, limit=MAX_MANIFEST_BYTES)
+            listed = parse_object(answer.body).get("tags")
+            found += (one for one in listed or () if isinstance(one, str)) if isinstance(listed, list) else ()
+            following = next_page(answer.headers.get("link"), f"/v2/{self.name}/tags/list")
             if following is None:
                 break
             request = replace(request, url=f"{self._transport.url}{following}")
