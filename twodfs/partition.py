@@ -62,9 +62,6 @@ _LAST_RECTANGLE = re.compile(rf".(?:--|\+){_NUMBERS}\Z")
 _RECTANGLE = re.compile(_NUMBERS)
 # Rectangles and what was meant to be one: numbers, of which there are too few or too many.
 _MEANT = r"[0-9][0-9.]*"
-_MISTYPED_TAG = re.compile(
-    rf"(?P<base>[A-Za-z0-9_][A-Za-z0-9._-]*?)(?P<chain>(?:(?:--|\+)(?:{_MEANT}|{_NAME}))+)"
-)
 _ONE_MEANT_LINK = re.compile(rf"(?:--|\+)(?:{_MEANT}|{_NAME})")
 _ONE_NAME = re.compile(_NAME)
 
@@ -176,11 +173,11 @@ def readings(tag: str) -> tuple[PartitionTag, ...]:
     return _readings(tag)
 
 
-def _split(tag: str) -> tuple[str, list[str]]:
+def _split(tag: str, one_link: re.Pattern[str] = _ONE_LINK) -> tuple[str, list[str]]:
     """Return ``tag`` without the links that it ends in, and these; linear in its length."""
     links: list[str] = []
     begin = len(tag)
-    for link in reversed(list(_ONE_LINK.finditer(tag))):
+    for link in reversed(list(one_link.finditer(tag))):
         if link.end() != begin:
             break
         links.append(link[0])
@@ -194,11 +191,12 @@ def mistyped(tag: str) -> tuple[tuple[str, str], ...]:
     As ``v1--0.0.1``: a rectangle has four numbers. At most two ways, the shortest base first; empty for every
     other tag.
     """
-    match = _MISTYPED_TAG.fullmatch(tag) if len(tag) <= MAX_TAG_LENGTH else None
-    if match is None:
+    if len(tag) > MAX_TAG_LENGTH:
         return ()
-    base, found = match["base"], []
-    links = _ONE_MEANT_LINK.findall(match["chain"])
+    base, links = _split(tag, _ONE_MEANT_LINK)
+    if not (links and _BASE_TAG.fullmatch(base)):
+        return ()
+    found = []
     for taken in range(min(len(links), _MOST_MISTYPED)):
         longer_base = base + "".join(links[:taken])
         wrong = [one for link in links[taken:] if not _is_link(one := link.lstrip("-+"))]

@@ -22,7 +22,7 @@ SOCKET: Final = "/var/run/docker.sock"
 SECONDS: Final = 900.0
 """Without a byte: before the first one, the classic image store packs every layer."""
 
-_SCHEME: Final = "unix://"
+_UNIX: Final = "unix://"
 _MAX_ANSWER: Final = 4 * 1024 * 1024
 _FOUND: Final = 200
 
@@ -51,13 +51,13 @@ def socket_path(environment: Mapping[str, str]) -> str:
     Raises:
         BuildError: it names an engine that has none.
     """
-    host = environment.get("DOCKER_HOST") or f"{_SCHEME}{SOCKET}"
-    if not host.startswith(f"{_SCHEME}/"):
+    host = environment.get("DOCKER_HOST") or f"{_UNIX}{SOCKET}"
+    if not host.startswith(f"{_UNIX}/"):
         raise BuildError(
             f"DOCKER_HOST is {host[:140]!r}; docker-daemon: takes an engine on this machine, "
-            f"as {_SCHEME}{SOCKET}"
+            f"as {_UNIX}{SOCKET}"
         )
-    return host.removeprefix(_SCHEME)
+    return host.removeprefix(_UNIX)
 
 
 def _save(name: str, path: str, file: BinaryIO, inflation: Inflation) -> None:

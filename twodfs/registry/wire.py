@@ -32,7 +32,8 @@ _LENGTH = re.compile("[0-9]{1,19}")
 _BODILESS: Final = frozenset({204, 304})
 _INTERIM: Final = 16
 _OK: Final = 200
-_ABOUT_OURS: Final = re.compile("ALERT_.*(?:CERTIFICATE|UNKNOWN_CA)")
+_ABOUT_OURS: Final = ("CERTIFICATE", "UNKNOWN_CA")
+"""What an alert of TLS names that finds fault with the client's certificate."""
 _PROXY_IS_DOWN: Final = frozenset({429, 502, 503, 504})
 
 
@@ -381,7 +382,8 @@ def _in_words() -> Iterator[None]:
         raise WireError("the registry does not answer in time", temporary=True) from error
     except OSError as error:
         # TLS 1.3 tells what is wrong with a client's certificate after it has agreed.
-        if _ABOUT_OURS.search(getattr(error, "reason", None) or ""):
+        reason = getattr(error, "reason", None) or ""
+        if "ALERT_" in reason and any(one in reason for one in _ABOUT_OURS):
             raise WireError(
                 "the registry wants a client certificate, and was shown none that will do"
             ) from error
