@@ -51,6 +51,7 @@ def replicas(directory: Path, registry: Registry, redis_url: str) -> Iterator[Ba
         yield stack.enter_context(Balancer.start(directory / "nginx", [one.address for one in proxies]))
 
 
+@pytest.mark.alone(reason="replicas have seconds to hear of a new master, and to put what the lost one had")
 @pytest.mark.parametrize("start", [watched_by_sentinels, clustered])
 def test_no_pull_fails_while_a_master_is_lost(
     start: Callable[[Path], AbstractContextManager[Group]],
