@@ -116,9 +116,7 @@ async def test_the_last_put_wins(store: Store) -> None:
     assert await store.get(key) == BlobSize(2)
 
 
-@pytest.mark.alone(
-    reason="500 calls at once may time out, and redis-py leaves their sockets open"
-)
+@pytest.mark.alone(reason="500 calls at once may time out, and redis-py leaves their sockets open")
 async def test_many_at_once(store: Store) -> None:
     keys = [BlobSizeKey("r", digest_of(b"%d" % number)) for number in range(500)]
     await asyncio.gather(*(store.put({key: BlobSize(at)}) for at, key in enumerate(keys)))
