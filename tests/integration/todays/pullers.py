@@ -2,14 +2,14 @@
 
 import json
 import re
-import tarfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from tests.integration.todays.engines import Store
 from tests.integration.todays.laboratory import Laboratory
+from tests.lab.engines.docker import saved_layers
 from tests.lab.rootfs import apply_layers, read_tree
 from tests.lab.todays_root import LAB
 
@@ -31,7 +31,7 @@ def docker_files(lab: Laboratory, store: Store, reference: str, *options: str) -
     """Return what `docker save` writes of an image that the engine has."""
     name = f"{uuid.uuid4().hex}.tar"
     lab.run(*lab.engines.docker(store), "save", *options, "--output", f"{LAB}/{name}", reference)
-    return apply_layers(_saved_layers(lab.root.directory / name))
+    return apply_layers(saved_layers(lab.root.directory / name))
 
 
 def containerd(how: str) -> Puller:
@@ -118,16 +118,6 @@ def _document(layout: Path, digest: str) -> dict[str, Any]:
 
 def _blob(layout: Path, digest: str) -> bytes:
     return (layout / "blobs" / digest.replace(":", "/")).read_bytes()
-
-
-def _saved_layers(saved: Path) -> Iterator[bytes]:
-    with tarfile.open(saved) as archive:
-        described = archive.extractfile("manifest.json")
-        assert described is not None
-        for name in json.load(described)[0]["Layers"]:
-            layer = archive.extractfile(name)
-            assert layer is not None
-            yield layer.read()
 
 
 def _new_directory(lab: Laboratory) -> str:

@@ -63,7 +63,7 @@ class DockerEngine(Lifetime):
         saved = self._directory / "saved.tar"
         try:
             self.save(reference, saved)
-            return apply_layers(_saved_layers(saved))
+            return apply_layers(saved_layers(saved))
         finally:
             saved.unlink(missing_ok=True)
 
@@ -163,7 +163,8 @@ def _launch(directory: Path, runtime: Path) -> Launch:
     )
 
 
-def _saved_layers(saved: Path) -> Iterator[bytes]:
+def saved_layers(saved: Path) -> Iterator[bytes]:
+    """Yield the layers in what `docker save` wrote, the lowest first."""
     with tarfile.open(saved) as archive:
         described = archive.extractfile("manifest.json")
         assert described is not None
