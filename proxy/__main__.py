@@ -15,7 +15,7 @@ from proxy import logs, process
 from proxy.app import run
 from proxy.config import Config, ConfigError, load
 from proxy.doctor import command as doctor
-from proxy.preflight import StartError, check, start_error
+from proxy.preflight import StartError, check, refuse_circle, start_error
 from twodfs import __version__
 
 _USAGE_ERROR: Final = 2
@@ -82,7 +82,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         return _refuse(str(error), _USAGE_ERROR)
     logs.configure(config.log)
     try:
-        check(config)
+        (check if arguments.check_config else refuse_circle)(config)
     except StartError as error:
         return _refuse(str(error), 1)
     if arguments.check_config:

@@ -1,6 +1,6 @@
 """What a start takes from files and settings, opened before anything listens.
 
-The same functions serve a start and ``--check-config``, so that what the one accepts the other does, too.
+A start opens each once, through the same functions as ``--check-config``: it accepts what that accepts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def check(config: Config) -> None:
     """
     reasons = []
     for opens in (
-        _refuse_circle,
+        refuse_circle,
         entrance,
         listener_tls,
         _open_upstream,
@@ -57,6 +57,24 @@ def check(config: Config) -> None:
             reasons.append(str(error))
     if reasons:
         raise StartError("\n".join(reasons))
+
+
+def refuse_circle(config: Config) -> None:
+    """Look whether the registry is the proxy itself.
+
+    Raises:
+        StartError: it is, so that each request would come back for ever.
+    """
+    own = urlsplit(config.public_url or "")
+    for url in config.upstream.urls:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+        if Address(parts.hostname or "", port).reaches(config.listen):
+            raise StartError(
+                f"upstream.url {url} is where the proxy itself listens; name the registry's address"
+            )
+        if (own.hostname, own.port or _PORTS.get(own.scheme)) == (parts.hostname, port):
+            raise StartError(f"upstream.url {url} is the proxy's own public_url; name the registry's address")
 
 
 def _open_upstream(config: Config) -> None:
@@ -80,19 +98,6 @@ def _open_tracing(config: Config) -> None:
         require(config.tracing)
     except TracingError as error:
         raise StartError(str(error)) from None
-
-
-def _refuse_circle(config: Config) -> None:
-    own = urlsplit(config.public_url or "")
-    for url in config.upstream.urls:
-        parts = urlsplit(url)
-        port = parts.port or _PORTS[parts.scheme]
-        if Address(parts.hostname or "", port).reaches(config.listen):
-            raise StartError(
-                f"upstream.url {url} is where the proxy itself listens; name the registry's address"
-            )
-        if (own.hostname, own.port or _PORTS.get(own.scheme)) == (parts.hostname, port):
-            raise StartError(f"upstream.url {url} is the proxy's own public_url; name the registry's address")
 
 
 def listener_tls(config: Config) -> ListenerTls | None:

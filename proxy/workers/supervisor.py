@@ -15,7 +15,7 @@ from proxy.config import Address, Config, ConfigError
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, add_up, snapshot
-from proxy.preflight import StartError, check
+from proxy.preflight import StartError, refuse_circle
 from proxy.workers.generation import Generation, Worker
 
 _START: Final = 60.0
@@ -105,7 +105,7 @@ class _Parent:
         before = self._current
         try:
             config = self._load()
-            check(config)
+            refuse_circle(config)
             moved = config.listen != before.config.listen
             listening = _listen(config.listen) if moved else before.listening.dup()
         except (ConfigError, StartError) as error:

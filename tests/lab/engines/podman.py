@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 from tests.lab import command
@@ -35,6 +36,9 @@ runroot = "{runtime}/run"
 """
 
 
+_PATIENCE = 10.0
+
+
 class Podman(Lifetime):
     """`with Podman.start(directory) as podman: ...`."""
 
@@ -49,7 +53,7 @@ class Podman(Lifetime):
         settings = _write_settings(directory, runtime)
         self._environment = environment(REGISTRY_AUTH_FILE=str(self._logins), **settings)
         self._cleanup.callback(unmount_below, directory)
-        self._cleanup.callback(_end_monitors, runtime)
+        self._cleanup.callback(_end_helpers, runtime)
         self._cleanup.callback(self._run, "rm", "--all", "--force", "--time", "0")
 
     def login(self, address: str, user: str, password: str) -> None:
@@ -91,13 +95,27 @@ class Podman(Lifetime):
         return command.run((self._podman, *arguments), self._environment)
 
 
-def _end_monitors(runtime: Path) -> None:
-    """End the monitors of containers that an interrupted `podman run` had begun to start."""
+def _end_helpers(runtime: Path) -> None:
+    """End monitors that an interrupted `podman run` left, and their clean-ups, which mount the store."""
+    deadline = time.monotonic() + _PATIENCE
+    while helpers := _helpers(runtime):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes {helpers} of {runtime} do not end")
+        for pid in helpers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _helpers(runtime: Path) -> list[int]:
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended while we looked
             argv = (process / "cmdline").read_bytes()
-            if b"conmon" in argv.split(b"\0")[0] and os.fsencode(runtime) in argv:
-                os.kill(int(process.name), signal.SIGKILL)
+            name = Path(os.fsdecode(argv.split(b"\0")[0])).name
+            if name in ("conmon", "podman", "runc") and os.fsencode(runtime) in argv:
+                found.append(int(process.name))
+    return found
 
 
 def _write_settings(directory: Path, runtime: Path) -> dict[str, str]:
