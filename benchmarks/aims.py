@@ -96,9 +96,7 @@ def _build(content: Json) -> Iterator[Aim]:
         dockers = [seconds[name][changed] for name in _DOCKERS if name in seconds]
         if dockers:
             faster = min(dockers) / ours[changed]
-            yield _aim(
-                "Rebuild after one change, faster than Docker's better way", _LEAST, 25, faster, "x", digits=1
-            )
+            yield _aim("Rebuild after one change, faster than Docker's better way", _LEAST, 25, faster, "x", digits=1)
 
 
 def _soak(content: Json) -> Iterator[Aim]:

@@ -19,11 +19,11 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from proxy.config import CacheConfig
-from proxy.store.records import Content, ContentKey, Key, Recipe, RecipeKey, Recipes, Record
+from proxy.store.records import Content, ContentKey, Provenance, ProvenanceKey, Provenances, Record, RecordKey
 from proxy.store.redis import RedisStore
 from tests.lab.redis import Redis
-from twodfs.digest import digest_of
-from twodfs.partition import Selection
+from twodfs.field.partition import Selection
+from twodfs.oci.digest import digest_of
 
 POLICIES: Final = ("noeviction", "allkeys-lru", "volatile-lru", "volatile-lfu", "volatile-ttl")
 REPLICAS: Final = 3
@@ -56,7 +56,7 @@ async def _replicas(url: str) -> AsyncIterator[list[RedisStore]]:
 
 async def fill(policy: str, directory: Path, *, megabytes: int, times: int) -> Lost:
     """Put ``times`` as much as a Redis of ``megabytes`` holds, and return what that cost."""
-    put: list[RecipeKey] = []
+    put: list[ProvenanceKey] = []
     tried = refused = 0
     with Redis.start(directory, "--maxmemory", f"{megabytes}mb", "--maxmemory-policy", policy) as server:
         async with _replicas(server.url) as stores:
@@ -68,9 +68,9 @@ async def fill(policy: str, directory: Path, *, megabytes: int, times: int) -> L
                 for at in range(first, count, _WRITERS):
                     body = os.urandom(DOCUMENT)
                     digest = digest_of(body)
-                    recipe = RecipeKey(digest)
-                    recipes = Recipes((Recipe(digest, Selection.parse("0.0.0.0")),))
-                    records: dict[Key[Any], Record] = {
+                    recipe = ProvenanceKey(digest)
+                    recipes = Provenances((Provenance(digest, Selection.parse("0.0.0.0")),))
+                    records: dict[RecordKey[Any], Record] = {
                         ContentKey("library/model", digest): Content(body),
                         recipe: recipes,
                     }
@@ -116,9 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = []
     for policy in POLICIES:
         with tempfile.TemporaryDirectory() as directory:
-            found.append(
-                asyncio.run(fill(policy, Path(directory), megabytes=asked.megabytes, times=asked.times))
-            )
+            found.append(asyncio.run(fill(policy, Path(directory), megabytes=asked.megabytes, times=asked.times)))
     print(table(found))
 
 

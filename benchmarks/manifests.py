@@ -91,11 +91,7 @@ def main() -> None:
             measure(measured, target, WARM_UP_SECONDS)
         rounds = list(play(measured, arguments.rounds, arguments.seconds, console))
         console.print("one connection")
-        alone = {
-            one.name: measure(measured, one, ALONE_SECONDS, 1)
-            for one in measured.targets
-            if one.name in ALONE
-        }
+        alone = {one.name: measure(measured, one, ALONE_SECONDS, 1) for one in measured.targets if one.name in ALONE}
     by_target = {target.name: [one[target.name] for one in rounds] for target in measured.targets}
     results = {name: summary(own, by_target[BASELINE]) for name, own in by_target.items()}
     console.print(table(results))

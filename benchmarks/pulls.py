@@ -65,9 +65,7 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     content = {"environment": environment, "rounds": arguments.rounds, "pulls": results}
     RESULTS.write_text(json.dumps(content, indent=2) + "\n")
-    PLOT.write_text(
-        draw({"docker pull, median ms": {"": {name: of["median_ms"] for name, of in results.items()}}})
-    )
+    PLOT.write_text(draw({"docker pull, median ms": {"": {name: of["median_ms"] for name, of in results.items()}}}))
     console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)} and {PLOT.name}")
 
 

@@ -107,8 +107,7 @@ def _profiles(results: Path) -> Iterator[str]:
         yield "## Profiles"
         yield "`make bench-profile`. Where the proxy's processor time goes, as flame graphs and as text:"
         yield "\n".join(
-            f"- {_PROFILES[name]}: [graph]({_FROM_PAGE}/profile-{name}.svg), "
-            f"[text]({_FROM_PAGE}/profile-{name}.txt)"
+            f"- {_PROFILES[name]}: [graph]({_FROM_PAGE}/profile-{name}.svg), [text]({_FROM_PAGE}/profile-{name}.txt)"
             for name in drawn
         )
 

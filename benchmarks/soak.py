@@ -139,9 +139,7 @@ def growth(readings: list[Reading]) -> tuple[float, float]:
     """Return what grew between the second quarter and the last: MiB of memory, and open files."""
     quarter = max(1, len(readings) // 4)
     early, late = readings[quarter : 2 * quarter] or readings[:1], readings[-quarter:]
-    memory = statistics.median(one.mebibytes for one in late) - statistics.median(
-        one.mebibytes for one in early
-    )
+    memory = statistics.median(one.mebibytes for one in late) - statistics.median(one.mebibytes for one in early)
     files = statistics.median(one.files for one in late) - statistics.median(one.files for one in early)
     return memory, files
 

@@ -10,18 +10,18 @@ A request travels down this list; a part imports only from those above it, and s
     metrics      what is counted, and how it is told
     tracing      what a request waited for, told to a collector
     watched      files that are read again when they change
-    hops         which proxies a request has been through, so that a circle ends
-    flight       identical concurrent work is done once
-    clients      which client asks, and how it sees us: whose word on that is believed
-    limits       how much clients may use, one by one and together
-    wire         connections and bodies: HTTP as a proxy needs it, and bytes past this process
+    single_flight  identical concurrent work is done once
+    clients      who asks, through which proxies, and how much each may use
+    wire         connections: HTTP as a proxy needs it
+    bodies       bodies in transit, and bytes past this process
     requests     method + target -> typed request, and the right that it needs
     auth         who a client is and what it may, and who the proxy is to the registry
     store        what is remembered: memory in front of Redis
-    upstream     the one door to the registry
+    upstream     the registry
+    confinement  foreign documents read in processes of their own
     partitions   source + selection -> partition
     signing      what the proxy vouches for
-    answers      typed request -> answer
+    handlers     typed request -> answer
     preflight    what a start takes from files and settings
     admin        health and metrics on a listener of its own
     app          wiring and lifetimes

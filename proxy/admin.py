@@ -61,7 +61,7 @@ class Admin:
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
 
-class Health:
+class ServiceHealth:
     """How this process is."""
 
     def __init__(self, upstream: Upstream, redis: RedisStore | None) -> None:
@@ -111,6 +111,4 @@ class Health:
 
 
 def _json(is_well: bool, document: dict[str, str]) -> web.Response:  # noqa: FBT001 - the two parts of a Report
-    return web.Response(
-        status=200 if is_well else 503, body=orjson.dumps(document), content_type="application/json"
-    )
+    return web.Response(status=200 if is_well else 503, body=orjson.dumps(document), content_type="application/json")

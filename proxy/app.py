@@ -13,20 +13,21 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from proxy.admin import Admin, Health
-from proxy.answers.access import Accounts
-from proxy.answers.deposits import Deposits
-from proxy.answers.exchange import TokenEndpoint
-from proxy.answers.handlers import Handlers
-from proxy.answers.headers import Origins
-from proxy.answers.relay import Relay
+from proxy.admin import Admin, ServiceHealth
+from proxy.auth.access_control import Authenticator
 from proxy.auth.credentials import CredentialsError
-from proxy.auth.door import Entrance
 from proxy.auth.grants import Grants
 from proxy.auth.realm import RealmPolicy, Realms
-from proxy.clients import Clients
+from proxy.bodies.transit import Bodies
+from proxy.clients.addresses import ClientAddresses
+from proxy.clients.limits import RequestLimits, Slots
 from proxy.config import Address, CacheConfig, Config, LimitsConfig
-from proxy.limits import Requests, Slots
+from proxy.handlers.access import AccessLog
+from proxy.handlers.exchange import TokenEndpoint
+from proxy.handlers.handlers import Handlers
+from proxy.handlers.headers import LocationRewriter
+from proxy.handlers.push_completion import PushCompletion
+from proxy.handlers.relay import Relay
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, snapshot
@@ -36,8 +37,8 @@ from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
-from proxy.preflight import StartError, entrance, listener_tls, signer, source_keys
-from proxy.signing.attached import Attached
+from proxy.preflight import StartError, authenticator, listener_tls, signer, source_keys
+from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
 from proxy.store.clients import RedisFileError
 from proxy.store.memory import MemoryStore
@@ -47,8 +48,7 @@ from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstream
-from proxy.wire.bodies import Bodies
-from proxy.wire.connections import Connections
+from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Listener
 from proxy.wire.tls import CertificateError, ListenerTls
 
@@ -68,7 +68,7 @@ class Running:
 
     listen: Address
     admin: Address | None
-    health: Health
+    health: ServiceHealth
     tls: ListenerTls | None = None
 
 
@@ -92,15 +92,13 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             raise StartError(str(error)) from None
         redis = await _redis(stack, config.cache)
         realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
-        entered = entrance(config)
+        entered = authenticator(config)
         tls = listener_tls(config)
         try:
-            upstream = await stack.enter_async_context(
-                Upstream.connect(config.upstream, config.blobs, realms)
-            )
+            upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
         except (CertificateError, CredentialsError) as error:
             raise StartError(str(error)) from None
-        health = Health(upstream, redis)
+        health = ServiceHealth(upstream, redis)
         admin = None
         if config.admin is not None and shared is None:  # the parent answers for workers
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
@@ -108,18 +106,18 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         bodies = stack.enter_context(Bodies.open(config.blobs.relay))
         handlers = _handlers(
             config,
-            entrance=entered,
+            authenticator=entered,
             upstream=upstream,
             realm_policy=realms,
             bodies=bodies,
-            store=TieredStore(memory, redis, patience=config.cache.redis_failover),
+            store=TieredStore(memory, redis, failover=config.cache.redis_failover),
         )
         _watch(stack, handlers, memory, redis)
         listener = Listener(
             handlers,
             keepalive_timeout=config.client.keepalive_timeout,
             header_timeout=config.limits.header_timeout,
-            connections=Connections(config.limits.connections),
+            connections=ClientConnections(config.limits.connections),
             tls=tls.context if tls else None,
         )
         runner = web.ServerRunner(listener, shutdown_timeout=_LAST_WORDS)
@@ -183,20 +181,24 @@ def _reload(tls: ListenerTls | None) -> None:
 def _handlers(
     config: Config,
     *,
-    entrance: Entrance,
+    authenticator: Authenticator,
     upstream: Upstream,
     realm_policy: RealmPolicy,
     bodies: Bodies,
     store: TieredStore,
 ) -> Handlers:
     realms = Realms(realm_policy) if config.auth.realm == "proxy" else None
-    clients = Clients(config.trusted_proxies, config.public_url)
-    origins = Origins(
-        config.upstream.urls, clients, config.upstream.host, realms=realms, is_door=config.is_door
+    clients = ClientAddresses(config.trusted_proxies, config.public_url)
+    locations = LocationRewriter(
+        config.upstream.urls,
+        clients,
+        config.upstream.host,
+        realms=realms,
+        controls_access=config.controls_access,
     )
     relay = Relay(
         upstream,
-        origins,
+        locations,
         bodies,
         client_timeout=config.client.idle_timeout,
         upstream_timeout=config.upstream.read_timeout,
@@ -216,19 +218,19 @@ def _handlers(
     attached = _attached(config, upstream, referrers, partitions, store)
     tokens = TokenEndpoint(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None
     return Handlers(
-        entrance=entrance,
+        authenticator=authenticator,
         relay=relay,
         sources=sources,
         partitions=partitions,
         lookalikes=Lookalikes(sources, cutter),
-        origins=origins,
+        locations=locations,
         attached=attached,
-        deposits=Deposits(upstream, partitions, attached, origins),
+        push_completion=PushCompletion(upstream, partitions, attached, locations),
         tokens=tokens,
-        requests=Requests(config.limits),
+        requests=RequestLimits(config.limits),
         max_manifest=config.limits.manifest_body,
         client_timeout=config.client.idle_timeout,
-        accounts=Accounts(config),
+        access_log=AccessLog(config),
     )
 
 
@@ -238,19 +240,17 @@ def _slots(limits: LimitsConfig) -> Slots:
 
 def _attached(
     config: Config, upstream: Upstream, referrers: Referrers, partitions: Partitions, store: TieredStore
-) -> Attached | None:
+) -> AttachedDocuments | None:
     key = signer(config.signing)
     if key is None:
         return None
     registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
     get_logger().info("partitions are signed", key=key.public_key.fingerprint, registry=registry)
     signatures = Signatures(partitions, store, key, registry=registry)
-    return Attached(upstream, referrers, partitions, signatures)
+    return AttachedDocuments(upstream, referrers, partitions, signatures)
 
 
-def _watch(
-    stack: contextlib.AsyncExitStack, handlers: Handlers, memory: MemoryStore, redis: RedisStore | None
-) -> None:
+def _watch(stack: contextlib.AsyncExitStack, handlers: Handlers, memory: MemoryStore, redis: RedisStore | None) -> None:
     """Let the metrics see what only the parts know, for the time of ``stack``."""
     stack.enter_context(catalogue.process())
     stack.enter_context(catalogue.IN_FLIGHT.read_from(lambda: handlers.in_flight))

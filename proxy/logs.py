@@ -2,7 +2,7 @@
 
 Secrets stay out twice: callers log paths without their queries and never headers, and whatever text comes
 with an error goes through ``redacted``. The line of each request is most of what a busy proxy logs, so it has
-a way of its own past structlog (``Access``).
+a way of its own past structlog (``AccessLine``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import orjson
 import structlog
 
 from proxy.config import LogConfig
-from proxy.stderr import Lines
+from proxy.stderr import LineQueue
 from twodfs.printable import LAYOUT, printable
 
 _FOREIGN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -59,7 +59,7 @@ def configure(config: LogConfig, **always: object) -> None:
     _always.clear()
     _always.update(always)
     level = logging.getLevelNamesMapping()[config.level.upper()]
-    lines = Lines(sys.stderr)
+    lines = LineQueue(sys.stderr)
     shared: list[structlog.typing.Processor] = [
         _with_context,
         structlog.processors.add_log_level,
@@ -118,9 +118,7 @@ def redacted(text: str) -> str:
     return _SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}***", text)
 
 
-def _without_record(
-    logger: object, name: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
+def _without_record(logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return structlog.stdlib.ProcessorFormatter.remove_processors_meta(logger, name, event)
 
 
@@ -157,14 +155,14 @@ def _shown_agent(agent: str) -> str:
     return printable(redacted(whole))
 
 
-class Access:
+class AccessLine:
     """Writes the line of each request."""
 
     def __init__(self, config: LogConfig) -> None:
         self._level = logging.getLevelNamesMapping()[config.level.upper()]
         self._blob_sample = config.blob_sample
         self._is_json = config.format == "json"
-        self._lines = Lines(sys.stderr)
+        self._lines = LineQueue(sys.stderr)
         self._second = (0, "")
 
     def write(
@@ -187,10 +185,7 @@ class Access:
         if level < self._level:
             return
         if (
-            kind == "blob"
-            and status < _ERROR_STATUS
-            and self._blob_sample < 1
-            and random.random() >= self._blob_sample  # noqa: S311 - which lines to keep is no secret
+            kind == "blob" and status < _ERROR_STATUS and self._blob_sample < 1 and random.random() >= self._blob_sample  # noqa: S311 - which lines to keep is no secret
         ):
             return
         if _SUSPICIOUS.search(path):  # a query or a header that was percent-encoded into the path

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
+from proxy.auth.access_control import AccessControl, Authenticator, PassThrough
 from proxy.auth.credentials import CredentialsError, source
-from proxy.auth.door import Door, Entrance, PassThrough
 from proxy.auth.passwords import Passwords
-from proxy.auth.tokens import Verifier
+from proxy.auth.tokens import TokenVerifier
 from proxy.config import Address, Config, SigningConfig
 from proxy.signing.signer import FileSigner, KeyFileError, load_public_key
 from proxy.store.clients import RedisFileError, check_tls
 from proxy.tracing.otlp import TracingError, require
 from proxy.watched import FileError
 from proxy.wire.tls import CertificateError, ListenerTls, registry_context
-from twodfs.ecdsa import PublicKey
+from twodfs.signing.ecdsa import PublicKey
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -43,7 +43,7 @@ def check(config: Config) -> None:
     reasons = []
     for opens in (
         refuse_circle,
-        entrance,
+        authenticator,
         listener_tls,
         _open_upstream,
         _open_redis,
@@ -70,9 +70,7 @@ def refuse_circle(config: Config) -> None:
         parts = urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]
         if Address(parts.hostname or "", port).reaches(config.listen):
-            raise StartError(
-                f"upstream.url {url} is where the proxy itself listens; name the registry's address"
-            )
+            raise StartError(f"upstream.url {url} is where the proxy itself listens; name the registry's address")
         if (own.hostname, own.port or _PORTS.get(own.scheme)) == (parts.hostname, port):
             raise StartError(f"upstream.url {url} is the proxy's own public_url; name the registry's address")
 
@@ -112,7 +110,7 @@ def listener_tls(config: Config) -> ListenerTls | None:
         raise StartError(str(error)) from None
 
 
-def entrance(config: Config) -> Entrance:
+def authenticator(config: Config) -> Authenticator:
     """Return who lets clients in.
 
     Raises:
@@ -120,10 +118,10 @@ def entrance(config: Config) -> Entrance:
     """
     auth = config.auth
     try:
-        verifier = Verifier(auth.token) if auth.token.keys else None
-        if not config.is_door:
+        verifier = TokenVerifier(auth.token) if auth.token.keys else None
+        if not config.controls_access:
             return PassThrough(verifier)
-        return Door(auth, verifier, Passwords(auth.clients.htpasswd) if auth.clients.htpasswd else None)
+        return AccessControl(auth, verifier, Passwords(auth.clients.htpasswd) if auth.clients.htpasswd else None)
     except FileError as error:
         raise StartError(str(error)) from None
 
@@ -135,11 +133,7 @@ def source_keys(config: SigningConfig) -> list[PublicKey] | None:
         StartError: a file holds no such key.
     """
     try:
-        return (
-            [load_public_key(file) for file in config.source_keys]
-            if config.require_source_signature
-            else None
-        )
+        return [load_public_key(file) for file in config.source_keys] if config.require_source_signature else None
     except KeyFileError as error:
         raise StartError(str(error)) from None
 

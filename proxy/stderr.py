@@ -108,7 +108,7 @@ class _Queue:
         return b"".join(taken)
 
 
-class Lines:
+class LineQueue:
     """A stream that takes whole lines."""
 
     def __init__(self, stream: TextIO | None) -> None:

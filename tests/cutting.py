@@ -1,12 +1,12 @@
-"""Drive `twodfs.flatten.cut` from documents at hand."""
+"""Drive `twodfs.flatten.cut.cut` from documents at hand."""
 
 from collections.abc import Mapping
 
-from twodfs.digest import Digest
-from twodfs.field import Field
-from twodfs.flatten import Answer, Kind, Need, Partition, cut
-from twodfs.oci import Document
-from twodfs.partition import Selection
+from twodfs.field.field import Field
+from twodfs.field.partition import Selection
+from twodfs.flatten.cut import Answer, DocumentKind, DocumentNeed, Partition, cut
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import Document
 
 
 def cut_from(
@@ -14,17 +14,17 @@ def cut_from(
     source: Document,
     selection: str | Selection,
     *,
-    asked: list[Need] | None = None,
+    asked: list[DocumentNeed] | None = None,
     **options: object,
 ) -> Partition | None:
     """Cut a partition whose source lies in `blobs`, by digest; what was needed goes into `asked`."""
 
-    def answer(need: Need) -> Answer:
+    def answer(need: DocumentNeed) -> Answer:
         body = blobs[need.digest]
         match need.kind:
-            case Kind.FIELD:
+            case DocumentKind.FIELD:
                 return Field.parse(body)
-            case Kind.SIZE:
+            case DocumentKind.SIZE:
                 return len(body)
             case _:
                 return body

@@ -23,9 +23,9 @@ MANIFEST = dict.fromkeys(["schemaVersion", "mediaType", "artifactType", "annotat
     "manifests": [DESCRIPTOR],
     "subject": DESCRIPTOR,
 }
-RUN = dict.fromkeys(
-    ["User", "Env", "Entrypoint", "Cmd", "WorkingDir", "Labels", "StopSignal", "Shell"], ANY
-) | {"Healthcheck": dict.fromkeys(["Test", "Interval", "Timeout", "Retries"], ANY)}
+RUN = dict.fromkeys(["User", "Env", "Entrypoint", "Cmd", "WorkingDir", "Labels", "StopSignal", "Shell"], ANY) | {
+    "Healthcheck": dict.fromkeys(["Test", "Interval", "Timeout", "Retries"], ANY)
+}
 CONFIG = dict.fromkeys(["created", "author", "architecture", "os", "os.version", "variant"], ANY) | {
     "config": RUN,
     "rootfs": dict.fromkeys(["type", "diff_ids"], ANY),

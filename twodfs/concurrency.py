@@ -1,7 +1,7 @@
 """Many jobs in threads, a bounded number at a time; the first failure ends all.
 
-A thread cannot be cancelled, so each job has a ``Scope`` that tells when nobody waits for its result any
-more: what takes long calls ``check`` now and then, and what waits says with ``on_stop`` how it is woken up.
+A thread cannot be cancelled, so each job has a ``ThreadScope`` that tells when nobody waits for its result
+any more: what takes long calls ``check`` now and then, and what waits says with ``on_stop`` how it is woken up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Stopped(Exception):  # noqa: N818 - no error, and never seen outside
     """Ends a job whose result nobody waits for any more."""
 
 
-class Scope:
+class ThreadScope:
     """Whether what runs in it is still wanted."""
 
     def __init__(self) -> None:
@@ -67,13 +67,13 @@ class Scope:
                 self._wakers.discard(wake)
 
 
-_EVERYTHING: Final = Scope()
+_EVERYTHING: Final = ThreadScope()
 _here = threading.local()
 
 
-def scope() -> Scope:
+def scope() -> ThreadScope:
     """Return the scope that the calling code runs in."""
-    return cast("Scope", getattr(_here, "scope", _EVERYTHING))
+    return cast("ThreadScope", getattr(_here, "scope", _EVERYTHING))
 
 
 def concurrently(jobs: Iterable[Callable[[], T]], *, limit: int) -> list[T]:
@@ -121,7 +121,7 @@ def _run(works: Sequence[Callable[[], None]]) -> None:
         for work in works:
             work()
         return
-    outer, inner = scope(), Scope()
+    outer, inner = scope(), ThreadScope()
     failures: list[BaseException] = []
     done = threading.Semaphore(0)
 

@@ -126,7 +126,7 @@ class UsageError(TwodfsError):
     """A command line cannot be honoured; its author's to mend."""
 
 
-class RecipeError(TwodfsError):
+class BuildFileError(TwodfsError):
     """A build file cannot be honoured; its author's to mend."""
 
 

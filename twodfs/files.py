@@ -62,9 +62,7 @@ def _read(descriptor: int, limit: int, deadline: float | None) -> bytes:
     content = bytearray()
     while len(content) <= limit:
         if deadline is not None and not _is_ready(descriptor, deadline):
-            raise OSError(
-                errno.ETIMEDOUT, f"it is a pipe whose writer is not through after {PIPE_SECONDS:g} s"
-            )
+            raise OSError(errno.ETIMEDOUT, f"it is a pipe whose writer is not through after {PIPE_SECONDS:g} s")
         chunk = os.read(descriptor, min(_AT_ONCE, limit + 1 - len(content)))
         if not chunk:
             return bytes(content)

@@ -81,9 +81,7 @@ def main() -> None:
         for title, contenders, streams in line_ups(stack, directory):
             for count in streams:
                 console.print(f"{title}, {count} streams")
-                rounds = [
-                    measure_all(contenders, count, arguments.mebibytes) for _ in range(arguments.rounds)
-                ]
+                rounds = [measure_all(contenders, count, arguments.mebibytes) for _ in range(arguments.rounds)]
                 content["upstreams"].setdefault(title, {})[str(count)] = summary(rounds)
     console.print(table(content["upstreams"]))
     if arguments.slow:
@@ -94,9 +92,7 @@ def main() -> None:
     console.print("written to benchmarks/results/blobs.json and blobs.svg")
 
 
-def line_ups(
-    stack: ExitStack, directory: Path
-) -> Iterator[tuple[str, tuple[Contender, ...], tuple[int, ...]]]:
+def line_ups(stack: ExitStack, directory: Path) -> Iterator[tuple[str, tuple[Contender, ...], tuple[int, ...]]]:
     """Start each upstream with everything in front of it."""
 
     def room(name: str) -> Path:
@@ -174,9 +170,7 @@ def summary(rounds: list[dict[str, Sample]]) -> Json:
         name: {
             "mib_per_second": median(one[name].mib_per_second for one in rounds),
             "cpu_s_per_gib": median(one[name].cpu_per_gib for one in rounds),
-            "throughput_ratio": median(
-                one[name].mib_per_second / one[REFERENCE].mib_per_second for one in rounds
-            ),
+            "throughput_ratio": median(one[name].mib_per_second / one[REFERENCE].mib_per_second for one in rounds),
             "cpu_ratio": median(one[name].cpu_per_gib / one[REFERENCE].cpu_per_gib for one in rounds),
         }
         for name in rounds[0]

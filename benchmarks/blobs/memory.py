@@ -47,9 +47,7 @@ def slow_downloads(streams: int, seconds: int, relay: str) -> dict[str, Any]:
         target = f"/v2/bench/blob/blobs/{blob.digest}"
         alone = _manifests(proxy, 3)
         script = (sys.executable, str(DIRECTORY / "slow.py"), proxy.address, target)
-        with subprocess.Popen(
-            [*script, str(streams), str(seconds + 10)], stdout=subprocess.PIPE, text=True
-        ) as slow:
+        with subprocess.Popen([*script, str(streams), str(seconds + 10)], stdout=subprocess.PIPE, text=True) as slow:
             assert slow.stdout is not None
             assert slow.stdout.readline() == "under way\n"
             meanwhile = _manifests(proxy, seconds)

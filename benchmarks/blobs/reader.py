@@ -51,9 +51,7 @@ def read(host: str, port: int, target: str, streams: int, total: int) -> dict[st
                         stream.remaining = size - len(stream.head)
                     while stream.remaining:
                         # On TCP, MSG_TRUNC drops the bytes in the kernel: nothing is copied.
-                        size = stream.connection.recv_into(
-                            scratch, min(_PIECE, stream.remaining), socket.MSG_TRUNC
-                        )
+                        size = stream.connection.recv_into(scratch, min(_PIECE, stream.remaining), socket.MSG_TRUNC)
                         if not size:
                             sys.exit(f"a body ended {stream.remaining} bytes early")
                         stream.remaining -= size

@@ -41,9 +41,7 @@ class Twodfs:
     def run(self, model: Model, repository: str, *options: str) -> None:
         argv = [sys.executable, "-m", "twodfs", "build", "scratch", f"{repository}/field:v1", "--quiet"]
         environment = {**os.environ, "TWODFS_STORE": str(self._store), "PYTHONPATH": str(_SOURCE)}
-        subprocess.run(
-            [*argv, *options], cwd=model.directory, env=environment, check=True, capture_output=True
-        )
+        subprocess.run([*argv, *options], cwd=model.directory, env=environment, check=True, capture_output=True)
 
     def forget(self) -> None:
         shutil.rmtree(self._store, ignore_errors=True)

@@ -63,9 +63,7 @@ def make_model(name: str, directory: Path, noise: Noise) -> Model:
     for at, size in enumerate(_grouped(name)):
         files.append(f"split-{at:02}.bin")
         (directory / files[-1]).write_bytes(noise.bytes(size))
-    allotments = [
-        {"src": file, "dst": f"/model/{file}", "row": 0, "col": at} for at, file in enumerate(files)
-    ]
+    allotments = [{"src": file, "dst": f"/model/{file}", "row": 0, "col": at} for at, file in enumerate(files)]
     (directory / "2dfs.json").write_text(json.dumps({"allotments": allotments}))
     copies = [f"COPY {file} /model/{file}\n" for file in files]
     (directory / "Dockerfile").write_text("FROM scratch\n" + "".join(copies))

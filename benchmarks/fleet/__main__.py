@@ -31,7 +31,7 @@ from tests.lab.programs import environment as peer_environment
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
-from twodfs.field import Field
+from twodfs.field.field import Field
 
 ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = ROOT / "benchmarks" / "results" / "fleet.json"
@@ -99,12 +99,8 @@ def staged() -> Iterator[Stage]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twodfs-bench-")))
         with Registry.start(directory) as registry:
-            cells = {
-                (row, column): {f"{row}-{column}": b"weights"} for row in range(3) for column in range(3)
-            }
-            image = push_field_image(
-                registry.url, REPOSITORY, TAG, cells=cells, field_style=FieldStyle(sizes=True)
-            )
+            cells = {(row, column): {f"{row}-{column}": b"weights"} for row in range(3) for column in range(3)}
+            image = push_field_image(registry.url, REPOSITORY, TAG, cells=cells, field_style=FieldStyle(sizes=True))
             before = cpu_seconds(registry)
             recording, asked = record(registry.url, image)
             registry_cpu = (cpu_seconds(registry) - before) / asked

@@ -71,9 +71,7 @@ class Node:
         self._tally.pulls.append(time.perf_counter() - started)
 
     async def connect(self) -> None:
-        self._streams = await asyncio.open_connection(
-            "127.0.0.1", self._target.port, local_addr=(self._address, 0)
-        )
+        self._streams = await asyncio.open_connection("127.0.0.1", self._target.port, local_addr=(self._address, 0))
 
     def close(self) -> None:
         if self._streams is not None:

@@ -37,10 +37,7 @@ class Recording:
         return cls(answers, content["seconds"])
 
     def medians_ms(self) -> dict[str, float]:
-        return {
-            kind: round(1000 * sorted(samples)[len(samples) // 2], 2)
-            for kind, samples in self.seconds.items()
-        }
+        return {kind: round(1000 * sorted(samples)[len(samples) // 2], 2) for kind, samples in self.seconds.items()}
 
 
 def kind_of(method: str, target: str, *, is_known: bool) -> str:

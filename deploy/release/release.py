@@ -285,9 +285,7 @@ def _output(argv: Sequence[str], cwd: Path | None = None) -> str:
     return _run(argv, cwd=cwd)
 
 
-def _run(
-    argv: Sequence[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None
-) -> str:
+def _run(argv: Sequence[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
     """Return what a program prints.
 
     Raises:

@@ -8,5 +8,5 @@ Each module imports only from those above it::
     realm        which token servers may see credentials, and whose address clients are told
     credentials  where the proxy's own credentials come from, if it has any
     grants       the upstream's yes to a client, remembered for a moment
-    door         who may enter: whom the registry lets in, or, where the proxy is the door, whom the rules do
+    access_control who may enter: whom the registry lets in, or whom the proxy's own rules do
 """

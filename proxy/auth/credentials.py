@@ -17,8 +17,9 @@ from typing import Any, Final
 from proxy.config import CredentialsConfig
 from proxy.logs import get_logger
 from proxy.watched import FileError, WatchedFile
-from twodfs.auth import Credentials
-from twodfs.credentials import (
+from twodfs.errors import AuthError, FormatError
+from twodfs.registry.auth import Credentials
+from twodfs.registry.credentials import (
     MAX_CONFIG_BYTES,
     DockerConfig,
     HelperLookup,
@@ -26,7 +27,6 @@ from twodfs.credentials import (
     parse_helper_answer,
     run_helper,
 )
-from twodfs.errors import AuthError, FormatError
 
 _HELPER_SECONDS: Final = 300.0
 """Seconds for which what a credential helper said is good."""
@@ -194,9 +194,7 @@ class Ecr:
 
     def _ask(self) -> tuple[Credentials, float]:
         answer = self._client.get_authorization_token()["authorizationData"][0]
-        user, _, password = (
-            base64.b64decode(answer["authorizationToken"], validate=True).decode().partition(":")
-        )
+        user, _, password = base64.b64decode(answer["authorizationToken"], validate=True).decode().partition(":")
         if not (user and password):
             raise ValueError("no user and password")
         expires: datetime = answer["expiresAt"]

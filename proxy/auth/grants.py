@@ -12,7 +12,7 @@ from typing import Final
 from cachetools import TTLCache
 
 from proxy.auth.identity import Identity
-from twodfs.digest import Digest
+from twodfs.oci.digest import Digest
 
 _MOST_GRANTS: Final = 65_536
 

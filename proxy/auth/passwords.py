@@ -12,8 +12,8 @@ import bcrypt
 from cachetools import TTLCache
 
 from proxy.auth.identity import fingerprint
-from proxy.flight import SingleFlight
-from proxy.limits import Slots
+from proxy.clients.limits import Slots
+from proxy.single_flight import SingleFlight
 from proxy.watched import WatchedFile
 
 _REMEMBERED: Final = 60.0
@@ -58,9 +58,7 @@ class Passwords:
         if name in self._right:
             return True
         # Engines ask for many blobs at a time: the same login is hashed once.
-        return await self._checking.do(
-            (name, self._changes), lambda: self._hash(name, password, users.get(user))
-        )
+        return await self._checking.do((name, self._changes), lambda: self._hash(name, password, users.get(user)))
 
     async def _hash(self, name: bytes, password: str, hashed: bytes | None) -> bool:
         changes = self._changes
@@ -95,9 +93,7 @@ def parse_htpasswd(content: bytes) -> Mapping[str, bytes]:
         if not user or match is None:
             raise ValueError(f"line {number} is not user:hash with bcrypt, as 'htpasswd -B' writes it")
         if int(match[1]) > _HIGHEST_COST:
-            raise ValueError(
-                f"line {number} has a bcrypt cost above {_HIGHEST_COST}; a check would take too long"
-            )
+            raise ValueError(f"line {number} has a bcrypt cost above {_HIGHEST_COST}; a check would take too long")
         try:
             users[user.decode()] = hashed
         except UnicodeDecodeError:

@@ -15,7 +15,7 @@ from typing import Final
 from yarl import URL
 
 from proxy.logs import get_logger
-from twodfs.auth import parse_challenges
+from twodfs.registry.auth import parse_challenges
 
 TOKEN_PATH: Final = "/twodfs/token"  # noqa: S105 - a path, no secret
 """Where clients get tokens with ``auth.realm = "proxy"``; no registry uses it."""

@@ -37,9 +37,7 @@ _LEAST_RSA_BITS: Final = 2048
 _LIBTRUST_BYTES: Final = 30
 _MOST_VERIFIED: Final = 16_384
 _MOST_REPOSITORIES: Final = 1024
-_PEM: Final = re.compile(
-    rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----(?:(?!-----).)++-----END \1-----", re.DOTALL
-)
+_PEM: Final = re.compile(rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----(?:(?!-----).)++-----END \1-----", re.DOTALL)
 _ACTIONS: Final = frozenset({"pull", "push", "delete"})
 
 PublicKey = EllipticCurvePublicKey | RSAPublicKey | Ed25519PublicKey
@@ -50,7 +48,7 @@ class TokenError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class VerificationKey:
     """A public key, the one algorithm it verifies, and the names a token may call it by."""
 
     public: PublicKey
@@ -75,7 +73,7 @@ class Claims:
     expires: float
 
 
-class Verifier:
+class TokenVerifier:
     """Verifies tokens with the keys in a file, which is read again when it changes."""
 
     def __init__(self, config: TokenConfig) -> None:
@@ -112,7 +110,7 @@ class Verifier:
             raise TokenError("the token has expired")
         return known
 
-    def _verify(self, token: str, keys: tuple[Key, ...]) -> Claims:
+    def _verify(self, token: str, keys: tuple[VerificationKey, ...]) -> Claims:
         header = _header(token)
         problem = "the token is signed by no known key"
         for key in _candidates(header, keys):
@@ -156,7 +154,7 @@ def _header(token: str) -> Mapping[str, Any]:
     return header
 
 
-def _candidates(header: Mapping[str, Any], keys: tuple[Key, ...]) -> Iterator[Key]:
+def _candidates(header: Mapping[str, Any], keys: tuple[VerificationKey, ...]) -> Iterator[VerificationKey]:
     """Yield the keys that may have signed: the one that is named, or all where none is."""
     algorithm, name = header.get("alg"), header.get("kid")
     if name is not None and not isinstance(name, str):
@@ -184,7 +182,7 @@ def _claims(claims: Mapping[str, Any], leeway: float) -> Claims:
     return Claims(subject if isinstance(subject, str) else "", rights, catalog, float(claims["exp"]) + leeway)
 
 
-def parse_keys(content: bytes) -> tuple[Key, ...]:
+def parse_keys(content: bytes) -> tuple[VerificationKey, ...]:
     """Return the keys of a JWKS document (RFC 7517), or of PEM certificates and public keys.
 
     A certificate is a wrapping for its key: the operator chose it, so its dates and its issuer do not count.
@@ -200,7 +198,7 @@ def parse_keys(content: bytes) -> tuple[Key, ...]:
     return keys
 
 
-def _from_pem(content: bytes) -> tuple[Key, ...]:
+def _from_pem(content: bytes) -> tuple[VerificationKey, ...]:
     keys = []
     for block in _PEM.finditer(content):
         try:
@@ -214,7 +212,7 @@ def _from_pem(content: bytes) -> tuple[Key, ...]:
     return tuple(keys)
 
 
-def _from_jwks(content: bytes) -> tuple[Key, ...]:
+def _from_jwks(content: bytes) -> tuple[VerificationKey, ...]:
     try:
         listed = orjson.loads(content).get("keys")
     except ValueError:
@@ -224,7 +222,7 @@ def _from_jwks(content: bytes) -> tuple[Key, ...]:
     return tuple(_from_jwk(one) for one in listed if one.get("use", "sig") == "sig")
 
 
-def _from_jwk(raw: Mapping[str, Any]) -> Key:
+def _from_jwk(raw: Mapping[str, Any]) -> VerificationKey:
     if "d" in raw or "k" in raw:
         raise ValueError("has a private or secret key; verifying takes public keys alone")
     try:
@@ -235,17 +233,17 @@ def _from_jwk(raw: Mapping[str, Any]) -> Key:
     if raw.get("alg", key.algorithm) != key.algorithm:
         raise ValueError(f"has a key for another algorithm than {key.algorithm}, the one of its type")
     name = raw.get("kid")
-    return Key(key.public, key.algorithm, key.names | ({name} if isinstance(name, str) else set()))
+    return VerificationKey(key.public, key.algorithm, key.names | ({name} if isinstance(name, str) else set()))
 
 
-def _key(public: object) -> Key:
+def _key(public: object) -> VerificationKey:
     match public:
         case EllipticCurvePublicKey() if isinstance(public.curve, SECP256R1):
-            return Key(public, "ES256", _names(public))
+            return VerificationKey(public, "ES256", _names(public))
         case RSAPublicKey() if public.key_size >= _LEAST_RSA_BITS:
-            return Key(public, "RS256", _names(public))
+            return VerificationKey(public, "RS256", _names(public))
         case Ed25519PublicKey():
-            return Key(public, "EdDSA", _names(public))
+            return VerificationKey(public, "EdDSA", _names(public))
         case _:
             raise ValueError("has a key that is neither EC P-256, RSA of 2048 bits or more, nor Ed25519")
 

@@ -42,9 +42,7 @@ class Topology(Enum):
 
 
 _KINDS: Final = {
-    (scheme, kind.value): kind
-    for scheme in ("redis", "rediss")
-    for kind in (Topology.SENTINEL, Topology.CLUSTER)
+    (scheme, kind.value): kind for scheme in ("redis", "rediss") for kind in (Topology.SENTINEL, Topology.CLUSTER)
 }
 _DEFAULT_PORTS: Final = {Topology.SENTINEL: 26_379, Topology.CLUSTER: 6379}
 

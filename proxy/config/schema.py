@@ -43,9 +43,7 @@ _SHORTEST_SECRET: Final = 16
 class Section(BaseModel):
     """A table of the TOML file; unknown keys are mistakes."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -110,9 +108,7 @@ class UpstreamConfig(Section):
     metadata_timeout: Seconds = Field(
         30, description="Seconds for one whole manifest, config or field that a partition is cut from."
     )
-    max_connections: int = Field(
-        4608, ge=1, le=65_535, description="Most connections to each origin of the registry."
-    )
+    max_connections: int = Field(4608, ge=1, le=65_535, description="Most connections to each origin of the registry.")
     keepalive_timeout: Seconds = Field(15, description="Seconds an idle connection is kept for reuse.")
     credentials: CredentialsConfig = CredentialsConfig()
     ca_file: File = Field(None, description="PEM bundle of CAs to trust, in place of the system's.")
@@ -180,9 +176,7 @@ class LimitsConfig(Section):
     connections: int = Field(
         8192, ge=8, le=1_000_000, description="Open client connections; then the oldest idle one is closed."
     )
-    header_timeout: Seconds = Field(
-        15, description="Seconds for a request's headers, and for a TLS handshake."
-    )
+    header_timeout: Seconds = Field(15, description="Seconds for a request's headers, and for a TLS handshake.")
     requests: int = Field(4096, ge=1, le=1_000_000, description="Requests at the same time; then 429.")
     requests_per_client: int = Field(
         2048, ge=1, le=1_000_000, description="Requests of one address at the same time; then 429."
@@ -352,9 +346,7 @@ class LogConfig(Section):
 
     format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
-    blob_sample: Share = Field(
-        1, description="Share of blob requests that get a line; those that fail always do."
-    )
+    blob_sample: Share = Field(1, description="Share of blob requests that get a line; those that fail always do.")
 
 
 class MetricsConfig(Section):
@@ -386,9 +378,7 @@ class TracingConfig(Section):
         None,
         description="Share of requests traced that no caller decided on; unset: OTEL_TRACES_SAMPLER, or all.",
     )
-    service_name: str = Field(
-        "", description="Name in the traces; empty: OTEL_SERVICE_NAME, or twodfs-proxy."
-    )
+    service_name: str = Field("", description="Name in the traces; empty: OTEL_SERVICE_NAME, or twodfs-proxy.")
 
 
 class Config(Section):
@@ -402,9 +392,7 @@ class Config(Section):
     public_url: Origin | None = Field(
         None, description="Origin in Location headers; unset: the request's scheme and Host."
     )
-    shutdown_grace: SecondsOrZero = Field(
-        30, description="Seconds that running requests get to finish after SIGTERM."
-    )
+    shutdown_grace: SecondsOrZero = Field(30, description="Seconds that running requests get to finish after SIGTERM.")
     trusted_proxies: Networks = Field(
         (), description="Networks of the proxies in front, whose X-Forwarded headers are believed."
     )
@@ -440,14 +428,14 @@ class Config(Section):
         return self
 
     @property
-    def is_door(self) -> bool:
+    def controls_access(self) -> bool:
         """Whether the proxy shows the registry credentials of its own, and so decides who enters."""
         return self.upstream.credentials.kind != "none"
 
     @model_validator(mode="after")
     def _the_door_is_guarded(self) -> Config:
         clients, token = self.auth.clients, self.auth.token
-        if not self.is_door:
+        if not self.controls_access:
             if clients != ClientsConfig():
                 raise ValueError(
                     "auth.clients has no use without upstream.credentials: the registry knows its own clients"
@@ -462,7 +450,5 @@ class Config(Section):
         if token.keys and token.realm is None and not (clients.htpasswd or clients.allow_anonymous):
             raise ValueError("auth.token.realm is missing: clients must hear where to get their tokens")
         if self.auth.realm == "proxy":
-            raise ValueError(
-                "auth.realm = proxy has no use with upstream.credentials: clients do not see that realm"
-            )
+            raise ValueError("auth.realm = proxy has no use with upstream.credentials: clients do not see that realm")
         return self

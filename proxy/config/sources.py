@@ -74,9 +74,7 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str], file: 
     for layer, origin in layers:
         for given, value in layer.items():
             path = _SHORT_FORMS.get(given, given)
-            origins[path] = (
-                f"environment {environment_variable(given)}" if origin == "environment" else origin
-            )
+            origins[path] = f"environment {environment_variable(given)}" if origin == "environment" else origin
             _place(merged, path, value)
     try:
         return Config.model_validate(merged)

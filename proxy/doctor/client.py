@@ -19,9 +19,9 @@ from proxy.config import UpstreamConfig
 from proxy.doctor.network import why
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import UpstreamError
-from twodfs.auth import Challenge, TokenAnswer, TokenRequest, answer, parse_challenges
-from twodfs.credentials import find_credentials
 from twodfs.errors import AuthError
+from twodfs.registry.auth import Challenge, TokenAnswer, TokenRequest, answer, parse_challenges
+from twodfs.registry.credentials import find_credentials
 
 _PATIENCE: Final = 10.0
 """Seconds for one question; nobody waits longer for a doctor."""
@@ -30,7 +30,7 @@ _UNAUTHORIZED: Final = 401
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ProbeAnswer:
     """An answer: its head, as much of its body as was wanted, and the seconds until the head came."""
 
     status: int
@@ -46,7 +46,7 @@ class Heard:
         return parse_challenges(self.headers.getall(hdrs.WWW_AUTHENTICATE, ()))
 
 
-class Patient:
+class RegistryProbe:
     """The registry as the doctor asks it: through the proxy's own client, and never for long."""
 
     def __init__(self, upstream: Upstream, config: UpstreamConfig) -> None:
@@ -62,7 +62,7 @@ class Patient:
         *,
         limit: int = 0,
         more: Mapping[str, str] | None = None,
-    ) -> Heard:
+    ) -> ProbeAnswer:
         """Send one request; redirects are not followed. Of the body, at most ``limit`` bytes are read.
 
         Raises:
@@ -78,11 +78,9 @@ class Patient:
                 body = await _some(response, min(limit, _MOST_BODY)) if limit else b""
                 tokens = response.headers.get(hdrs.CONNECTION, "").lower()
                 is_kept = response.version == aiohttp.HttpVersion11 and "close" not in tokens
-                return Heard(response.status, response.headers, body, seconds, is_kept)
+                return ProbeAnswer(response.status, response.headers, body, seconds, is_kept)
         except TimeoutError:
-            raise UpstreamError(
-                f"the registry at {self.origin} does not answer within {self.seconds:g} s"
-            ) from None
+            raise UpstreamError(f"the registry at {self.origin} does not answer within {self.seconds:g} s") from None
         except aiohttp.ClientError as error:
             raise UpstreamError(f"the registry at {self.origin} broke off: {error}") from None
 
@@ -102,7 +100,7 @@ def anonymous() -> Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class RegistryAccess:
     """As whom the image is asked for."""
 
     identity: Identity
@@ -110,8 +108,8 @@ class Access:
 
 
 async def authenticate(
-    patient: Patient, challenges: tuple[Challenge, ...], repository: str, realm_hosts: frozenset[str]
-) -> Access:
+    patient: RegistryProbe, challenges: tuple[Challenge, ...], repository: str, realm_hosts: frozenset[str]
+) -> RegistryAccess:
     """Meet the registry's challenge with the credentials of Docker's configuration, or without any.
 
     Credentials go to a token server only at the registry's own address or at one of ``realm_hosts``
@@ -143,17 +141,13 @@ async def authenticate(
     except StopIteration as done:
         header: str = done.value.header
     who = "anonymously" if credentials is None else "with the credentials of Docker's configuration"
-    return Access(Identity.of(CIMultiDict({hdrs.AUTHORIZATION: header})), who)
+    return RegistryAccess(Identity.of(CIMultiDict({hdrs.AUTHORIZATION: header})), who)
 
 
 def realm_of(challenges: tuple[Challenge, ...]) -> str | None:
     """Return the address of the token server in a Bearer challenge."""
     return next(
-        (
-            one.parameters["realm"]
-            for one in challenges
-            if "realm" in one.parameters and one.scheme == "bearer"
-        ),
+        (one.parameters["realm"] for one in challenges if "realm" in one.parameters and one.scheme == "bearer"),
         None,
     )
 
@@ -173,7 +167,7 @@ def authority(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]
 
 
-async def ask_token_server(patient: Patient, wanted: TokenRequest) -> TokenAnswer:
+async def ask_token_server(patient: RegistryProbe, wanted: TokenRequest) -> TokenAnswer:
     """Send one request to a token server; redirects are not followed.
 
     Raises:

@@ -15,10 +15,10 @@ from proxy import logs
 from proxy.config import Config, ConfigError, LogConfig, load
 from proxy.doctor.examination import examine
 from proxy.doctor.finding import Finding, Level, verdict
-from proxy.doctor.image import Probe
+from proxy.doctor.image import ImageProbe
 from twodfs.errors import InvalidReferenceError
+from twodfs.oci.reference import Reference
 from twodfs.printable import LAYOUT, printable
-from twodfs.reference import Reference
 
 NAME: Final = "doctor"
 _DESCRIPTION: Final = """
@@ -50,9 +50,7 @@ def add_to(commands: Any) -> None:
     )
     # What stands before the command's name counts, too.
     above: dict[str, Any] = {"default": argparse.SUPPRESS}
-    parser.add_argument(
-        "--upstream", metavar="URL", help="the stock registry, as http://127.0.0.1:5001", **above
-    )
+    parser.add_argument("--upstream", metavar="URL", help="the stock registry, as http://127.0.0.1:5001", **above)
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -60,9 +58,7 @@ def add_to(commands: Any) -> None:
         help="the proxy's TOML file; the environment counts as well",
         **above,
     )
-    parser.add_argument(
-        "--repository", metavar="NAME", help="repository of an image to try, as library/model"
-    )
+    parser.add_argument("--repository", metavar="NAME", help="repository of an image to try, as library/model")
     parser.add_argument("--tag", metavar="TAG", help="tag of the image to try")
     parser.add_argument(
         "--realm-host",
@@ -93,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     return int(verdict(findings) is Level.PROBLEM)
 
 
-def _probe(arguments: argparse.Namespace) -> Probe | None:
+def _probe(arguments: argparse.Namespace) -> ImageProbe | None:
     repository, tag = arguments.repository, arguments.tag
     if repository is None and tag is None:
         return None
@@ -103,7 +99,7 @@ def _probe(arguments: argparse.Namespace) -> Probe | None:
         Reference.parse(f"localhost/{repository}:{tag}")
     except InvalidReferenceError as error:
         arguments.refuse(str(error))
-    return Probe(repository, tag, frozenset(arguments.realm_host))
+    return ImageProbe(repository, tag, frozenset(arguments.realm_host))
 
 
 def _line(finding: Finding) -> str:

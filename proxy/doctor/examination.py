@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from proxy.auth.credentials import CredentialsError
 from proxy.auth.realm import RealmPolicy
 from proxy.config import Config
-from proxy.doctor.client import Patient
+from proxy.doctor.client import RegistryProbe
 from proxy.doctor.finding import Finding, Level, problem, skipped
 from proxy.doctor.host import check_host
-from proxy.doctor.image import Probe, check_image
+from proxy.doctor.image import ImageProbe, check_image
 from proxy.doctor.network import check_network
 from proxy.doctor.redis import check_redis
 from proxy.doctor.registry import check_registry
@@ -21,7 +21,7 @@ from proxy.upstream.registry import Upstream
 from proxy.wire.tls import CertificateError
 
 
-async def examine(config: Config, probe: Probe | None) -> list[Finding]:
+async def examine(config: Config, probe: ImageProbe | None) -> list[Finding]:
     """Return what is found, from the settings outward; ``probe`` None leaves out what needs an image."""
     findings: list[Finding] = []
     with _whatever_happens("the settings", findings):
@@ -50,7 +50,7 @@ def _whatever_happens(to: str, findings: list[Finding]) -> Iterator[None]:
         )
 
 
-async def _registry(config: Config, probe: Probe | None, findings: list[Finding]) -> None:
+async def _registry(config: Config, probe: ImageProbe | None, findings: list[Finding]) -> None:
     found = await check_network(config.upstream)
     findings += found
     if any(finding.level is Level.PROBLEM for finding in found):
@@ -62,12 +62,12 @@ async def _registry(config: Config, probe: Probe | None, findings: list[Finding]
         findings.append(problem("settings", str(error), "correct it: the proxy does not start like this"))
 
 
-async def _api(config: Config, probe: Probe | None, findings: list[Finding]) -> None:
+async def _api(config: Config, probe: ImageProbe | None, findings: list[Finding]) -> None:
     realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
     # Redirects are looked at, not followed.
     passed = config.blobs.model_copy(update={"redirect": "pass"})
     async with Upstream.connect(config.upstream, passed, realms) as upstream:
-        patient = Patient(upstream, config.upstream)
+        patient = RegistryProbe(upstream, config.upstream)
         found, heard = await check_registry(patient)
         findings += found
         if heard is None:

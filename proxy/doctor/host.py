@@ -85,8 +85,7 @@ def memory(config: Config, limit: int) -> Finding:
         fitting = max(2**20, limit // config.workers - _BESIDE_THE_CACHE)
         return warning(
             "memory",
-            f"this container may use {_mib(limit)}; cache.memory and the rest{each} take up to "
-            f"{_mib(needed)}",
+            f"this container may use {_mib(limit)}; cache.memory and the rest{each} take up to {_mib(needed)}",
             f"allow {_mib(needed)}, or set cache.memory to {_mib(fitting)}{' or have fewer' if each else ''}",
         )
     allowed = "no limit of memory is set" if limit >= _NO_LIMIT else f"{_mib(limit)} of memory are allowed"
@@ -106,9 +105,7 @@ def disk(directory: Path | None = None) -> Finding:
     try:
         free = shutil.disk_usage(directory).free
     except OSError as error:
-        return warning(
-            "disk", f"{directory} cannot be looked at: {error.strerror}", "mount it, or set TMPDIR"
-        )
+        return warning("disk", f"{directory} cannot be looked at: {error.strerror}", "mount it, or set TMPDIR")
     if free < _LITTLE_DISK:
         return warning(
             "disk",

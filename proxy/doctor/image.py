@@ -11,13 +11,21 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from aiohttp import hdrs
 from yarl import URL
 
-from proxy.doctor.client import Access, Heard, Patient, anonymous, authenticate, authority, http_address
+from proxy.doctor.client import (
+    ProbeAnswer,
+    RegistryAccess,
+    RegistryProbe,
+    anonymous,
+    authenticate,
+    authority,
+    http_address,
+)
 from proxy.doctor.finding import Finding, Level, ok, problem, skipped, warning
 from proxy.partitions.source import ALL_TYPES
 from proxy.upstream.replies import UpstreamError
-from twodfs.digest import digest_of, parse_digest, verify
 from twodfs.errors import AuthError, DigestError, FormatError
-from twodfs.oci import Descriptor, Index, Manifest, parse_manifest
+from twodfs.oci.digest import digest_of, parse_digest, verify
+from twodfs.oci.documents import Descriptor, Index, Manifest, parse_manifest
 
 _DIGEST_HEADER: Final = "Docker-Content-Digest"
 _ACCEPT: Final[dict[str, str]] = {hdrs.ACCEPT: ALL_TYPES}
@@ -33,7 +41,7 @@ _REDIRECTS: Final = range(300, 400)
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ImageProbe:
     """The image to look at, and the token servers that may see credentials."""
 
     repository: str
@@ -46,7 +54,7 @@ class Probe:
         return f"{self.repository}:{self.tag}"
 
 
-async def check_image(patient: Patient, probe: Probe) -> AsyncIterator[Finding]:
+async def check_image(patient: RegistryProbe, probe: ImageProbe) -> AsyncIterator[Finding]:
     """Yield what the registry does with the requests that a pull of ``probe`` leads to."""
     try:
         access, entry = await _enter(patient, probe)
@@ -66,18 +74,18 @@ async def check_image(patient: Patient, probe: Probe) -> AsyncIterator[Finding]:
         yield problem("image", str(error), "look at the registry's own log for what happened")
 
 
-async def _enter(patient: Patient, probe: Probe) -> tuple[Access, Finding]:
+async def _enter(patient: RegistryProbe, probe: ImageProbe) -> tuple[RegistryAccess, Finding]:
     """Find out as whom the image can be read."""
     heard = await patient.ask("GET", _manifest_path(probe.repository, probe.tag), anonymous(), more=_ACCEPT)
     if heard.status != _UNAUTHORIZED:
-        return Access(anonymous(), "anonymously"), ok(
+        return RegistryAccess(anonymous(), "anonymously"), ok(
             "access", f"{probe.name} is asked for without credentials"
         )
     access = await authenticate(patient, heard.challenges, probe.repository, probe.realm_hosts)
     return access, ok("access", f"{probe.name} is asked for {access.who}")
 
 
-async def _manifests(patient: Patient, probe: Probe, access: Access) -> AsyncIterator[Finding]:
+async def _manifests(patient: RegistryProbe, probe: ImageProbe, access: RegistryAccess) -> AsyncIterator[Finding]:
     path = _manifest_path(probe.repository, probe.tag)
     got = await patient.ask("GET", path, access.identity, limit=_MANIFEST_LIMIT, more=_ACCEPT)
     if got.status != _OK:
@@ -105,7 +113,7 @@ async def _manifests(patient: Patient, probe: Probe, access: Access) -> AsyncIte
         yield finding
 
 
-def _manifest_digest(got: Heard) -> Finding:
+def _manifest_digest(got: ProbeAnswer) -> Finding:
     claimed = got.headers.get(_DIGEST_HEADER)
     if claimed is None:
         return warning(
@@ -130,7 +138,7 @@ def _is_of(claimed: str, body: bytes) -> bool:
     return True
 
 
-def _manifest_head(head: Heard, got: Heard) -> Finding:
+def _manifest_head(head: ProbeAnswer, got: ProbeAnswer) -> Finding:
     if head.status != _OK:
         return warning(
             "head",
@@ -162,7 +170,9 @@ def _manifest_head(head: Heard, got: Heard) -> Finding:
     return ok("head", f"HEAD of a manifest tells digest and length ({head.seconds * 1000:.0f} ms)")
 
 
-async def _image_manifest(patient: Patient, probe: Probe, access: Access, got: Heard) -> Manifest | None:
+async def _image_manifest(
+    patient: RegistryProbe, probe: ImageProbe, access: RegistryAccess, got: ProbeAnswer
+) -> Manifest | None:
     """Return the first image of what the tag names."""
     parsed = parse_manifest(got.body, _media_type(got))
     if isinstance(parsed, Index):
@@ -172,22 +182,20 @@ async def _image_manifest(patient: Patient, probe: Probe, access: Access, got: H
         path = _manifest_path(probe.repository, entry.digest)
         child = await patient.ask("GET", path, access.identity, limit=_MANIFEST_LIMIT, more=_ACCEPT)
         if child.status != _OK:
-            raise UpstreamError(
-                f"{probe.name} is incomplete: the registry answers {child.status} for {entry.digest}"
-            )
+            raise UpstreamError(f"{probe.name} is incomplete: the registry answers {child.status} for {entry.digest}")
         parsed = parse_manifest(child.body, _media_type(child))
     return parsed if isinstance(parsed, Manifest) else None
 
 
-def _field(probe: Probe, manifest: Manifest) -> Finding:
+def _field(probe: ImageProbe, manifest: Manifest) -> Finding:
     if manifest.field_positions():
-        return ok(
-            "field", f"{probe.name} is a 2DFS image: {probe.name}--ROW.COL.ROW.COL is a partition of it"
-        )
+        return ok("field", f"{probe.name} is a 2DFS image: {probe.name}--ROW.COL.ROW.COL is a partition of it")
     return ok("field", f"{probe.name} has no field: it passes through, and has no partitions")
 
 
-async def _blobs(patient: Patient, probe: Probe, access: Access, blob: Descriptor) -> AsyncIterator[Finding]:
+async def _blobs(
+    patient: RegistryProbe, probe: ImageProbe, access: RegistryAccess, blob: Descriptor
+) -> AsyncIterator[Finding]:
     path = f"/v2/{probe.repository}/blobs/{blob.digest}"
     yield _blob_head(await patient.ask("HEAD", path, access.identity), blob)
     heard = await patient.ask("GET", path, access.identity, more=_ONE_BYTE)
@@ -208,7 +216,7 @@ async def _blobs(patient: Patient, probe: Probe, access: Access, blob: Descripto
     yield _range(heard.status, heard.headers.get(hdrs.CONTENT_RANGE))
 
 
-def _blob_head(head: Heard, blob: Descriptor) -> Finding:
+def _blob_head(head: ProbeAnswer, blob: Descriptor) -> Finding:
     if head.status in _REDIRECTS:
         return ok("blob-head", "HEAD of a blob is redirected as GET is")
     length = _length(head)
@@ -291,11 +299,11 @@ def _range(status: int, content_range: str | None) -> Finding:
     )
 
 
-def _length(heard: Heard) -> str | None:
+def _length(heard: ProbeAnswer) -> str | None:
     return heard.headers.get(hdrs.CONTENT_LENGTH)
 
 
-def _media_type(heard: Heard) -> str:
+def _media_type(heard: ProbeAnswer) -> str:
     return heard.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from proxy.config import UpstreamConfig
 from proxy.doctor.finding import Finding, ok, problem, warning
-from proxy.upstream.mishaps import in_words
+from proxy.upstream.errors import describe
 
 _PORTS: Final = {"http": 80, "https": 443}
 _MOST_ADDRESSES: Final = 8
@@ -75,9 +75,7 @@ async def _connections(addresses: list[str], port: int, seconds: float) -> Findi
             f"some addresses of the registry take no connections: {told}",
             "each such address may cost a pull upstream.connect_timeout; take it out of the name's records",
         )
-    return ok(
-        "connect", f"{', '.join(_shown(one, port) for one in addresses)} take connections ({spent:.0f} ms)"
-    )
+    return ok("connect", f"{', '.join(_shown(one, port) for one in addresses)} take connections ({spent:.0f} ms)")
 
 
 async def _connect(address: str, port: int, seconds: float) -> str:
@@ -101,7 +99,7 @@ def why(error: Exception) -> str:
     cause = getattr(error, "os_error", error)
     if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
         return os.strerror(cause.errno or 0).lower()
-    return in_words(error)
+    return describe(error)
 
 
 def _shown(address: str, port: int) -> str:

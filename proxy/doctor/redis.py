@@ -22,8 +22,8 @@ from proxy.store.clients import RedisFileError, open_client, tls_files
 from proxy.store.records import BlobSize, BlobSizeKey, seal
 from proxy.store.redis import RedisStore
 from proxy.store.replies import bounded_parser
-from twodfs.digest import digest_of
-from twodfs.reference import is_loopback
+from twodfs.oci.digest import digest_of
+from twodfs.oci.reference import is_loopback
 
 _CHECK: Final = "redis"
 _PATIENCE: Final = 3.0
@@ -168,17 +168,13 @@ def _version(info: dict[str, Any]) -> Finding:
     version = str(info.get("redis_version", ""))
     major = version.partition(".")[0]
     if major.isdecimal() and int(major) < _OLDEST:
-        return warning(
-            _CHECK, f"Redis {version} is old", f"use {_OLDEST} or later: older ones know no ACL users"
-        )
+        return warning(_CHECK, f"Redis {version} is old", f"use {_OLDEST} or later: older ones know no ACL users")
     return ok(_CHECK, f"its version is {version or 'not told'}")
 
 
 def _role(info: dict[str, Any]) -> Finding:
     if info.get("role") == "slave":
-        return problem(
-            _CHECK, "this Redis is a replica, which takes no writes", "name the master, or its Sentinels"
-        )
+        return problem(_CHECK, "this Redis is a replica, which takes no writes", "name the master, or its Sentinels")
     return ok(_CHECK, "it takes writes")
 
 

@@ -13,8 +13,8 @@ import orjson
 from aiohttp import hdrs
 
 from proxy.doctor.client import (
-    Heard,
-    Patient,
+    ProbeAnswer,
+    RegistryProbe,
     anonymous,
     ask_token_server,
     authority,
@@ -23,9 +23,9 @@ from proxy.doctor.client import (
 )
 from proxy.doctor.finding import Finding, ok, problem, skipped, warning
 from proxy.upstream.replies import UpstreamError
-from twodfs.auth import answer
 from twodfs.errors import AuthError
-from twodfs.reference import is_loopback
+from twodfs.oci.reference import is_loopback
+from twodfs.registry.auth import answer
 
 _PING: Final = "/v2/"
 _VERSION_HEADER: Final = "Docker-Distribution-Api-Version"
@@ -41,7 +41,7 @@ _SCHEMES: Final = ("bearer", "basic")
 _NOT_FOR_STRANGERS: Final = (400, 401, 403)
 
 
-async def check_registry(patient: Patient) -> tuple[list[Finding], Heard | None]:
+async def check_registry(patient: RegistryProbe) -> tuple[list[Finding], ProbeAnswer | None]:
     """Ask for ``/v2/`` (distribution-spec, "Determining Support").
 
     Returns the findings, and the answer where it was one of a registry.
@@ -106,7 +106,7 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _api(origin: str, heard: Heard) -> Finding:
+def _api(origin: str, heard: ProbeAnswer) -> Finding:
     if heard.status not in (_OK, _UNAUTHORIZED):
         return _no_api(origin, heard)
     versions = " ".join(heard.headers.getall(_VERSION_HEADER, ())).split()
@@ -126,7 +126,7 @@ def _api(origin: str, heard: Heard) -> Finding:
     )
 
 
-def _is_registrys(heard: Heard, *, is_told: bool) -> bool:
+def _is_registrys(heard: ProbeAnswer, *, is_told: bool) -> bool:
     """Say whether an answer can be a registry's: a challenge, nothing or JSON, and never a page."""
     if heard.status == _UNAUTHORIZED:
         return is_told or bool(heard.challenges)
@@ -141,7 +141,7 @@ def _is_registrys(heard: Heard, *, is_told: bool) -> bool:
     return True
 
 
-def _no_api(origin: str, heard: Heard) -> Finding:
+def _no_api(origin: str, heard: ProbeAnswer) -> Finding:
     if heard.status in _REDIRECTS:
         target = http_address(heard.headers.get(hdrs.LOCATION, ""))
         goes = "elsewhere" if target is None else f"{target.scheme}://{authority(target)}"
@@ -175,7 +175,7 @@ def _no_api(origin: str, heard: Heard) -> Finding:
     )
 
 
-def _clock(heard: Heard, now: float) -> Finding:
+def _clock(heard: ProbeAnswer, now: float) -> Finding:
     text = heard.headers.get(hdrs.DATE)
     try:
         there = parsedate_to_datetime(text or "").timestamp()
@@ -197,7 +197,7 @@ def _clock(heard: Heard, now: float) -> Finding:
     )
 
 
-def _connections(heard: Heard) -> Finding:
+def _connections(heard: ProbeAnswer) -> Finding:
     if heard.is_kept:
         return ok("keep-alive", "the registry keeps connections open between requests")
     return warning(
@@ -207,7 +207,7 @@ def _connections(heard: Heard) -> Finding:
     )
 
 
-async def _authentication(patient: Patient, heard: Heard) -> list[Finding]:
+async def _authentication(patient: RegistryProbe, heard: ProbeAnswer) -> list[Finding]:
     if heard.status == _OK:
         return [ok("auth", "the registry asks nobody who they are (/v2/ answers 200)")]
     known = [one for one in heard.challenges if one.scheme in _SCHEMES]
@@ -234,7 +234,7 @@ async def _authentication(patient: Patient, heard: Heard) -> list[Finding]:
     return [_realm(patient.origin, parts), await _tokens(patient, heard)]
 
 
-async def _tokens(patient: Patient, heard: Heard) -> Finding:
+async def _tokens(patient: RegistryProbe, heard: ProbeAnswer) -> Finding:
     """Ask for a token as anybody may, for nothing."""
     flow = answer(heard.challenges, None, registry=urlsplit(patient.origin).netloc)
     wanted = next(flow)

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from proxy.config import Address, Config
 from proxy.doctor.finding import Finding, ok, problem, warning
-from twodfs.reference import is_loopback
+from twodfs.oci.reference import is_loopback
 
 _CHECK: Final = "settings"
 _LONG_TAG_TTL: Final = 60.0

@@ -14,9 +14,9 @@ from typing import Final
 
 from proxy import stderr
 from proxy.globs import expression
-from proxy.metrics.instruments import CATALOGUE, Count, Counter, Distribution, Gauge, Histogram, Meter
+from proxy.metrics.instruments import CATALOGUE, Counter, Distribution, Gauge, Histogram, Meter, Tally
 from twodfs import __version__
-from twodfs.flatten import FLATTEN_VERSION
+from twodfs.flatten.cut import FLATTEN_VERSION
 
 CLIENT_GONE: Final = 499
 """nginx's number for a client that left before its answer; nobody receives it."""
@@ -64,9 +64,7 @@ MEMORY_BYTES: Final = Gauge("twodfs_proxy_memory_bytes", "Bytes of documents kep
 SYNTHESIS_SECONDS: Final = Histogram(
     "twodfs_proxy_synthesis_seconds", "Seconds to cut a partition, with fetching what it is cut from."
 )
-SYNTHESIS_CELLS: Final = Counter(
-    "twodfs_proxy_synthesis_cells_total", "Allotments in the partitions that were cut."
-)
+SYNTHESIS_CELLS: Final = Counter("twodfs_proxy_synthesis_cells_total", "Allotments in the partitions that were cut.")
 SPARED_BYTES: Final = Counter(
     "twodfs_proxy_spared_bytes_total",
     "Bytes of allotments left out of partitions, counted when a GET gives a partition's top document.",
@@ -89,9 +87,7 @@ BROKEN_TRANSFERS: Final = Counter(
     "announced, so the registry's connection was closed), broke_off (either hung up).",
     "reason",
 )
-REDIS_UP: Final = Gauge(
-    "twodfs_proxy_redis_up", "1 while Redis answers; absent where none is configured.", joined=min
-)
+REDIS_UP: Final = Gauge("twodfs_proxy_redis_up", "1 while Redis answers; absent where none is configured.", joined=min)
 UPSTREAM_UP: Final = Gauge(
     "twodfs_proxy_upstream_up",
     "1 while this origin of the registry takes connections. origin: its place in upstream.url, from 0.",
@@ -134,9 +130,7 @@ PROCESS_RESIDENT: Final = Gauge(
     "process_resident_memory_bytes", "Resident bytes; pages that workers share count for each."
 )
 PROCESS_FDS: Final = Gauge("process_open_fds", "Open file descriptors.")
-PROCESS_MAX_FDS: Final = Gauge(
-    "process_max_fds", "Most file descriptors that each process may open.", joined=min
-)
+PROCESS_MAX_FDS: Final = Gauge("process_max_fds", "Most file descriptors that each process may open.", joined=min)
 PROCESS_START: Final = Gauge(
     "process_start_time_seconds", "Start of the oldest process, in seconds since the epoch.", joined=min
 )
@@ -172,7 +166,7 @@ REDIS_MISS: Final = CACHE_LOOKUPS.of("redis", "miss")
 REDIS_ERROR: Final = CACHE_LOOKUPS.of("redis", "error")
 REDIS_ROTTEN: Final = CACHE_LOOKUPS.of("redis", "rotten")
 
-_requests: Final[dict[tuple[str, str, int], tuple[Count, Distribution]]] = {}
+_requests: Final[dict[tuple[str, str, int], tuple[Tally, Distribution]]] = {}
 
 
 def count_request(kind: str, method: str, status: int, seconds: float, trace_id: str | None = None) -> None:

@@ -23,7 +23,7 @@ Exemplar = tuple[str, float, float]
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-class Count:
+class Tally:
     """One series of a counter."""
 
     __slots__ = ("value",)
@@ -89,13 +89,13 @@ class Counter(Metric):
 
     def __init__(self, name: str, meaning: str, *labels: str) -> None:
         super().__init__(name, meaning, *labels)
-        self._series: dict[tuple[str, ...], Count] = {}
+        self._series: dict[tuple[str, ...], Tally] = {}
 
-    def of(self, *values: str) -> Count:
+    def of(self, *values: str) -> Tally:
         """Return the series with these label values; to be kept by whoever counts often."""
         found = self._series.get(values)
         if found is None:
-            found = self._series[values] = Count()
+            found = self._series[values] = Tally()
         return found
 
     def series(self) -> Series:

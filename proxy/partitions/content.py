@@ -13,20 +13,20 @@ from typing import Final
 from aiohttp import hdrs
 
 from proxy.auth.identity import Identity
-from proxy.flight import SingleFlight
+from proxy.confinement.field_body import FieldBody
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
-from proxy.partitions.field_body import FieldBody
 from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
+from proxy.single_flight import SingleFlight
 from proxy.store.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
-from twodfs.budget import MAX_FIELD_BYTES
-from twodfs.digest import Digest, verify
 from twodfs.errors import DigestError
-from twodfs.field import Field
+from twodfs.field.field import Field
+from twodfs.flatten.budget import MAX_FIELD_BYTES
+from twodfs.oci.digest import Digest, verify
 
 MAX_CONFIG: Final = 8 * 2**20
 """Bytes of an image config."""
@@ -72,9 +72,7 @@ class Contents:
         limit = min(MAX_MANIFEST, max(announced, LARGE_DOCUMENT))
         return await self._content(repository, "manifests", digest, identity, limit)
 
-    async def config(
-        self, repository: str, digest: Digest, identity: Identity, announced: int = MAX_CONFIG
-    ) -> bytes:
+    async def config(self, repository: str, digest: Digest, identity: Identity, announced: int = MAX_CONFIG) -> bytes:
         """Return the image config that has ``digest``; arguments and errors are those of ``manifest``."""
         limit = min(MAX_CONFIG, max(announced, LARGE_DOCUMENT))
         return await self._content(repository, "blobs", digest, identity, limit)
@@ -126,9 +124,7 @@ class Contents:
             )
         return field
 
-    async def _content(
-        self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int
-    ) -> bytes:
+    async def _content(self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int) -> bytes:
         known = await self._store.get(ContentKey(repository, digest))
         if known is not None:
             return known.body
@@ -138,9 +134,7 @@ class Contents:
         )
 
     @traced("fetch")
-    async def _fetch(
-        self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int
-    ) -> bytes:
+    async def _fetch(self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int) -> bytes:
         accept = ALL_TYPES if kind == "manifests" else "*/*"
         path = f"/v2/{repository}/{kind}/{digest}"
         reply = _allowed(await self._upstream.get(path, identity, limit=limit, accept=accept), digest)

@@ -1,4 +1,4 @@
-"""Cutting: the questions of ``twodfs.flatten.cut`` answered from the registry, here or in a process apart.
+"""Cutting: the questions of ``twodfs.flatten.cut.cut`` answered from the registry, here or in a process apart.
 
 An image of usual size is cut here, in steps between which others have their turn. Where its documents are
 large, parsing them would hold the interpreter and leave its objects behind: such images are cut by a process
@@ -18,24 +18,24 @@ import orjson
 from cachetools import LRUCache
 
 from proxy.auth.identity import Identity
-from proxy.limits import Slots
+from proxy.clients.limits import Slots
+from proxy.confinement import cut_worker
+from proxy.confinement.apart import CostlyError, explain, started
+from proxy.confinement.frames import LENGTH_BYTES, Frame, length_of
 from proxy.metrics.catalogue import SYNTHESIS
-from proxy.partitions import cut_worker
-from proxy.partitions.apart import CostlyError, explain, started
 from proxy.partitions.content import LARGE_DOCUMENT, Contents
-from proxy.partitions.frames import LENGTH_BYTES, Frame, length_of
 from proxy.partitions.policy import SourcePolicy
-from proxy.partitions.source import Source
-from proxy.store.records import Recipe
+from proxy.partitions.source import SourceImage
+from proxy.store.records import Provenance
 from proxy.tracing.spans import trace_id, traced
 from twodfs import errors
-from twodfs.budget import MAX_DOCUMENT_BYTES, Budget
-from twodfs.digest import Digest
 from twodfs.errors import FormatError, PartitionError
-from twodfs.field import Field
-from twodfs.flatten import Answer, Cut, Kind, Need, Partition, cut
-from twodfs.oci import Document
-from twodfs.partition import RESERVED, Selection
+from twodfs.field.field import Field
+from twodfs.field.partition import RESERVED, Selection
+from twodfs.flatten.budget import MAX_DOCUMENT_BYTES, Budget
+from twodfs.flatten.cut import Answer, Cut, DocumentKind, DocumentNeed, Partition, cut
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import Document
 
 MOST_HERE: Final = 2**20
 """Bytes of documents of an image that is cut in this process; few have a tenth of that."""
@@ -57,7 +57,7 @@ _OF_ANY_NAME: Final = Selection.of(names=("any-name",))
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    source: Source
+    source: SourceImage
     selection: Selection
     identity: Identity
     version: int
@@ -110,12 +110,10 @@ class Cutter:
         self._large_slots = large_slots
         self._policy = policy
         self._stepping = asyncio.Lock()
-        self._refusals: LRUCache[tuple[str, Digest, str, Selection | None], _Refusal] = LRUCache(
-            _MOST_REFUSALS
-        )
+        self._refusals: LRUCache[tuple[str, Digest, str, Selection | None], _Refusal] = LRUCache(_MOST_REFUSALS)
         self._fields: LRUCache[tuple[str, Digest, str], tuple[Digest, ...]] = LRUCache(_MOST_IMAGES)
 
-    async def permit(self, source: Source, identity: Identity) -> None:
+    async def permit(self, source: SourceImage, identity: Identity) -> None:
         """Return where ``source`` may be cut.
 
         Raises:
@@ -124,7 +122,7 @@ class Cutter:
         if self._policy is not None:
             await self._policy.check(source, identity)
 
-    async def cut(self, source: Source, recipe: Recipe, identity: Identity) -> Partition | None:
+    async def cut(self, source: SourceImage, recipe: Provenance, identity: Identity) -> Partition | None:
         """Return the partition, None where no image in ``source`` has a field that defines it.
 
         ``source`` is what the upstream just allowed this client to read, and ``recipe`` says what to cut from
@@ -144,7 +142,7 @@ class Cutter:
             await self._refuse_again(asked)
             return await self._observed(asked, apart=True)
 
-    async def names(self, source: Source, identity: Identity) -> tuple[AbstractSet[str], ...] | None:
+    async def names(self, source: SourceImage, identity: Identity) -> tuple[AbstractSet[str], ...] | None:
         """Return what each field of ``source`` calls its partitions; None where it has no field.
 
         It takes a cut, unless one of this image was asked for before. Raises like ``cut``, and what it raises
@@ -152,7 +150,7 @@ class Cutter:
         """
         fields = self._fields.get(_image(source))
         if fields is None:
-            await self.cut(source, Recipe(source.digest, _OF_ANY_NAME), identity)
+            await self.cut(source, Provenance(source.digest, _OF_ANY_NAME), identity)
             fields = self._fields.get(_image(source), ())
         if not fields:
             return None
@@ -160,7 +158,7 @@ class Cutter:
         repository = source.repository
         return tuple([(await self._contents.field(repository, one, identity)).names for one in fields])
 
-    def is_fielded(self, source: Source) -> bool:
+    def is_fielded(self, source: SourceImage) -> bool:
         """Say whether ``source`` is known to have a field, whatever may be wrong with it."""
         return bool(self._fields.get(_image(source)))
 
@@ -217,7 +215,7 @@ class Cutter:
         try:
             needs = await self._step(steps, None)
             while True:
-                announced = [one.announced for one in needs if one.kind in (Kind.MANIFEST, Kind.CONFIG)]
+                announced = [one.announced for one in needs if one.kind in (DocumentKind.MANIFEST, DocumentKind.CONFIG)]
                 if max(announced, default=0) > LARGE_DOCUMENT or size + sum(announced) > MOST_HERE:
                     raise _HeavyError(size + sum(announced))
                 answers = await answering.all(needs) if needs else {}
@@ -231,7 +229,7 @@ class Cutter:
         finally:
             steps.close()
 
-    async def _step(self, steps: Cut, answers: Mapping[Need, Answer] | None) -> tuple[Need, ...]:
+    async def _step(self, steps: Cut, answers: Mapping[DocumentNeed, Answer] | None) -> tuple[DocumentNeed, ...]:
         """Go on with a cut until it needs something that is not yet there, and return what.
 
         Raises:
@@ -276,7 +274,7 @@ class Cutter:
                 if "needs" not in said.head:
                     return _made(said)
                 needs = tuple(
-                    Need(Kind(kind), Digest(digest), size) for kind, digest, size in said.head["needs"]
+                    DocumentNeed(DocumentKind(kind), Digest(digest), size) for kind, digest, size in said.head["needs"]
                 )
                 frame = _answer_frame(await answering.all(needs))
 
@@ -309,11 +307,11 @@ class _Answering:
         body = await self._contents.manifest(source.repository, source.digest, self._asked.identity)
         return Document(source.media_type, source.digest, body)
 
-    async def all(self, needs: tuple[Need, ...]) -> dict[Need, Answer]:
+    async def all(self, needs: tuple[DocumentNeed, ...]) -> dict[DocumentNeed, Answer]:
         """Return the answers to ``needs``, asked for at the same time."""
-        asks_fields = any(need.kind is Kind.FIELD for need in needs)
+        asks_fields = any(need.kind is DocumentKind.FIELD for need in needs)
         if asks_fields:
-            self.fields = tuple(need.digest for need in needs if need.kind is Kind.FIELD)
+            self.fields = tuple(need.digest for need in needs if need.kind is DocumentKind.FIELD)
             # Now it is known to be a 2DFS image; any other with such a tag is none of the policy's.
             await self._cutter.permit(self._asked.source, self._asked.identity)
         tasks = {need: asyncio.ensure_future(self._one(need)) for need in needs}
@@ -330,27 +328,27 @@ class _Answering:
         self.has_fields = self.has_fields or asks_fields
         return answers
 
-    async def _one(self, need: Need) -> Answer:
+    async def _one(self, need: DocumentNeed) -> Answer:
         contents, repository, identity = self._contents, self._asked.source.repository, self._asked.identity
-        if need.kind is Kind.SIZE:
+        if need.kind is DocumentKind.SIZE:
             return await contents.size(repository, need.digest, identity)
         async with self._places:
             match need.kind:
-                case Kind.MANIFEST:
+                case DocumentKind.MANIFEST:
                     return await contents.manifest(repository, need.digest, identity, need.announced)
-                case Kind.CONFIG:
+                case DocumentKind.CONFIG:
                     return await contents.config(repository, need.digest, identity, need.announced)
-                case Kind.FIELD:
+                case DocumentKind.FIELD:
                     field = await contents.field(repository, need.digest, identity)
                     self._budget.take_field(len(field.packed))
                     return field
 
 
-def _image(source: Source) -> tuple[str, Digest, str]:
+def _image(source: SourceImage) -> tuple[str, Digest, str]:
     return source.repository, source.digest, source.media_type
 
 
-def _answer_frame(answers: Mapping[Need, Answer]) -> Frame:
+def _answer_frame(answers: Mapping[DocumentNeed, Answer]) -> Frame:
     sizes = {need.digest: answer for need, answer in answers.items() if isinstance(answer, int)}
     bodies = [
         answer.packed if isinstance(answer, Field) else answer
@@ -392,7 +390,5 @@ async def _send(worker: asyncio.subprocess.Process, frame: Frame) -> None:
 
 async def _receive(worker: asyncio.subprocess.Process) -> Frame:
     assert worker.stdout is not None  # noqa: S101 - it always is
-    head = orjson.loads(
-        await worker.stdout.readexactly(length_of(await worker.stdout.readexactly(LENGTH_BYTES)))
-    )
+    head = orjson.loads(await worker.stdout.readexactly(length_of(await worker.stdout.readexactly(LENGTH_BYTES))))
     return Frame(head, [await worker.stdout.readexactly(size) for size in head.pop("bodies")])

@@ -13,13 +13,13 @@ from itertools import chain, islice
 from typing import Final
 
 from proxy.auth.identity import Identity
-from proxy.partitions.apart import EndedError
+from proxy.confinement.apart import EndedError
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
-from proxy.partitions.source import ALL_TYPES, Source, Sources
+from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
 from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.errors import FormatError, PartitionError
-from twodfs.partition import MAX_TAG_LENGTH, RESERVED, PartitionTag
+from twodfs.field.partition import MAX_TAG_LENGTH, RESERVED, PartitionTag
 
 _MOST_SHOWN: Final = 16
 _MOST_LOOKED_AT: Final = 4096
@@ -43,7 +43,7 @@ class Lookalikes:
         self._sources = sources
         self._cutter = cutter
 
-    async def explain(self, source: Source, reading: PartitionTag, identity: Identity) -> None:
+    async def explain(self, source: SourceImage, reading: PartitionTag, identity: Identity) -> None:
         """Return where nothing is to be said of a tag that is neither known upstream nor a partition.
 
         Args:
@@ -59,9 +59,7 @@ class Lookalikes:
         except (*_UNTOLD, UpstreamError):
             return
         if names is None:
-            raise UnknownPartitionError(
-                f"{source.image} is an ordinary image, without a field: it has no partitions"
-            )
+            raise UnknownPartitionError(f"{source.image} is an ordinary image, without a field: it has no partitions")
         wanted = [one for one in reading.selection().names if one not in RESERVED]
         # Where each has its place in some field, and all of them in none, no image of the index has them all.
         unknown = [one for one in wanted if not any(one in its for its in names)] or wanted
@@ -70,9 +68,7 @@ class Lookalikes:
                 f"{source.image} has no partition called {'--'.join(unknown)}; it has {_listed(names)}"
             )
 
-    async def explain_mistyped(
-        self, repository: str, ways: Iterable[tuple[str, str]], identity: Identity
-    ) -> None:
+    async def explain_mistyped(self, repository: str, ways: Iterable[tuple[str, str]], identity: Identity) -> None:
         """Return where no way to read a tag leads to a 2DFS image.
 
         Args:
@@ -95,9 +91,7 @@ class Lookalikes:
                         f"first-row.first-column.last-row.last-column"
                     )
 
-    async def check_write(
-        self, repository: str, readings: Iterable[PartitionTag], identity: Identity
-    ) -> None:
+    async def check_write(self, repository: str, readings: Iterable[PartitionTag], identity: Identity) -> None:
         """Return where a tag may be written: this client's pulls of it do not get a partition.
 
         Raises:
@@ -113,7 +107,7 @@ class Lookalikes:
                     f"{reading} names a partition of {source.image}, which is computed; push to another tag"
                 )
 
-    async def _is_computed(self, source: Source, reading: PartitionTag, identity: Identity) -> bool:
+    async def _is_computed(self, source: SourceImage, reading: PartitionTag, identity: Identity) -> bool:
         try:
             names = await self._cutter.names(source, identity)
         except _UNTOLD:
@@ -125,7 +119,7 @@ class Lookalikes:
         wanted = set(reading.selection().names) - RESERVED
         return names is not None and any(wanted <= its for its in names)
 
-    async def _readable(self, repository: str, tag: str, identity: Identity) -> Source | None:
+    async def _readable(self, repository: str, tag: str, identity: Identity) -> SourceImage | None:
         with contextlib.suppress(RefusedError):
             return await self._sources.resolve(repository, tag, identity, ALL_TYPES)
         return None

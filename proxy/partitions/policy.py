@@ -12,18 +12,18 @@ from typing import Final
 from cachetools import TTLCache
 
 from proxy.auth.identity import Identity
-from proxy.flight import SingleFlight
 from proxy.logs import get_logger
-from proxy.partitions.source import Source
+from proxy.partitions.source import SourceImage
+from proxy.single_flight import SingleFlight
 from proxy.upstream.referrers import MalformedListError, Referrers
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import RefusedError, UpstreamError
-from twodfs.digest import Digest, digest_of
-from twodfs.ecdsa import PublicKey
 from twodfs.errors import SignatureError
-from twodfs.evidence import Answer, Kind, Need, examine
-from twodfs.oci import OCI_MANIFEST, Document
-from twodfs.referrers import entries_of
+from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.documents import OCI_MANIFEST, Document
+from twodfs.oci.referrers import entries_of
+from twodfs.signing.ecdsa import PublicKey
+from twodfs.signing.evidence import Answer, EvidenceKind, EvidenceNeed, examine
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -37,19 +37,15 @@ class UnsignedError(Exception):
 class SourcePolicy:
     """Holds images against the keys that they have to be signed by."""
 
-    def __init__(
-        self, upstream: Upstream, referrers: Referrers, keys: Sequence[PublicKey], *, ttl: float
-    ) -> None:
+    def __init__(self, upstream: Upstream, referrers: Referrers, keys: Sequence[PublicKey], *, ttl: float) -> None:
         """``ttl``: seconds for which a good verdict is given again without asking; 0 for never."""
         self._upstream = upstream
         self._referrers = referrers
         self._keys = keys
-        self._signed: TTLCache[tuple[str, Digest], bool] | None = (
-            TTLCache(_MOST_VERDICTS, ttl) if ttl else None
-        )
+        self._signed: TTLCache[tuple[str, Digest], bool] | None = TTLCache(_MOST_VERDICTS, ttl) if ttl else None
         self._flight: SingleFlight[None] = SingleFlight()
 
-    async def check(self, source: Source, identity: Identity) -> None:
+    async def check(self, source: SourceImage, identity: Identity) -> None:
         """Return when ``source`` is signed.
 
         Raises:
@@ -64,8 +60,8 @@ class SourcePolicy:
         if self._signed is not None:
             self._signed[key] = True
 
-    async def _examine(self, source: Source, identity: Identity) -> None:
-        """Look for one good signature; ``twodfs.evidence`` says where, and how far."""
+    async def _examine(self, source: SourceImage, identity: Identity) -> None:
+        """Look for one good signature; ``twodfs.signing.evidence`` says where, and how far."""
         steps = examine(source.digest, self._keys)
         try:
             need = next(steps)
@@ -76,14 +72,14 @@ class SourcePolicy:
         except StopIteration:
             get_logger().info("source signature found", image=source.image, source=source.digest)
 
-    async def _answer(self, repository: str, need: Need, identity: Identity) -> Answer:
-        if need.kind is Kind.REFERRERS:
+    async def _answer(self, repository: str, need: EvidenceNeed, identity: Identity) -> Answer:
+        if need.kind is EvidenceKind.REFERRERS:
             try:
                 listing = await self._referrers.of(repository, Digest(need.reference), identity)
             except MalformedListError:
                 raise UpstreamError("the registry's list of what refers to the image is none") from None
             return entries_of(listing.listed)
-        is_manifest = need.kind is Kind.MANIFEST
+        is_manifest = need.kind is EvidenceKind.MANIFEST
         path = f"/v2/{repository}/{'manifests' if is_manifest else 'blobs'}/{need.reference}"
         accept = OCI_MANIFEST if is_manifest else "*/*"
         reply = await self._upstream.get(path, identity, limit=need.limit, accept=accept)
@@ -94,7 +90,7 @@ class SourcePolicy:
         return Document(OCI_MANIFEST, digest_of(reply.body), reply.body) if is_manifest else reply.body
 
 
-def _unsigned(source: Source, why: str) -> UnsignedError:
+def _unsigned(source: SourceImage, why: str) -> UnsignedError:
     return UnsignedError(
         f"partitions are cut only from signed images, and {source.image} ({source.digest}) {why}; sign it "
         f"with cosign and one of the keys that this proxy trusts, or ask who runs the proxy"

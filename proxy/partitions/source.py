@@ -12,12 +12,12 @@ from cachetools import LRUCache, TTLCache
 
 from proxy.auth.grants import Grants
 from proxy.auth.identity import Identity
-from proxy.flight import SingleFlight
+from proxy.single_flight import SingleFlight
 from proxy.tracing.spans import traced
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import RefusedError, Reply
-from twodfs.digest import Digest, digest_of, is_digest
-from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES
+from twodfs.oci.digest import Digest, digest_of, is_digest
+from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES
 
 MAX_MANIFEST: Final = 4 * 2**20
 """Bytes; the distribution-spec asks registries to take manifests of up to 4 MiB."""
@@ -33,7 +33,7 @@ _DIGEST_HEADER: Final = "Docker-Content-Digest"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceImage:
     """The manifest or index that the upstream gives this client for a tag or digest, now."""
 
     repository: str
@@ -58,15 +58,13 @@ class Sources:
         """``tag_ttl``: seconds for which a client with a grant is told the same without asking; 0: never."""
         self._upstream = upstream
         self._grants = grants
-        self._flight: SingleFlight[Source | None] = SingleFlight()
-        self._known: TTLCache[_Question, Source] | None = TTLCache(_MOST_TAGS, tag_ttl) if tag_ttl else None
+        self._flight: SingleFlight[SourceImage | None] = SingleFlight()
+        self._known: TTLCache[_Question, SourceImage] | None = TTLCache(_MOST_TAGS, tag_ttl) if tag_ttl else None
         self._writes = 0
         # What to ask whether it is still so, whoever asks: a yes is for that client alone.
-        self._seen: LRUCache[tuple[str, str, str], Source] = LRUCache(_MOST_TAGS)
+        self._seen: LRUCache[tuple[str, str, str], SourceImage] = LRUCache(_MOST_TAGS)
 
-    async def resolve(
-        self, repository: str, reference: str, identity: Identity, accept: str
-    ) -> Source | None:
+    async def resolve(self, repository: str, reference: str, identity: Identity, accept: str) -> SourceImage | None:
         """Return what ``reference`` names for this client; None when the upstream does not know it.
 
         Args:
@@ -109,7 +107,7 @@ class Sources:
                 self._known.pop(question, None)
 
     @traced("resolve")
-    async def _ask(self, question: _Question, identity: Identity) -> Source | None:
+    async def _ask(self, question: _Question, identity: Identity) -> SourceImage | None:
         repository, reference, accept, _ = question
         writes, asked_at = self._writes, time.monotonic()
         source = await self._look_up(repository, reference, identity, accept)
@@ -120,9 +118,7 @@ class Sources:
                 self._known[question] = source
         return source
 
-    async def _look_up(
-        self, repository: str, reference: str, identity: Identity, accept: str
-    ) -> Source | None:
+    async def _look_up(self, repository: str, reference: str, identity: Identity, accept: str) -> SourceImage | None:
         path = f"/v2/{repository}/manifests/{reference}"
         seen = self._seen.get((repository, reference, accept))
         held = None if seen is None else f'"{seen.digest}"'
@@ -141,7 +137,7 @@ class Sources:
             return None
         if reply.status != _OK:
             raise RefusedError(reply)
-        source = Source(repository, reference, Digest(digest), _media_type(reply))
+        source = SourceImage(repository, reference, Digest(digest), _media_type(reply))
         # No other validator is known to mean the bytes.
         if len(accept) <= _LONGEST_ACCEPT and reply.headers.get(hdrs.ETAG) == f'"{digest}"':
             self._seen[repository, reference, accept] = source

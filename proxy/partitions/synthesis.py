@@ -9,18 +9,26 @@ from typing import Any, Final
 from cachetools import LRUCache
 
 from proxy.auth.identity import Identity
-from proxy.flight import SingleFlight
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import CELLS
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
-from proxy.partitions.source import ALL_TYPES, Source, Sources
-from proxy.store.records import Key, Made, PartitionKey, Recipe, RecipeKey, Recipes, Record
+from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
+from proxy.single_flight import SingleFlight
+from proxy.store.records import (
+    CutPartition,
+    PartitionKey,
+    Provenance,
+    ProvenanceKey,
+    Provenances,
+    Record,
+    RecordKey,
+)
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
 from proxy.upstream.replies import RefusedError
-from twodfs.digest import Digest
-from twodfs.flatten import FLATTEN_VERSION
+from twodfs.flatten.cut import FLATTEN_VERSION
+from twodfs.oci.digest import Digest
 
 _MOST_CUT_HERE: Final = 65_536
 _MOST_WHOLE: Final = 8192
@@ -33,12 +41,12 @@ class Partitions:
         self._cutter = cutter
         self._sources = sources
         self._store = store
-        self._flight: SingleFlight[Made | None] = SingleFlight()
+        self._flight: SingleFlight[CutPartition | None] = SingleFlight()
         self._cut_here: LRUCache[Digest, bool] = LRUCache(_MOST_CUT_HERE)
         # Partitions whose recipes were all in memory when it had lost so many records.
         self._whole: dict[PartitionKey, int] = {}
 
-    async def get(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
+    async def get(self, source: SourceImage, recipe: Provenance, identity: Identity) -> CutPartition | None:
         """Return the partition of ``recipe``; None when no image in the source has a field that defines it.
 
         Args:
@@ -69,9 +77,7 @@ class Partitions:
             own_flight = (*flight, identity.fingerprint)
             return await self._flight.do(own_flight, lambda: self._make(source, recipe, identity))
 
-    async def recall(
-        self, repository: str, digest: Digest, identity: Identity, *, shared: bool
-    ) -> Made | None:
+    async def recall(self, repository: str, digest: Digest, identity: Identity, *, shared: bool) -> CutPartition | None:
         """Return the partition of ours that holds ``digest`` where no question upstream is needed; else None.
 
         It is content-addressed, so it is what the upstream would send if it had it: the client's right to
@@ -83,20 +89,20 @@ class Partitions:
             identity: whose right must be known.
             shared: whether to look where other replicas keep theirs, too.
         """
-        recipes = self._store.peek(RecipeKey(digest))
+        recipes = self._store.peek(ProvenanceKey(digest))
         if recipes is None and shared:
-            recipes = await self._store.get(RecipeKey(digest))
+            recipes = await self._store.get(ProvenanceKey(digest))
         for recipe in recipes.ways if recipes else ():
             if self._sources.may_read(identity, repository, recipe.source):
                 made = await self._store.get(recipe.key(repository))
                 if made is not None and digest in made.documents:
-                    await self._cutter.permit(Source(repository, recipe.source, recipe.source, ""), identity)
+                    await self._cutter.permit(SourceImage(repository, recipe.source, recipe.source, ""), identity)
                     return made
         return None
 
     async def find(
         self, repository: str, digest: Digest, identity: Identity, *, by_us: bool = False
-    ) -> Made | None:
+    ) -> CutPartition | None:
         """Return the partition of ours that holds ``digest``, if this client may read what it was cut from.
 
         To be asked only after the upstream said that it does not know the digest.
@@ -141,8 +147,8 @@ class Partitions:
         return bool((await self._recipes(digest)).ways)
 
     async def _by_recipe(
-        self, repository: str, recipe: Recipe, digest: Digest, identity: Identity, *, by_us: bool
-    ) -> Made | None:
+        self, repository: str, recipe: Provenance, digest: Digest, identity: Identity, *, by_us: bool
+    ) -> CutPartition | None:
         source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
         if source is None or source.digest != recipe.source:
             return None
@@ -155,15 +161,15 @@ class Partitions:
         await self._cutter.permit(source, identity)
         return await self._store.get(recipe.key(source.repository))
 
-    async def _make(self, source: Source, recipe: Recipe, identity: Identity) -> Made | None:
+    async def _make(self, source: SourceImage, recipe: Provenance, identity: Identity) -> CutPartition | None:
         partition = await self._cutter.cut(source, recipe, identity)
         if partition is None:
             return None
         CELLS.add(partition.allotments)
         # Its documents are those of the rectangles, whatever they were called.
-        resolved = Recipe(recipe.source, partition.selection, recipe.version)
+        resolved = Provenance(recipe.source, partition.selection, recipe.version)
         self._cut_here.update((document.digest, True) for document in partition.documents)
-        made = Made.of(resolved, partition.root.digest, partition.documents, partition.left_out_bytes)
+        made = CutPartition.of(resolved, partition.root.digest, partition.documents, partition.left_out_bytes)
         for key in {recipe.key(source.repository), resolved.key(source.repository)}:
             await self._publish(key, made)
         get_logger().info(
@@ -179,10 +185,10 @@ class Partitions:
         )
         return made
 
-    async def _keep(self, key: PartitionKey, made: Made) -> None:
+    async def _keep(self, key: PartitionKey, made: CutPartition) -> None:
         """See to it that what answers the tag can also be found by digest, here and by the other replicas."""
         if self._whole.get(key) != self._store.losses:  # else its recipes are where they were last time
-            if not all(self._store.peek(RecipeKey(digest)) for digest in made.documents):
+            if not all(self._store.peek(ProvenanceKey(digest)) for digest in made.documents):
                 await self._publish(key, made)
             if len(self._whole) >= _MOST_WHOLE:
                 self._whole.clear()
@@ -191,18 +197,18 @@ class Partitions:
             await self._publish(key, made)
 
     @traced("store")
-    async def _publish(self, key: PartitionKey, made: Made) -> None:
+    async def _publish(self, key: PartitionKey, made: CutPartition) -> None:
         """Store ``made`` and the recipes of its documents.
 
         Rule 2: clients HEAD the tag and then GET the children by digest, from whichever replica.
         """
-        records: dict[Key[Any], Record] = {key: made}
+        records: dict[RecordKey[Any], Record] = {key: made}
         known = await asyncio.gather(*(self._recipes(digest) for digest in made.documents))
         for digest, recipes in zip(made.documents, known, strict=True):
-            records[RecipeKey(digest)] = Recipes((made.recipe,)) | recipes
+            records[ProvenanceKey(digest)] = Provenances((made.recipe,)) | recipes
         await self._store.publish(key, records)
 
-    async def _recipes(self, digest: Digest) -> Recipes:
+    async def _recipes(self, digest: Digest) -> Provenances:
         """Return every recipe of a document that this replica or another knows."""
-        known = await self._store.get_all(RecipeKey(digest))
-        return functools.reduce(Recipes.__or__, known, Recipes())
+        known = await self._store.get_all(ProvenanceKey(digest))
+        return functools.reduce(Provenances.__or__, known, Provenances())

@@ -13,8 +13,8 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from twodfs.digest import is_digest
-from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY, TAG
+from twodfs.oci.digest import is_digest
+from twodfs.oci.reference import MAX_REPOSITORY_LENGTH, REPOSITORY, TAG
 
 _KINDS: Final = "manifests|blobs|tags|referrers"
 _NAMED: Final = re.compile(rf"/v2/(?P<name>.*)/(?P<kind>{_KINDS})/(?P<rest>.*)", re.DOTALL)
@@ -86,8 +86,7 @@ def _check_reference(reference: str) -> None:
     elif not TAG.fullmatch(reference.replace("+", ".")):  # partitions in the paper's form have a +
         raise GrammarError(
             "TAG_INVALID",
-            f"{reference[:_SHOWN]!r} is no tag; expected up to 128 of A-Z a-z 0-9 _ . - that do not begin "
-            f"with . or -",
+            f"{reference[:_SHOWN]!r} is no tag; expected up to 128 of A-Z a-z 0-9 _ . - that do not begin with . or -",
         )
 
 

@@ -13,15 +13,13 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote
 
 from proxy.requests.grammar import check
-from twodfs.digest import Digest, is_digest
-from twodfs.partition import MAX_TAG_LENGTH, PartitionTag, mistyped, readings
-from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
-from twodfs.referrers import referred_by_tag
-from twodfs.signature import signed_by_tag
+from twodfs.field.partition import MAX_TAG_LENGTH, PartitionTag, mistyped, readings
+from twodfs.oci.digest import Digest, is_digest
+from twodfs.oci.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
+from twodfs.oci.referrers import referred_by_tag
+from twodfs.signing.signature import signed_by_tag
 
-_CONTENT: Final = re.compile(
-    r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|referrers)/(?P<reference>[^/]+)"
-)
+_CONTENT: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|referrers)/(?P<reference>[^/]+)")
 _ABSOLUTE_FORM: Final = re.compile(r"https?://[^/?#]*(?P<path>.*)", re.IGNORECASE | re.DOTALL)
 _READS: Final = frozenset({"GET", "HEAD"})
 # Clients ask for the same things again and again: a rollout does, thousands of times.

@@ -23,8 +23,8 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import hdrs
 
-from twodfs.digest import is_digest
-from twodfs.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
+from twodfs.oci.digest import is_digest
+from twodfs.oci.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
 
 _PULL: Final = ("pull",)
 _PUSH: Final = ("pull", "push")
@@ -93,9 +93,7 @@ def scopes(method: str, target: str, headers: Mapping[str, str]) -> tuple[Scope,
     return (Scope("repository", name, _DELETE if method == "DELETE" else _PUSH),)
 
 
-def _upload(
-    method: str, name: str, session: str, query: str, headers: Mapping[str, str]
-) -> tuple[Scope, ...]:
+def _upload(method: str, name: str, session: str, query: str, headers: Mapping[str, str]) -> tuple[Scope, ...]:
     """Return what an upload needs; a mount reads another repository (distribution-spec, "Mounting")."""
     if _DOTS.fullmatch(session) or "%" in unquote(session) or "/" in unquote(session):
         raise ScopeError("the upload's id is not allowed")

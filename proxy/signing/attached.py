@@ -20,26 +20,26 @@ from proxy.signing.signatures import Signatures
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
-from twodfs.attachment import Attachments, with_ours
-from twodfs.digest import Digest, digest_of, verify
 from twodfs.errors import DigestError, FormatError
-from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document, Manifest, parse_manifest, parse_object
-from twodfs.referrers import entries_of, merged_referrers, subject_of
-from twodfs.signature import MAX_PAYLOAD, signature_tag
+from twodfs.oci.digest import Digest, digest_of, verify
+from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, Manifest, parse_manifest, parse_object
+from twodfs.oci.referrers import entries_of, merged_referrers, subject_of
+from twodfs.signing.attachment import Attachments, with_ours
+from twodfs.signing.signature import MAX_PAYLOAD, signature_tag
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedReferrers:
     """A list of referrers with ours in it, and the headers that the registry's own list came with."""
 
     document: Document
     headers: CIMultiDictProxy[str]
 
 
-class Attached:
+class AttachedDocuments:
     """Finds what is attached to a digest, and keeps the lists that the registry does not keep itself."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Attached:
 
     async def referrers(
         self, repository: str, digest: Digest, identity: Identity, artifact_type: str | None
-    ) -> Listed | None:
+    ) -> ListedReferrers | None:
         """Return what refers to ``digest``: what the registry lists, or a tag where it has no API; and ours.
 
         None where the registry's own answer is all there is.
@@ -117,11 +117,9 @@ class Attached:
             return None
         ours = await self._signatures.of(repository, digest, identity) if is_ours else None
         document = merged_referrers(listing.listed, () if ours is None else ours.entries, artifact_type)
-        return Listed(document, listing.headers)
+        return ListedReferrers(document, listing.headers)
 
-    async def referrers_tag(
-        self, repository: str, digest: Digest, identity: Identity
-    ) -> Document | Reply | None:
+    async def referrers_tag(self, repository: str, digest: Digest, identity: Identity) -> Document | Reply | None:
         """Return the list of what refers to ``digest`` as its tag has it, with ours; like ``tagged``."""
         if not await self._partitions.knows(digest):
             return None

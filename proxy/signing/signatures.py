@@ -13,17 +13,17 @@ from functools import partial
 from typing import Any
 
 from proxy.auth.identity import Identity
-from proxy.flight import SingleFlight
 from proxy.logs import get_logger
 from proxy.partitions.synthesis import Partitions
 from proxy.signing.signer import Signer
-from proxy.store.records import Key, Record, Signature, SignatureKey, Subject, SubjectKey
+from proxy.single_flight import SingleFlight
+from proxy.store.records import Record, RecordKey, Signature, SignatureKey, Subject, SubjectKey
 from proxy.store.tiered import TieredStore
-from twodfs.attachment import Attachment, Attachments
-from twodfs.bundle import encoded_for_signing, statement_of
-from twodfs.digest import Digest, digest_of
-from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES, Document
-from twodfs.signature import Payload, told_of
+from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Document
+from twodfs.signing.attachment import Attachment, Attachments
+from twodfs.signing.bundle import encoded_for_signing, statement_of
+from twodfs.signing.signature import Payload, told_of
 
 
 class Signatures:
@@ -94,9 +94,7 @@ class Signatures:
         is_good = known is not None and self._signer.public_key.verifies(payload, known.body)
         return known.body if known is not None and is_good else None
 
-    async def _sign(
-        self, repository: str, digest: Digest, identity: Identity, payload: bytes
-    ) -> bytes | None:
+    async def _sign(self, repository: str, digest: Digest, identity: Identity, payload: bytes) -> bytes | None:
         """Sign what this process cut itself: who can write to the shared store must not get a signature."""
         if await self._partitions.find(repository, digest, identity, by_us=True) is None:
             get_logger().warning("not signed: it does not come out of its recipe", digest=digest)
@@ -106,7 +104,7 @@ class Signatures:
     async def _keep(
         self,
         key: SignatureKey | SubjectKey,
-        records: Mapping[Key[Any], Record],
+        records: Mapping[RecordKey[Any], Record],
         documents: Iterable[Digest],
         subject: Digest,
     ) -> None:
@@ -114,5 +112,5 @@ class Signatures:
         digests = list(documents)
         if all(self._store.peek(SubjectKey(one)) for one in digests) and self._store.is_published(key):
             return
-        subjects: dict[Key[Any], Record] = {SubjectKey(digest): Subject(subject) for digest in digests}
+        subjects: dict[RecordKey[Any], Record] = {SubjectKey(digest): Subject(subject) for digest in digests}
         await self._store.publish(key, {**records, **subjects})

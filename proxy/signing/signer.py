@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from twodfs.ecdsa import PrivateKey, PublicKey
 from twodfs.errors import KeyFormatError
 from twodfs.files import read_file
+from twodfs.signing.ecdsa import PrivateKey, PublicKey
 
 
 class KeyFileError(Exception):

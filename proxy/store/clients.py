@@ -128,15 +128,15 @@ async def _open_server(address: RedisAddress, config: CacheConfig) -> AsyncItera
 @contextlib.asynccontextmanager
 async def _open_sentinel(address: RedisAddress, config: CacheConfig) -> AsyncIterator[Client]:
     # A Sentinel that is silent must leave time to ask the next one within one call.
-    patience = max(_SHORTEST_WAIT, config.redis_timeout / (len(address.nodes) + 1))
+    wait = max(_SHORTEST_WAIT, config.redis_timeout / (len(address.nodes) + 1))
     tls = {"ssl": True, **tls_files(address, config)} if address.is_tls else {}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         address.nodes,
         sentinel_kwargs={
             "username": address.sentinel_login.username,
             "password": address.sentinel_login.password,
-            "socket_timeout": patience,
-            "socket_connect_timeout": patience,
+            "socket_timeout": wait,
+            "socket_connect_timeout": wait,
             "retry": Retry(NoBackoff(), 0),
             **tls,
         },

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, cast
 
-from proxy.store.records import Key, R_co, Record
+from proxy.store.records import R_co, Record, RecordKey
 
 
 class MemoryStore:
@@ -16,19 +16,19 @@ class MemoryStore:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._records: OrderedDict[Key[Any], Record] = OrderedDict()
+        self._records: OrderedDict[RecordKey[Any], Record] = OrderedDict()
         self._max_bytes = max_bytes
         self._used_bytes = 0
         self._losses = 0
 
-    def peek(self, key: Key[R_co]) -> R_co | None:
+    def peek(self, key: RecordKey[R_co]) -> R_co | None:
         """Return the record under ``key`` or None, without a turn of the loop."""
         record = self._records.get(key)
         if record is not None:
             self._records.move_to_end(key)
         return cast("R_co | None", record)
 
-    def keep(self, records: Mapping[Key[Any], Record]) -> bool:
+    def keep(self, records: Mapping[RecordKey[Any], Record]) -> bool:
         """Keep ``records``, without a turn of the loop; one that alone exceeds the bound is left out."""
         fitting = {key: record for key, record in records.items() if record.weight <= self._max_bytes}
         for key, record in fitting.items():
@@ -41,11 +41,11 @@ class MemoryStore:
             self._losses += 1
         return len(fitting) == len(records)
 
-    async def get(self, key: Key[R_co]) -> R_co | None:
+    async def get(self, key: RecordKey[R_co]) -> R_co | None:
         """Return the record under ``key`` or None."""
         return self.peek(key)
 
-    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+    async def put(self, records: Mapping[RecordKey[Any], Record]) -> bool:
         """Keep ``records``; say whether all of them fit."""
         return self.keep(records)
 

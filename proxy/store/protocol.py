@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from proxy.store.records import Key, R_co, Record
+from proxy.store.records import R_co, Record, RecordKey
 
 
-class Store(Protocol):
+class RecordStore(Protocol):
     """Keeps records. It may forget any of them at any time, and never raises: a pull does not need it."""
 
-    async def get(self, key: Key[R_co]) -> R_co | None:
+    async def get(self, key: RecordKey[R_co]) -> R_co | None:
         """Return the record under ``key``, whole and verified, or None."""
 
-    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+    async def put(self, records: Mapping[RecordKey[Any], Record]) -> bool:
         """Keep ``records``; say whether all are kept, so that other readers of the same store see them."""
 
 
-class SharedStore(Store, Protocol):
+class SharedStore(RecordStore, Protocol):
     """A store that outlives this process and can lose everything while we look away."""
 
     @property

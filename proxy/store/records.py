@@ -16,13 +16,13 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 
-from twodfs.cells import PACKED_FORMAT
-from twodfs.digest import Digest, parse_digest, verify
 from twodfs.errors import TwodfsError
-from twodfs.field import Field, PackedError
-from twodfs.flatten import FLATTEN_VERSION
-from twodfs.oci import Document
-from twodfs.partition import Selection
+from twodfs.field.cells import PACKED_FORMAT
+from twodfs.field.field import Field, PackedError
+from twodfs.field.partition import Selection
+from twodfs.flatten.cut import FLATTEN_VERSION
+from twodfs.oci.digest import Digest, parse_digest, verify
+from twodfs.oci.documents import Document
 
 _SEAL_BYTES: Final = 32
 # What a Python object costs beside its bytes, roughly; keeps a cache of many small records honest.
@@ -31,7 +31,7 @@ _MOST_WAYS: Final = 32
 _LONGEST_SIZE: Final = 19
 
 
-class RottenError(Exception):
+class CorruptRecordError(Exception):
     """What came back from a store is not what was put there."""
 
 
@@ -49,7 +49,7 @@ class Record(Protocol):
 R_co = TypeVar("R_co", bound=Record, covariant=True)
 
 
-class Key(Protocol, Generic[R_co]):
+class RecordKey(Protocol, Generic[R_co]):
     """Names one record and knows how to read it back."""
 
     def __str__(self) -> str:
@@ -59,28 +59,28 @@ class Key(Protocol, Generic[R_co]):
         """Keys are values."""
 
     def decode(self, encoded: bytes) -> R_co:
-        """Return the record in ``encoded``; raises ``RottenError`` when it cannot be this key's."""
+        """Return the record in ``encoded``; raises ``CorruptRecordError`` when it cannot be this key's."""
 
 
-def seal(key: Key[Any], record: Record, secret: bytes = b"") -> bytes:
+def seal(key: RecordKey[Any], record: Record, secret: bytes = b"") -> bytes:
     """Return ``record`` as bytes that only ``unseal`` with the same key and secret accepts."""
     encoded = record.encode()
     return _hash(key, encoded, secret) + encoded
 
 
-def unseal(key: Key[R_co], sealed: bytes, secret: bytes = b"") -> R_co:
+def unseal(key: RecordKey[R_co], sealed: bytes, secret: bytes = b"") -> R_co:
     """Return the record in ``sealed``.
 
     Raises:
-        RottenError: it is not what ``seal`` made for this key with this secret.
+        CorruptRecordError: it is not what ``seal`` made for this key with this secret.
     """
     encoded = sealed[_SEAL_BYTES:]
     if not hmac.compare_digest(_hash(key, encoded, secret), sealed[:_SEAL_BYTES]):
-        raise RottenError(f"{key} was changed in the store")
+        raise CorruptRecordError(f"{key} was changed in the store")
     return key.decode(encoded)
 
 
-def _hash(key: Key[Any], encoded: bytes, secret: bytes) -> bytes:
+def _hash(key: RecordKey[Any], encoded: bytes, secret: bytes) -> bytes:
     named = f"{key}\n".encode()
     hashed = hmac.new(secret, named, "sha256") if secret else hashlib.sha256(named)
     hashed.update(encoded)
@@ -153,7 +153,7 @@ class FieldKey:
         try:
             return ParsedField(Field.unpack(encoded))
         except PackedError as error:
-            raise RottenError(f"{self}: {error}") from None
+            raise CorruptRecordError(f"{self}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +181,12 @@ class BlobSizeKey:
     def decode(self, encoded: bytes) -> BlobSize:
         """Return the size."""
         if not encoded.isdigit() or len(encoded) > _LONGEST_SIZE:
-            raise RottenError(f"{self} is not a number")
+            raise CorruptRecordError(f"{self} is not a number")
         return BlobSize(int(encoded))
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Provenance:
     """From what a document of ours was cut: enough to make it again, and to ask who may read it."""
 
     source: Digest
@@ -199,23 +199,23 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipes:
+class Provenances:
     """Every way to make a document, newest first.
 
     An index or manifest names its source, so it has one recipe. A config does not: images that differ
     elsewhere can have the same one, and a client may be allowed to read only some of them.
     """
 
-    ways: tuple[Recipe, ...] = ()
+    ways: tuple[Provenance, ...] = ()
 
     @property
     def weight(self) -> int:
         """Bytes of memory, roughly."""
         return _OVERHEAD * (1 + len(self.ways))
 
-    def __or__(self, others: Recipes) -> Recipes:
+    def __or__(self, others: Provenances) -> Provenances:
         """Return these recipes, and behind them those of ``others``: each once, and not too many."""
-        return Recipes(tuple(dict.fromkeys((*self.ways, *others.ways)))[:_MOST_WAYS])
+        return Provenances(tuple(dict.fromkeys((*self.ways, *others.ways)))[:_MOST_WAYS])
 
     def encode(self) -> bytes:
         """Return the recipes as JSON."""
@@ -223,7 +223,7 @@ class Recipes:
 
 
 @dataclass(frozen=True, slots=True)
-class RecipeKey:
+class ProvenanceKey:
     """The recipes of one of our documents, by the document's digest."""
 
     digest: Digest
@@ -231,16 +231,16 @@ class RecipeKey:
     def __str__(self) -> str:
         return f"recipe:{self.digest}"
 
-    def decode(self, encoded: bytes) -> Recipes:
+    def decode(self, encoded: bytes) -> Provenances:
         """Return the recipes."""
         try:
             ways = [
-                Recipe(parse_digest(source), Selection.parse(selection), int(version))
+                Provenance(parse_digest(source), Selection.parse(selection), int(version))
                 for version, source, selection in orjson.loads(encoded)
             ]
         except (ValueError, TypeError, AttributeError, TwodfsError):
-            raise RottenError(f"{self} is not a recipe") from None
-        return Recipes(tuple(ways))
+            raise CorruptRecordError(f"{self} is not a recipe") from None
+        return Provenances(tuple(ways))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +272,7 @@ class SubjectKey:
         try:
             return Subject(parse_digest(encoded.decode("ascii")))
         except (UnicodeDecodeError, TwodfsError):
-            raise RottenError(f"{self} is not a digest") from None
+            raise CorruptRecordError(f"{self} is not a digest") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,15 +300,15 @@ class SignatureKey:
     def decode(self, encoded: bytes) -> Signature:
         """Return the signature, which is an ASN.1 sequence of fewer than 128 bytes."""
         if encoded[:2] != bytes([0x30, (len(encoded) - 2) % 128]):
-            raise RottenError(f"{self} is no signature")
+            raise CorruptRecordError(f"{self} is no signature")
         return Signature(encoded)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CutPartition:
     """A partition that was cut: its documents by digest, and which of them the tag names."""
 
-    recipe: Recipe
+    recipe: Provenance
     root: Digest
     documents: dict[Digest, Document] = field(repr=False)
     weight: int
@@ -316,7 +316,9 @@ class Made:
     """Of the allotments not selected, as far as the field records sizes; for the metrics alone."""
 
     @classmethod
-    def of(cls, recipe: Recipe, root: Digest, documents: Iterable[Document], left_out_bytes: int = 0) -> Made:
+    def of(
+        cls, recipe: Provenance, root: Digest, documents: Iterable[Document], left_out_bytes: int = 0
+    ) -> CutPartition:
         """Return the record of ``documents``, ``root`` among them."""
         by_digest = {document.digest: document for document in documents}
         weight = sum(len(document.body) + _OVERHEAD for document in by_digest.values()) + _OVERHEAD
@@ -350,7 +352,7 @@ class PartitionKey:
     def __str__(self) -> str:
         return f"partition:{self.version}:{self.repository}:{self.source}:{self.selection}"
 
-    def decode(self, encoded: bytes) -> Made:
+    def decode(self, encoded: bytes) -> CutPartition:
         """Return the partition, every document hashed again."""
         head, _, bodies = encoded.partition(b"\n")
         try:
@@ -360,13 +362,13 @@ class PartitionKey:
             for media_type, digest, size in table:
                 documents.append(Document(media_type, digest, _verified(bodies[at : at + size], digest)))
                 at += size
-            recipe = Recipe(self.source, self.selection, self.version)
-            made = Made.of(recipe, root, documents, int(left_out_bytes))
+            recipe = Provenance(self.source, self.selection, self.version)
+            made = CutPartition.of(recipe, root, documents, int(left_out_bytes))
             is_whole = root in made.documents and all(isinstance(one.media_type, str) for one in documents)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise RottenError(f"{self} is not a partition") from None
+            raise CorruptRecordError(f"{self} is not a partition") from None
         if not is_whole:
-            raise RottenError(f"{self} lacks its root, or the type of a document")
+            raise CorruptRecordError(f"{self} lacks its root, or the type of a document")
         return made
 
 
@@ -374,4 +376,4 @@ def _verified(body: bytes, digest: Digest) -> bytes:
     try:
         return verify(body, digest)
     except TwodfsError as error:
-        raise RottenError(str(error)) from None
+        raise CorruptRecordError(str(error)) from None

@@ -23,7 +23,16 @@ from proxy.logs import get_logger
 from proxy.metrics.catalogue import REDIS_ERROR, REDIS_HIT, REDIS_MISS, REDIS_ROTTEN
 from proxy.store.clients import Client, bounded, open_client, raise_first
 from proxy.store.recent import Recent
-from proxy.store.records import Key, R_co, Recipes, Record, RottenError, Subject, seal, unseal
+from proxy.store.records import (
+    CorruptRecordError,
+    Provenances,
+    R_co,
+    Record,
+    RecordKey,
+    Subject,
+    seal,
+    unseal,
+)
 
 T = TypeVar("T")
 
@@ -77,7 +86,7 @@ class RedisStore:
         """Use the Redis of ``config.redis_url`` for the time of the context; it need not be there yet."""
         async with open_client(config) as client:
             store = cls(config, client)
-            if not await store._sing():
+            if not await store._check_canary():
                 store._open_breaker(TimeoutError("it did not answer at the start"))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(store._watch())
@@ -105,7 +114,7 @@ class RedisStore:
             return now - self._healed_at < min(_SETTLED, self._config.redis_failover)
         return now - self._failed_at < self._config.redis_failover
 
-    async def get(self, key: Key[R_co]) -> R_co | None:
+    async def get(self, key: RecordKey[R_co]) -> R_co | None:
         """Return the record under ``key``; None when Redis has it not, or not whole, or does not answer."""
         answered, sealed = await self._call(lambda: self._cache.get(str(key)))
         if sealed is None:
@@ -120,14 +129,14 @@ class RedisStore:
                 record = await asyncio.to_thread(unseal, key, sealed, self._secret)
             else:
                 record = unseal(key, sealed, self._secret)
-        except RottenError as error:
+        except CorruptRecordError as error:
             REDIS_ROTTEN.add()
             get_logger().warning("redis returned garbage", reason=str(error))
             return None
         REDIS_HIT.add()
         return record
 
-    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+    async def put(self, records: Mapping[RecordKey[Any], Record]) -> bool:
         """Send ``records`` to Redis, and say whether all arrived; those above ``redis_max_value`` stay out.
 
         What cannot be made again goes first: should Redis fail on a large value, its recipe is there.
@@ -153,7 +162,7 @@ class RedisStore:
 
     def _time_to_live(self, record: Record) -> int:
         """Return whole seconds, at least one: Redis takes 0 for an error."""
-        is_lost_for_good = isinstance(record, Recipes | Subject)
+        is_lost_for_good = isinstance(record, Provenances | Subject)
         seconds = self._config.recipe_days * _SECONDS_A_DAY if is_lost_for_good else self._config.ttl
         return max(1, int(seconds))
 
@@ -189,7 +198,7 @@ class RedisStore:
         pause = _FIRST_PROBE
         steady_since = time.monotonic()
         while not self._closing.is_set():
-            if await self._sing():
+            if await self._check_canary():
                 if not self.is_available:
                     steady_since = self._heal()
                     await self._put_again()
@@ -233,7 +242,7 @@ class RedisStore:
             for task in waiting:
                 task.cancel()
 
-    async def _sing(self) -> bool:
+    async def _check_canary(self) -> bool:
         """Read and write as real calls do; say whether that works. A lost canary starts a new generation."""
         try:
             await self._client.prepare()

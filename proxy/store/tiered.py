@@ -12,7 +12,7 @@ from cachetools import LRUCache
 from proxy.metrics.catalogue import MEMORY_HIT, MEMORY_MISS
 from proxy.store.memory import MemoryStore
 from proxy.store.protocol import SharedStore
-from proxy.store.records import Key, R_co, Record
+from proxy.store.records import R_co, Record, RecordKey
 
 _REPUBLISH: Final = 60.0
 """Seconds after which shared records that are still asked for are put again: a full Redis evicts quietly."""
@@ -27,29 +27,29 @@ _MOST_PUBLISHED: Final = 65_536
 class TieredStore:
     """Asks memory first, and lets memory learn what only the shared store knew."""
 
-    def __init__(self, memory: MemoryStore, shared: SharedStore | None, *, patience: float = _HICCUP) -> None:
+    def __init__(self, memory: MemoryStore, shared: SharedStore | None, *, failover: float = _HICCUP) -> None:
         """Put the one in front of the other.
 
         Args:
             memory: asked first.
             shared: None: memory alone.
-            patience: most seconds that a digest is waited for which only the shared store may know; with 0
+            failover: most seconds that a digest is waited for which only the shared store may know; with 0
                 it is unknown at once.
         """
         self._memory = memory
         self._shared = shared
-        self._patience = patience
+        self._failover = failover
         self._waiting = 0
-        self._published: LRUCache[Key[Any], tuple[int, float]] = LRUCache(_MOST_PUBLISHED)
+        self._published: LRUCache[RecordKey[Any], tuple[int, float]] = LRUCache(_MOST_PUBLISHED)
 
-    def peek(self, key: Key[R_co], *, counted: bool = False) -> R_co | None:
+    def peek(self, key: RecordKey[R_co], *, counted: bool = False) -> R_co | None:
         """Return what memory has under ``key``, without a turn of the loop; ``counted`` as a hit."""
         record = self._memory.peek(key)
         if counted and record is not None:
             MEMORY_HIT.add()
         return record
 
-    async def get(self, key: Key[R_co]) -> R_co | None:
+    async def get(self, key: RecordKey[R_co]) -> R_co | None:
         """Return the record under ``key`` or None."""
         record = self._memory.peek(key)
         (MEMORY_MISS if record is None else MEMORY_HIT).add()
@@ -65,7 +65,7 @@ class TieredStore:
         """How many records memory had to let go so far."""
         return self._memory.losses
 
-    async def get_all(self, key: Key[R_co]) -> list[R_co]:
+    async def get_all(self, key: RecordKey[R_co]) -> list[R_co]:
         """Return what each tier has under ``key``: for records that other replicas add to."""
         found = [self._memory.peek(key), await self._shared.get(key) if self._shared else None]
         return [record for record in found if record is not None]
@@ -77,9 +77,9 @@ class TieredStore:
             waited: seconds so far.
             only_failing: whether to wait only while this replica, too, sees the shared store fail or recover.
         """
-        if self._shared is None or not self._patience:
+        if self._shared is None or not self._failover:
             return False
-        if not self._shared.is_settling and (only_failing or waited >= min(_HICCUP, self._patience)):
+        if not self._shared.is_settling and (only_failing or waited >= min(_HICCUP, self._failover)):
             return False
         if self._waiting >= _MOST_WAITING:
             return False
@@ -90,19 +90,19 @@ class TieredStore:
             self._waiting -= 1
         return True
 
-    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+    async def put(self, records: Mapping[RecordKey[Any], Record]) -> bool:
         """Keep ``records`` in both, the shared store first: what memory answers with, the replicas know."""
         is_shared = self._shared is None or await self._shared.put(records)
         return self._memory.keep(records) and is_shared
 
-    def is_published(self, key: Key[Any]) -> bool:
+    def is_published(self, key: RecordKey[Any]) -> bool:
         """Say whether what was published under ``key`` may be trusted to be in the shared store still."""
         if self._shared is None:
             return True
         generation, since = self._published.get(key, (-1, 0.0))
         return generation == self._shared.generation and time.monotonic() - since < _REPUBLISH
 
-    async def publish(self, key: Key[Any], records: Mapping[Key[Any], Record]) -> None:
+    async def publish(self, key: RecordKey[Any], records: Mapping[RecordKey[Any], Record]) -> None:
         """Keep ``records`` in both, and remember under ``key`` when the shared store took all of them."""
         generation = self._shared.generation if self._shared else 0
         if await self.put(records):

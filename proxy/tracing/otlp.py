@@ -50,9 +50,7 @@ async def tracing(config: TracingConfig) -> AsyncIterator[None]:
     except ImportError:
         if config.endpoint:
             raise TracingError(_MISSING) from None
-        get_logger().warning(
-            "not tracing", reason=_MISSING
-        )  # the platform's environment, not our operator's wish
+        get_logger().warning("not tracing", reason=_MISSING)  # the platform's environment, not our operator's wish
         yield
         return
     from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - the extra may be absent
@@ -83,9 +81,7 @@ async def _send_the_rest(provider: Any) -> None:
     sending.start()
     await asyncio.to_thread(sending.join, _LAST_SPANS)
     if sending.is_alive():
-        get_logger().warning(
-            "spans were not sent", reason=f"the collector took longer than {_LAST_SPANS:g} s"
-        )
+        get_logger().warning("spans were not sent", reason=f"the collector took longer than {_LAST_SPANS:g} s")
 
 
 def is_wanted(config: TracingConfig, environment: Mapping[str, str]) -> bool:

@@ -20,11 +20,19 @@ from yarl import URL
 
 from proxy.auth.credentials import CredentialsError, Source
 from proxy.auth.realm import RealmError, RealmPolicy
-from proxy.flight import SingleFlight
 from proxy.requests.scope import Scope
+from proxy.single_flight import SingleFlight
 from proxy.upstream.origins import OriginPool
-from twodfs.auth import Authorization, Challenge, Flow, TokenAnswer, TokenRequest, answer, parse_challenges
 from twodfs.errors import AuthError
+from twodfs.registry.auth import (
+    Authorization,
+    Challenge,
+    Flow,
+    TokenAnswer,
+    TokenRequest,
+    answer,
+    parse_challenges,
+)
 
 _MAX_TOKEN_ANSWER: Final = 2**20
 _MOST_TOKENS: Final = 4096
@@ -36,9 +44,7 @@ _PATIENCE: Final = 5.0
 _PASSING: Final = frozenset({"scope", "error", "error_description", "error_uri"})
 _Question = tuple[str, ...]
 _Challenges = tuple[Challenge, ...]
-Ask = Callable[
-    [str, URL, CIMultiDict[str], Any], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]
-]
+Ask = Callable[[str, URL, CIMultiDict[str], Any], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]]
 """Sends a request with its headers and form; redirects are not followed."""
 
 
@@ -114,9 +120,7 @@ class Authority:
         self._renewed[question] = renewed, now
         return renewed
 
-    async def _fetch(
-        self, question: _Question, asked: _Challenges = (), *, fresh: bool = False
-    ) -> str | None:
+    async def _fetch(self, question: _Question, asked: _Challenges = (), *, fresh: bool = False) -> str | None:
         """Return a new header for what was ``asked``; empty: for what the registry asks at its root."""
         challenges = asked or self._challenges
         if challenges is None:

@@ -26,8 +26,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.config import BlobsConfig, Network
-from proxy.upstream.mishaps import in_words
-from proxy.wire.pool import Pool
+from proxy.upstream.errors import describe
+from proxy.wire.pool import UpstreamPool
 from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_LINE_SIZE
 
 MAX_REDIRECTS: Final = 5
@@ -131,7 +131,7 @@ class Redirects:
 
         async with contextlib.AsyncExitStack() as stack:
             sessions = [
-                await stack.enter_async_context(_session(Pool(socket_factory=make, **connector)))
+                await stack.enter_async_context(_session(UpstreamPool(socket_factory=make, **connector)))
                 for make in (judged, new_socket)
             ]
             yield cls(config, origins, own, *sessions)
@@ -164,9 +164,7 @@ class Redirects:
                 if response.status not in STATUSES or location is None:
                     break
                 if not left:
-                    raise RedirectError(
-                        f"the registry redirects more than {MAX_REDIRECTS} times for {first.url.path}"
-                    )
+                    raise RedirectError(f"the registry redirects more than {MAX_REDIRECTS} times for {first.url.path}")
                 response.release()
                 target = _target(url, location)
                 if target.origin() != url.origin():
@@ -182,9 +180,7 @@ class Redirects:
             return await stack.enter_async_context(self._own(method, url, headers))
         session = self._free if _is_named(url.host or "", self._config.allowed_hosts) else self._public
         try:
-            return await stack.enter_async_context(
-                session.request(method, url, headers=headers, allow_redirects=False)
-            )
+            return await stack.enter_async_context(session.request(method, url, headers=headers, allow_redirects=False))
         except aiohttp.ClientConnectorError as error:
             problem = str(error.os_error)
             if isinstance(error.os_error, ForbiddenAddressError) or _NOT_PUBLIC in problem:
@@ -192,17 +188,13 @@ class Redirects:
                     f"the registry redirects to {url.host}, and {problem}; to allow it, set "
                     f"blobs.allowed_networks or blobs.allowed_hosts"
                 ) from None
-            raise RedirectError(
-                f"{url.host}, where the registry redirects to, cannot be reached: {problem}"
-            ) from None
+            raise RedirectError(f"{url.host}, where the registry redirects to, cannot be reached: {problem}") from None
         except aiohttp.InvalidURL:  # decimal and octal forms of IPv4 among them
             raise RedirectError(
                 f"the registry redirects to {url.host}, which is no address that can be dialled"
             ) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise RedirectError(
-                f"{url.host}, where the registry redirects to, broke off: {in_words(error)}"
-            ) from None
+            raise RedirectError(f"{url.host}, where the registry redirects to, broke off: {describe(error)}") from None
 
 
 def _target(url: URL, location: str) -> URL:

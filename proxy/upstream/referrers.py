@@ -25,9 +25,9 @@ from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
-from twodfs.digest import Digest, parse_digest, verify
 from twodfs.errors import DigestError, FormatError
-from twodfs.oci import (
+from twodfs.oci.digest import Digest, parse_digest, verify
+from twodfs.oci.documents import (
     INDEX_TYPES,
     MANIFEST_TYPES,
     MAX_MANIFEST_BYTES,
@@ -37,7 +37,7 @@ from twodfs.oci import (
     Json,
     parse_object,
 )
-from twodfs.referrers import (
+from twodfs.oci.referrers import (
     entries_of,
     entry_of,
     is_unsure,
@@ -97,9 +97,7 @@ class Referrers:
         # Of manifests that lists say less of; who asks is told only of what the list has for it.
         self._sure: LRUCache[tuple[str, str], str] = LRUCache(_MOST_TYPES)
         # Writers of one list take turns; a list that nobody writes has no lock.
-        self._turns: weakref.WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = (
-            weakref.WeakValueDictionary()
-        )
+        self._turns: weakref.WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = weakref.WeakValueDictionary()
 
     def has_api(self, repository: str) -> bool | None:
         """Say whether the registry is known to list referrers in ``repository``; None when nobody knows."""
@@ -186,13 +184,9 @@ class Referrers:
                 reply = await self._upstream.send("PUT", target, CIMultiDict(headers), changed.body)
                 if reply.status != _CREATED:
                     raise RefusedError(reply)
-        raise UpstreamError(
-            f"the list of referrers of {subject} is written by too many; try again", status=503
-        )
+        raise UpstreamError(f"the list of referrers of {subject} is written by too many; try again", status=503)
 
-    async def _tagged(
-        self, repository: str, digest: Digest, identity: Identity, *, is_strict: bool = False
-    ) -> Json:
+    async def _tagged(self, repository: str, digest: Digest, identity: Identity, *, is_strict: bool = False) -> Json:
         """Return the index under the tag; an empty one where there is none, or none that is an index.
 
         ``is_strict``: what is there and is no index is not to be written over.

@@ -17,13 +17,13 @@ from yarl import URL
 from proxy.auth.credentials import source
 from proxy.auth.identity import Identity
 from proxy.auth.realm import RealmPolicy
+from proxy.bodies.transit import RequestBody
+from proxy.clients.hops import leave
+from proxy.clients.limits import Slots
 from proxy.config import BlobsConfig, UpstreamConfig
-from proxy.hops import leave
-from proxy.limits import Slots
 from proxy.tracing.spans import carry
 from proxy.upstream.authority import Authority
 from proxy.upstream.origins import Origin, OriginPool
-from proxy.upstream.own_access import OwnAccess, refused, wanted
 from proxy.upstream.redirects import Redirects
 from proxy.upstream.replies import (
     MAX_REFUSAL,
@@ -37,8 +37,8 @@ from proxy.upstream.replies import (
     explained,
     read,
 )
-from proxy.wire.bodies import RequestBody
-from proxy.wire.pool import ImpatientRequest, Pool
+from proxy.upstream.service_authorisation import ServiceAuthorisation, refused, wanted
+from proxy.wire.pool import ImpatientRequest, UpstreamPool
 from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER
 from proxy.wire.tls import registry_context
 
@@ -83,7 +83,7 @@ class Upstream:
         self._config = config
         self._session = session
         self._others = others
-        self._access: OwnAccess | None = None
+        self._access: ServiceAuthorisation | None = None
         self.origins = origins
         self._places = frozenset(URL(url).origin() for url in config.urls)
         self._redirects: Redirects | None = None
@@ -94,9 +94,7 @@ class Upstream:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(
-        cls, config: UpstreamConfig, blobs: BlobsConfig, realms: RealmPolicy
-    ) -> AsyncIterator[Upstream]:
+    async def connect(cls, config: UpstreamConfig, blobs: BlobsConfig, realms: RealmPolicy) -> AsyncIterator[Upstream]:
         """Open the pool for the time of the context.
 
         Args:
@@ -110,9 +108,7 @@ class Upstream:
         origins = OriginPool(config.urls, config.balance)
         # Docker's configuration and ECR know a registry by its authority, without a default port.
         keychain = (
-            None
-            if config.credentials.kind == "none"
-            else source(config.credentials, URL(config.urls[0]).authority)
+            None if config.credentials.kind == "none" else source(config.credentials, URL(config.urls[0]).authority)
         )
         pool: dict[str, Any] = {
             "limit": config.max_connections * len(config.urls),
@@ -121,7 +117,7 @@ class Upstream:
             "ttl_dns_cache": 30,
         }
         async with aiohttp.ClientSession(
-            connector=Pool(ssl=registry_context(config), **pool),
+            connector=UpstreamPool(ssl=registry_context(config), **pool),
             request_class=ImpatientRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -136,10 +132,8 @@ class Upstream:
             others = registry_context(config, is_registry=False)
             upstream = cls(config, session, origins, others)
             if keychain is not None:
-                authority = Authority(
-                    upstream.ask_realm, origins, keychain, realms, timeout=config.metadata_timeout
-                )
-                upstream._access = OwnAccess(authority)
+                authority = Authority(upstream.ask_realm, origins, keychain, realms, timeout=config.metadata_timeout)
+                upstream._access = ServiceAuthorisation(authority)
             places = tuple(map(URL, config.urls))
             async with Redirects.connect(blobs, places, upstream._request, ssl=others, **pool) as redirects:
                 upstream._redirects = redirects
@@ -172,9 +166,7 @@ class Upstream:
         """
         if url.origin() in self._places:
             return self._request(method, url, headers, data=data)
-        return self._session.request(
-            method, url, headers=headers, data=data, allow_redirects=False, ssl=self._others
-        )
+        return self._session.request(method, url, headers=headers, data=data, allow_redirects=False, ssl=self._others)
 
     @contextlib.asynccontextmanager
     async def stream(

@@ -15,9 +15,9 @@ from multidict import CIMultiDictProxy
 
 from proxy.metrics.catalogue import UPSTREAM_ERRORS, UPSTREAM_SECONDS
 from proxy.tracing.spans import trace_id
-from proxy.upstream.mishaps import in_words
+from proxy.upstream.errors import describe
 from proxy.upstream.redirects import RedirectError
-from proxy.wire.pace import hurry
+from proxy.wire.back_pressure import hurry
 
 Take = Callable[[bytes], Awaitable[None]]
 
@@ -74,17 +74,13 @@ class Reply:
 def check_found(response: aiohttp.ClientResponse) -> None:
     """Refuse what another host says in place of a blob: its no is not the registry's."""
     if response.status not in (200, 206, 304, 412, 416):
-        raise UpstreamError(
-            f"the registry redirects to {response.url.host} for this, which answers {response.status}"
-        )
+        raise UpstreamError(f"the registry redirects to {response.url.host} for this, which answers {response.status}")
 
 
 async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) -> Reply:
     """Read the answer, into ``take`` where it is a success; with a ``limit`` of 0 that is left unread."""
     if response.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity" and response.ok:
-        raise UpstreamError(
-            f"the registry's answer for {response.url.path} is compressed, which was not asked for"
-        )
+        raise UpstreamError(f"the registry's answer for {response.url.path} is compressed, which was not asked for")
     bound = limit if response.ok else MAX_REFUSAL
     if not bound:
         return Reply(response.status, response.reason or "", response.headers, b"")
@@ -128,9 +124,7 @@ def check_head(response: aiohttp.ClientResponse) -> None:
     if codings.strip().lower() != "chunked":
         raise UpstreamError("the registry answers in a transfer coding that nobody asked for")
     if response.status not in _STATUSES:
-        raise UpstreamError(
-            f"the registry answers with the status {response.status}, which HTTP does not have"
-        )
+        raise UpstreamError(f"the registry answers with the status {response.status}, which HTTP does not have")
 
 
 def _about_tls(error: aiohttp.ClientConnectorError, upstream: str) -> str:
@@ -163,9 +157,7 @@ def explained(upstream: str, operation: str) -> Iterator[None]:
         raise UnreachableError(_about_tls(error, upstream)) from None
     except aiohttp.ConnectionTimeoutError:
         UPSTREAM_ERRORS.of("connect_timeout").add()
-        raise UnreachableError(
-            f"the registry at {upstream} does not accept connections", status=504
-        ) from None
+        raise UnreachableError(f"the registry at {upstream} does not accept connections", status=504) from None
     except TimeoutError:
         UPSTREAM_ERRORS.of("timeout").add()
         raise UpstreamError(f"the registry at {upstream} does not answer in time", status=504) from None
@@ -175,7 +167,7 @@ def explained(upstream: str, operation: str) -> Iterator[None]:
         raise UnreachableError(f"the registry at {upstream} cannot be reached: {problem}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         UPSTREAM_ERRORS.of("broke_off").add()
-        problem = in_words(error)
+        problem = describe(error)
         if upstream.startswith("https:") and isinstance(error, aiohttp.ServerDisconnectedError):
             # In TLS 1.3 a client hears only after the handshake that its certificate was missed.
             problem += "; if it wants a client certificate, set upstream.client_certificate"

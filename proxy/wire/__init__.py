@@ -1,18 +1,11 @@
-"""Bytes and connections: HTTP as a proxy needs it, and bodies that pass without being looked at.
+"""Connections: HTTP as a proxy needs it.
 
-Each module imports only from those above it::
-
-    connections  the open client connections; the idle ones give way
-    handshake    TLS of a client's connection, counted from its first moment
-    tls          certificates: ours, exchanged while we run, and the registry's
-    sizes        how much of a head is taken, and how much of a body is held
-    responses    answers that are exactly what they are given to be
-    patience     how long either side of a transfer may stay silent
-    pace         how far a body is read ahead of its client
-    pool         connections to the registry: no wait for ever, and no answer that nobody asked for
-    listener     clients' connections: errors in the registry's words, and a bound on everything
-    splice       bytes from socket to socket past this process
-    decrypt      bytes out of TLS connections into sockets, past asyncio's own way
-    takeover     aiohttp's sockets, borrowed for a splice and given back
-    bodies       bodies in transit, spliced or buffered
+connections    the open client connections; the idle ones give way
+handshake      TLS of a client's connection, counted from its first moment
+tls            certificates: ours, exchanged while we run, and the registry's
+sizes          how much of a head is taken, and how much of a body is held
+responses      answers that are exactly what they are given to be
+back_pressure  how far a body is read ahead of its client
+pool           connections to the registry: no wait for ever, and no answer that nobody asked for
+listener       clients' connections: errors in the registry's words, and a bound on everything
 """

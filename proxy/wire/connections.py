@@ -11,7 +11,7 @@ from proxy.logs import get_logger
 _OTHER_FILES: Final = 128
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """A connection as far as its end is concerned."""
 
     @property
@@ -22,7 +22,7 @@ class Connection(Protocol):
         """End at once."""
 
 
-class Connections:
+class ClientConnections:
     """Counts connections, and knows which of them has been idle longest."""
 
     def __init__(self, most: int) -> None:
@@ -32,10 +32,10 @@ class Connections:
         if room < most:
             get_logger().warning("fewer connections than configured", connections=room, open_files=files)
         self._most = min(most, room)
-        self._open: set[Connection] = set()
-        self._idle: dict[Connection, None] = {}  # in the order in which they became idle
+        self._open: set[ClientConnection] = set()
+        self._idle: dict[ClientConnection, None] = {}  # in the order in which they became idle
 
-    def opened(self, connection: Connection) -> bool:
+    def opened(self, connection: ClientConnection) -> bool:
         """Take ``connection`` in; False when there is no room and every other one is at work."""
         if len(self._open) >= self._most and not self._make_room():
             return False
@@ -43,16 +43,16 @@ class Connections:
         self._idle[connection] = None
         return True
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: ClientConnection) -> None:
         """Forget ``connection``."""
         self._open.discard(connection)
         self._idle.pop(connection, None)
 
-    def busy(self, connection: Connection) -> None:
+    def busy(self, connection: ClientConnection) -> None:
         """Note that a request began."""
         self._idle.pop(connection, None)
 
-    def idle(self, connection: Connection) -> None:
+    def idle(self, connection: ClientConnection) -> None:
         """Note that a request ended."""
         if connection in self._open:
             self._idle[connection] = None

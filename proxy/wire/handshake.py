@@ -11,7 +11,7 @@ import ssl
 from asyncio.sslproto import SSLProtocol
 from typing import Any
 
-from proxy.wire.connections import Connections
+from proxy.wire.connections import ClientConnections
 
 
 class Handshake(SSLProtocol):
@@ -23,14 +23,14 @@ class Handshake(SSLProtocol):
         self,
         protocol: asyncio.Protocol,
         context: ssl.SSLContext,
-        connections: Connections,
+        connections: ClientConnections,
         seconds: float,
     ) -> None:
         """``seconds``: that the handshake may take."""
         nobody: Any = None  # waits for the end of the handshake
-        patience: Any = seconds
+        handshake_timeout: Any = seconds
         loop = asyncio.get_running_loop()
-        super().__init__(loop, protocol, context, nobody, server_side=True, ssl_handshake_timeout=patience)
+        super().__init__(loop, protocol, context, nobody, server_side=True, ssl_handshake_timeout=handshake_timeout)
         self._connections = connections
         self._socket: asyncio.Transport | None = None
         self._is_over = False

@@ -17,7 +17,7 @@ from multidict import CIMultiDictProxy
 
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import count_request
-from proxy.wire.connections import Connections
+from proxy.wire.connections import ClientConnections
 from proxy.wire.handshake import Handshake
 from proxy.wire.responses import JSON, oci_errors, whole
 from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_HEAD_SIZE, MAX_LINE_SIZE, READ_BUFFER
@@ -62,7 +62,7 @@ class _Protocol(RequestHandler):
     __slots__ = ("_connections", "_head_size", "_header_timeout", "_is_ending")
 
     def __init__(
-        self, manager: web.Server, *, connections: Connections, header_timeout: float, **options: Any
+        self, manager: web.Server, *, connections: ClientConnections, header_timeout: float, **options: Any
     ) -> None:
         super().__init__(manager, loop=asyncio.get_running_loop(), **options)
         self._connections = connections
@@ -83,9 +83,7 @@ class _Protocol(RequestHandler):
         if self._connections.opened(self):
             self._await_head()
         else:
-            self._refuse(
-                503, "Service Unavailable", "TOOMANYREQUESTS", "all connections are in use; try again"
-            )
+            self._refuse(503, "Service Unavailable", "TOOMANYREQUESTS", "all connections are in use; try again")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.closed(self)
@@ -100,9 +98,7 @@ class _Protocol(RequestHandler):
 
     def _process_keepalive(self) -> None:
         if self._head_size and self.is_idle and self._loop.time() >= self._next_keepalive_close_time:
-            self._refuse(
-                408, "Request Timeout", "UNSUPPORTED", "the request's headers did not arrive in time"
-            )
+            self._refuse(408, "Request Timeout", "UNSUPPORTED", "the request's headers did not arrive in time")
         super()._process_keepalive()
 
     def _refuse(self, status: int, reason: str, code: str, message: str) -> None:
@@ -170,11 +166,7 @@ class _Protocol(RequestHandler):
                 self._messages[at] = error, EMPTY_PAYLOAD
         self._count_head(len(data))
         # aiohttp queues a parse error behind the request under way, whose handler would wait for its body.
-        if (
-            self._messages
-            and isinstance(self._messages[-1][0], _ErrInfo)
-            and self._current_request is not None
-        ):
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo) and self._current_request is not None:
             body = self._current_request.content
             if not body.is_eof() and body.exception() is None:
                 body.set_exception(web.RequestPayloadError("malformed request body"))
@@ -230,7 +222,7 @@ class Listener(web.Server):
         *,
         keepalive_timeout: float,
         header_timeout: float,
-        connections: Connections,
+        connections: ClientConnections,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """``header_timeout``: seconds for a request's head, and for a handshake with ``tls``."""
@@ -264,9 +256,7 @@ class Listener(web.Server):
         protocol = _Protocol(self, **self._options)
         if self._tls is None:
             return protocol
-        handshake = Handshake(
-            protocol, self._tls, self._options["connections"], self._options["header_timeout"]
-        )
+        handshake = Handshake(protocol, self._tls, self._options["connections"], self._options["header_timeout"])
         self._handshakes.add(handshake)
         return handshake
 

@@ -17,7 +17,7 @@ from aiohttp.http import RawResponseMessage
 
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import BROKEN_TRANSFERS
-from proxy.wire.pace import LEAST
+from proxy.wire.back_pressure import LEAST
 
 CONTINUE_SECONDS = 1.0
 _TLS_READ = 32 * 1024
@@ -102,7 +102,7 @@ class AnswerReader(ResponseHandler):
             self.transport.abort()
 
 
-class Pool(TCPConnector):
+class UpstreamPool(TCPConnector):
     """Kept connections to the registry."""
 
     def __init__(self, **options: Any) -> None:

@@ -98,9 +98,7 @@ class WholeResponse(RelayedResponse):
                 await self._send_in_windows(writer, transport, request)
         return writer
 
-    async def _send_in_windows(
-        self, writer: Any, transport: asyncio.Transport, request: web.BaseRequest
-    ) -> None:
+    async def _send_in_windows(self, writer: Any, transport: asyncio.Transport, request: web.BaseRequest) -> None:
         # Held up as soon as the kernel does not take everything, and until it has. The bound is 1, not 0:
         # at 0 asyncio's TLS would wait for a buffer that is empty already.
         transport.set_write_buffer_limits(high=1, low=0)
@@ -116,9 +114,7 @@ class WholeResponse(RelayedResponse):
                 transport.set_write_buffer_limits()
 
 
-def whole(
-    status: int, body: bytes, content_type: str, headers: dict[istr, str] | None = None
-) -> WholeResponse:
+def whole(status: int, body: bytes, content_type: str, headers: dict[istr, str] | None = None) -> WholeResponse:
     """Return a response of ours with ``body``."""
     all_headers = CIMultiDict(headers or {})
     all_headers[hdrs.CONTENT_TYPE] = content_type

@@ -66,9 +66,7 @@ class ListenerTls:
         self._stamp = ()
         self._asked.set()
 
-    def _answer(
-        self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str, _context: ssl.SSLContext
-    ) -> None:
+    def _answer(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str, _context: ssl.SSLContext) -> None:
         connection.context = self._current
 
     async def _watch(self) -> None:
@@ -91,9 +89,7 @@ class ListenerTls:
                 self._stamp, failed = stamp, None
 
     def _look(self) -> _Stamp:
-        return tuple(
-            _stamp(file) for file in (self._config.certificate, self._config.key, self._config.client_ca)
-        )
+        return tuple(_stamp(file) for file in (self._config.certificate, self._config.key, self._config.client_ca))
 
 
 def _stamp(file: Path | None) -> tuple[int, int, int] | None:

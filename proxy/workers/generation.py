@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any, Final
 
-from proxy import hops
+from proxy.clients import hops
 from proxy.config import Config
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import WORKER_RESTARTS

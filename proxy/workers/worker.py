@@ -12,9 +12,10 @@ import signal
 import socket
 import sys
 
-from proxy import hops, logs, process
-from proxy.admin import Health
+from proxy import logs, process
+from proxy.admin import ServiceHealth
 from proxy.app import running
+from proxy.clients import hops
 from proxy.config import Config
 from proxy.logs import get_logger
 from proxy.metrics.instruments import snapshot
@@ -49,7 +50,7 @@ async def work(config: Config, listening: socket.socket, control: socket.socket)
     return 0
 
 
-async def _answer(link: Link, health: Health, stop: asyncio.Event) -> None:
+async def _answer(link: Link, health: ServiceHealth, stop: asyncio.Event) -> None:
     """Answer the parent's questions, also while the last requests run."""
     async for message in link.messages():
         answer: object = None

@@ -29,7 +29,5 @@ def manifests(case: str) -> list[Manifest]:
 
 
 def configuration(case: str) -> dict[str, Any]:
-    (proxy,) = (
-        one for one in manifests(case) if one["kind"] == "ConfigMap" and "config.toml" in one.get("data", {})
-    )
+    (proxy,) = (one for one in manifests(case) if one["kind"] == "ConfigMap" and "config.toml" in one.get("data", {}))
     return tomllib.loads(proxy["data"]["config.toml"])

@@ -27,9 +27,7 @@ class Process:
     ports: dict[str, int]
 
 
-def container(
-    rendered: Sequence[Manifest], pod: Manifest, name: str, secrets: Secrets, directory: Path
-) -> Process:
+def container(rendered: Sequence[Manifest], pod: Manifest, name: str, secrets: Secrets, directory: Path) -> Process:
     """Lay out what a container of this pod (a Pod, or a Deployment) mounts, and return how it runs.
 
     Mount paths become paths below the directory, in the arguments and in the files as well.
@@ -44,9 +42,7 @@ def container(
     variables: dict[str, str] = {}
     for one in found.get("env", []):
         variables[one["name"]] = _value(one, secrets, variables)
-    argv = [
-        _moved(_expanded(part, variables), places) for part in (*found["command"], *found.get("args", []))
-    ]
+    argv = [_moved(_expanded(part, variables), places) for part in (*found["command"], *found.get("args", []))]
     ports = {one["name"]: one["containerPort"] for one in found.get("ports", [])}
     return Process((_installed(argv[0]), *argv[1:]), {"PATH": peer_environment()["PATH"], **variables}, ports)
 

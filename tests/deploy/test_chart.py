@@ -109,21 +109,15 @@ def test_what_a_manifest_names_is_there(case: str) -> None:
             labels = one["spec"]["template"]["metadata"]["labels"]
             assert one["spec"]["selector"]["matchLabels"].items() <= labels.items()
         if one["kind"] == "Service":
-            (selected,) = (
-                pod for pod in pods if one["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
-            )
-            ports = {
-                port["name"] for made in selected["spec"]["containers"] for port in made.get("ports", [])
-            }
+            (selected,) = (pod for pod in pods if one["spec"]["selector"].items() <= pod["metadata"]["labels"].items())
+            ports = {port["name"] for made in selected["spec"]["containers"] for port in made.get("ports", [])}
             assert {port["targetPort"] for port in one["spec"]["ports"]} <= ports
     for spec in pod_specs(case).values():
         volumes = {volume["name"] for volume in spec["volumes"]}
         for one in spec["containers"]:
             assert {mount["name"] for mount in one.get("volumeMounts", [])} <= volumes
             probed = [
-                one[probe]["httpGet"]["port"]
-                for probe in one
-                if probe.endswith("Probe") and "httpGet" in one[probe]
+                one[probe]["httpGet"]["port"] for probe in one if probe.endswith("Probe") and "httpGet" in one[probe]
             ]
             assert set(probed) <= {port["name"] for port in one.get("ports", [])}
     namespaces = {one["metadata"].get("namespace") for one in everything}

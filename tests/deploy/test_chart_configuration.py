@@ -41,9 +41,7 @@ SECRETS = {
 def test_the_program_takes_the_configuration_that_is_rendered(case: str, tmp_path: Path) -> None:
     """The file and the variables of the container together."""
     everything = manifests(case)
-    process = container(
-        everything, find(everything, "Deployment", proxy_name(case)), "proxy", SECRETS, tmp_path
-    )
+    process = container(everything, find(everything, "Deployment", proxy_name(case)), "proxy", SECRETS, tmp_path)
     file = Path(process.argv[process.argv.index("--config") + 1])
     written = tomllib.loads(file.read_text())
     config = load({}, process.environment, file)
@@ -226,9 +224,7 @@ def test_the_address_follows_from_the_way_in() -> None:
         ({"config": {"public_url": "https://models.example.org/"}}, "https://models.example.org"),
     ],
 )
-def test_the_address_is_of_a_host_that_answers_so(
-    values: dict[str, Any], url: str | None, tmp_path: Path
-) -> None:
+def test_the_address_is_of_a_host_that_answers_so(values: dict[str, Any], url: str | None, tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     ways = {name: {"enabled": True, **one} for name, one in values.items() if name != "config"}
     file.write_text(yaml.safe_dump({**values, **ways}))

@@ -28,9 +28,7 @@ from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 
-CELLS = {
-    (row, column): {f"{row}-{column}": b"%d%d" % (row, column)} for row in range(2) for column in range(2)
-}
+CELLS = {(row, column): {f"{row}-{column}": b"%d%d" % (row, column)} for row in range(2) for column in range(2)}
 SECRETS: Secrets = {"redis": {"password": "open-sesame"}, "user": {"username": "ann", "password": "hunter2"}}
 
 
@@ -128,18 +126,14 @@ def test_the_rendered_container_finds_its_redis_behind_sentinels(registry: Regis
         assert_shared(registry, group, redis, tmp_path)
 
 
-def test_the_workers_of_the_rendered_container_share_a_redis_cluster(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_the_workers_of_the_rendered_container_share_a_redis_cluster(registry: Registry, tmp_path: Path) -> None:
     require("redis-server")
     with clustered(tmp_path / "group") as group:
         nodes = group.url.removeprefix("redis+cluster://").split(",")
         assert_shared(registry, group, {"mode": "cluster", "nodes": nodes}, tmp_path, workers=2)
 
 
-def test_the_rendered_container_shows_redis_the_certificate_of_its_secret(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_the_rendered_container_shows_redis_the_certificate_of_its_secret(registry: Registry, tmp_path: Path) -> None:
     """A Redis that wants TLS, a certificate and an ACL user, as all modes but the bundled one may."""
     require("redis-server")
     authority = Authority(tmp_path)
@@ -172,9 +166,7 @@ def test_the_rendered_container_shows_redis_the_certificate_of_its_secret(
             assert list(plain.scan_iter("*:recipe:*"))
 
 
-def assert_shared(
-    registry: Registry, group: Group, redis: dict[str, Any], directory: Path, workers: int = 1
-) -> None:
+def assert_shared(registry: Registry, group: Group, redis: dict[str, Any], directory: Path, workers: int = 1) -> None:
     """Check that a partition of the rendered container leaves its recipe in Redis, and that it ends."""
     image = push_field_image(registry.url, f"chart/{redis['mode']}", "v1", cells=CELLS)
     settings = values_for(registry, redis=redis)

@@ -175,9 +175,7 @@ def test_any_release_gets_names_that_kubernetes_takes(release: str, more: list[s
         (["one", "two"], "upstream.ca_file is there twice"),
     ],
 )
-def test_names_of_secrets_that_are_no_volumes_are_refused(
-    names: list[str], said: str, tmp_path: Path
-) -> None:
+def test_names_of_secrets_that_are_no_volumes_are_refused(names: list[str], said: str, tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     one = {"existingSecret": "own", "key": "key", "setting": "upstream.ca_file"}
     file.write_text(yaml.safe_dump({"extraSecrets": dict.fromkeys(names, one)}))
@@ -193,9 +191,7 @@ def test_names_of_secrets_that_are_no_volumes_are_refused(
         ({"extraVolumeMounts": [{"name": "more", "mountPath": "/tmp"}]}, "extraVolumeMounts: /tmp"),
     ],
 )
-def test_what_the_chart_has_already_cannot_be_added(
-    values: dict[str, Any], said: str, tmp_path: Path
-) -> None:
+def test_what_the_chart_has_already_cannot_be_added(values: dict[str, Any], said: str, tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
     with pytest.raises(CommandError, match=f"{said} is there twice, or the chart's own"):
@@ -337,9 +333,7 @@ def case_with(path: str) -> str:
     return "certificate" if path.startswith("certificate") else "everything"
 
 
-@pytest.mark.parametrize(
-    "part", ["startupProbe", "livenessProbe", "readinessProbe", "securityContext", "resources"]
-)
+@pytest.mark.parametrize("part", ["startupProbe", "livenessProbe", "readinessProbe", "securityContext", "resources"])
 def test_parts_of_the_container_can_be_turned_off(part: str) -> None:
     everything = helm.manifests(helm.template(settings=[UPSTREAM, f"{part}=null"]))
     spec = find(everything, "Deployment", "twodfs-proxy")["spec"]["template"]["spec"]
@@ -371,9 +365,7 @@ def differences(
     yield from (f"{path}{key}" for key in properties.keys() - values.keys())
     yield from (f"{path}{key}" for key in values.keys() - properties.keys() if not is_free)
     for key, value in values.items():
-        if (
-            f"{path}{key}" == "config"
-        ):  # the program's own, and has more settings than those with defaults here
+        if f"{path}{key}" == "config":  # the program's own, and has more settings than those with defaults here
             continue
         below = properties.get(key, {})
         below = shared[below["$ref"].rpartition("/")[2]] if "$ref" in below else below

@@ -52,9 +52,7 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path, how: signal.S
         finally:
             demo.kill()
     assert demo.returncode == 130, printed
-    _wait_for(
-        lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the end of its servers"
-    )
+    _wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the end of its servers")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.partitions.field_body import MOST_HERE
+from proxy.confinement.field_body import MOST_HERE
 from tests.lab.command import CommandError
 from tests.lab.engines import DockerEngine
 from tests.lab.fields import cell_hex, large_field, push_bare_field
@@ -97,9 +97,7 @@ def test_it_serves_partitions_read_only_and_without_capabilities(
     pushed = push_field_image(registry.url, "image/served", "v1", cells=CELLS)
     port, admin = free_port(), free_port()
     settings = {"UPSTREAM": registry.url, "LISTEN": f"127.0.0.1:{port}", "ADMIN": f"127.0.0.1:{admin}"}
-    variables = [
-        part for name, value in settings.items() for part in ("--env", f"TWODFS_PROXY_{name}={value}")
-    ]
+    variables = [part for name, value in settings.items() for part in ("--env", f"TWODFS_PROXY_{name}={value}")]
     strict = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
     container = docker_engine.start_container(IMAGE, *strict, *variables)
     wait_until(answers_http(admin, "/readyz"), "ready")

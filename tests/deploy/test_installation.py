@@ -120,9 +120,7 @@ def pulled(pull: str, proxy: str, image: PushedImage, variables: Mapping[str, st
     return typed.rpartition(" ")[2]
 
 
-def test_the_image_with_podman(
-    release: Path, podman_engine: Podman, registry: Registry, tmp_path: Path
-) -> None:
+def test_the_image_with_podman(release: Path, podman_engine: Podman, registry: Registry, tmp_path: Path) -> None:
     image = push_field_image(registry.url, "install/podman", "v1", cells=CELLS)
     (load_and_run, _, pull, _) = blocks("The image")
     variables = podman_engine.environment
@@ -132,9 +130,7 @@ def test_the_image_with_podman(
     podman_engine.remove(name)
 
 
-def test_the_image_with_docker(
-    release: Path, docker_engine: DockerEngine, registry: Registry, tmp_path: Path
-) -> None:
+def test_the_image_with_docker(release: Path, docker_engine: DockerEngine, registry: Registry, tmp_path: Path) -> None:
     image = push_field_image(registry.url, "install/docker", "v1", cells=CELLS)
     (_, load_and_run, _, pull) = blocks("The image")
     variables = docker_engine.environment

@@ -38,9 +38,7 @@ def test_a_lock_pins_all_that_the_project_asks_for(lock: str, asked: list[str]) 
     for requirement in map(Requirement, asked):
         pinned = pins.get(canonicalize_name(requirement.name))
         assert pinned, f"{lock} lacks {requirement}: run make lock"
-        assert requirement.specifier.contains(pinned), (
-            f"{lock} has {pinned}, not {requirement}: run make lock"
-        )
+        assert requirement.specifier.contains(pinned), f"{lock} has {pinned}, not {requirement}: run make lock"
 
 
 @pytest.mark.parametrize("lock", [_RUNTIME, _ALL, _DEV])

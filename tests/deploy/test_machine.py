@@ -53,9 +53,7 @@ def test_what_the_compose_file_names_is_there(compose: dict[str, Any]) -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert (DEPLOY / source).exists() if source.startswith(".") else source in compose["volumes"], (
-                name
-            )
+            assert (DEPLOY / source).exists() if source.startswith(".") else source in compose["volumes"], name
     build = compose["services"]["proxy"]["build"]
     assert (DEPLOY / build["context"] / build["dockerfile"]).is_file()
 
@@ -227,8 +225,6 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
     certificate, private = directory / "tls.crt", directory / "tls.key"
     certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return certificate, private

@@ -59,9 +59,7 @@ def test_the_builder_alone_needs_nothing_of_the_service(release: Path, tmp_path:
     assert "twodfs" in names
     assert not names & {"aiohttp", "redis", "pydantic", "structlog", "typer", "bcrypt"}
     (tmp_path / "a.bin").write_bytes(b"weights")
-    (tmp_path / "2dfs.json").write_text(
-        '{"allotments": [{"src": "./a.bin", "dst": "/a.bin", "row": 0, "col": 0}]}'
-    )
+    (tmp_path / "2dfs.json").write_text('{"allotments": [{"src": "./a.bin", "dst": "/a.bin", "row": 0, "col": 0}]}')
     variables = environment(XDG_CACHE_HOME=str(tmp_path / "cache"), HOME=str(tmp_path))
     twodfs = str(programs / "twodfs")
     build = f"cd {tmp_path} && {twodfs} build scratch local/model:v1 && {twodfs} inspect local/model:v1"
@@ -93,9 +91,7 @@ def test_podman_loads_the_image(release: Path, podman_engine: Podman) -> None:
     podman_engine.remove(name)
 
 
-def test_docker_loads_the_image_and_it_serves(
-    release: Path, docker_engine: DockerEngine, registry: Registry
-) -> None:
+def test_docker_loads_the_image_and_it_serves(release: Path, docker_engine: DockerEngine, registry: Registry) -> None:
     docker_engine.load(release / IMAGE)
     name = f"localhost/twodfs-proxy:{__version__}"
     known = docker_engine.inspect(name)

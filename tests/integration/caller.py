@@ -30,9 +30,7 @@ class Caller:
         authorization = self.authorization(challenge)
         return self.ask(target, method, authorization, **headers) if authorization else answer
 
-    def ask(
-        self, target: str, method: str = "GET", authorization: str | None = None, **headers: str
-    ) -> Answer:
+    def ask(self, target: str, method: str = "GET", authorization: str | None = None, **headers: str) -> Answer:
         given = {"Accept": ACCEPT, **headers} | ({"Authorization": authorization} if authorization else {})
         with RegistryClient(self.url) as client:
             return client.request(method, target, headers=given)

@@ -235,9 +235,7 @@ def _uploads(talk: Conversation) -> None:
 
     # Wrong digest, no digest, wrong range, cancelled, used after it was cancelled.
     start = talk.say("POST", "/v2/lib/one/blobs/uploads/")
-    talk.say(
-        "PUT", f"{start.headers['Location']}&digest={digest_of(b'other')}", {"Content-Type": OCTETS}, blob
-    )
+    talk.say("PUT", f"{start.headers['Location']}&digest={digest_of(b'other')}", {"Content-Type": OCTETS}, blob)
     start = talk.say("POST", "/v2/lib/one/blobs/uploads/")
     talk.say("PUT", start.headers["Location"], {"Content-Type": OCTETS}, blob)
     start = talk.say("POST", "/v2/lib/one/blobs/uploads/")
@@ -312,9 +310,7 @@ def _manifests(talk: Conversation) -> None:
         (index_of((OCI_MANIFEST, missing)), OCI_INDEX),
     ):
         talk.say("PUT", "/v2/lib/image/manifests/bad", {"Content-Type": kind}, body)
-    talk.say(
-        "PUT", "/v2/lib/image/manifests/oci", {"Content-Type": OCI_MANIFEST}, iter([children[OCI_MANIFEST]])
-    )
+    talk.say("PUT", "/v2/lib/image/manifests/oci", {"Content-Type": OCI_MANIFEST}, iter([children[OCI_MANIFEST]]))
     talk.say("PUT", f"/v2/lib/image/manifests/{digest_of(b'x')}", {"Content-Type": OCI_MANIFEST}, missing)
 
 

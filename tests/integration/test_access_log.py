@@ -67,9 +67,7 @@ def test_each_request_leaves_exactly_one_line(registry: Registry, tmp_path: Path
     with Proxy.start(tmp_path, registry.url) as proxy:
         with RegistryClient(proxy.url) as client:
             for at in range(30):
-                path = ("/v2/", f"/v2/no/r{at}/manifests/v1--0.0.0.0", f"/v2/no/blobs/sha256:{at:064}")[
-                    at % 3
-                ]
+                path = ("/v2/", f"/v2/no/r{at}/manifests/v1--0.0.0.0", f"/v2/no/blobs/sha256:{at:064}")[at % 3]
                 client.request("GET", path, headers={"X-Request-Id": f"id-{at}"})
         proxy.terminate()
         lines = seen(proxy)
@@ -122,9 +120,7 @@ def test_blobs_can_be_sampled_but_failures_are_always_told(registry: Registry, t
             assert client.request("GET", f"/v2/logs/blobs/blobs/sha256:{0:064}").status == 404
         proxy.terminate()
         blobs = [one for one in seen(proxy) if one["kind"] == "blob"]
-    assert [one["status"] for one in blobs] == [404, 404], (
-        "HEAD before the upload, and the one that is not there"
-    )
+    assert [one["status"] for one in blobs] == [404, 404], "HEAD before the upload, and the one that is not there"
 
 
 def push_blob(client: RegistryClient, content: bytes) -> str:
@@ -146,9 +142,7 @@ def test_what_is_no_http_leaves_its_line_too(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("style", ["json", "console"])
 @pytest.mark.parametrize("where", ["full", "unread", "none"])
-def test_lines_that_cannot_be_written_are_dropped_and_pulls_go_on(
-    registry: Registry, where: str, style: str
-) -> None:
+def test_lines_that_cannot_be_written_are_dropped_and_pulls_go_on(registry: Registry, where: str, style: str) -> None:
     push_field_image(registry.url, REPOSITORY, "v2", cells={(0, 0): {"f": b"0"}})
     port, admin_port = free_port(), free_port()
     command = f"exec {sys.executable} -m proxy --upstream {registry.url}"
@@ -176,9 +170,7 @@ def test_lines_that_cannot_be_written_are_dropped_and_pulls_go_on(
 
 
 @contextlib.contextmanager
-def standing_reader(
-    upstream: str, settings: Mapping[str, str]
-) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+def standing_reader(upstream: str, settings: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
     """Yield a proxy whose standard error is a pipe that is full and that nobody reads, and its two ports."""
     port, admin_port = free_port(), free_port()
     reading, writing = os.pipe()
@@ -262,9 +254,7 @@ async def test_what_costs_much_to_redact_costs_others_nothing(registry: Registry
                 writer.write(ATTACK)
                 sent += 1
                 head = await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(
-                    int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
-                )
+                await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(over.wait(), len(ATTACK) / 65_000)
             writer.close()

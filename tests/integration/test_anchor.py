@@ -93,9 +93,7 @@ def test_an_anchored_image_of_the_original_builder_survives(original: Workshop, 
     assert missing_cells(original.registry, tmp_path / "kept") == []
 
 
-def test_it_survives_the_deletion_of_other_tags_and_of_what_it_was(
-    original: Workshop, tmp_path: Path
-) -> None:
+def test_it_survives_the_deletion_of_other_tags_and_of_what_it_was(original: Workshop, tmp_path: Path) -> None:
     with RegistryClient(original.registry.url) as client:
         old = client.get_manifest(NAME, "v1")
         other = push_field_image(original.registry.url, NAME, "other", cells=CELLS)

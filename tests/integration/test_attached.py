@@ -17,7 +17,7 @@ from tests.lab.referring_registry import ReferringRegistry
 from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient
 from tests.lab.signing import BUNDLE_TYPE, SIGNATURE_TYPE, KeyPair, referrer
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d of %d" % (row, col)} for row in range(2) for col in range(2)}
 NOBODY = f"sha256:{'0' * 64}"
@@ -182,9 +182,7 @@ def test_a_list_with_ours_in_it_can_be_pushed_back(
 
 
 @pytest.mark.parametrize("has_api", [True, False])
-def test_who_may_not_read_the_repository_sees_neither_list_nor_entry(
-    tmp_path: Path, *, has_api: bool
-) -> None:
+def test_who_may_not_read_the_repository_sees_neither_list_nor_entry(tmp_path: Path, *, has_api: bool) -> None:
     ann = ("ann", "right")
     keys = KeyPair.generate(tmp_path, "signing")
     environment = {"TWODFS_PROXY_SIGNING_KEY": str(keys.private)}

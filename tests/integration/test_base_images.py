@@ -75,9 +75,7 @@ def test_a_compressed_archive_is_read_too(workshop: Workshop, base: PushedImage,
     assert not list((workshop.store / "tmp").iterdir())
 
 
-def test_one_platform_of_an_archive_can_be_chosen(
-    workshop: Workshop, base: PushedImage, tmp_path: Path
-) -> None:
+def test_one_platform_of_an_archive_can_be_chosen(workshop: Workshop, base: PushedImage, tmp_path: Path) -> None:
     copy(base, f"oci-archive:{tmp_path}/base.tar", "--all")
     name = f"oci-archive:{tmp_path}/base.tar"
     made = build(workshop, name, "bases/one", "--platform", "linux/arm64")
@@ -277,9 +275,7 @@ def layout(directory: Path, **settings: object) -> dict[str, Path]:
     return places
 
 
-def test_a_file_goes_into_the_workdir_of_the_base_and_never_takes_its_place(
-    workshop: Workshop, tmp_path: Path
-) -> None:
+def test_a_file_goes_into_the_workdir_of_the_base_and_never_takes_its_place(workshop: Workshop, tmp_path: Path) -> None:
     layout(tmp_path / "base", WorkingDir="/models/llm")
     base, target = f"oci:{tmp_path / 'base'}", workshop.target("bases/workdir")
     recipe = workshop.directory / "2dfs.json"

@@ -36,9 +36,7 @@ NEVER_LOADED = ("aiohttp", "asyncio", "typer", "pydantic", "rich")
 
 def test_an_image_from_scratch_holds_what_the_build_file_says(workshop: Workshop) -> None:
     name = "made/scratch"
-    done = workshop.made(
-        "build", "scratch", workshop.target(name), "--push", "--json", "--compression", "gzip"
-    )
+    done = workshop.made("build", "scratch", workshop.target(name), "--push", "--json", "--compression", "gzip")
     (manifest,) = workshop.images(name)
     config = json.loads(workshop.blob(name, manifest["config"]["digest"]))
     assert config == {
@@ -72,9 +70,7 @@ def test_the_same_input_gives_the_same_digests(workshop: Workshop, tmp_path: Pat
     first = workshop.made("build", "scratch", workshop.target("made/twice"), "--json", "--jobs", "1").json
     for file in workshop.directory.rglob("*"):
         os.utime(file, (1_000_000, 1_000_000))
-    again = workshop.made(
-        "build", "scratch", workshop.target("made/twice"), "--json", store=tmp_path / "another"
-    ).json
+    again = workshop.made("build", "scratch", workshop.target("made/twice"), "--json", store=tmp_path / "another").json
     assert again == first
 
 
@@ -109,9 +105,7 @@ def test_a_base_keeps_its_platforms_and_layers(workshop: Workshop) -> None:
         before = json.loads(platform.config.content)
         assert config.pop("history")[:-1] == before.pop("history")
         assert config == before
-        assert [one["digest"] for one in manifest["layers"][:-1]] == [
-            one.blob.digest for one in platform.base
-        ]
+        assert [one["digest"] for one in manifest["layers"][:-1]] == [one.blob.digest for one in platform.base]
         assert len(workshop.field(name, manifest)) == 3
         for layer in platform.base:
             assert workshop.blob(name, layer.blob.digest) == layer.blob.content
@@ -170,8 +164,7 @@ def test_the_anchors_layers_are_the_allotments(workshop: Workshop) -> None:
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{cell['diffid']}" for cell in cells]},
     }
     assert anchor["layers"] == [
-        {"mediaType": cell["mediaType"], "digest": f"sha256:{cell['digest']}", "size": cell["size"]}
-        for cell in cells
+        {"mediaType": cell["mediaType"], "digest": f"sha256:{cell['digest']}", "size": cell["size"]} for cell in cells
     ]
 
 
@@ -251,9 +244,7 @@ def test_layers_of_a_base_in_the_same_registry_do_not_travel(workshop: Workshop)
     target = workshop.target("made/mounted")
     workshop.made("build", base.reference(), target, "--quiet")
     pushed = workshop.made("push", target, "--json")
-    counts = {
-        key: pushed.json[key] for key in ("uploadedBlobs", "mountedBlobs", "presentBlobs", "sparedBlobs")
-    }
+    counts = {key: pushed.json[key] for key in ("uploadedBlobs", "mountedBlobs", "presentBlobs", "sparedBlobs")}
     assert counts == {"uploadedBlobs": 6, "mountedBlobs": 1, "presentBlobs": 0, "sparedBlobs": 1}
     # A line for each that travelled, and the summary.
     lines = pushed.err.splitlines()
@@ -540,7 +531,14 @@ def test_help_does_not_load_the_client(workshop: Workshop) -> None:
         check=True,
     ).stderr
     assert "twodfs.cli" in loaded
-    heavy = (*NEVER_LOADED, "hashlib", "sqlite3", "twodfs.build.compression", "twodfs.digest", "twodfs.field")
+    heavy = (
+        *NEVER_LOADED,
+        "hashlib",
+        "sqlite3",
+        "twodfs.layers.compression",
+        "twodfs.oci.digest",
+        "twodfs.field.field",
+    )
     assert not [one for one in heavy if f" {one}" in loaded]
     assert workshop
 
@@ -556,7 +554,7 @@ def test_a_build_without_a_registry_does_not_load_the_client(workshop: Workshop)
         check=True,
     ).stderr
     assert "twodfs.build.allotments" in loaded
-    assert not [one for one in (*NEVER_LOADED, "twodfs.registry") if f" {one}" in loaded]
+    assert not [one for one in (*NEVER_LOADED, "twodfs.registry.session") if f" {one}" in loaded]
 
 
 def test_a_push_over_plain_http_loads_what_it_needs(workshop: Workshop) -> None:
@@ -575,7 +573,14 @@ def test_a_push_over_plain_http_loads_what_it_needs(workshop: Workshop) -> None:
         check=True,
     ).stderr.splitlines()
     assert "twodfs.registry.wire" in loaded
-    assert not {*NEVER_LOADED, "ssl", "http.client", "email", "twodfs.auth", "twodfs.credentials"} & {*loaded}
+    assert not {
+        *NEVER_LOADED,
+        "ssl",
+        "http.client",
+        "email",
+        "twodfs.registry.auth",
+        "twodfs.registry.credentials",
+    } & {*loaded}
 
 
 def test_a_tag_that_reads_as_a_partition_names_no_new_image(workshop: Workshop) -> None:
@@ -659,9 +664,7 @@ def test_memory_does_not_grow_with_the_file(workshop: Workshop) -> None:
 def test_the_originals_form_on_request(workshop: Workshop, proxy: Proxy) -> None:
     name = "made/compat"
     platforms = ("--platform", "linux/amd64", "--platform", "linux/arm64")
-    workshop.made(
-        *("build", "scratch", workshop.target(name), "--push", *platforms), "--compat", "--anchor", "none"
-    )
+    workshop.made(*("build", "scratch", workshop.target(name), "--push", *platforms), "--compat", "--anchor", "none")
     root = workshop.document(name, "v1")
     assert list(root) == ["schemaVersion", "mediaType", "manifests"]
     assert len(root["manifests"]) == 2
@@ -684,9 +687,7 @@ def test_the_originals_form_on_request(workshop: Workshop, proxy: Proxy) -> None
 
 
 @pytest.mark.parametrize("kind", ["scratch", "oci-manifest", "docker-manifest", "docker-list"])
-def test_the_originals_form_is_an_oci_index_whatever_the_base_and_the_name(
-    workshop: Workshop, kind: str
-) -> None:
+def test_the_originals_form_is_an_oci_index_whatever_the_base_and_the_name(workshop: Workshop, kind: str) -> None:
     """Its registry takes a single manifest or Docker's types, and then gives the whole image unasked."""
     base = kind
     if kind != "scratch":
@@ -816,9 +817,7 @@ def test_a_store_that_may_only_be_read_is_read(workshop: Workshop) -> None:
 
 def test_the_base_is_spoken_to_in_plain_http_on_its_own_demand(workshop: Workshop) -> None:
     push_image(workshop.registry.url, "base/plain", "v1")
-    elsewhere = (
-        f"0.0.0.0:{workshop.registry.address.partition(':')[2]}"  # this machine, by no name that says so
-    )
+    elsewhere = f"0.0.0.0:{workshop.registry.address.partition(':')[2]}"  # this machine, by no name that says so
     base, target = f"{elsewhere}/base/plain:v1", workshop.target("made/plain-base")
     refused = workshop.twodfs("build", base, target, "--plain-http")
     assert (refused.status, "or --base-plain-http where it has the base" in refused.err) == (1, True)
@@ -859,9 +858,7 @@ def stored(workshop: Workshop, digests: list[str]) -> list[bool]:
     return [(workshop.store / "blobs" / digest.replace(":", "/")).exists() for digest in digests]
 
 
-def test_layers_of_a_base_in_the_targets_registry_are_not_even_downloaded(
-    workshop: Workshop, tmp_path: Path
-) -> None:
+def test_layers_of_a_base_in_the_targets_registry_are_not_even_downloaded(workshop: Workshop, tmp_path: Path) -> None:
     base = push_image(workshop.registry.url, "base/near", "v1")
     target = workshop.target("made/near")
     done = workshop.made("build", base.reference(), target, "--push", "--json")
@@ -885,7 +882,7 @@ def test_layers_that_the_registry_does_not_mount_are_downloaded_after_all(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = push_image(workshop.registry.url, "base/unmounted", "v1")
-    monkeypatch.setattr("twodfs.registry.Repository.mount", lambda *_: False)
+    monkeypatch.setattr("twodfs.registry.session.Repository.mount", lambda *_: False)
     monkeypatch.setenv("TWODFS_STORE", str(workshop.store))
     monkeypatch.chdir(workshop.directory)
     program.run(["build", base.reference(), workshop.target("made/unmounted"), "--push"])
@@ -920,9 +917,7 @@ def test_mistakes_in_the_build_file_show_before_the_base_is_asked_for(
         (("nonsense", "--json"), 2),
     ],
 )
-def test_with_json_failures_are_json_as_well(
-    workshop: Workshop, arguments: tuple[str, ...], status: int
-) -> None:
+def test_with_json_failures_are_json_as_well(workshop: Workshop, arguments: tuple[str, ...], status: int) -> None:
     done = workshop.twodfs(*arguments)
     error = done.json["error"]
     assert (done.status, error["exitStatus"]) == (status, status)

@@ -19,16 +19,12 @@ def test_a_circle_ends_with_a_508_that_says_what_to_change(tmp_path: Path, repli
     require("nginx")
     ports = [free_port() for _ in range(replicas)]
     with ExitStack() as stack:
-        front = stack.enter_context(
-            Balancer.start(tmp_path / "front", [f"127.0.0.1:{port}" for port in ports])
-        )
+        front = stack.enter_context(Balancer.start(tmp_path / "front", [f"127.0.0.1:{port}" for port in ports]))
         proxies = []
         for port in ports:
             directory = tmp_path / str(port)
             directory.mkdir()
-            proxies.append(
-                stack.enter_context(Proxy.start(directory, front.url, port=port, ready="/healthz"))
-            )
+            proxies.append(stack.enter_context(Proxy.start(directory, front.url, port=port, ready="/healthz")))
         with RegistryClient(front.url) as client:
             for tag in ("v1", "v1--0.0.0.0", "v1--edge", f"sha256:{64 * '0'}"):
                 answer = client.get_manifest("library/model", tag)

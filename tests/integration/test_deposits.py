@@ -12,8 +12,8 @@ from tests.lab.programs import environment, program
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient
-from twodfs.digest import digest_of
-from twodfs.oci import OCI_INDEX, OCI_MANIFEST
+from twodfs.oci.digest import digest_of
+from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST
 
 CELLS = {(row, 0): {f"row{row}": b"weights of row %d" % row * 100} for row in range(3)}
 PARTITION = "v1--0.0.1.0"
@@ -22,9 +22,7 @@ PARTITION = "v1--0.0.1.0"
 @pytest.fixture
 def image(registry: Registry, request: pytest.FixtureRequest) -> PushedImage:
     repository = f"deposits/{digest_of(request.node.name.encode())[7:19]}"
-    return push_field_image(
-        registry.url, repository, "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64")
-    )
+    return push_field_image(registry.url, repository, "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64"))
 
 
 def put(address: str, repository: str, reference: str, content: bytes, media_type: str) -> Answer:
@@ -99,9 +97,7 @@ def test_the_registrys_no_comes_through_where_we_made_nothing_of_it(
     assert {status for status, _ in refusals} == {400}
 
 
-def test_another_repository_gets_nothing_of_an_image_that_it_does_not_have(
-    proxy: Proxy, image: PushedImage
-) -> None:
+def test_another_repository_gets_nothing_of_an_image_that_it_does_not_have(proxy: Proxy, image: PushedImage) -> None:
     index = partition(proxy, image)
     answer = put(proxy.url, f"{image.repository}-foreign", "part", index, OCI_INDEX)
     assert answer.status in (400, 404)

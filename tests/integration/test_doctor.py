@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from proxy.config import load
 from proxy.doctor.examination import examine
 from proxy.doctor.finding import Finding, Level
-from proxy.doctor.image import Probe
+from proxy.doctor.image import ImageProbe
 from tests.integration.fake_registry import FakeRegistry, served, serving
 from tests.integration.token_server import LOGIN, token_server
 from tests.lab.images import build_image, push_field_image, push_image
@@ -35,15 +35,13 @@ from tests.lab.registry_client import basic
 SOURCE = Path(__file__).parents[2]
 CELLS = {(0, col): {f"{col}": b"%d" % col * 1000} for col in range(3)}
 IMAGE = build_image(CELLS)
-PROBE = Probe("team/model", "v1")
+PROBE = ImageProbe("team/model", "v1")
 
 
 def doctor(*arguments: str, docker_config: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"DOCKER_CONFIG": str(docker_config or "/nonexistent"), "COLUMNS": "200"}
     argv = [sys.executable, "-W", "error", "-m", "proxy", "doctor", *arguments]
-    return subprocess.run(
-        argv, capture_output=True, text=True, timeout=60, check=False, cwd=SOURCE, env=environment
-    )
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=SOURCE, env=environment)
 
 
 def document(done: subprocess.CompletedProcess[str]) -> Any:
@@ -55,7 +53,7 @@ def by_check(shown: Any) -> dict[str, str]:
     return {one["check"]: one["level"] for one in shown["findings"]}
 
 
-async def findings_of(upstream: str, probe: Probe | None = PROBE, **settings: str) -> dict[str, Finding]:
+async def findings_of(upstream: str, probe: ImageProbe | None = PROBE, **settings: str) -> dict[str, Finding]:
     given: dict[str, str | None] = {path.replace("__", "."): value for path, value in settings.items()}
     found = await examine(load({"upstream.url": upstream} | given, {}), probe)
     return {one.check: one for one in found}
@@ -170,9 +168,7 @@ def test_docker_credentials_go_to_a_foreign_token_server_only_when_it_is_named(t
         unnamed = doctor(*arguments, docker_config=home)
         assert f"given out by {host}: clients must reach that" in unnamed.stdout
         assert "asked anonymously" in unnamed.stdout
-        assert [one.authorization for one in tokens.requests] == [None, None], (
-            "once to see whether it answers"
-        )
+        assert [one.authorization for one in tokens.requests] == [None, None], "once to see whether it answers"
         named = doctor(*arguments, "--realm-host", host, docker_config=home)
         assert "asked with the credentials of Docker's configuration" in named.stdout
         assert [one.authorization for one in tokens.requests] == [None, None, None, basic(*LOGIN)]
@@ -197,9 +193,7 @@ def certificate(directory: Path) -> Iterator[tuple[ssl.SSLContext, Path]]:
     )
     pem = directory / "server.pem"
     pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + made.public_bytes(serialization.Encoding.PEM)
     )
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -360,7 +354,7 @@ async def test_a_challenge_that_no_client_knows() -> None:
     ],
 )
 @pytest.mark.parametrize("probe", [None, PROBE])
-async def test_a_realm_that_is_no_address(challenge: str, probe: Probe | None) -> None:
+async def test_a_realm_that_is_no_address(challenge: str, probe: ImageProbe | None) -> None:
     async def strange(_: web.Request) -> web.StreamResponse | None:
         return web.Response(status=401, headers={"WWW-Authenticate": challenge})
 
@@ -500,9 +494,7 @@ async def test_a_redis_that_is_set_up_as_it_should_be(tmp_path: Path) -> None:
         (("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"), "may drop what pinned digests"),
     ],
 )
-async def test_a_redis_that_will_be_full_some_day(
-    tmp_path: Path, options: tuple[str, ...], words: str
-) -> None:
+async def test_a_redis_that_will_be_full_some_day(tmp_path: Path, options: tuple[str, ...], words: str) -> None:
     with Redis.start(tmp_path, *options) as server:
         (sentence,) = worst(await redis_findings(server.url))
     assert words in sentence

@@ -120,9 +120,7 @@ def test_docker_logs_in_pulls_and_pushes_through_the_door(
     assert Caller(door.url, LOGIN).read("/v2/pushed/model/manifests/v1").status == 200
 
 
-def test_rules_hold_for_everything_also_after_another_filled_the_caches(
-    door: Proxy, image: PushedImage
-) -> None:
+def test_rules_hold_for_everything_also_after_another_filled_the_caches(door: Proxy, image: PushedImage) -> None:
     ann, bob, anonymous = (Caller(door.url, login) for login in (LOGIN, OTHER_LOGIN, None))
     partition = Partition.read(ann, image, TAG)
     assert partition.statuses(bob) == {403}
@@ -197,9 +195,7 @@ def test_tricks_with_paths_do_not_open_the_door(door: Proxy, registry: Registry,
     assert len(registry.requests()) == before
 
 
-def test_what_the_client_shows_never_reaches_the_registry(
-    door: Proxy, registry: Registry, image: PushedImage
-) -> None:
+def test_what_the_client_shows_never_reaches_the_registry(door: Proxy, registry: Registry, image: PushedImage) -> None:
     """The registry knows only the servant: Ann's password there would be refused."""
     answer = Caller(door.url).ask("/v2/", authorization=basic(*LOGIN), Cookie="a=b")
     assert answer.status == 200
@@ -273,16 +269,9 @@ def test_tokens_open_the_door_and_a_token_registry_is_asked_with_the_servants(
         assert bob.ask("/v2/bob/model/manifests/v1", authorization=to_push).status == 401
         refused = bob.ask(partition.targets[0], authorization=own)
         assert refused.status == 401
-        assert (
-            'scope="repository:team/model:pull",error="insufficient_scope"'
-            in refused.headers["www-authenticate"]
-        )
+        assert 'scope="repository:team/model:pull",error="insufficient_scope"' in refused.headers["www-authenticate"]
         # What we ask upstream with is for the one repository of the request.
-        asked = [
-            one.parameters.get("scope")
-            for one in tokens.requests
-            if one.parameters.get("account") == [LOGIN[0]]
-        ]
+        asked = [one.parameters.get("scope") for one in tokens.requests if one.parameters.get("account") == [LOGIN[0]]]
         assert ["repository:bob/model:pull"] in asked
 
 

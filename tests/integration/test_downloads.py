@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.wire.splice import PIPE_SIZE
+from proxy.bodies.splice import PIPE_SIZE
 from tests.integration.blob_wire import CONTENT, KIB, MIB, End, Relay, sha256, wire
 from tests.integration.fake_registry import until
 from tests.lab.layers import Blob
@@ -165,9 +165,7 @@ async def test_a_client_that_leaves_ends_the_request_upstream(relay: Relay, cut:
         await asyncio.wait_for(between.gone[0].wait(), 30)
 
 
-@pytest.mark.parametrize(
-    "surplus", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", CONTENT[:MIB]]
-)
+@pytest.mark.parametrize("surplus", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", CONTENT[:MIB]])
 async def test_bytes_behind_the_announced_end_reach_nobody(relay: Relay, surplus: bytes) -> None:
     size = 2 * MIB
 
@@ -303,7 +301,7 @@ async def test_many_streams_at_once_do_not_mix(relay: Relay) -> None:
 
 
 async def test_more_streams_than_pipes_are_buffered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.wire.splice._MOST_PIPES", 2)
+    monkeypatch.setattr("proxy.bodies.splice._MOST_PIPES", 2)
     async with wire(sizes_in_turn) as between:
 
         async def one() -> None:
@@ -322,9 +320,7 @@ async def test_ranges_of_a_real_registry_come_back_right(
     registry: Registry, tmp_path: Path, plaintext_relay: str
 ) -> None:
     target = pushed(registry, "wire/range")
-    with Proxy.start(
-        tmp_path, registry.url, environment={"TWODFS_PROXY_BLOBS_RELAY": plaintext_relay}
-    ) as proxy:
+    with Proxy.start(tmp_path, registry.url, environment={"TWODFS_PROXY_BLOBS_RELAY": plaintext_relay}) as proxy:
         host, _, port = proxy.address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=16 * MIB)
         client_end = End(reader, writer)
@@ -375,9 +371,7 @@ def descriptors(process: int) -> list[str]:
     return found
 
 
-async def test_slow_clients_hold_little_in_memory(
-    registry: Registry, tmp_path: Path, plaintext_relay: str
-) -> None:
+async def test_slow_clients_hold_little_in_memory(registry: Registry, tmp_path: Path, plaintext_relay: str) -> None:
     target = pushed(registry, "wire/slow")
     environment = {"TWODFS_PROXY_BLOBS_RELAY": plaintext_relay}
     with Proxy.start(tmp_path, registry.url, environment=environment) as proxy:
@@ -407,9 +401,7 @@ def resident(process: int) -> int:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-async def test_neither_sockets_nor_pipes_leak(
-    registry: Registry, tmp_path: Path, plaintext_relay: str
-) -> None:
+async def test_neither_sockets_nor_pipes_leak(registry: Registry, tmp_path: Path, plaintext_relay: str) -> None:
     target = pushed(registry, "wire/leak")
     environment = {
         "TWODFS_PROXY_BLOBS_RELAY": plaintext_relay,

@@ -74,9 +74,7 @@ def test_an_engine_unpacks_base_and_selected_cells_and_nothing_else(
     engine.remove(reference)
 
 
-def test_several_platforms_attestations_an_anchor_and_holes(
-    registry: Registry, proxy: Proxy, engine: Engine
-) -> None:
+def test_several_platforms_attestations_an_anchor_and_holes(registry: Registry, proxy: Proxy, engine: Engine) -> None:
     image = push_field_image(
         registry.url,
         "engines/rich",
@@ -110,9 +108,7 @@ def test_plain_tar_allotments_unpack_as_well(registry: Registry, proxy: Proxy, e
     engine.remove(reference)
 
 
-def test_a_pull_by_pinned_digest_gets_the_same_files(
-    proxy: Proxy, engine: Engine, runnable: PushedImage
-) -> None:
+def test_a_pull_by_pinned_digest_gets_the_same_files(proxy: Proxy, engine: Engine, runnable: PushedImage) -> None:
     digest = head_digest(proxy, runnable, "v1--2.0.2.2")
     reference = f"{proxy.address}/{runnable.repository}@{digest}"
     engine.pull(reference)
@@ -163,9 +159,7 @@ def test_a_bases_permissions_survive_in_containerds_overlays(
 ) -> None:
     reference = f"{proxy.address}/{merged}:v1--0.1.0.2"
     containerd_engine.pull(reference)
-    assert (
-        looked_at(containerd_engine, reference, "/bin/busybox stat -c %a /tmp /opt /opt/new") == MERGED_MODES
-    )
+    assert looked_at(containerd_engine, reference, "/bin/busybox stat -c %a /tmp /opt /opt/new") == MERGED_MODES
     assert looked_at(containerd_engine, reference, "/bin/busybox ls /tmp") == ["merges.txt", "vocab.json"]
     containerd_engine.remove(reference)
 

@@ -78,10 +78,7 @@ def replicas(tmp_path: Path) -> Iterator[Callable[[str, str], list[Proxy]]]:
             directories = [tmp_path / name for name in ("one", "two")]
             for directory in directories:
                 directory.mkdir()
-            return [
-                stack.enter_context(Proxy.start(directory, upstream, config=config))
-                for directory in directories
-            ]
+            return [stack.enter_context(Proxy.start(directory, upstream, config=config)) for directory in directories]
 
         yield start
 
@@ -116,9 +113,7 @@ def test_at_the_door_the_rules_hold_for_all_of_it_on_any_replica(
 ) -> None:
     directory, image = filled
     clients = tmp_path / "clients"
-    words = {
-        user: bcrypt.hashpw(word.encode(), bcrypt.gensalt(4)).decode() for user, word in (LOGIN, OTHER_LOGIN)
-    }
+    words = {user: bcrypt.hashpw(word.encode(), bcrypt.gensalt(4)).decode() for user, word in (LOGIN, OTHER_LOGIN)}
     clients.write_text("".join(f"{user}:{word}\n" for user, word in words.items()))
     door = (
         f'[upstream.credentials]\nkind = "static"\nusername = "servant"\npassword = "pass"\n'

@@ -24,9 +24,7 @@ from tests.lab.registry_client import RegistryClient
 from tests.lab.rootfs import apply_layers
 
 CELLS = {
-    (row, col): {f"models/{row}/{col}": f"weights {row} {col}".encode() * 100}
-    for row in range(3)
-    for col in range(3)
+    (row, col): {f"models/{row}/{col}": f"weights {row} {col}".encode() * 100} for row in range(3) for col in range(3)
 }
 
 
@@ -121,9 +119,7 @@ def test_images_of_dockers_own_types_are_exported(
 
 
 @pytest.mark.parametrize("tag", ["v1--edge", "v1--all", "v1--base", "v1+0.0.1.1", "v1--2.2.2.2--0.0.0.1"])
-def test_the_partition_is_the_proxys(
-    workshop: Workshop, several: PushedImage, proxy: Proxy, tag: str
-) -> None:
+def test_the_partition_is_the_proxys(workshop: Workshop, several: PushedImage, proxy: Proxy, tag: str) -> None:
     _, made = exported(workshop, several.reference(tag=tag), "model.tar")
     with RegistryClient(proxy.url) as client:
         answer = client.get_manifest(several.repository, tag)
@@ -181,9 +177,7 @@ def test_an_image_of_the_store_needs_no_registry(workshop: Workshop, tmp_path: P
 
 
 @pytest.mark.parametrize("archive_format", ["oci", "docker"])
-def test_the_same_image_gives_the_same_bytes(
-    workshop: Workshop, image: PushedImage, archive_format: str
-) -> None:
+def test_the_same_image_gives_the_same_bytes(workshop: Workshop, image: PushedImage, archive_format: str) -> None:
     reference = image.reference(tag="v1--0.0.1.1")
     files = [exported(workshop, reference, name, "--format", archive_format)[0] for name in ("a", "b")]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -323,9 +317,7 @@ def test_a_literal_tag_and_a_digest_are_exported_as_they_are(
 
 
 @pytest.mark.parametrize("archive_format", ["oci", "docker"])
-def test_standard_output_gets_the_bytes_of_the_file(
-    workshop: Workshop, offline: str, archive_format: str
-) -> None:
+def test_standard_output_gets_the_bytes_of_the_file(workshop: Workshop, offline: str, archive_format: str) -> None:
     written = workshop.made("export", offline, "model.tar", "--format", archive_format)
     for_whom = {"oci": "for skopeo and podman, as oci-archive; for 'docker load' take --format docker"}
     assert for_whom.get(archive_format, "for 'docker load', as for podman") in written.err

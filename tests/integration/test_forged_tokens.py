@@ -65,9 +65,9 @@ async def registry() -> AsyncIterator[FakeRegistry]:
         yield started
 
 
-@pytest.mark.parametrize("is_door", [True, False], ids=["door", "pass-through"])
+@pytest.mark.parametrize("controls_access", [True, False], ids=["door", "pass-through"])
 async def test_no_forged_token_opens_anything_that_a_good_one_filled_the_caches_with(
-    registry: FakeRegistry, tmp_path: Path, *, is_door: bool
+    registry: FakeRegistry, tmp_path: Path, *, controls_access: bool
 ) -> None:
     file = tmp_path / "keys.pem"
     file.write_bytes(PUBLIC)
@@ -75,7 +75,7 @@ async def test_no_forged_token_opens_anything_that_a_good_one_filled_the_caches_
 
     async def guarded(request: web.Request) -> web.StreamResponse | None:
         shown = request.headers.get("Authorization")
-        is_known = shown == (f"Basic {base64.b64encode(b'servant:pass').decode()}" if is_door else good)
+        is_known = shown == (f"Basic {base64.b64encode(b'servant:pass').decode()}" if controls_access else good)
         challenge = {"WWW-Authenticate": 'Basic realm="x"'}
         return None if is_known else web.json_response({"errors": []}, status=401, headers=challenge)
 
@@ -88,7 +88,7 @@ async def test_no_forged_token_opens_anything_that_a_good_one_filled_the_caches_
         "auth__ttl": "600",
         "cache__tag_ttl": "600",
     }
-    if is_door:
+    if controls_access:
         settings |= {
             "upstream__credentials__kind": "static",
             "upstream__credentials__username": "servant",

@@ -90,9 +90,7 @@ def as_a_stranger(store: Path | None, *arguments: str) -> Done:
     ended = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd="/",
-        env={
-            name: value for name, value in environment.items() if name != "TWODFS_STORE" or str(store) != "."
-        },
+        env={name: value for name, value in environment.items() if name != "TWODFS_STORE" or str(store) != "."},
         capture_output=True,
         text=True,
         timeout=120,
@@ -106,9 +104,7 @@ def test_a_store_of_another_user_is_read_and_what_would_write_says_whose_it_is(w
         directory.chmod(0o755)
         store = directory / "store"
         target = build(workshop, store, "full/strange")
-        (directory / "2dfs.json").write_text(
-            '{"allotments": [{"src": "2dfs.json", "dst": "/a", "row": 0, "col": 0}]}'
-        )
+        (directory / "2dfs.json").write_text('{"allotments": [{"src": "2dfs.json", "dst": "/a", "row": 0, "col": 0}]}')
         (directory / "2dfs.json").chmod(0o644)
         file = str(directory / "2dfs.json")
         whose = "it belongs to the user with the id 0, and yours is 54321; TWODFS_STORE names another"

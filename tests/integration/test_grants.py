@@ -181,9 +181,7 @@ async def test_clients_that_may_read_an_image_share_the_question_what_its_tag_na
             first = tasks.create_task(get(client, url + TAG, **bearer("ann")))
             await asyncio.wait_for(gate.arrived.wait(), 30)
             others = [tasks.create_task(get(client, url + TAG, **bearer(name))) for name in ("bob", "cid")]
-            await until(
-                lambda: any(one.headers["Authorization"] == "Bearer cid" for one in registry.requests)
-            )
+            await until(lambda: any(one.headers["Authorization"] == "Bearer cid" for one in registry.requests))
             gate.open.set()
         assert [one.result()[0] for one in (first, *others)] == [200, 200, 403]
     asked = [one.headers["Authorization"] for one in registry.requests if one.method == "HEAD"]

@@ -53,30 +53,23 @@ async def first_line(url: str, raw: bytes) -> bytes:
 
 HIDDEN = b"GET /v2/hidden/manifests/v1 HTTP/1.1\r\nHost: h\r\n\r\n"
 SMUGGLED = [
-    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-    + HIDDEN,
-    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"
-    + HIDDEN,
+    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nContent-Length: 50\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0, 50\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: +0\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length : 0\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + HIDDEN,
-    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n"
-    + HIDDEN,
+    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
-    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"
-    + HIDDEN,
+    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\nHost: h\nContent-Length: 0\n\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nX: a\rContent-Length: 0\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0;\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n" + HIDDEN,
-    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-    + b"f" * 40
-    + b"\r\n\r\n"
-    + HIDDEN,
+    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\n\r\n" + HIDDEN,
     b"POST /v2/x HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
 ]
 
@@ -197,11 +190,7 @@ async def test_idle_connections_in_their_thousands_starve_nobody(
         assert (await get(client, url + TAG))[0] == 200
         assert b" 200 " in await first_line(url, GET_BASE)
         # The oldest gave way, the youngest are still there.
-        await until(
-            lambda: (
-                sum(reader.at_eof() or reader.exception() is not None for reader in readers) >= idle - most
-            )
-        )
+        await until(lambda: sum(reader.at_eof() or reader.exception() is not None for reader in readers) >= idle - most)
         assert not readers[-1].at_eof()
         assert readers[0].at_eof() or readers[0].exception() is not None
 
@@ -282,9 +271,7 @@ async def test_what_untrusted_clients_say_of_themselves_is_not_believed(
     }
     for trusted, origin in (("", None), ("127.0.0.0/8", "https://front.example")):
         async with proxied(registry.url, trusted_proxies=trusted) as url:
-            _, headers, _ = await get(
-                client, f"{url}/v2/a/blobs/uploads/", "POST", Forwarded="for=x", **claims
-            )
+            _, headers, _ = await get(client, f"{url}/v2/a/blobs/uploads/", "POST", Forwarded="for=x", **claims)
             assert headers["Location"] == f"{origin or url}/v2/a/blobs/uploads/1"
         assert ("X-Forwarded-For" in registry.requests[-1].headers) == bool(trusted)
         assert ("Forwarded" in registry.requests[-1].headers) == bool(trusted)

@@ -9,8 +9,8 @@ import pytest
 from tests.lab.fields import large_field, push_bare_field
 from tests.lab.layers import Blob
 from tests.lab.registry import Registry
-from twodfs.build.documents import MAX_CONFIG_BYTES
-from twodfs.oci import FIELD_LAYER
+from twodfs.flatten.compose import MAX_CONFIG_BYTES
+from twodfs.oci.documents import FIELD_LAYER
 
 _RUN = """
 import resource, subprocess, sys
@@ -44,9 +44,7 @@ def crowded(registry: Registry) -> str:
 
 
 @pytest.mark.parametrize("command", ["inspect", "doctor", "export"])
-def test_a_field_of_nothing_but_values_is_refused_in_little_memory(
-    crowded: str, command: str, tmp_path: Path
-) -> None:
+def test_a_field_of_nothing_but_values_is_refused_in_little_memory(crowded: str, command: str, tmp_path: Path) -> None:
     more = [f"{crowded}--all", str(tmp_path / "x.tar")] if command == "export" else [crowded]
     peak, status, _, errors = measured(command, *more, home=tmp_path)
     assert status == 1

@@ -25,10 +25,10 @@ from tests.cutting import cut_from
 from tests.integration.fake_registry import proxied, served
 from tests.lab.documents import FIELD_LAYER, OCI
 from tests.lab.proxy import Proxy
-from twodfs.budget import MAX_DOCUMENT_BYTES
-from twodfs.digest import Digest, digest_of
-from twodfs.field import MAX_NAMED_RECTANGLES
-from twodfs.oci import Document
+from twodfs.field.field import MAX_NAMED_RECTANGLES
+from twodfs.flatten.budget import MAX_DOCUMENT_BYTES
+from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.documents import Document
 
 MIB = 2**20
 DIFF_ID = "sha256:" + "d1" * 32
@@ -162,9 +162,7 @@ async def test_an_image_over_the_budget_is_refused_before_it_is_read(shelf: Shel
     assert not {entry["digest"] for entry in entries} & {path.rpartition("/")[2] for path in shelf.asked}
 
 
-async def test_documents_larger_than_their_descriptors_say_are_not_read_on(
-    shelf: Shelf, client: Client
-) -> None:
+async def test_documents_larger_than_their_descriptors_say_are_not_read_on(shelf: Shelf, client: Client) -> None:
     shelf.tag("liar", [entry | {"size": 1000} for entry in many_large(shelf, 12)])
     status, said = await client.pull("liar", "0.0.0.0")
     assert status == 502
@@ -206,9 +204,7 @@ async def test_an_image_with_large_documents_is_cut_as_any_other(shelf: Shelf, c
     assert (status, "the field of large:v1 has rows 0..1" in said) == (404, True)
 
 
-async def test_what_is_wrong_with_an_image_is_found_out_once_for_each_repository(
-    shelf: Shelf, client: Client
-) -> None:
+async def test_what_is_wrong_with_an_image_is_found_out_once_for_each_repository(shelf: Shelf, client: Client) -> None:
     broken = shelf.image(GRID.replace(b'"row":1', b'"row":-1'), ballast=300_000)
     for repository in ("one", "other"):
         shelf.tag(repository, [broken])
@@ -244,9 +240,7 @@ async def test_a_process_that_was_killed_is_not_the_images_fault(
         patched.setattr(sys, "executable", str(killed))
         status, said = await client.pull("image", "0.0.0.0")
     assert status == 503
-    assert said == (
-        f"the process that read {what} was ended by SIGKILL; the machine may be short of memory; try again"
-    )
+    assert said == (f"the process that read {what} was ended by SIGKILL; the machine may be short of memory; try again")
     assert (await client.pull("image", "0.0.0.0"))[0] == 200
 
 

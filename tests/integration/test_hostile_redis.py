@@ -29,12 +29,8 @@ HOSTILE: dict[str, Callable[[], Iterable[bytes]]] = {
     "a value of 10 GB, as an error": lambda: itertools.chain([b"!10000000000\r\n"], ENDLESS),
     "a line that never ends": lambda: itertools.chain([b"+"], ENDLESS),
     "a number that never ends": lambda: itertools.chain([b":"], itertools.repeat(b"1" * 65536)),
-    "an array of a trillion": lambda: itertools.chain(
-        [b"*1000000000000\r\n"], itertools.repeat(b"_\r\n" * 9999)
-    ),
-    "a map of a trillion": lambda: itertools.chain(
-        [b"%1000000000000\r\n"], itertools.repeat(b":1\r\n" * 9999)
-    ),
+    "an array of a trillion": lambda: itertools.chain([b"*1000000000000\r\n"], itertools.repeat(b"_\r\n" * 9999)),
+    "a map of a trillion": lambda: itertools.chain([b"%1000000000000\r\n"], itertools.repeat(b":1\r\n" * 9999)),
     "arrays within arrays": lambda: itertools.repeat(b"*1\r\n" * 9999),
     "many large values": lambda: itertools.chain(
         [b"*1000\r\n"], itertools.cycle([b"$1000000\r\n", b"x" * 10**6, b"\r\n"])
@@ -102,9 +98,7 @@ def hostile(behind: int | None = None) -> Iterator[HostileServer]:
 
 @pytest.fixture(scope="module")
 def image(registry: Registry) -> PushedImage:
-    return push_field_image(
-        registry.url, "hostile/model", "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64")
-    )
+    return push_field_image(registry.url, "hostile/model", "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64"))
 
 
 def proxy_on(directory: Path, registry: Registry, redis_url: str) -> Proxy:

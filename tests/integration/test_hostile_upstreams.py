@@ -100,8 +100,7 @@ async def test_an_address_that_is_not_public_is_never_dialled(location: str) -> 
         await follow(location, "http://registry.example", BlobsConfig(), never)
     said = str(caught.value)
     assert any(
-        one in said
-        for one in ("is not a public address", "cannot be reached", "no address that can be dialled")
+        one in said for one in ("is not a public address", "cannot be reached", "no address that can be dialled")
     )
 
 
@@ -193,9 +192,7 @@ async def test_followed_blobs_come_from_the_store_without_the_clients_credential
             # Nothing of the redirect is remembered: the registry is asked every time.
             assert len([one for one in registry.requests if one.path == BLOB]) == 3
     assert {one.path_qs for one in seen} == {"/bucket/x?signature=a%2Fb"}
-    assert not [
-        one for one in seen if set(one.headers) & {"Authorization", "Cookie", "X-Custom", "User-Agent"}
-    ]
+    assert not [one for one in seen if set(one.headers) & {"Authorization", "Cookie", "X-Custom", "User-Agent"}]
 
 
 @pytest.mark.parametrize("relay", ["auto", "buffered"])
@@ -251,9 +248,7 @@ async def test_a_gzip_bomb_is_not_inflated(registry: FakeRegistry, client: aioht
     async def packed(request: web.Request) -> web.StreamResponse | None:
         if "/manifests/" not in request.path or request.method == "HEAD":
             return None
-        return web.Response(
-            body=bomb, headers={"Content-Encoding": "gzip", "Content-Type": IMAGE.top.media_type}
-        )
+        return web.Response(body=bomb, headers={"Content-Encoding": "gzip", "Content-Type": IMAGE.top.media_type})
 
     registry.interpose = packed
     async with proxied(registry.url) as url:
@@ -379,8 +374,7 @@ async def test_a_body_longer_than_it_said_does_not_become_the_next_answer() -> N
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
         writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-            b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
         )
         await writer.drain()
         await reader.read()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.partitions.field_body import MOST_HERE
+from proxy.confinement.field_body import MOST_HERE
 from tests.lab.fields import SIZE, cell_hex, large_field, push_bare_field
 from tests.lab.layers import Blob
 from tests.lab.proxy import Proxy
@@ -36,14 +36,11 @@ def pull(proxy: Proxy, selection: str) -> list[str]:
 
 def times_read(registry: Registry, field: Blob) -> int:
     return sum(
-        one.method == "GET" and one.target == f"/v2/large/field/blobs/{field.digest}"
-        for one in registry.requests()
+        one.method == "GET" and one.target == f"/v2/large/field/blobs/{field.digest}" for one in registry.requests()
     )
 
 
-def test_a_large_field_is_read_once_whatever_is_selected(
-    registry: Registry, field: Blob, proxy: Proxy
-) -> None:
+def test_a_large_field_is_read_once_whatever_is_selected(registry: Registry, field: Blob, proxy: Proxy) -> None:
     before = times_read(registry, field)
     assert pull(proxy, "0.199.1.199") == [f"sha256:{cell_hex(0, 199)}", f"sha256:{cell_hex(1, 199)}"]
     assert pull(proxy, "149.199.999.999") == [f"sha256:{cell_hex(149, 199)}"]

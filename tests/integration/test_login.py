@@ -59,9 +59,7 @@ def test_a_wrong_password_is_refused_and_not_kept(locked: Workshop) -> None:
 
 
 @pytest.mark.parametrize(("password", "status"), [(PASSWORD, 0), ("wrong", 1)])
-def test_a_token_server_is_asked_as_well(
-    workshop: Workshop, tmp_path: Path, password: str, status: int
-) -> None:
+def test_a_token_server_is_asked_as_well(workshop: Workshop, tmp_path: Path, password: str, status: int) -> None:
     (tmp_path / "tokens").mkdir()
     with (
         token_server(tmp_path) as tokens,

@@ -107,9 +107,7 @@ def test_a_push_to_what_became_a_partition_is_refused(registry: Registry, client
     document = one.platform().manifest
     client.push_manifest("looks/later", "v1--0.0.0.0", document)
     client.push_manifest("looks/later", "v1", one.top)
-    answer = client.request(
-        "PUT", "/v2/looks/later/manifests/v1--0.0.0.0", headers=TYPES, body=document.content
-    )
+    answer = client.request("PUT", "/v2/looks/later/manifests/v1--0.0.0.0", headers=TYPES, body=document.content)
     assert said(answer)[:2] == (405, "UNSUPPORTED")
 
 
@@ -195,9 +193,7 @@ def test_where_nothing_helps_the_registrys_own_words_are_the_answer(
 
 
 @pytest.mark.usefixtures("image")
-def test_a_real_tag_is_never_explained_away(
-    registry: Registry, client: RegistryClient, plain: PushedImage
-) -> None:
+def test_a_real_tag_is_never_explained_away(registry: Registry, client: RegistryClient, plain: PushedImage) -> None:
     for repository, tag in ((REPOSITORY, "v1--1.0"), (REPOSITORY, "v1--real"), ("looks/base", "v1--real")):
         push(plain, registry.url, repository, tag)
         answer = client.get_manifest(repository, tag)

@@ -11,7 +11,7 @@ from tests.lab.documents import FieldStyle
 from tests.lab.engines import Podman, Skopeo
 from tests.lab.images import Kind, PushedImage, push_field_image, push_image
 from tests.lab.proxy import Proxy
-from twodfs.oci import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
+from twodfs.oci.documents import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
 
 BASE = {"base": b"base"}
 FIRST_ROW = BASE | CONTENT[0, 0] | CONTENT[0, 2]
@@ -76,9 +76,7 @@ def test_ocis_media_types_make_any_base_copyable(
 
 
 @pytest.mark.parametrize("base", ["oci-index", "scratch"])
-def test_dockers_media_types_on_request(
-    workshop: Workshop, proxy: Proxy, podman_engine: Podman, base: str
-) -> None:
+def test_dockers_media_types_on_request(workshop: Workshop, proxy: Proxy, podman_engine: Podman, base: str) -> None:
     name = f"types/docker-{base}"
     on = base if base == "scratch" else pushed_base(workshop, "to-docker", "oci-index").reference()
     workshop.made("build", on, workshop.target(name), "--push", "--media-types", "docker")

@@ -55,9 +55,7 @@ def test_containerd_asks_the_proxy_and_the_registry_where_that_is_down(
 
 
 def registries_conf(registry: Registry, proxy: Proxy) -> str:
-    written = (
-        block("[[registry]]").replace("models.example.org", proxy.address).replace(NAME, registry.address)
-    )
+    written = block("[[registry]]").replace("models.example.org", proxy.address).replace(NAME, registry.address)
     return re.sub(r"^(location = .*)$", r"\1\ninsecure = true", written, flags=re.MULTILINE)
 
 

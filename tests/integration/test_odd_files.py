@@ -17,8 +17,8 @@ from proxy.preflight import StartError, start_error
 from tests.lab.certificates import Authority
 from tests.lab.programs import environment
 from twodfs.cli.trust import _load
-from twodfs.credentials import read_config
 from twodfs.errors import AuthError, KeyFormatError
+from twodfs.registry.credentials import read_config
 
 BESIDE: dict[str, dict[str, str]] = {
     "upstream.ca_file": {"upstream.url": "https://127.0.0.1:1"},
@@ -49,8 +49,7 @@ def test_every_setting_that_names_a_file_is_here() -> None:
     named = {
         path
         for path, section in settings().items()
-        if "pathlib" in repr(kind := get_type_hints(section)[path.rpartition(".")[2]])
-        or Path in get_args(kind)
+        if "pathlib" in repr(kind := get_type_hints(section)[path.rpartition(".")[2]]) or Path in get_args(kind)
     }
     assert named == set(BESIDE)
     assert get_type_hints(CredentialsConfig)["file"]

@@ -13,7 +13,7 @@ from tests.integration.fake_registry import Answer, FakeRegistry, proxied, serve
 from tests.lab.documents import DOCKER, OCI, FieldStyle
 from tests.lab.images import Image, build_image
 from tests.lab.layers import Blob
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d/%d" % (row, col)} for row in range(3) for col in range(3)}
 IMAGE = build_image(CELLS, platforms=("linux/amd64", "linux/arm64"))
@@ -54,9 +54,7 @@ def refusing(status: int, method: str, ending: str, **headers: str) -> Answer:
         if request.method != method or not request.path.endswith(ending):
             return None
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return web.json_response(
-            {"errors": [{"code": "NO", "message": "said no"}]}, status=status, headers=named
-        )
+        return web.json_response({"errors": [{"code": "NO", "message": "said no"}]}, status=status, headers=named)
 
     return refuse
 
@@ -109,9 +107,7 @@ async def test_sizes_are_found_where_head_does_not_tell_them(
         if manners == "whole blob":
             return web.Response(body=content)
         assert request.headers["Range"] == "bytes=0-0"
-        return web.Response(
-            status=206, body=content[:1], headers={"Content-Range": f"bytes 0-0/{len(content)}"}
-        )
+        return web.Response(status=206, body=content[:1], headers={"Content-Range": f"bytes 0-0/{len(content)}"})
 
     registry.interpose = shy
     async with proxied(registry.url) as url:
@@ -124,9 +120,7 @@ async def test_sizes_are_found_where_head_does_not_tell_them(
     assert len(sizes) == 4
 
 
-async def test_sizes_are_asked_once_and_remembered(
-    registry: FakeRegistry, client: aiohttp.ClientSession
-) -> None:
+async def test_sizes_are_asked_once_and_remembered(registry: FakeRegistry, client: aiohttp.ClientSession) -> None:
     async with proxied(registry.url) as url:
         await get(client, url + "/v2/team/model/manifests/v1--0.0.1.1")
         await get(client, url + "/v2/team/model/manifests/v1--0.0.2.2")
@@ -255,9 +249,7 @@ async def test_what_is_asked_for_stays_known_by_digest_when_memory_is_short(
                     assert (await get(client, child))[0] == 200
 
 
-async def test_content_that_does_not_hash_is_an_error(
-    registry: FakeRegistry, client: aiohttp.ClientSession
-) -> None:
+async def test_content_that_does_not_hash_is_an_error(registry: FakeRegistry, client: aiohttp.ClientSession) -> None:
     assert IMAGE.field_blob is not None
     wrong = IMAGE.field_blob.digest
 
@@ -330,9 +322,7 @@ async def test_an_incomplete_image_is_named(registry: FakeRegistry, client: aioh
     assert said == f"the image is incomplete: the registry does not have {missing} of it"
 
 
-async def test_a_field_that_is_too_large_is_refused(
-    registry: FakeRegistry, client: aiohttp.ClientSession
-) -> None:
+async def test_a_field_that_is_too_large_is_refused(registry: FakeRegistry, client: aiohttp.ClientSession) -> None:
     async with proxied(registry.url, partition__max_field="1024") as url:
         status, _, said = await message(client, url + TAG)
     assert status == 502
@@ -347,9 +337,7 @@ async def test_a_field_that_is_too_large_is_refused(
         (b"[" * 10_000, "not JSON"),
     ],
 )
-async def test_a_malformed_field_is_named_by_its_path(
-    client: aiohttp.ClientSession, field: bytes, said: str
-) -> None:
+async def test_a_malformed_field_is_named_by_its_path(client: aiohttp.ClientSession, field: bytes, said: str) -> None:
     async with (
         serving(FakeRegistry(with_field(field))) as registry,
         proxied(registry.url) as url,
@@ -523,9 +511,7 @@ async def test_a_client_that_takes_no_index_hears_what_the_registry_says_of_the_
         takes_index = OCI.index in request.headers.get("Accept", "")
         if takes_index or not request.path.endswith("/manifests/v1"):
             return None
-        return web.json_response(
-            {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "an index"}]}, status=404
-        )
+        return web.json_response({"errors": [{"code": "MANIFEST_UNKNOWN", "message": "an index"}]}, status=404)
 
     registry.interpose = negotiating
     async with proxied(registry.url) as url:

@@ -277,9 +277,7 @@ async def test_what_the_storage_refuses_is_no_challenge_to_anybody(
 
 
 async def token_of(client: aiohttp.ClientSession, url: str, **headers: str) -> tuple[int, str]:
-    async with client.get(
-        f"{url}/twodfs/token?service=x&realm=http://169.254.169.254/", headers=headers
-    ) as answer:
+    async with client.get(f"{url}/twodfs/token?service=x&realm=http://169.254.169.254/", headers=headers) as answer:
         return answer.status, await answer.text()
 
 

@@ -13,15 +13,12 @@ from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient
-from twodfs.digest import Digest, digest_of
-from twodfs.oci import Document
-from twodfs.validate import validate
+from twodfs.flatten.validate import validate
+from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.documents import Document
 
 CELLS = {
-    (row, col): {f"{row}/{col}": b"%d-%d" % (row, col)}
-    for row in range(4)
-    for col in range(5)
-    if (row, col) != (2, 2)
+    (row, col): {f"{row}/{col}": b"%d-%d" % (row, col)} for row in range(4) for col in range(5) if (row, col) != (2, 2)
 }
 
 
@@ -51,9 +48,7 @@ def read(client: RegistryClient, image: PushedImage, tag: str) -> tuple[Answer, 
     assert top.status == 200, top.body
     documents: dict[Digest, bytes] = {}
     parsed = orjson.loads(top.body)
-    children = [
-        client.get_manifest(image.repository, one["digest"]).body for one in parsed.get("manifests", [])
-    ]
+    children = [client.get_manifest(image.repository, one["digest"]).body for one in parsed.get("manifests", [])]
     for manifest in children or [top.body]:
         config = orjson.loads(manifest)["config"]["digest"]
         blob = client.request("GET", f"/v2/{image.repository}/blobs/{config}")
@@ -109,9 +104,7 @@ def test_the_tag_above_has_exactly_128_characters() -> None:
     assert len("v1" + "--0.0.0.0" * 14) == 128
 
 
-def test_platforms_are_kept_and_what_is_no_image_is_left_out(
-    client: RegistryClient, image: PushedImage
-) -> None:
+def test_platforms_are_kept_and_what_is_no_image_is_left_out(client: RegistryClient, image: PushedImage) -> None:
     source = orjson.loads(image.top.content)["manifests"]
     entries = orjson.loads(read(client, image, "v1--0.0.0.1")[0].body)["manifests"]
     assert [one["platform"]["architecture"] for one in entries] == ["amd64", "arm64"]
@@ -179,9 +172,7 @@ def test_a_literal_tag_that_looks_like_a_partition_is_a_tag(
     assert (answer.status, answer.body) == (200, plain.top.content)
     answer = client.get_manifest(plain.repository, "v1--0.0.0.1--0.0.0.0")
     assert orjson.loads(answer.body)["annotations"]["2dfs.source.digest"] == plain.digest
-    push(
-        image, registry.url, "requests/literal", "v1"
-    )  # now there is a v1, and the same tag is a partition of it
+    push(image, registry.url, "requests/literal", "v1")  # now there is a v1, and the same tag is a partition of it
     answer = client.get_manifest(plain.repository, "v1--0.0.0.1")
     assert orjson.loads(answer.body)["annotations"]["2dfs.source.digest"] == image.digest
 

@@ -66,8 +66,7 @@ def through_us(tokens: TokenServer) -> str:
 
 def offline(tokens: TokenServer, more: str = "") -> str:
     return (
-        f'{more}[auth.token]\nkeys = "{tokens.certificate}"\nissuer = "{ISSUER}"\naudience = "{SERVICE}"\n'
-        "leeway = 0\n"
+        f'{more}[auth.token]\nkeys = "{tokens.certificate}"\nissuer = "{ISSUER}"\naudience = "{SERVICE}"\nleeway = 0\n'
     )
 
 
@@ -200,8 +199,7 @@ def test_the_second_user_is_refused_everything_right_after_the_first_filled_ever
         for directory in directories:
             directory.mkdir()
         proxies = [
-            stack.enter_context(Proxy.start(directory, registry.url, config=settings))
-            for directory in directories
+            stack.enter_context(Proxy.start(directory, registry.url, config=settings)) for directory in directories
         ]
         partition = Partition.read(Caller(proxies[0].url, LOGIN), image, TAG)
         for proxy in proxies:

@@ -116,9 +116,7 @@ def converse(written: Written, proxy: Proxy, partition: Partition, headers: list
             written.answer("upload", client.request("POST", "/v2/team/x/blobs/uploads/", headers=everything))
 
 
-def test_pass_through_keeps_no_secret(
-    tmp_path: Path, filled: tuple[Path, PushedImage], redis_server: Redis
-) -> None:
+def test_pass_through_keeps_no_secret(tmp_path: Path, filled: tuple[Path, PushedImage], redis_server: Redis) -> None:
     directory, image = filled
     with token_server(tmp_path) as tokens, collector() as collected:
         host = tokens.url.removeprefix("http://").partition("/")[0]

@@ -24,9 +24,7 @@ CELLS = {(row, col): {f"{row}/{col}": b"%d %d" % (row, col)} for row in range(6)
 
 @pytest.fixture(scope="module")
 def image(registry: Registry) -> PushedImage:
-    return push_field_image(
-        registry.url, "faults/model", "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64")
-    )
+    return push_field_image(registry.url, "faults/model", "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64"))
 
 
 def proxy_on(directory: Path, registry: Registry, redis_url: str) -> Proxy:
@@ -322,9 +320,7 @@ def test_a_second_proxy_serves_a_pinned_digest_from_redis_alone(
         check_children(client_, image, top.body, "3.3.4.4")
 
 
-def test_replicas_without_redis_give_the_same_digests(
-    registry: Registry, image: PushedImage, tmp_path: Path
-) -> None:
+def test_replicas_without_redis_give_the_same_digests(registry: Registry, image: PushedImage, tmp_path: Path) -> None:
     digests = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

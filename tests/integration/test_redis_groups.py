@@ -31,9 +31,7 @@ RECTANGLES = [
 
 @pytest.fixture(scope="module")
 def image(registry: Registry) -> PushedImage:
-    return push_field_image(
-        registry.url, "groups/model", "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64")
-    )
+    return push_field_image(registry.url, "groups/model", "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64"))
 
 
 @contextlib.contextmanager
@@ -44,9 +42,7 @@ def replicas(directory: Path, registry: Registry, redis_url: str) -> Iterator[Ba
             (directory / f"replica-{number}").mkdir()
             environment = {"TWODFS_PROXY_CACHE_REDIS_URL": redis_url}
             proxies.append(
-                stack.enter_context(
-                    Proxy.start(directory / f"replica-{number}", registry.url, environment=environment)
-                )
+                stack.enter_context(Proxy.start(directory / f"replica-{number}", registry.url, environment=environment))
             )
         yield stack.enter_context(Balancer.start(directory / "nginx", [one.address for one in proxies]))
 
@@ -85,9 +81,7 @@ def test_no_pull_fails_while_a_master_is_lost(
             assert group.recipes() > before
 
 
-def test_redis_may_want_tls_a_certificate_and_a_user(
-    registry: Registry, image: PushedImage, tmp_path: Path
-) -> None:
+def test_redis_may_want_tls_a_certificate_and_a_user(registry: Registry, image: PushedImage, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     server, ours = authority.issue("redis", "127.0.0.1"), authority.issue("proxy", "proxy.example")
     port = free_port()

@@ -12,7 +12,7 @@ from tests.lab.documents import OCI
 from tests.lab.images import build_image
 from tests.lab.peers import require
 from tests.lab.signing import BUNDLE_TYPE, SIGNATURE_TYPE, KeyPair
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 IMAGE = build_image({(0, 0): {"a": b"a"}, (0, 1): {"b": b"b"}})
 ALL = {"Accept": f"{OCI.index}, {OCI.manifest}"}
@@ -32,9 +32,7 @@ async def registry() -> AsyncIterator[FakeRegistry]:
         yield started
 
 
-def lists(
-    registry: FakeRegistry, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
-) -> None:
+def lists(registry: FakeRegistry, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
     async def interpose(request: web.Request) -> web.StreamResponse | None:
         if "/referrers/" not in request.path:
             return None
@@ -57,9 +55,7 @@ async def ask(
             return answer.status, dict(answer.headers), await answer.read()
 
 
-async def test_the_registrys_own_referrers_stay_and_ours_follows(
-    registry: FakeRegistry, keys: KeyPair
-) -> None:
+async def test_the_registrys_own_referrers_stay_and_ours_follows(registry: FakeRegistry, keys: KeyPair) -> None:
     lists(registry, json.dumps(LISTED).encode())
     status, headers, body = await ask(registry, keys)
     first, *ours = json.loads(body)["manifests"]
@@ -160,18 +156,14 @@ async def test_of_a_list_without_end_16_pages_are_read_and_the_rest_is_left_to_t
 @pytest.mark.parametrize(
     "target", ["http://127.0.0.2:9/v2/team/model/tags/list?n=1", "/v2/team/other/referrers/x?n=1", "", "?"]
 )
-async def test_a_link_to_anything_else_is_not_followed(
-    registry: FakeRegistry, keys: KeyPair, target: str
-) -> None:
+async def test_a_link_to_anything_else_is_not_followed(registry: FakeRegistry, keys: KeyPair, target: str) -> None:
     lists(registry, json.dumps(LISTED).encode(), headers={"Link": f'<{target}>; rel="next"'})
     status, headers, _ = await ask(registry, keys)
     assert (status, headers["Link"]) == (200, f'<{target}>; rel="next"')
     assert len([one for one in registry.requests if "/referrers/" in one.path]) == 1
 
 
-@pytest.mark.parametrize(
-    ("body", "times"), [(b"404 page not found", 1), (b'{"errors":[{"code":"NAME_UNKNOWN"}]}', 3)]
-)
+@pytest.mark.parametrize(("body", "times"), [(b"404 page not found", 1), (b'{"errors":[{"code":"NAME_UNKNOWN"}]}', 3)])
 async def test_that_a_registry_has_no_api_is_remembered_but_not_what_it_says_of_a_repository(
     registry: FakeRegistry, keys: KeyPair, body: bytes, times: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""`twodfs.registry` against stock registries, and against servers that misbehave as real ones do."""
+"""`twodfs.registry.session` against stock registries, and against servers that misbehave as real ones do."""
 
 import asyncio
 import email.utils
@@ -19,10 +19,9 @@ from tests.integration.token_server import IDENTITY_TOKEN, LOGIN, OTHER_LOGIN, T
 from tests.lab.images import push_image
 from tests.lab.peers import require
 from tests.lab.registry import Registry
-from twodfs.auth import Credentials
-from twodfs.digest import digest_of
 from twodfs.errors import AuthError, DigestError, RegistryError
-from twodfs.oci import (
+from twodfs.oci.digest import digest_of
+from twodfs.oci.documents import (
     MAX_MANIFEST_BYTES,
     OCI_CONFIG,
     OCI_INDEX,
@@ -32,9 +31,10 @@ from twodfs.oci import (
     Document,
     Json,
 )
-from twodfs.registry import Repository, Retries, open_registry
+from twodfs.registry.auth import Credentials
 from twodfs.registry.message import Request
-from twodfs.registry.pool import Pool
+from twodfs.registry.pool import ConnectionPool
+from twodfs.registry.session import Repository, Retries, open_registry
 from twodfs.registry.transport import Transport, located
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -564,9 +564,7 @@ def test_the_way_out_of_tls_is_not_taken() -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_what_is_no_http_address_is_told_as_that(scheme: str, location: str) -> None:
     request = Request("GET", f"{scheme}://registry.example.com/v2/a/blobs/x")
-    with pytest.raises(
-        RegistryError, match=rf"sends us to {location[:5]}.* no http\(s\) address; not followed"
-    ):
+    with pytest.raises(RegistryError, match=rf"sends us to {location[:5]}.* no http\(s\) address; not followed"):
         located(request, request.url, location)
 
 
@@ -587,7 +585,7 @@ def test_plain_http_is_for_this_machine_or_on_demand(
     origin: str,
 ) -> None:
     transport = Transport(
-        Pool(), registry, plain_http=plain_http, keychain=lambda _registry: None, retries=AT_ONCE
+        ConnectionPool(), registry, plain_http=plain_http, keychain=lambda _registry: None, retries=AT_ONCE
     )
     assert transport.url == origin
 

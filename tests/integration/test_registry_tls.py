@@ -11,7 +11,7 @@ from tests.integration.workshop import Workshop, write_model
 from tests.lab.certificates import Authority
 from tests.lab.registry import Registry
 from twodfs.errors import RegistryError
-from twodfs.registry import open_registry
+from twodfs.registry.session import open_registry
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,7 @@ def test_what_speaks_neither_says_what_it_said() -> None:
         repository.blob(NAME, limit=7)
 
 
-def test_tls_and_whom_to_trust_can_be_said_to_every_command(
-    encrypted: tuple[Registry, Path], tmp_path: Path
-) -> None:
+def test_tls_and_whom_to_trust_can_be_said_to_every_command(encrypted: tuple[Registry, Path], tmp_path: Path) -> None:
     registry, bundle = encrypted
     write_model(tmp_path / "model")
     workshop = Workshop(tmp_path / "model", tmp_path / "store", registry)
@@ -127,9 +125,7 @@ def test_what_cannot_be_trusted_or_spoken_is_a_mistake_of_the_command_line(
     assert (done.status, sentence in done.err) == (2, True)
 
 
-def test_a_client_certificate_of_dockers_certs_d_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_certificate_of_dockers_certs_d_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
     pair, client = authority.issue("registry", "127.0.0.1"), authority.issue("client", "ann")
     monkeypatch.setattr("twodfs.registry.pool.CERTIFICATES", tmp_path / "certs.d")
@@ -146,9 +142,7 @@ def test_a_client_certificate_of_dockers_certs_d_is_shown(
         with pytest.raises(RegistryError, match="wants a client certificate"):
             asked()
         (trusted / "client.cert").write_bytes(client.certificate.read_bytes())
-        with pytest.raises(
-            RegistryError, match=r"client\.cert with the key beside it cannot be used: No such"
-        ):
+        with pytest.raises(RegistryError, match=r"client\.cert with the key beside it cannot be used: No such"):
             asked()
         (trusted / "client.key").write_bytes(client.key.read_bytes())
         assert asked() is False

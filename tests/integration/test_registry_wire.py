@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from twodfs.concurrency import concurrently
-from twodfs.digest import digest_of
 from twodfs.errors import DigestError, RegistryError
-from twodfs.oci import OCI_LAYER, Descriptor
-from twodfs.registry import Repository, Retries, open_registry
+from twodfs.oci.digest import digest_of
+from twodfs.oci.documents import OCI_LAYER, Descriptor
+from twodfs.registry.session import Repository, Retries, open_registry
 
 ONCE = Retries(attempts=1)
 AGAIN = Retries(attempts=2, first_delay=0, longest_delay=0)
@@ -82,9 +82,7 @@ def saying(*answers: bytes) -> Talk:
 
 @contextmanager
 def opened(address: str, retries: Retries = ONCE, *, plain_http: bool = True) -> Iterator[Repository]:
-    with open_registry(
-        address, plain_http=plain_http, keychain=lambda _registry: None, retries=retries
-    ) as registry:
+    with open_registry(address, plain_http=plain_http, keychain=lambda _registry: None, retries=retries) as registry:
         yield registry.repository("a", push=True)
 
 
@@ -262,9 +260,7 @@ def certificate(directory: Path) -> ssl.SSLContext:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

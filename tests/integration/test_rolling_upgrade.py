@@ -14,7 +14,7 @@ from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 # Two cells with the same blob: what they become is what the versions differ in.
 CELLS = {(row, col): {f"{row}/{col % 2}": b"%d %d" % (row, col % 2)} for row in range(2) for col in range(3)}
@@ -106,9 +106,7 @@ def test_a_pin_that_was_copied_into_the_registry_needs_neither_redis_nor_the_pro
     options = ("--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false")
     source = f"docker://{proxy.address}/{image.repository}:{PARTITION}"
     target = f"docker://{registry.address}/{image.repository}:pinned"
-    command.run(
-        (program("skopeo"), "--insecure-policy", "copy", "--quiet", *options, source, target), environment()
-    )
+    command.run((program("skopeo"), "--insecure-policy", "copy", "--quiet", *options, source, target), environment())
     with RegistryClient(registry.url) as alone:
         pinned = alone.get_manifest(image.repository, before[0])
         assert pinned.status == 200

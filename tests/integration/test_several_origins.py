@@ -140,9 +140,7 @@ async def test_an_origin_that_answers_503_is_left_alone(client: aiohttp.ClientSe
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-async def test_a_body_that_was_not_begun_goes_to_the_next_origin(
-    client: aiohttp.ClientSession, method: str
-) -> None:
+async def test_a_body_that_was_not_begun_goes_to_the_next_origin(client: aiohttp.ClientSession, method: str) -> None:
     bodies: list[bytes] = []
 
     async def taking(request: web.Request) -> web.StreamResponse:

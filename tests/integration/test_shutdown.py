@@ -91,9 +91,7 @@ async def test_sigterm_during_fifty_downloads(registry: Registry, tmp_path: Path
                 await asyncio.open_connection(host, int(port))
             assert not ended.done()
 
-            digests = await asyncio.gather(
-                *(finish(*each) for each in zip(running, hashes, taken, strict=True))
-            )
+            digests = await asyncio.gather(*(finish(*each) for each in zip(running, hashes, taken, strict=True)))
             assert digests == [DIGEST] * DOWNLOADS
             assert await ended == 0
         events = proxy.log_events()

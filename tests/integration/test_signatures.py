@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from proxy.store.records import Key, Made, Recipe, RecipeKey, Recipes, Record, seal
+from proxy.store.records import CutPartition, Provenance, ProvenanceKey, Provenances, Record, RecordKey, seal
 from tests.integration.token_server import LOGIN, SERVICE, TokenServer, token_server
 from tests.lab import command
 from tests.lab.documents import OCI, document
@@ -35,9 +35,9 @@ from tests.lab.signing import (
     push_signatures,
     signature_tag,
 )
-from twodfs.digest import Digest, digest_of
-from twodfs.oci import Document
-from twodfs.partition import Selection
+from twodfs.field.partition import Selection
+from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.documents import Document
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d of %d" % (row, col)} for row in range(3) for col in range(3)}
 PLATFORMS = ("linux/amd64", "linux/arm64")
@@ -50,9 +50,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
 
 
 @pytest.fixture(scope="module")
-def signing_proxy(
-    registry: Registry, keys: KeyPair, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Proxy]:
+def signing_proxy(registry: Registry, keys: KeyPair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     with start(tmp_path_factory.mktemp("proxy"), registry.url, keys) as started:
         yield started
 
@@ -71,9 +69,7 @@ def image(registry: Registry) -> PushedImage:
 def start(directory: Path, upstream: str, keys: KeyPair, *extra: str, **settings: str) -> Proxy:
     directory.mkdir(exist_ok=True)
     variables = {"SIGNING_KEY": str(keys.private), "SIGNING_REGISTRY": "registry.example.org"} | settings
-    return Proxy.start(
-        directory, upstream, *extra, environment={f"TWODFS_PROXY_{n}": v for n, v in variables.items()}
-    )
+    return Proxy.start(directory, upstream, *extra, environment={f"TWODFS_PROXY_{n}": v for n, v in variables.items()})
 
 
 def pull(client: RegistryClient, image: PushedImage, selection: str) -> tuple[str, list[str]]:
@@ -84,9 +80,7 @@ def pull(client: RegistryClient, image: PushedImage, selection: str) -> tuple[st
     return digest_of(answer.body), [entry["digest"] for entry in entries]
 
 
-def referrers(
-    client: RegistryClient, repository: str, digest: str, query: str = ""
-) -> list[dict[str, object]]:
+def referrers(client: RegistryClient, repository: str, digest: str, query: str = "") -> list[dict[str, object]]:
     answer = client.request("GET", f"/v2/{repository}/referrers/{digest}{query}")
     assert (answer.status, answer.headers["content-type"]) == (200, OCI.index)
     listed: list[dict[str, object]] = json.loads(answer.body)["manifests"]
@@ -188,12 +182,12 @@ def test_who_can_write_to_redis_gets_no_signature_for_it(
     image: PushedImage, registry: Registry, keys: KeyPair, redis_server: Redis, tmp_path: Path
 ) -> None:
     """Redis is trusted with what a tag gives. It is not trusted with what the proxy puts its name to."""
-    recipe = Recipe(Digest(image.top.digest), Selection.parse("0.0.2.1"))
+    recipe = Provenance(Digest(image.top.digest), Selection.parse("0.0.2.1"))
     told = {"2dfs.selection": "0.0.2.1", "2dfs.source.digest": image.top.digest}
     forged = Document.of(OCI.index, {"schemaVersion": 2, "manifests": [], "annotations": told})
-    records: dict[Key[Any], Record] = {
-        recipe.key(image.repository): Made.of(recipe, forged.digest, [forged]),
-        RecipeKey(forged.digest): Recipes((recipe,)),
+    records: dict[RecordKey[Any], Record] = {
+        recipe.key(image.repository): CutPartition.of(recipe, forged.digest, [forged]),
+        ProvenanceKey(forged.digest): Provenances((recipe,)),
     }
     with redis_server.client() as writer:
         for key, record in records.items():
@@ -215,11 +209,11 @@ def test_who_can_write_to_redis_gets_no_signature_for_it(
 def test_who_can_write_to_redis_but_lacks_the_secret_forges_nothing(
     image: PushedImage, registry: Registry, keys: KeyPair, redis_server: Redis, tmp_path: Path
 ) -> None:
-    recipe = Recipe(Digest(image.top.digest), Selection.parse("0.0.2.0"))
+    recipe = Provenance(Digest(image.top.digest), Selection.parse("0.0.2.0"))
     forged = Document.of(OCI.index, {"schemaVersion": 2, "manifests": []})
-    records: dict[Key[Any], Record] = {
-        recipe.key(image.repository): Made.of(recipe, forged.digest, [forged]),
-        RecipeKey(forged.digest): Recipes((recipe,)),
+    records: dict[RecordKey[Any], Record] = {
+        recipe.key(image.repository): CutPartition.of(recipe, forged.digest, [forged]),
+        ProvenanceKey(forged.digest): Provenances((recipe,)),
     }
     with redis_server.client() as writer:
         for key, record in records.items():

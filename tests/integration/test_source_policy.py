@@ -28,7 +28,7 @@ from tests.lab.signing import (
     signature_tag,
     statement_of,
 )
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d:%d" % (row, col)} for row in range(2) for col in range(2)}
 
@@ -177,9 +177,7 @@ def test_what_another_replica_cut_is_held_to_the_policy_as_well(
         refusal(strict.request("GET", f"/v2/{image.repository}/blobs/{config}"))
 
 
-def test_the_signature_is_asked_for_with_the_clients_own_credentials(
-    keys: tuple[KeyPair, ...], tmp_path: Path
-) -> None:
+def test_the_signature_is_asked_for_with_the_clients_own_credentials(keys: tuple[KeyPair, ...], tmp_path: Path) -> None:
     ann = ("ann", "right")
     for name in ("registry", "proxy"):
         (tmp_path / name).mkdir()
@@ -272,9 +270,7 @@ async def test_at_most_32_signatures_are_looked_at(fake: FakeRegistry, keys: tup
 async def test_a_pinned_partition_is_held_to_the_policy_although_the_right_to_it_is_known(
     fake: FakeRegistry, keys: tuple[KeyPair, ...]
 ) -> None:
-    manifest, blobs = signature_manifest(
-        {payload_of(IMAGE.top.digest): keys[0].sign(payload_of(IMAGE.top.digest))}
-    )
+    manifest, blobs = signature_manifest({payload_of(IMAGE.top.digest): keys[0].sign(payload_of(IMAGE.top.digest))})
     shown = {".sig": manifest.content} | {blob.digest: blob.content for blob in blobs}
 
     async def interpose(request: web.Request) -> web.StreamResponse | None:

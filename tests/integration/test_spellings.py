@@ -13,8 +13,8 @@ from tests.go_json import MANIFEST, as_engines_read
 from tests.integration.fake_registry import FakeRegistry, proxied, serving
 from tests.lab.images import build_image
 from tests.lab.programs import program
-from twodfs.digest import digest_of
-from twodfs.oci import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from twodfs.oci.digest import digest_of
+from twodfs.oci.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 
 IMAGE = build_image({(0, 0): {"0/0": b"zero"}, (0, 1): {"0/1": b"one"}}, platforms=("linux/amd64",))
 LONG_S = "\N{LATIN SMALL LETTER LONG S}"
@@ -66,9 +66,7 @@ def test_our_folding_reader_reads_as_skopeo_does(keys: tuple[str, ...], tmp_path
 @pytest.mark.parametrize(
     ("key", "value"), [("Layers", [layer(b"not what was signed")]), (f"layer{LONG_S}", None), ("Config", {})]
 )
-async def test_skopeo_gets_no_partition_of_an_image_that_it_reads_differently(
-    key: str, value: object
-) -> None:
+async def test_skopeo_gets_no_partition_of_an_image_that_it_reads_differently(key: str, value: object) -> None:
     content = json.dumps(json.loads(IMAGE.manifests[0].content) | {key: value}).encode()
     digest = digest_of(content)
 

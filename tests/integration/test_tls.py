@@ -20,7 +20,7 @@ from tests.lab.certificates import Authority, Pair
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 
 @pytest.fixture
@@ -249,9 +249,7 @@ async def test_client_certificates(
         ("other key", "the key is not that of the certificate"),
     ],
 )
-async def test_a_bad_pair_stops_the_start(
-    authority: Authority, listener: Pair, spoil: str, said: str
-) -> None:
+async def test_a_bad_pair_stops_the_start(authority: Authority, listener: Pair, spoil: str, said: str) -> None:
     match spoil:
         case "missing":
             listener.certificate.unlink()
@@ -265,9 +263,7 @@ async def test_a_bad_pair_stops_the_start(
 
 
 @contextlib.asynccontextmanager
-async def tls_registry(
-    registry: FakeRegistry, pair: Pair, clients: Authority | None = None
-) -> AsyncIterator[str]:
+async def tls_registry(registry: FakeRegistry, pair: Pair, clients: Authority | None = None) -> AsyncIterator[str]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pair.certificate, pair.key)
     if clients is not None:

@@ -61,9 +61,7 @@ def test_the_page_says_what_this_run_saw(lab: Laboratory, outcomes: dict[Check, 
         assert list(outcomes) == CHECKS, "the page is written from a run of all"
         page.write(CHECKS, lab.root)
     said = page.said()
-    assert {one.title: said.get(one.title) for one in outcomes} == {
-        one.title: page.result(one) for one in outcomes
-    }
+    assert {one.title: said.get(one.title) for one in outcomes} == {one.title: page.result(one) for one in outcomes}
 
 
 def test_the_page_has_every_check_and_a_reason_for_whatever_fails() -> None:

@@ -18,7 +18,7 @@ from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 from tests.lab.signing import BUNDLE_TYPE, SIGNATURE_TYPE, KeyPair, signature_tag
 from tests.lab.todays import todays_program
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d of %d" % (row, col)} for row in range(2) for col in range(2)}
 OFFLINE = ("--use-signing-config=false", "--tlog-upload=false", "--yes", "--allow-http-registry")
@@ -40,9 +40,7 @@ class Bench:
         return command.run((todays_program(tool), *arguments), environment(**home))
 
     def sign(self, name: str, reference: str, *options: str) -> None:
-        self.run(
-            "cosign", "sign", "--key", str(self.directory / f"{name}.key"), *OFFLINE, *options, reference
-        )
+        self.run("cosign", "sign", "--key", str(self.directory / f"{name}.key"), *OFFLINE, *options, reference)
 
     def verify(self, name: str, reference: str, *options: str) -> list[dict[str, object]]:
         out = self.run("cosign", "verify", "--key", str(self.keys[name]), *UNLOGGED, *options, reference)
@@ -92,9 +90,7 @@ def bench(
             yield bench
 
 
-def test_cosign_signs_an_image_the_policy_cuts_it_and_both_are_verified(
-    bench: Bench, workshop: Workshop
-) -> None:
+def test_cosign_signs_an_image_the_policy_cuts_it_and_both_are_verified(bench: Bench, workshop: Workshop) -> None:
     partition = bench.pull("0.0.0.1")
     source = f"{bench.proxy.address}/{bench.image.repository}@{bench.image.top.digest}"
     bench.verify("builder", source)

@@ -100,8 +100,7 @@ def test_without_tracing_the_clients_own_context_passes_as_it_is() -> None:
 
         async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
             writer.write(
-                b"GET /v2/ HTTP/1.1\r\nHost: h\r\nX-Request-Id: mine\r\ntraceparent: odd\r\n"
-                b"tracestate: a=b\r\n\r\n"
+                b"GET /v2/ HTTP/1.1\r\nHost: h\r\nX-Request-Id: mine\r\ntraceparent: odd\r\ntracestate: a=b\r\n\r\n"
             )
             await head_of(reader)
         return seen[0]
@@ -144,9 +143,7 @@ def test_the_context_goes_on_to_the_registry(tmp_path: Path) -> None:
 
     def ask(proxy: Proxy) -> None:
         with RegistryClient(proxy.url) as client:
-            answer = client.request(
-                "GET", "/v2/a/manifests/v1--0.0.0.0", headers={"Accept": "*/*", **SAMPLED}
-            )
+            answer = client.request("GET", "/v2/a/manifests/v1--0.0.0.0", headers={"Accept": "*/*", **SAMPLED})
             assert answer.status == 404
 
     asyncio.run(check())
@@ -186,9 +183,7 @@ def test_a_failing_registry_is_an_error_in_the_trace(tmp_path: Path) -> None:
     assert failed == {"GET partition", "resolve"}
 
 
-def test_an_away_collector_neither_fails_requests_nor_holds_up_the_end(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_an_away_collector_neither_fails_requests_nor_holds_up_the_end(registry: Registry, tmp_path: Path) -> None:
     environment = {"TWODFS_PROXY_TRACING_ENDPOINT": f"http://127.0.0.1:{free_port()}/v1/traces"}
     with Proxy.start(tmp_path, registry.url, environment=environment) as proxy:
         with RegistryClient(proxy.url) as client:
@@ -213,7 +208,5 @@ def test_without_the_extra_the_start_says_what_to_install() -> None:
 
 def test_opentelemetry_is_not_loaded_where_nothing_is_traced() -> None:
     # redis-py imports a part of the SDK by itself where it finds it; the exporter is what tracing brings.
-    check = (
-        "import sys, proxy.app, proxy.workers.supervisor; assert 'opentelemetry.exporter' not in sys.modules"
-    )
+    check = "import sys, proxy.app, proxy.workers.supervisor; assert 'opentelemetry.exporter' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True, timeout=30, cwd=Path(__file__).parents[2])

@@ -102,9 +102,7 @@ def test_a_document_that_many_clients_do_not_read_is_held_once(
             return one
 
         first = client()
-        top = orjson.loads(
-            first.body(length(first.ask(f"/v2/{image.repository}/manifests/v1--0.0.0.0")), MIB)
-        )
+        top = orjson.loads(first.body(length(first.ask(f"/v2/{image.repository}/manifests/v1--0.0.0.0")), MIB))
         digest = top["config"]["digest"]
         assert top["config"]["size"] > SIZE
         target = f"/v2/{image.repository}/blobs/{digest}"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from proxy.wire.splice import PIPE_SIZE
+from proxy.bodies.splice import PIPE_SIZE
 from tests.integration.blob_wire import CONTENT, KIB, MIB, UPLOAD, End, Relay, sha256, wire
 from tests.integration.fake_registry import until
 
@@ -29,9 +29,7 @@ def put(size: int, *more: str, method: str = "PUT") -> bytes:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST"])
-async def test_uploads_of_every_size_pass_over_one_kept_connection_on_each_side(
-    relay: Relay, method: str
-) -> None:
+async def test_uploads_of_every_size_pass_over_one_kept_connection_on_each_side(relay: Relay, method: str) -> None:
     async with wire(hashing, relay) as between, between.client() as client:
         for _ in range(2):
             for size in SIZES:
@@ -150,9 +148,7 @@ async def test_a_registry_that_leaves_ends_the_upload(relay: Relay, cut: int) ->
 
 @pytest.mark.parametrize("cut", [0, 1000, 300_000, 2 * MIB])
 @pytest.mark.parametrize("follows", [True, False])
-async def test_a_no_in_the_middle_of_an_upload_reaches_the_client(
-    relay: Relay, cut: int, *, follows: bool
-) -> None:
+async def test_a_no_in_the_middle_of_an_upload_reaches_the_client(relay: Relay, cut: int, *, follows: bool) -> None:
     """The client sends the rest all the same, or waits; either way, no byte of it becomes a request."""
     asked: list[bytes] = []
 

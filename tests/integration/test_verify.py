@@ -21,7 +21,7 @@ from tests.lab.signing import (
     signature_tag,
     statement_of,
 )
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d+%d" % (row, col)} for row in range(2) for col in range(2)}
 
@@ -38,9 +38,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
 
 
 @pytest.fixture(scope="module")
-def signing_proxy(
-    registry: Registry, keys: KeyPair, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Proxy]:
+def signing_proxy(registry: Registry, keys: KeyPair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     environment = {
         "TWODFS_PROXY_SIGNING_KEY": str(keys.private),
         "TWODFS_PROXY_SIGNING_REGISTRY": "registry.example.org",
@@ -51,9 +49,7 @@ def signing_proxy(
 
 @pytest.fixture(scope="module")
 def image(registry: Registry) -> PushedImage:
-    return push_field_image(
-        registry.url, "verify/model", "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64")
-    )
+    return push_field_image(registry.url, "verify/model", "v1", cells=CELLS, platforms=("linux/amd64", "linux/arm64"))
 
 
 def verify(workshop: Workshop, reference: str, *options: str) -> Done:
@@ -134,9 +130,7 @@ def test_an_image_that_cosign_signed_is_verified_without_a_proxy(
     assert image.platforms[0].manifest.digest in recursive.err
 
 
-def test_one_changed_byte_anywhere_is_one_too_many(
-    workshop: Workshop, registry: Registry, keys: KeyPair
-) -> None:
+def test_one_changed_byte_anywhere_is_one_too_many(workshop: Workshop, registry: Registry, keys: KeyPair) -> None:
     image = push_field_image(registry.url, "verify/changed", "v1", cells=CELLS)
     digest = image.top.digest
     good = payload_of(digest)
@@ -198,9 +192,7 @@ def test_a_bundle_on_a_later_page_of_what_refers_to_an_image_is_found(
     assert (done.status, done.json["digest"], done.json["signedAs"]) == (0, image.top.digest, None)
 
 
-def test_a_registry_that_sends_another_manifest_is_found_out(
-    workshop: Workshop, keys: KeyPair, tmp_path: Path
-) -> None:
+def test_a_registry_that_sends_another_manifest_is_found_out(workshop: Workshop, keys: KeyPair, tmp_path: Path) -> None:
     (tmp_path / "liar").mkdir()
     with Registry.start(tmp_path / "liar") as liar:
         image = push_field_image(liar.url, "verify/liar", "v1", cells=CELLS)

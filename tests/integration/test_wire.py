@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy import hops
+from proxy.clients import hops
 from tests.integration.fake_registry import proxied, until
 from tests.lab.process import listens
 from tests.lab.proxy import Proxy
@@ -119,9 +119,7 @@ async def test_compressed_bodies_pass_as_they_are() -> None:
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
 
     async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
@@ -225,9 +223,7 @@ async def test_a_no_comes_before_the_body_of_a_client_that_expects_100() -> None
         assert await reader.read() == b""
 
     async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
-        writer.write(
-            b"PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n" % BLOB
-        )
+        writer.write(b"PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n" % BLOB)
         assert b" 401 " in await head_of(reader)
 
 
@@ -243,9 +239,7 @@ async def test_a_client_that_expects_100_gets_it_when_the_registry_is_ready() ->
         await writer.drain()
 
     async with behind_proxy(talk) as (_, host, port), connected(host, port) as (reader, writer):
-        writer.write(
-            b"PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n" % BLOB
-        )
+        writer.write(b"PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n" % BLOB)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.readexactly(1), 0.3)
         ready.set()
@@ -583,13 +577,9 @@ async def test_http_1_0_gets_no_100() -> None:
     assert seen[0].endswith(b"some blob")
 
 
-@pytest.mark.parametrize(
-    "coding", [b"gzip, chunked", b"gzip", b"chunked, gzip", b"gzip\r\nTransfer-Encoding: chunked"]
-)
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip", b"chunked, gzip", b"gzip\r\nTransfer-Encoding: chunked"])
 @pytest.mark.parametrize("target", [b"/v2/a/blobs/sha256:" + b"0" * 64, b"/v2/a/manifests/v1--0.0.0.0"])
-async def test_a_transfer_coding_of_the_registrys_that_nobody_asked_for_is_a_502(
-    coding: bytes, target: bytes
-) -> None:
+async def test_a_transfer_coding_of_the_registrys_that_nobody_asked_for_is_a_502(coding: bytes, target: bytes) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + coding + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n")

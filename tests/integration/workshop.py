@@ -90,9 +90,7 @@ class Workshop:
         field = json.loads(self.blob(repository, manifest["layers"][-1]["digest"]))
         cells = [cell for row in field["rows"] for cell in row["allotments"]]
         assert field["rows_size"] == len(field["rows"])
-        assert [row["allotments_size"] for row in field["rows"]] == [
-            len(r["allotments"]) for r in field["rows"]
-        ]
+        assert [row["allotments_size"] for row in field["rows"]] == [len(r["allotments"]) for r in field["rows"]]
         return cells
 
 

@@ -26,9 +26,7 @@ def run(argv: Sequence[str], environment: Mapping[str, str], *, seconds: float =
         )
     except subprocess.TimeoutExpired as late:
         written = (late.stdout or b"") + (late.stderr or b"")
-        raise CommandError(
-            argv, f"still running after {seconds:g} s", written.decode(errors="replace")
-        ) from late
+        raise CommandError(argv, f"still running after {seconds:g} s", written.decode(errors="replace")) from late
     if ended.returncode:
         output = (ended.stdout + ended.stderr).decode(errors="replace")
         raise CommandError(argv, f"exit status {ended.returncode}", output)

@@ -21,9 +21,7 @@ Manifest = dict[str, Any]
 @cache
 def program() -> str:
     """Return the path of Helm, installed where it was not."""
-    return subprocess.run(
-        [sys.executable, str(_INSTALL)], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout.strip()
+    return subprocess.run([sys.executable, str(_INSTALL)], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def lint(*values: Path) -> str:
@@ -72,6 +70,4 @@ def _files(values: Sequence[Path]) -> list[str]:
 
 def _run(*arguments: str) -> str:
     # Neither the user's settings nor a cluster that this machine may know.
-    return command.run(
-        (program(), *arguments), environment(HELM_CONFIG_HOME="/nonexistent", KUBECONFIG="/dev/null")
-    )
+    return command.run((program(), *arguments), environment(HELM_CONFIG_HOME="/nonexistent", KUBECONFIG="/dev/null"))

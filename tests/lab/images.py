@@ -234,8 +234,7 @@ class _Plan:
         # A field's blob is the same in an OCI and in a Docker image, and so are the types written in it.
         media_type = OCI.layer_type(self.allotment_compression)
         return {
-            cell: tar_layer(files, self.allotment_compression, media_type)
-            for cell, files in (self.cells or {}).items()
+            cell: tar_layer(files, self.allotment_compression, media_type) for cell, files in (self.cells or {}).items()
         }
 
     def build_base(self) -> list[Layer]:

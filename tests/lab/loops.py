@@ -63,9 +63,7 @@ def environment(*modules: str) -> dict[str, str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", f"{_MARK}(reason): the proxy's event loop may stand still in this test"
-    )
+    config.addinivalue_line("markers", f"{_MARK}(reason): the proxy's event loop may stand still in this test")
     _watches.append(_Watch())
 
 

@@ -85,9 +85,7 @@ def watched_by_sentinels(directory: Path) -> Iterator[Group]:
     with contextlib.ExitStack() as stack:
         master = stack.enter_context(Redis.start(_made(directory / "master")))
         replicas = [
-            stack.enter_context(
-                Redis.start(_made(directory / name), "--replicaof", f"127.0.0.1 {master.port}")
-            )
+            stack.enter_context(Redis.start(_made(directory / name), "--replicaof", f"127.0.0.1 {master.port}"))
             for name in ("one", "two")
         ]
         servers = [master, *replicas]

@@ -101,9 +101,7 @@ class _Lists:
         index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries[at : at + PAGE]}
         return web.Response(body=json.dumps(index).encode(), headers=headers)
 
-    async def _forward(
-        self, request: web.Request, target: str, body: bytes, method: str | None = None
-    ) -> web.Response:
+    async def _forward(self, request: web.Request, target: str, body: bytes, method: str | None = None) -> web.Response:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         url = self._upstream + target
         async with self._session.request(

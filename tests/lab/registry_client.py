@@ -49,9 +49,7 @@ class RegistryClient:
         self._connection.request(method, target, body, {**self._headers, **(headers or {})})
         response = self._connection.getresponse()
         content = response.read()
-        return Answer(
-            response.status, {name.lower(): value for name, value in response.getheaders()}, content
-        )
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
 
     def push_blob(self, repository: str, blob: Blob) -> None:
         """Upload a blob unless the repository has it."""

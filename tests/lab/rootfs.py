@@ -38,9 +38,7 @@ def read_tree(root: Path) -> dict[str, bytes]:
     """Return the regular files below a directory; symbolic links are not followed."""
     paths = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
     return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in paths
-        if path.is_file() and not path.is_symlink()
+        str(path.relative_to(root)): path.read_bytes() for path in paths if path.is_file() and not path.is_symlink()
     }
 
 

@@ -32,9 +32,7 @@ class KeyPair:
         private, public = directory / f"{name}.pem", directory / f"{name}.pub"
         options = ("-algorithm", "EC", "-pkeyopt", f"ec_paramgen_curve:{curve}")
         command.run((program("openssl"), "genpkey", *options, "-out", str(private)), environment())
-        command.run(
-            (program("openssl"), "pkey", "-in", str(private), "-pubout", "-out", str(public)), environment()
-        )
+        command.run((program("openssl"), "pkey", "-in", str(private), "-pubout", "-out", str(public)), environment())
         return cls(private, public)
 
     def sign(self, payload: bytes) -> bytes:
@@ -172,9 +170,7 @@ def referrer(
     return document(manifest, OCI.manifest), [config, layer]
 
 
-def push_signatures(
-    client: RegistryClient, repository: str, digest: str, signatures: Mapping[bytes, bytes]
-) -> None:
+def push_signatures(client: RegistryClient, repository: str, digest: str, signatures: Mapping[bytes, bytes]) -> None:
     """Put signatures where cosign puts those of `digest`."""
     manifest, blobs = signature_manifest(signatures)
     for blob in blobs:

@@ -29,9 +29,7 @@ def running_engine(request: pytest.FixtureRequest) -> RunningEngine:
 
 
 def test_every_engine_unpacks_busybox_byte_for_byte(registry: Registry, engine: Engine) -> None:
-    pushed = push_image(
-        registry.url, "lab/busybox", "v1", base=[images.busybox_base(), {"etc/motd": b"hi\n"}]
-    )
+    pushed = push_image(registry.url, "lab/busybox", "v1", base=[images.busybox_base(), {"etc/motd": b"hi\n"}])
     engine.pull(pushed.reference())
     files = engine.files(pushed.reference())
     assert files == pushed.files()
@@ -116,9 +114,7 @@ def test_a_container_prints_a_file(registry: Registry, running_engine: RunningEn
     assert running_engine.run(pushed.reference(), "/bin/sh", "-c", "echo $((40 + 2))") == "42\n"
 
 
-def test_podman_works_without_overlays(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_podman_works_without_overlays(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("podman", "runc")
     monkeypatch.setattr(podman, "holds_overlays", lambda _: False)
     pushed = push_image(registry.url, "lab/vfs", "v1")

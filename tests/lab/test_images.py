@@ -128,9 +128,7 @@ def test_attestations_and_the_anchor_stand_behind_the_images() -> None:
     assert attestation["annotations"]["vnd.docker.reference.type"] == "attestation-manifest"
     assert attestation["platform"] == anchor["platform"] == unknown
     layers = json.loads(image.documents[anchor["digest"]])["layers"]
-    assert [layer["digest"] for layer in layers] == [
-        image.allotments[cell].blob.digest for cell in sorted(CELLS)
-    ]
+    assert [layer["digest"] for layer in layers] == [image.allotments[cell].blob.digest for cell in sorted(CELLS)]
 
 
 def test_more_keys_reach_the_documents() -> None:

@@ -36,9 +36,7 @@ def test_interrupted(registry, redis_server, docker_engine, containerd_engine, p
         ("containerd_engine", ("-n", "1", "-p", "tests.lab.parallel")),
     ],
 )
-def test_an_interrupted_run_leaves_no_process_and_no_mount(
-    tmp_path: Path, engine: str, more: tuple[str, ...]
-) -> None:
+def test_an_interrupted_run_leaves_no_process_and_no_mount(tmp_path: Path, engine: str, more: tuple[str, ...]) -> None:
     mark = uuid.uuid4().hex
     run = _start_pytest(tmp_path, engine, mark, *more)
     try:

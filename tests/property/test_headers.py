@@ -13,33 +13,31 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy.answers import documents
-from proxy.answers.headers import Origins, forwarded_request
-from proxy.auth.door import _authorization, _user_and_password
+from proxy.auth.access_control import _authorization, _user_and_password
 from proxy.auth.realm import RealmPolicy, Realms
-from proxy.clients import Clients
+from proxy.clients.addresses import ClientAddresses
+from proxy.handlers import documents
+from proxy.handlers.headers import LocationRewriter, forwarded_request
 from proxy.metrics.exposition import render
 from proxy.partitions.content import Contents
 from proxy.partitions.source import accepts_indexes
 from proxy.upstream.replies import Reply, UpstreamError
 from tests.property.test_parsers import ADDRESSES, CHALLENGES, DIGEST, pieces
 from tests.work import grows_with_its_input
-from twodfs.auth import parse_challenges
-from twodfs.digest import Digest
 from twodfs.errors import RegistryError
-from twodfs.oci import INDEX_TYPES, OCI_INDEX, Document
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import INDEX_TYPES, OCI_INDEX, Document
+from twodfs.registry.auth import parse_challenges
 from twodfs.registry.message import _seconds
 from twodfs.registry.transport import located
 
-CLIENTS = Clients(public_url="https://public.example")
-ORIGINS = Origins(("http://registry.example:5000",), CLIENTS)
+CLIENTS = ClientAddresses(public_url="https://public.example")
+ORIGINS = LocationRewriter(("http://registry.example:5000",), CLIENTS)
 REALMS = Realms(RealmPolicy(("https://registry.example",), ("auth.example:443",)))
-WITH_REALMS = Origins(("https://registry.example",), CLIENTS, realms=REALMS)
+WITH_REALMS = LocationRewriter(("https://registry.example",), CLIENTS, realms=REALMS)
 BODY = bytes(range(100))
 OURS = Document.of(OCI_INDEX, {"manifests": []})
-LINKS = pieces(
-    "<", ">", ";", "rel=", '"next"', ",", "http://registry.example:5000", "/v2/a?n=1", "http://x", " "
-)
+LINKS = pieces("<", ">", ";", "rel=", '"next"', ",", "http://registry.example:5000", "/v2/a?n=1", "http://x", " ")
 NUMBERS = pieces("0", "5", "100", "-", "*", "/", "bytes ", "9" * 30, "٣", " ", "+", "1e3", ".")
 
 
@@ -63,9 +61,7 @@ def test_a_range_is_answered_with_the_bytes_it_is_said_to_be(method: str, header
     response: Any = documents.blob(document, asked(method, Range=printable(header)))
     assert response.status in (200, 206, 416)
     if response.status == 206:
-        first, last, size = map(
-            int, re.split("[-/]", response.headers["Content-Range"].removeprefix("bytes "))
-        )
+        first, last, size = map(int, re.split("[-/]", response.headers["Content-Range"].removeprefix("bytes ")))
         assert bytes(response._whole) == BODY[first : last + 1]
         assert 0 <= first <= last < size == len(BODY)
 
@@ -79,15 +75,10 @@ def test_a_document_is_withheld_only_from_who_names_it(header: str) -> None:
         assert response.status == 200
 
 
-ACCEPTS = pieces(
-    *sorted(INDEX_TYPES), "*/*", ",", ";", "q=", "0.5", " ", "application/", "openmetrics-text", "text/"
-)
+ACCEPTS = pieces(*sorted(INDEX_TYPES), "*/*", ",", ";", "q=", "0.5", " ", "application/", "openmetrics-text", "text/")
 
 
-@given(
-    ACCEPTS
-    | pieces("application/openmetrics-text", ";", "version=", "1.0.0", "escaping=", "x", ",", "=", "9")
-)
+@given(ACCEPTS | pieces("application/openmetrics-text", ";", "version=", "1.0.0", "escaping=", "x", ",", "=", "9"))
 def test_any_accept_is_understood(header: str) -> None:
     if accepts_indexes(header):
         assert any(one in header for one in INDEX_TYPES)
@@ -96,9 +87,7 @@ def test_any_accept_is_understood(header: str) -> None:
     assert "\n" not in content_type
 
 
-DATES = pieces(
-    "Sun, ", "06 ", "Nov ", "1994 ", "08:49:37 ", "GMT", "99999", "-0000", "+9999", "0", ":", "Feb ", "30 "
-)
+DATES = pieces("Sun, ", "06 ", "Nov ", "1994 ", "08:49:37 ", "GMT", "99999", "-0000", "+9999", "0", ":", "Feb ", "30 ")
 
 
 @given(DATES | NUMBERS | st.text(max_size=20))
@@ -185,9 +174,7 @@ def test_authorization_is_a_scheme_and_the_rest(header: str) -> None:
     assert isinstance(password, str)
 
 
-FORWARDED = pieces(
-    "10.0.0.1", "::1", "fe80::1%", "eth0", ",", " ", "unknown", "[", "]", ":80", "::ffff:10.0.0.9", "_x"
-)
+FORWARDED = pieces("10.0.0.1", "::1", "fe80::1%", "eth0", ",", " ", "unknown", "[", "]", ":80", "::ffff:10.0.0.9", "_x")
 
 
 @given(
@@ -195,10 +182,8 @@ FORWARDED = pieces(
     pieces("registry.example", ":", "443", "/", "@", "[::1]", ",", " ", "<", "é"),
     st.sampled_from(["10.0.0.0/8", "192.0.2.0/24"]),
 )
-def test_what_proxies_say_of_a_client_is_an_address_and_an_origin(
-    forwarded: str, host: str, trusted: str
-) -> None:
-    clients = Clients([ip_network(trusted)])
+def test_what_proxies_say_of_a_client_is_an_address_and_an_origin(forwarded: str, host: str, trusted: str) -> None:
+    clients = ClientAddresses([ip_network(trusted)])
     given = {
         "X_Forwarded_For": printable(forwarded),
         "X_Forwarded_Host": printable(host),
@@ -206,7 +191,7 @@ def test_what_proxies_say_of_a_client_is_an_address_and_an_origin(
     }
     request = asked(**given)
     assert ip_address(clients.address(request))
-    assert clients.share(request)
+    assert clients.rate_limit_key(request)
     origin = urlsplit(clients.origin(request))
     assert origin.scheme == "http"
     assert not origin.path

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy.answers.documents import byte_range
-from proxy.answers.headers import Origins, forwarded_request
-from proxy.auth.door import Rule
+from proxy.auth.access_control import AccessRule
 from proxy.auth.realm import RealmPolicy, Realms
-from proxy.clients import Clients
+from proxy.clients.addresses import ClientAddresses
 from proxy.config import RuleConfig
 from proxy.globs import expression
+from proxy.handlers.documents import byte_range
+from proxy.handlers.headers import LocationRewriter, forwarded_request
 from proxy.logs import redacted
 from proxy.metrics.catalogue import Repositories
 from proxy.partitions.source import accepts_indexes
@@ -29,10 +29,10 @@ from proxy.requests.grammar import GrammarError
 from proxy.requests.route import TargetError, origin_form, route
 from proxy.requests.scope import Scope, ScopeError, scopes
 from tests.property.expressions import ENDS, Expression, expressions
-from twodfs.auth import parse_challenges
 from twodfs.errors import InvalidReferenceError, PartitionError
-from twodfs.partition import readings
-from twodfs.reference import Reference
+from twodfs.field.partition import readings
+from twodfs.oci.reference import Reference
+from twodfs.registry.auth import parse_challenges
 
 SHORT, LONG, LONGEST = 500, 2_000, 8_000
 FLOOR = 0.004
@@ -101,8 +101,8 @@ def asked(headers: CIMultiDictProxy[str]) -> web.BaseRequest:
     return make_mocked_request("GET", "/v2/", headers=headers)
 
 
-ORIGINS = Origins(["http://registry.example:5000"], Clients())
-TRUSTING = Clients([ip_network("0.0.0.0/0")])
+ORIGINS = LocationRewriter(["http://registry.example:5000"], ClientAddresses())
+TRUSTING = ClientAddresses([ip_network("0.0.0.0/0")])
 REALMS = Realms(RealmPolicy(["http://registry.example:5000"], ()))
 
 
@@ -139,9 +139,7 @@ WORK: dict[str, tuple[Callable[[str], object], tuple[Callable[[int], str], ...]]
     ),
     "challenges": (
         lambda text: parse_challenges([text] * 3),
-        tuple(
-            map(many, ("Bearer ", "a", "a ", 'a="', "a=b,", ",", " ", 'Bearer realm="x",', 'b a="\\', "a=,"))
-        ),
+        tuple(map(many, ("Bearer ", "a", "a ", 'a="', "a=b,", ",", " ", 'Bearer realm="x",', 'b a="\\', "a=,"))),
     ),
     "realms": (
         lambda text: REALMS.as_ours(f'Bearer realm="http://registry.example:5000/t",{text}', "http://us"),
@@ -222,7 +220,7 @@ def test_what_reads_foreign_text_takes_time_that_is_linear_in_it(
 
 def test_a_pattern_with_many_stars_takes_no_more_time_than_its_length_allows() -> None:
     """Before, time grew with the power of the stars: this one would not end."""
-    rule = Rule.of(RuleConfig(users=("u",), repositories=("**a*a*a**a*a**a*a*b",), actions=("pull",)))
+    rule = AccessRule.of(RuleConfig(users=("u",), repositories=("**a*a*a**a*a**a*a*b",), actions=("pull",)))
     wanted = Repositories(("a*a*a*a*a*a*a*b",))
     name = "a" * 255
     scope = Scope("repository", name, ("pull",))

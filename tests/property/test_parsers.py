@@ -11,21 +11,28 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answers.documents import byte_range
-from proxy.answers.headers import Origins
-from proxy.clients import Clients
+from proxy.clients.addresses import ClientAddresses
+from proxy.handlers.documents import byte_range
+from proxy.handlers.headers import LocationRewriter
 from proxy.requests.grammar import GrammarError
 from proxy.requests.route import ContentPull, ManifestWrite, PartitionPull, TargetError, origin_form, route
 from tests.cutting import cut_from, documents_of
 from tests.unit.test_flatten import Image
-from twodfs.auth import Credentials, TokenAnswer, TokenRequest, answer, parse_challenges
-from twodfs.digest import Digest, digest_of, is_digest, verify
 from twodfs.errors import AuthError, DigestError, FormatError, PartitionError, TwodfsError
-from twodfs.field import Field
-from twodfs.oci import INDEX_TYPES, MANIFEST_TYPES, Document, ImageConfig, parse_manifest, parse_object
-from twodfs.partition import MAX_TAG_LENGTH, Selection, readings
-from twodfs.reference import REPOSITORY, TAG
-from twodfs.validate import validate
+from twodfs.field.field import Field
+from twodfs.field.partition import MAX_TAG_LENGTH, Selection, readings
+from twodfs.flatten.validate import validate
+from twodfs.oci.digest import Digest, digest_of, is_digest, verify
+from twodfs.oci.documents import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    Document,
+    ImageConfig,
+    parse_manifest,
+    parse_object,
+)
+from twodfs.oci.reference import REPOSITORY, TAG
+from twodfs.registry.auth import Credentials, TokenAnswer, TokenRequest, answer, parse_challenges
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -89,9 +96,7 @@ def test_a_target_has_one_meaning_or_is_refused(method: str, text: str) -> None:
         assert all(TAG.fullmatch(one.base) for one in routed.readings)
 
 
-TAGS = pieces(
-    "v1", "--", "+", "0.0.1.1", "3.2.1.0", "1.2.3", "edge", "all", "base", "-", ".", "_", "99999999999"
-)
+TAGS = pieces("v1", "--", "+", "0.0.1.1", "3.2.1.0", "1.2.3", "edge", "all", "base", "-", ".", "_", "99999999999")
 
 
 @given(TAGS)
@@ -130,9 +135,7 @@ ANY_JSON = st.recursive(
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     found = [path]
-    members = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    )
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, member in members:
         found += paths(member, (*path, key))
     return found
@@ -150,9 +153,7 @@ def mutations(valid: Any) -> st.SearchStrategy[Any]:
     """`valid` with up to three of its parts replaced by any JSON."""
 
     def once(document: Any) -> st.SearchStrategy[Any]:
-        return st.builds(
-            lambda path, by: replaced(document, path, by), st.sampled_from(paths(document)), ANY_JSON
-        )
+        return st.builds(lambda path, by: replaced(document, path, by), st.sampled_from(paths(document)), ANY_JSON)
 
     first = once(valid)
     return first | first.flatmap(once) | first.flatmap(once).flatmap(once)
@@ -168,9 +169,7 @@ def as_bytes(documents: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
         at %= len(body) + 1
         return body[:at] + by + body[at + len(by) // 2 :]
 
-    pairs = st.binary(max_size=4) | st.sampled_from(
-        [b'"a":1,"a":2,', b'\\"', b"[[[[", b"\\u0000", b'"rows":0,']
-    )
+    pairs = st.binary(max_size=4) | st.sampled_from([b'"a":1,"a":2,', b'\\"', b"[[[[", b"\\u0000", b'"rows":0,'])
     whole = documents.map(written)
     return whole | st.builds(spoiled, whole, st.integers(0, 5000), pairs)
 
@@ -293,9 +292,7 @@ LOGINS = st.none() | st.builds(Credentials, st.text(max_size=3), st.text(max_siz
 
 
 @given(st.lists(CHALLENGES, max_size=3), LOGINS, TOKENS)
-def test_a_challenge_is_met_or_refused(
-    headers: list[str], login: Credentials | None, token: TokenAnswer
-) -> None:
+def test_a_challenge_is_met_or_refused(headers: list[str], login: Credentials | None, token: TokenAnswer) -> None:
     challenges = parse_challenges(headers)
     assert len(challenges) <= 16
     flow = answer(challenges, login, registry="registry.example")
@@ -312,9 +309,7 @@ def test_a_challenge_is_met_or_refused(
         assert str(error)
 
 
-@given(
-    pieces("bytes=", "0", "5", "-", "99999999999999999999", ",", " ", "lines=", "٣"), st.integers(0, 10**20)
-)
+@given(pieces("bytes=", "0", "5", "-", "99999999999999999999", ",", " ", "lines=", "٣"), st.integers(0, 10**20))
 def test_a_range_lies_within_the_content_or_is_told_apart(header: str, size: int) -> None:
     asked = byte_range(header, size)
     if asked is not None:
@@ -340,7 +335,7 @@ ADDRESSES = pieces(
     ),
     *("%40", "%2f", " ", "\t", ".", "REGISTRY.example", "..", "user:pass@"),
 )
-ORIGINS = Origins(("http://registry.example:5000",), Clients(public_url="https://public.example"))
+ORIGINS = LocationRewriter(("http://registry.example:5000",), ClientAddresses(public_url="https://public.example"))
 
 
 @given(ADDRESSES)

@@ -13,9 +13,9 @@ from tests.property.test_parsers import CONFIG, FIELD, INDEX, MANIFEST, SOURCE, 
 from tests.unit.test_flatten import Image
 from tests.work import grows_with_its_input
 from twodfs.errors import FormatError, TwodfsError
-from twodfs.field import Field
-from twodfs.oci import ImageConfig, parse_manifest
-from twodfs.signature import Payload
+from twodfs.field.field import Field
+from twodfs.oci.documents import ImageConfig, parse_manifest
+from twodfs.signing.signature import Payload
 
 LETTERS = {"s": "sSſ", "k": "kK\N{KELVIN SIGN}"}  # noqa: RUF001 - letters that Go takes for others
 RUN = {"Env": ["a=b"], "Labels": {"env": "1"}, "Healthcheck": {"Test": ["NONE"]}}
@@ -76,9 +76,7 @@ def held(shape: go_json.Struct, body: bytes) -> None:
     assert go_json.as_engines_read(shape, body) == go_json.as_written(shape, body)
 
 
-MANIFESTS = spoiled(MANIFEST | {"annotations": {"Layers": "1"}, "subject": MANIFEST["layers"][0]}) | spoiled(
-    INDEX
-)
+MANIFESTS = spoiled(MANIFEST | {"annotations": {"Layers": "1"}, "subject": MANIFEST["layers"][0]}) | spoiled(INDEX)
 CONFIGS = spoiled(CONFIG | {"config": RUN, "container_config": RUN})
 
 
@@ -130,9 +128,7 @@ def test_what_we_write_has_one_reading(top: Any, config: Any, field: Any, select
     spoiled_field = image.descriptor(MANIFEST["layers"][1]["mediaType"], json.dumps(field).encode())
     configured = image.descriptor(MANIFEST["config"]["mediaType"], json.dumps(config).encode())
     content = (
-        top
-        if "manifests" in top
-        else top | {"config": configured, "layers": [MANIFEST["layers"][0], spoiled_field]}
+        top if "manifests" in top else top | {"config": configured, "layers": [MANIFEST["layers"][0], spoiled_field]}
     )
     try:
         partition = cut_from(image.blobs, image.document(content), selection)
@@ -156,9 +152,7 @@ def test_no_spelling_of_a_known_key_passes_but_its_own(found: Any, data: st.Data
     if key == path[-1]:
         return
     body = json.dumps(respelled(document, path, key, None, data.draw(st.integers(0, 2)))).encode()
-    read = (
-        ImageConfig.parse if "rootfs" in document else Field.parse if "rows" in document else _read_manifest
-    )
+    read = ImageConfig.parse if "rootfs" in document else Field.parse if "rows" in document else _read_manifest
     try:
         refused = read(body)
     except FormatError as error:

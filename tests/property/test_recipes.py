@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tests.property.test_parsers import ANY_JSON, as_bytes, mutations, pieces
 from tests.work import grows_with_its_input
-from twodfs.build.coverage import empty_rectangles
-from twodfs.build.recipe import Recipe
 from twodfs.errors import FormatError
-from twodfs.partition import Rectangle
+from twodfs.field.coverage import empty_rectangles
+from twodfs.field.partition import Rectangle
+from twodfs.layers.build_file import BuildFile
 
 HERE = Path("/build")
 FILE = {
@@ -64,7 +64,7 @@ FILES = st.fixed_dictionaries(
 @given(as_bytes(mutations(FILE) | FILES | ANY_JSON) | st.binary(max_size=100))
 def test_a_build_file_is_a_recipe_or_a_sentence(body: bytes) -> None:
     try:
-        recipe = Recipe.parse(body, HERE)
+        recipe = BuildFile.parse(body, HERE)
     except FormatError as error:
         assert str(error)
         assert len(str(error)) < 20 * len(body) + 1000
@@ -97,7 +97,7 @@ def test_a_build_file_is_read_in_time_with_its_length(content: Any, what: str) -
         def both() -> None:
             for one in (body, whole):
                 try:
-                    Recipe.parse(one, HERE)
+                    BuildFile.parse(one, HERE)
                 except FormatError:
                     continue
 
@@ -108,9 +108,7 @@ def test_a_build_file_is_read_in_time_with_its_length(content: Any, what: str) -
 
 CELLS_OF = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=12)
 RECTANGLES = st.lists(
-    st.builds(
-        lambda a, b, c, d: Rectangle(min(a, c), min(b, d), max(a, c), max(b, d)), *[st.integers(0, 9)] * 4
-    ),
+    st.builds(lambda a, b, c, d: Rectangle(min(a, c), min(b, d), max(a, c), max(b, d)), *[st.integers(0, 9)] * 4),
     max_size=8,
 )
 

@@ -16,16 +16,16 @@ from proxy.store.records import (
     BlobSizeKey,
     Content,
     ContentKey,
+    CorruptRecordError,
+    CutPartition,
     FieldKey,
-    Key,
-    Made,
     ParsedField,
     PartitionKey,
-    Recipe,
-    RecipeKey,
-    Recipes,
+    Provenance,
+    ProvenanceKey,
+    Provenances,
     Record,
-    RottenError,
+    RecordKey,
     Signature,
     SignatureKey,
     Subject,
@@ -36,23 +36,23 @@ from proxy.store.records import (
 from proxy.store.redis import RedisStore
 from tests.cutting import cut_from
 from tests.property.test_parsers import ANY_JSON, FIELD, MANIFEST, SOURCE, mutations
-from twodfs.digest import digest_of
-from twodfs.field import Field
-from twodfs.partition import Selection
+from twodfs.field.field import Field
+from twodfs.field.partition import Selection
+from twodfs.oci.digest import digest_of
 
 BODY = b'{"a":1}'
 DIGEST = digest_of(BODY)
 CUT = cut_from(SOURCE.blobs, SOURCE.document(MANIFEST), "0.0.0.1")
 assert CUT is not None
-RECIPE = Recipe(digest_of(orjson.dumps(MANIFEST)), Selection.parse("0.0.0.1"))
-RECORDS: list[tuple[Key[Any], Record]] = [
+RECIPE = Provenance(digest_of(orjson.dumps(MANIFEST)), Selection.parse("0.0.0.1"))
+RECORDS: list[tuple[RecordKey[Any], Record]] = [
     (ContentKey("a/b", DIGEST), Content(BODY)),
     (FieldKey("a/b", DIGEST), ParsedField(Field.parse(orjson.dumps(FIELD)))),
     (BlobSizeKey("a/b", DIGEST), BlobSize(7)),
-    (RecipeKey(CUT.root.digest), Recipes((RECIPE,))),
+    (ProvenanceKey(CUT.root.digest), Provenances((RECIPE,))),
     (SubjectKey(DIGEST), Subject(CUT.root.digest)),
     (SignatureKey(DIGEST, "signer"), Signature(b"\x30\x02ab")),
-    (RECIPE.key("a/b"), Made.of(RECIPE, CUT.root.digest, CUT.documents)),
+    (RECIPE.key("a/b"), CutPartition.of(RECIPE, CUT.root.digest, CUT.documents)),
 ]
 KEYS = [key for key, _ in RECORDS]
 
@@ -63,8 +63,7 @@ def spoiled(whole: bytes) -> st.SearchStrategy[bytes]:
         lambda at, gone, by: whole[:at] + by + whole[at + gone :],
         st.integers(0, len(whole)),
         st.integers(0, 8) | st.integers(0, len(whole)),
-        st.binary(max_size=6)
-        | st.sampled_from([b"\n", b"[", b'"', b"9" * 5000, b"-1", b"1e999", b"null", b"\x80"]),
+        st.binary(max_size=6) | st.sampled_from([b"\n", b"[", b'"', b"9" * 5000, b"-1", b"1e999", b"null", b"\x80"]),
     )
 
 
@@ -78,22 +77,22 @@ REPLIES = (
 )
 
 
-def held(key: Key[Any], record: Record) -> None:
+def held(key: RecordKey[Any], record: Record) -> None:
     """Make sure of what a record that came back vouches for."""
     assert record.weight >= 0
     if isinstance(record, Content):
         assert digest_of(record.body) == DIGEST
     if isinstance(record, BlobSize):
         assert record.size >= 0
-    if isinstance(record, Made):
+    if isinstance(record, CutPartition):
         assert all(isinstance(one.media_type, str) for one in record.documents.values())
         assert isinstance(key, PartitionKey)
         assert record.top.digest == record.root
         assert all(digest_of(one.body) == digest for digest, one in record.documents.items())
     if isinstance(record, ParsedField):
         assert len(list(record.field)) == record.field.count
-    if isinstance(record, Recipes):
-        assert Recipes().__or__(record).ways == tuple(dict.fromkeys(record.ways))[:32]
+    if isinstance(record, Provenances):
+        assert Provenances().__or__(record).ways == tuple(dict.fromkeys(record.ways))[:32]
     assert key.decode(record.encode()).encode() == record.encode()
 
 
@@ -101,10 +100,10 @@ def held(key: Key[Any], record: Record) -> None:
 @example(KEYS[3], b'[[0,null,""]]')
 @example(KEYS[3], b'[[0,"%s",null]]' % DIGEST.encode())
 @example(KEYS[2], b"-1")
-def test_any_bytes_are_a_record_or_rotten(key: Key[Any], encoded: bytes) -> None:
+def test_any_bytes_are_a_record_or_rotten(key: RecordKey[Any], encoded: bytes) -> None:
     try:
         record = key.decode(encoded)
-    except RottenError as error:
+    except CorruptRecordError as error:
         assert str(error)
         return
     held(key, record)
@@ -112,7 +111,7 @@ def test_any_bytes_are_a_record_or_rotten(key: Key[Any], encoded: bytes) -> None
 
 @given(st.sampled_from(RECORDS), st.sampled_from([b"", b"secret"]), st.data())
 def test_a_seal_is_kept_by_its_own_record_alone(
-    pair: tuple[Key[Any], Record], secret: bytes, data: st.DataObject
+    pair: tuple[RecordKey[Any], Record], secret: bytes, data: st.DataObject
 ) -> None:
     key, record = pair
     sealed = seal(key, record, secret)
@@ -124,7 +123,7 @@ def test_a_seal_is_kept_by_its_own_record_alone(
             continue
         try:
             unseal(name, content, word)
-        except RottenError:
+        except CorruptRecordError:
             continue
         raise AssertionError("what was not sealed like this was taken")
 
@@ -135,14 +134,14 @@ ITEMS = (
     *(b"-MOVED 1 127.0.0.1:1", b"$5\r\nalive", b"*2", b"%1", b"~1", b">2", b"#t", b",inf", b"(9", b""),
     *(b"$99999999999999999999", b"$-7", b"$x", b"$?", b":x", b"*x", b"=5\r\ntxt:a", b"!3\r\nERR"),
 )
-PROTOCOL = st.lists(
-    BULK | st.sampled_from([one + b"\r\n" for one in ITEMS]) | st.binary(max_size=6), max_size=12
-).map(b"".join)
+PROTOCOL = st.lists(BULK | st.sampled_from([one + b"\r\n" for one in ITEMS]) | st.binary(max_size=6), max_size=12).map(
+    b"".join
+)
 
 
 @given(PROTOCOL, st.sampled_from(KEYS))
 @settings(max_examples=15, deadline=None)
-def test_any_server_is_a_redis_or_is_gone_on_without(answers: bytes, key: Key[Any]) -> None:
+def test_any_server_is_a_redis_or_is_gone_on_without(answers: bytes, key: RecordKey[Any]) -> None:
     """The real client over a real socket: whatever comes, nothing is raised and the store can be left."""
 
     async def converse() -> None:

@@ -33,9 +33,7 @@ AROUND = pieces(*PIECES)
     st.sampled_from([" ", "&x=1", '"', "'", "<", ">", ";", ""]),
     AROUND,
 )
-def test_no_parameter_that_proves_something_is_left(
-    before: str, joint: str, name: str, end: str, after: str
-) -> None:
+def test_no_parameter_that_proves_something_is_left(before: str, joint: str, name: str, end: str, after: str) -> None:
     assert SECRET not in redacted(f"{before}{joint}{name}={SECRET}{end}{after}")
     assert SECRET not in redacted(f"{before}{joint}{name.upper()}={SECRET}{end}{after}")
 

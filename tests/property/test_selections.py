@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tests.cutting import cut_from, documents_of
 from tests.unit.test_flatten import Image
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError
-from twodfs.field import Field
-from twodfs.oci import OCI_INDEX, OCI_MANIFEST
-from twodfs.partition import Rectangle, Selection, is_name, readings
-from twodfs.validate import validate
+from twodfs.field.field import Field
+from twodfs.field.partition import Rectangle, Selection, is_name, readings
+from twodfs.flatten.validate import validate
+from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST
 
 NUMBERS = st.integers(0, 12) | st.integers(0, 10**25)
 RECTANGLES = st.builds(
@@ -29,9 +29,7 @@ SELECTIONS = st.builds(
     st.sets(NAMES, max_size=3),
 )
 SMALL = st.integers(0, 6)
-INSIDE = st.builds(
-    lambda a, b, c, d: Rectangle(min(a, b), min(c, d), max(a, b), max(c, d)), SMALL, SMALL, SMALL, SMALL
-)
+INSIDE = st.builds(lambda a, b, c, d: Rectangle(min(a, b), min(c, d), max(a, b), max(c, d)), SMALL, SMALL, SMALL, SMALL)
 CELLS = st.sets(st.tuples(SMALL, SMALL), min_size=1, max_size=20).map(lambda cells: {(6, 6), *cells})
 
 
@@ -146,11 +144,7 @@ def test_flattening_is_deterministic_and_valid(
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=70),
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=70),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=20,
 )
@@ -165,9 +159,7 @@ NEARLY_CELLS = st.fixed_dictionaries(
         "mediaType": JSON | st.just("x"),
     },
 )
-NEARLY_ROWS = st.lists(
-    st.fixed_dictionaries({"allotments": st.lists(NEARLY_CELLS, max_size=4) | JSON}) | JSON
-)
+NEARLY_ROWS = st.lists(st.fixed_dictionaries({"allotments": st.lists(NEARLY_CELLS, max_size=4) | JSON}) | JSON)
 NEARLY_FIELDS = st.fixed_dictionaries({"rows": NEARLY_ROWS | JSON})
 
 

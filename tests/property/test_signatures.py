@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.lab.signing import ANNOTATION, PAYLOAD_TYPE, payload_of
-from twodfs.attachment import Attachment
-from twodfs.bundle import check_bundle
-from twodfs.digest import Digest
 from twodfs.errors import FormatError, SignatureError
-from twodfs.evidence import Kind, examine
-from twodfs.oci import OCI_MANIFEST, Document, Json
-from twodfs.referrers import merged_referrers, next_page
-from twodfs.signature import (
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import OCI_MANIFEST, Document, Json
+from twodfs.oci.referrers import merged_referrers, next_page
+from twodfs.signing.attachment import Attachment
+from twodfs.signing.bundle import check_bundle
+from twodfs.signing.evidence import EvidenceKind, examine
+from twodfs.signing.signature import (
     Payload,
     signature_tag,
     signatures_in,
@@ -105,7 +105,11 @@ def test_any_bundle_is_refused_without_a_key(content: object) -> None:
 def test_whatever_a_registry_answers_makes_no_good_signature(
     listed: list[object] | None, manifest: Document | None, blob: bytes | None
 ) -> None:
-    answers: dict[Kind, Any] = {Kind.REFERRERS: listed, Kind.MANIFEST: manifest, Kind.BLOB: blob}
+    answers: dict[EvidenceKind, Any] = {
+        EvidenceKind.REFERRERS: listed,
+        EvidenceKind.MANIFEST: manifest,
+        EvidenceKind.BLOB: blob,
+    }
     steps = examine(DIGEST, ())
     need = next(steps)
     try:

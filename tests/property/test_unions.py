@@ -7,8 +7,8 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twodfs.partition import Rectangle, Selection
-from twodfs.rectangle import bands, joined, outermost
+from twodfs.field.partition import Rectangle, Selection
+from twodfs.field.rectangle import bands, joined, outermost
 
 NUMBERS = st.integers(0, 5) | st.integers(0, 10**25)
 ANY = st.builds(Rectangle, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
@@ -46,10 +46,7 @@ def test_bands_cover_what_the_rectangles_cover(rectangles: list[Rectangle]) -> N
             for col in range(start, end + 1)
         ]
     expected = {
-        (row, col)
-        for one in rectangles
-        for row in range(one.x1, one.x2 + 1)
-        for col in range(one.y1, one.y2 + 1)
+        (row, col) for one in rectangles for row in range(one.x1, one.x2 + 1) for col in range(one.y1, one.y2 + 1)
     }
     assert found == sorted(expected)
 
@@ -70,8 +67,7 @@ def nested(count: int) -> list[Rectangle]:
 
 def scattered(count: int) -> list[Rectangle]:
     return [
-        Rectangle(n * 7919 % 4099, n * 104_729 % 5003, 5000 + n * 31 % 997, 6000 + n * 37 % 991)
-        for n in range(count)
+        Rectangle(n * 7919 % 4099, n * 104_729 % 5003, 5000 + n * 31 % 997, 6000 + n * 37 % 991) for n in range(count)
     ]
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build import keys, layer
-from twodfs.build.allotments import KEYS_NAME, Made, Method, make_allotments
-from twodfs.build.compression import Compression, Packing
-from twodfs.build.members import Member
-from twodfs.build.recipe import Cell, Copy, Recipe
-from twodfs.build.store import Store
-from twodfs.errors import BuildError, RecipeError
-from twodfs.field import Allotment
+from twodfs.build import keys
+from twodfs.build.allotments import KEYS_NAME, BuiltAllotment, Method, make_allotments
+from twodfs.errors import BuildError, BuildFileError
+from twodfs.field.field import Allotment
+from twodfs.layers import layer
+from twodfs.layers.build_file import BuildFile, Cell, Copy
+from twodfs.layers.compression import Compression, Packing
+from twodfs.layers.members import Member
 from twodfs.progress import Advance, silent
+from twodfs.storage.store import ImageStore
 
 AUTO = Packing()
 
@@ -43,7 +44,7 @@ class Heard:
 class Workshop:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.store = Store(directory / "store")
+        self.store = ImageStore(directory / "store")
 
     def write(self, name: str, content: bytes) -> None:
         (self.directory / name).write_bytes(content)
@@ -59,11 +60,11 @@ class Workshop:
             for col, name in enumerate(names)
         ]
         heard = Heard()
-        told: list[Made] = []
+        told: list[BuiltAllotment] = []
         time.sleep(0.03)  # a file that has just changed is not remembered
         method = Method(packing, jobs, checksum)
         with self.store.in_use():
-            allotments = make_allotments(Recipe(tuple(cells)), method, self.store, heard, told.append)
+            allotments = make_allotments(BuildFile(tuple(cells)), method, self.store, heard, told.append)
         assert sorted(one.allotment.col for one in told) == list(range(len(names)))
         for one in allotments:
             assert self.store.is_sound(one.digest, one.size or 0)
@@ -139,9 +140,7 @@ def test_checksums_go_by_content_alone(workshop: Workshop) -> None:
     assert workshop.build("a", "b") == ([], first)
 
 
-def test_a_file_that_has_just_changed_is_not_remembered(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_has_just_changed_is_not_remembered(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "SETTLED_NS", 10**12)
     for _ in range(2):
         assert (workshop.build("a"))[0] == ["0/0"]
@@ -230,9 +229,7 @@ def test_a_key_cache_that_rots_begins_anew_as_soon_as_it_shows(
     assert workshop.build("a", "b") == ([], first)
 
 
-def test_a_key_cache_that_is_locked_is_left_alone(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_cache_that_is_locked_is_left_alone(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     workshop.build("a")
     monkeypatch.setattr(keys, "PATIENCE", 0.0)
     path = workshop.store.directory / KEYS_NAME
@@ -257,8 +254,8 @@ def test_overlapping_allotments_are_named(workshop: Workshop) -> None:
         Cell(0, col, (Copy(workshop.directory / name, "same", f"allotments[{col}].src"),))
         for col, name in enumerate("ab")
     )
-    recipe = Recipe(tuple(cells), file=Path("2dfs.json"))
-    with pytest.raises(RecipeError) as failed:
+    recipe = BuildFile(tuple(cells), file=Path("2dfs.json"))
+    with pytest.raises(BuildFileError) as failed:
         make_allotments(recipe, Method(Packing(), 2), workshop.store, Heard(), lambda _: None)
     assert str(failed.value) == (
         "2dfs.json: '/same' comes twice: first in 'allotments[0].src', then in 'allotments[1].src'"

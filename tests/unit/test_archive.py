@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.archive import MAX_HEADER, Archive
-from twodfs.build.inflation import Inflation
 from twodfs.errors import BuildError
+from twodfs.images.archive import MAX_HEADER, Archive
+from twodfs.images.inflation import Inflation
 
 
 def member(name: str, content: bytes = b"", **more: object) -> tuple[tarfile.TarInfo, bytes]:
@@ -61,9 +61,7 @@ def test_links_within_the_archive_are_followed(tmp_path: Path) -> None:
 
 
 def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
-    with Archive(
-        write(tmp_path / "a.tar", [link("a", "b"), link("b", "a")]), tmp_path, Inflation()
-    ) as archive:
+    with Archive(write(tmp_path / "a.tar", [link("a", "b"), link("b", "a")]), tmp_path, Inflation()) as archive:
         assert not archive.has("a")
 
 
@@ -105,9 +103,7 @@ def test_a_damaged_gzip_stream_is_told(tmp_path: Path, at: int) -> None:
 def test_an_archive_that_inflates_to_too_much_is_refused_before_it_is_written(tmp_path: Path) -> None:
     archive = tmp_path / "a.tar"
     archive.write_bytes(gzip.compress(bytes(3_000_000)))
-    with pytest.raises(
-        BuildError, match=r"a\.tar inflates to more than 2000000 bytes, and is refused; --max-"
-    ):
+    with pytest.raises(BuildError, match=r"a\.tar inflates to more than 2000000 bytes, and is refused; --max-"):
         Archive(archive, tmp_path, Inflation(2_000_000))
     with Archive(archive, tmp_path, Inflation(3_000_000)) as empty:
         assert not empty.has("anything")

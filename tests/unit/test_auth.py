@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twodfs.auth import (
+from twodfs.errors import AuthError
+from twodfs.registry.auth import (
     MAX_CHALLENGES,
     Authorization,
     Challenge,
@@ -16,7 +17,6 @@ from twodfs.auth import (
     answer,
     parse_challenges,
 )
-from twodfs.errors import AuthError
 
 REALM = "https://auth.example.com/token"
 BEARER = Challenge("bearer", {"realm": REALM, "service": "registry", "scope": "repository:a/b:pull"})
@@ -36,9 +36,7 @@ def converse(
     plain_http: bool = False,
 ) -> tuple[list[TokenRequest], Authorization]:
     """Run the flow to its end; every answer must be asked for, and no more."""
-    flow = answer(
-        challenges, credentials, registry="registry.example.com", scopes=scopes, plain_http=plain_http
-    )
+    flow = answer(challenges, credentials, registry="registry.example.com", scopes=scopes, plain_http=plain_http)
     asked: list[TokenRequest] = []
     left = iter(answers)
     try:
@@ -210,9 +208,7 @@ def test_credentials_do_not_leave_tls_for_the_token_server() -> None:
 def test_secrets_stay_out_of_every_repr() -> None:
     secrets = Credentials("ann", "s3cret", identity_token="s3cret", registry_token="s3cret")
     requests, authorization = converse(BEARER, credentials=LOGIN, answers=(granted("s3cret"),))
-    posted, _ = converse(
-        BEARER, credentials=Credentials(identity_token="s3cret"), answers=(granted("s3cret"),)
-    )
+    posted, _ = converse(BEARER, credentials=Credentials(identity_token="s3cret"), answers=(granted("s3cret"),))
     for value in (secrets, authorization, granted("s3cret"), *requests, *posted):
         assert "s3cret" not in repr(value)
         assert LOGIN.basic().removeprefix("Basic ") not in repr(value)

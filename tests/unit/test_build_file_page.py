@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build import recipe
-from twodfs.build.recipe import Recipe
-from twodfs.field import MAX_COORDINATE
+from twodfs.field.field import MAX_COORDINATE
+from twodfs.layers import build_file as recipe
+from twodfs.layers.build_file import BuildFile
 
 PAGE = (Path(__file__).parents[2] / "docs" / "build-file.md").read_text()
 
@@ -36,4 +36,4 @@ def test_every_example_loads(example: str, tmp_path: Path) -> None:
     for file in ("0-0.bin", "0-1.bin", "tokenizer/t", "weights/a/1.bin"):
         (tmp_path / file).write_bytes(b"1")
     (tmp_path / "2dfs.json").write_text(example)
-    assert Recipe.load(tmp_path / "2dfs.json").cells
+    assert BuildFile.load(tmp_path / "2dfs.json").cells

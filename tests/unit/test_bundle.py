@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from twodfs.bundle import bundle_of, check_bundle, encoded_for_signing, is_bundle_type, statement_of
-from twodfs.digest import Digest
 from twodfs.errors import SignatureError
-from twodfs.oci import OCI_INDEX, Document
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import OCI_INDEX, Document
+from twodfs.signing.bundle import bundle_of, check_bundle, encoded_for_signing, is_bundle_type, statement_of
 
 SUBJECT = Document.of(OCI_INDEX, {"schemaVersion": 2, "manifests": []})
 STATEMENT = statement_of(SUBJECT, {"creator": "somebody"})
@@ -41,9 +41,7 @@ def test_the_bytes_that_are_signed_never_change() -> None:
         b'"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{}}'
     ) == STATEMENT
     length = str(len(STATEMENT)).encode()
-    assert encoded_for_signing(STATEMENT) == (
-        b"DSSEv1 28 application/vnd.in-toto+json " + length + b" " + STATEMENT
-    )
+    assert encoded_for_signing(STATEMENT) == (b"DSSEv1 28 application/vnd.in-toto+json " + length + b" " + STATEMENT)
     assert bundle_of(STATEMENT, encoded_for_signing(STATEMENT)[::-1], "hint") == GOOD
 
 

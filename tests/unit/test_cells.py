@@ -2,12 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twodfs.allotment import Allotment
-from twodfs.cells import Cells, PackedError, Packer
-from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError
-from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
-from twodfs.rectangle import Rectangle
+from twodfs.field.allotment import Allotment
+from twodfs.field.cells import Cells, PackedError, Packer
+from twodfs.field.rectangle import Rectangle
+from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 
 HEX = "ab" * 32
 SHA512 = Digest("sha512:" + "cd" * 64)
@@ -51,20 +51,12 @@ UPRIGHT = st.builds(
 
 
 @given(FIELDS, st.lists(UPRIGHT, max_size=5))
-def test_rectangles_find_what_lies_in_any_of_them(
-    allotments: list[Allotment], rectangles: list[Rectangle]
-) -> None:
+def test_rectangles_find_what_lies_in_any_of_them(allotments: list[Allotment], rectangles: list[Rectangle]) -> None:
     cells = packed(*allotments)
-    inside = [
-        one
-        for one in allotments
-        if any(r.x1 <= one.row <= r.x2 and r.y1 <= one.col <= r.y2 for r in rectangles)
-    ]
+    inside = [one for one in allotments if any(r.x1 <= one.row <= r.x2 and r.y1 <= one.col <= r.y2 for r in rectangles)]
     found = [places for places in cells.covered(rectangles) if places is not None]
     assert [cells[at] for places in found for at in places] == in_order(inside)
-    assert [size for places in found for size in cells.sizes_of(places)] == [
-        one.size or 0 for one in in_order(inside)
-    ]
+    assert [size for places in found for size in cells.sizes_of(places)] == [one.size or 0 for one in in_order(inside)]
 
 
 VALUES: st.SearchStrategy[object] = st.sampled_from(
@@ -78,12 +70,8 @@ RAW = st.lists(
             st.integers(0, 3),
             st.sampled_from((HEX, "", f"sha256:{HEX}")),
         ),
-        st.dictionaries(
-            st.sampled_from(("row", "col", "digest", "diffid", "size", "mediaType")), VALUES, max_size=1
-        )
-        | st.dictionaries(
-            st.sampled_from(("size", "mediaType", "compressedSize", "compression", "tocDigest")), VALUES
-        ),
+        st.dictionaries(st.sampled_from(("row", "col", "digest", "diffid", "size", "mediaType")), VALUES, max_size=1)
+        | st.dictionaries(st.sampled_from(("size", "mediaType", "compressedSize", "compression", "tocDigest")), VALUES),
     )
     | VALUES,
     max_size=4,

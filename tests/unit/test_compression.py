@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from twodfs.build.compression import Compression, Packing, shrinks
-from twodfs.build.layer import Layer, LayerPlan
-from twodfs.build.recipe import Copy
-from twodfs.errors import RecipeError
-from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from twodfs.errors import BuildFileError
+from twodfs.layers.build_file import Copy
+from twodfs.layers.compression import Compression, Packing, shrinks
+from twodfs.layers.layer import Layer, LayerPlan
+from twodfs.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(20_000))
 ZLIB = pytest.mark.skipif("ng" in zlib.ZLIB_RUNTIME_VERSION, reason="another deflate, other bytes")
@@ -32,9 +32,7 @@ def pack(content: bytes, directory: Path, packing: Packing) -> tuple[Layer, byte
 def weights(size: int) -> bytes:
     """Like float32 weights: a random sign and mantissa, an exponent of a narrow range."""
     chance = random.Random(1)
-    return b"".join(
-        chance.randbytes(3) + bytes([chance.choice((0x3B, 0x3C, 0xBB, 0xBC))]) for _ in range(size // 4)
-    )
+    return b"".join(chance.randbytes(3) + bytes([chance.choice((0x3B, 0x3C, 0xBB, 0xBC))]) for _ in range(size // 4))
 
 
 @pytest.mark.parametrize(
@@ -102,9 +100,7 @@ def test_zstd_is_one_frame_of_the_tar(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_every_machine_and_release_packs_the_same_bytes(
-    packing: Packing, digest: str, tmp_path: Path
-) -> None:
+def test_every_machine_and_release_packs_the_same_bytes(packing: Packing, digest: str, tmp_path: Path) -> None:
     layer, _ = pack(TEXT, tmp_path, packing)
     assert layer.digest.removeprefix("sha256:") == digest
 
@@ -134,6 +130,6 @@ def test_a_fifth_is_worth_it() -> None:
     ],
 )
 def test_choices_that_do_not_go_together_are_refused(packing: Packing, sentence: str) -> None:
-    with pytest.raises(RecipeError) as failed:
+    with pytest.raises(BuildFileError) as failed:
         packing.check()
     assert str(failed.value) == sentence

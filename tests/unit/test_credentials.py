@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.auth import Credentials
-from twodfs.build.store import default_directory
-from twodfs.credentials import DockerConfig, HelperLookup, find_credentials, parse_helper_answer
 from twodfs.errors import AuthError, BuildError, FormatError
-from twodfs.login import store_credentials
+from twodfs.registry.auth import Credentials
+from twodfs.registry.credentials import DockerConfig, HelperLookup, find_credentials, parse_helper_answer
+from twodfs.registry.login import store_credentials
+from twodfs.storage.store import default_directory
 
 ANN = b64encode(b"ann:p:w").decode()
 
@@ -88,9 +88,7 @@ def test_a_registrys_own_helper_goes_first_and_the_common_store_last() -> None:
         ),
     ],
 )
-def test_a_malformed_configuration_says_where_and_shows_no_secret(
-    content: dict[str, object], sentence: str
-) -> None:
+def test_a_malformed_configuration_says_where_and_shows_no_secret(content: dict[str, object], sentence: str) -> None:
     with pytest.raises(FormatError) as failed:
         config(**content)
     assert str(failed.value) == sentence

@@ -5,11 +5,11 @@ from typing import BinaryIO
 import pytest
 
 from tests.unit.test_flatten import Image
-from twodfs.build.cutting import Found, find_image
-from twodfs.digest import Digest
 from twodfs.errors import TooLargeError
-from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Descriptor, Document
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Document
 from twodfs.progress import Advance, silent
+from twodfs.publish.cutting import FoundImage, find_image
 
 
 class Held:
@@ -42,4 +42,4 @@ def test_the_command_line_has_the_same_budget_also_for_descriptors_that_lie(hone
         entries.append(entry if honest else entry | {"size": 9})
     source = image.document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
     with pytest.raises(TooLargeError, match="at most 33554432 are read for a partition"):
-        find_image(lambda tag: Found(Held(image), source, tag), "v1--0.0.0.0", repository="model")
+        find_image(lambda tag: FoundImage(Held(image), source, tag), "v1--0.0.0.0", repository="model")

@@ -1,8 +1,8 @@
 import json
 from typing import Any
 
-from twodfs.build.directories import known_directories
-from twodfs.oci import ImageConfig
+from twodfs.layers.directories import known_directories
+from twodfs.oci.documents import ImageConfig
 
 
 def known(**settings: Any) -> dict[str, str]:

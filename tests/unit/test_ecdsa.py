@@ -11,8 +11,8 @@ from tests.lab import command
 from tests.lab.peers import require
 from tests.lab.programs import environment, program
 from tests.lab.signing import KeyPair
-from twodfs.ecdsa import PrivateKey, PublicKey
 from twodfs.errors import KeyFormatError
+from twodfs.signing.ecdsa import PrivateKey, PublicKey
 
 PAYLOAD = b'{"critical":{}}'
 # RFC 6979, appendix A.2.5: the key, and the signature over "sample" with SHA-256.

@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from twodfs.chosen import MOST_MERGED
-from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
-from twodfs.field import (
+from twodfs.field.field import (
     MOST_SEARCHES,
     Allotment,
     Field,
@@ -18,8 +16,10 @@ from twodfs.field import (
     write_field,
     write_original_field,
 )
-from twodfs.oci import FIELD_LAYER, OCI_LAYER, OCI_LAYER_GZIP
-from twodfs.partition import Rectangle, Selection
+from twodfs.field.partition import Rectangle, Selection
+from twodfs.field.selected import MOST_MERGED
+from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.documents import FIELD_LAYER, OCI_LAYER, OCI_LAYER_GZIP
 
 HEX = "ab" * 32
 
@@ -244,12 +244,9 @@ def test_names_cannot_make_a_field_expensive() -> None:
 def chained(count: int) -> Field:
     """Return a field of one cell, and of `count` names of 256 rectangles each that all cover it."""
     names = {
-        f"n{at}": "--".join(f"{n}.{999 - n}.{2000 - n}.{1001 + n}" for n in range(at, at + 256))
-        for at in range(count)
+        f"n{at}": "--".join(f"{n}.{999 - n}.{2000 - n}.{1001 + n}" for n in range(at, at + 256)) for at in range(count)
     }
-    return Field.parse(
-        json.dumps({"rows": [{"allotments": [cell(999, 1000)]}], "partitions": names}).encode()
-    )
+    return Field.parse(json.dumps({"rows": [{"allotments": [cell(999, 1000)]}], "partitions": names}).encode())
 
 
 def test_a_selection_stands_for_a_bounded_number_of_rectangles() -> None:

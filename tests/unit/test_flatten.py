@@ -7,8 +7,6 @@ import orjson
 import pytest
 
 from tests.cutting import cut_from, documents_of
-from twodfs.budget import MAX_DOCUMENT_BYTES
-from twodfs.digest import digest_of
 from twodfs.errors import (
     FormatError,
     NothingSelectedError,
@@ -16,9 +14,12 @@ from twodfs.errors import (
     TooLargeError,
     TooManyLayersError,
 )
-from twodfs.field import Field, Selecting
-from twodfs.flatten import FLATTEN_VERSION, Kind, Need, Partition
-from twodfs.oci import (
+from twodfs.field.field import Field, Selecting
+from twodfs.flatten.budget import MAX_DOCUMENT_BYTES
+from twodfs.flatten.cut import FLATTEN_VERSION, DocumentKind, DocumentNeed, Partition
+from twodfs.flatten.validate import validate
+from twodfs.oci.digest import digest_of
+from twodfs.oci.documents import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
@@ -34,7 +35,6 @@ from twodfs.oci import (
     OCI_MANIFEST,
     Document,
 )
-from twodfs.validate import validate
 
 BASE = b"base layer"
 DIFF_ID = "sha256:" + "d1" * 32
@@ -388,9 +388,7 @@ def test_two_fields_in_one_image_are_an_error() -> None:
 def test_a_config_that_does_not_fit_its_layers_is_an_error() -> None:
     image = Image()
     config = image.config(rootfs={"type": "layers", "diff_ids": []})
-    with pytest.raises(
-        FormatError, match=r"0 diff ids for 1 layers beside the field in 'config .*rootfs\.diff_ids'"
-    ):
+    with pytest.raises(FormatError, match=r"0 diff ids for 1 layers beside the field in 'config .*rootfs\.diff_ids'"):
         cut(image, image.manifest(config=config))
 
 
@@ -446,9 +444,7 @@ def test_each_platform_resolves_a_name_with_its_own_field() -> None:
     assert partition is not None
     assert str(partition.selection) == "edge"
     first, second = validate(partition.root, documents_of(partition))
-    assert [one.raw["annotations"]["2dfs.selection"] for one in (first, second)] == [
-        table["edge"] for table in tables
-    ]
+    assert [one.raw["annotations"]["2dfs.selection"] for one in (first, second)] == [table["edge"] for table in tables]
     assert (len(first.layers), len(second.layers)) == (2, 3)
 
 
@@ -590,7 +586,7 @@ def of_the_fork(image: Image) -> dict[str, Any]:
 def test_what_the_fork_says_of_a_cell_is_not_asked_again() -> None:
     image = Image()
     source = image.document(of_the_fork(image))
-    asked: list[Need] = []
+    asked: list[DocumentNeed] = []
     layers = []
     for version in (1, FLATTEN_VERSION):
         partition = cut_from(image.blobs, source, "0.0.0.0", asked=asked, version=version)
@@ -598,7 +594,7 @@ def test_what_the_fork_says_of_a_cell_is_not_asked_again() -> None:
         layers.append(loaded(partition)[0]["layers"][1])
         if version == 1:
             assert partition.root.digest == GOLDEN_OF_THE_FORK
-    assert [one.kind for one in asked if one.kind is Kind.SIZE] == []
+    assert [one.kind for one in asked if one.kind is DocumentKind.SIZE] == []
     assert [(one["size"], one["mediaType"]) for one in layers] == [(13, OCI_LAYER_GZIP), (13, OCI_LAYER_ZSTD)]
 
 

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twodfs.build.grid import draw, size_text
-from twodfs.digest import digest_of
-from twodfs.field import Allotment, Field
+from twodfs.cli.grid import draw, size_text
+from twodfs.field.field import Allotment, Field
+from twodfs.oci.digest import digest_of
 
 DIGEST = digest_of(b"")
 
@@ -62,9 +62,7 @@ def test_an_empty_field_says_so() -> None:
 
 
 @given(
-    st.dictionaries(
-        st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), st.integers(0, 10**13), max_size=60
-    ),
+    st.dictionaries(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), st.integers(0, 10**13), max_size=60),
     st.integers(40, 200),
     st.integers(3, 50),
 )

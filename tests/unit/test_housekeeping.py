@@ -3,34 +3,33 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.choices import Anchor
-from twodfs.build.documents import Base, compose, scratch_config, scratch_image
 from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
-from twodfs.build.platforms import Platform
-from twodfs.build.store import Store
-from twodfs.digest import Digest
-from twodfs.errors import BuildError, RecipeError
-from twodfs.field import Allotment
+from twodfs.choices import Anchor
+from twodfs.errors import BuildError, BuildFileError
+from twodfs.field.field import Allotment
+from twodfs.flatten.compose import Base, compose, scratch_config, scratch_image
+from twodfs.oci.digest import Digest
+from twodfs.oci.platforms import Platform
+from twodfs.storage.store import ImageStore
 
 LINUX = Platform("linux", "amd64")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def store(tmp_path: Path) -> ImageStore:
+    return ImageStore(tmp_path / "store")
 
 
-def blob(store: Store, content: bytes, used: int) -> Digest:
+def blob(store: ImageStore, content: bytes, used: int) -> Digest:
     digest = store.put(content)
     os.utime(store.path(digest), ns=(used, 0))
     return digest
 
 
-def image(store: Store, name: str, *allotments: Digest, used: int = 10**9) -> None:
+def image(store: ImageStore, name: str, *allotments: Digest, used: int = 10**9) -> None:
     store.put(scratch_config(LINUX).body)
     cells = [
-        Allotment(0, col, digest, digest, store.path(digest).stat().st_size)
-        for col, digest in enumerate(allotments)
+        Allotment(0, col, digest, digest, store.path(digest).stat().st_size) for col, digest in enumerate(allotments)
     ]
     composed = compose(Base((scratch_image(LINUX),)), cells, Anchor.NONE)
     for document in composed.documents:
@@ -38,11 +37,11 @@ def image(store: Store, name: str, *allotments: Digest, used: int = 10**9) -> No
     store.tag(name, composed.root, {})
 
 
-def size(store: Store) -> int:
+def size(store: ImageStore) -> int:
     return sum(one.st_size for _, one in store.blobs())
 
 
-def test_images_are_listed_with_what_they_take(store: Store) -> None:
+def test_images_are_listed_with_what_they_take(store: ImageStore) -> None:
     image(store, "lab/b:v1", blob(store, b"b" * 1000, 1), blob(store, b"c" * 500, 1))
     image(store, "lab/a:v1", blob(store, b"b" * 1000, 1))
     first, second = list_images(store)
@@ -51,7 +50,7 @@ def test_images_are_listed_with_what_they_take(store: Store) -> None:
     assert 1500 < second.size < size(store)
 
 
-def test_a_removed_image_leaves_its_allotments(store: Store) -> None:
+def test_a_removed_image_leaves_its_allotments(store: ImageStore) -> None:
     digest = blob(store, b"b" * 1000, 1)
     image(store, "lab/a:v1", digest)
     remove_images(store, ["lab/a:v1"])
@@ -61,7 +60,7 @@ def test_a_removed_image_leaves_its_allotments(store: Store) -> None:
         remove_images(store, ["lab/a:v1"])
 
 
-def test_several_images_are_removed_together_or_not_at_all(store: Store) -> None:
+def test_several_images_are_removed_together_or_not_at_all(store: ImageStore) -> None:
     for name in ("lab/a:v1", "lab/b:v1"):
         image(store, name)
     with pytest.raises(BuildError, match=r"has no image lab/c:v1; nothing was removed; 'twodfs images'"):
@@ -71,7 +70,7 @@ def test_several_images_are_removed_together_or_not_at_all(store: Store) -> None
     assert store.images() == []
 
 
-def test_what_was_used_longest_ago_goes_first(store: Store) -> None:
+def test_what_was_used_longest_ago_goes_first(store: ImageStore) -> None:
     for number in range(5):
         blob(store, bytes([number]) * 100, used=number)
     used = blob(store, bytes([0]) * 100, used=99)
@@ -80,14 +79,14 @@ def test_what_was_used_longest_ago_goes_first(store: Store) -> None:
     assert {digest for digest, _ in store.blobs()} == {used, store.put(bytes([4]) * 100)}
 
 
-def test_being_found_by_a_build_counts_as_use(store: Store) -> None:
+def test_being_found_by_a_build_counts_as_use(store: ImageStore) -> None:
     first, second = blob(store, b"1" * 100, used=1), blob(store, b"2" * 100, used=2)
     assert store.has(first, 100)
     prune(store, 100, images=False)
     assert (store.has(first, 100), store.has(second, 100)) == (True, False)
 
 
-def test_what_an_image_needs_stays(store: Store) -> None:
+def test_what_an_image_needs_stays(store: ImageStore) -> None:
     needed, spare = blob(store, b"n" * 1000, 1), blob(store, b"s" * 1000, 2)
     image(store, "lab/a:v1", needed)
     pruned = prune(store, 0, images=False)
@@ -96,7 +95,7 @@ def test_what_an_image_needs_stays(store: Store) -> None:
     assert pruned.left == size(store) > 1000
 
 
-def test_images_go_where_that_is_asked_for(store: Store) -> None:
+def test_images_go_where_that_is_asked_for(store: ImageStore) -> None:
     shared = blob(store, b"s" * 1000, 1)
     image(store, "lab/old:v1", shared, blob(store, b"o" * 1000, 1), used=1)
     image(store, "lab/new:v1", shared, blob(store, b"n" * 1000, 1), used=2)
@@ -107,14 +106,14 @@ def test_images_go_where_that_is_asked_for(store: Store) -> None:
     assert prune(store, 0, images=True).left == 0
 
 
-def rot(store: Store, digest: Digest) -> None:
+def rot(store: ImageStore, digest: Digest) -> None:
     path = store.path(digest)
     content = path.read_bytes()
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     os.utime(path, ns=(0, 0))
 
 
-def test_a_damaged_image_is_listed_beside_the_others(store: Store) -> None:
+def test_a_damaged_image_is_listed_beside_the_others(store: ImageStore) -> None:
     for name in ("lab/a:v1", "lab/b:v1"):
         image(store, name, blob(store, name.encode() * 100, 1))
     rot(store, store.images()[0][1].digest)
@@ -129,7 +128,7 @@ def test_a_damaged_image_is_listed_beside_the_others(store: Store) -> None:
     assert damaged.to_dict()["problem"] == damaged.problem
 
 
-def test_a_damaged_image_keeps_no_prune_from_the_others(store: Store) -> None:
+def test_a_damaged_image_keeps_no_prune_from_the_others(store: ImageStore) -> None:
     lost, kept, spare = (blob(store, letter * 1000, 1) for letter in (b"l", b"k", b"s"))
     image(store, "lab/a:v1", lost)
     image(store, "lab/b:v1", kept)
@@ -151,5 +150,5 @@ def test_sizes_have_units(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "-1", "1e9", "10 bytes"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(RecipeError, match="is no size"):
+    with pytest.raises(BuildFileError, match="is no size"):
         parse_size(text)

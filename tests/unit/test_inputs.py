@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.archive import Directory
-from twodfs.build.inputs import open_file, read_file
 from twodfs.errors import BuildError
+from twodfs.images.archive import Directory
+from twodfs.inputs import open_file, read_file
 
 
 @pytest.fixture

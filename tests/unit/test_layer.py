@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.compression import Compression, Packing
-from twodfs.build.layer import CHUNK, Layer, LayerPlan
-from twodfs.build.recipe import Copy
 from twodfs.errors import BuildError, FormatError
-from twodfs.oci import OCI_LAYER, OCI_LAYER_GZIP
+from twodfs.layers.build_file import Copy
+from twodfs.layers.compression import Compression, Packing
+from twodfs.layers.layer import CHUNK, Layer, LayerPlan
+from twodfs.oci.documents import OCI_LAYER, OCI_LAYER_GZIP
 
 PLAIN = Packing(Compression.NONE)
 
@@ -136,9 +136,7 @@ def test_content_of_any_size_arrives_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("compression", "media_type"), [(Compression.GZIP, OCI_LAYER_GZIP), (Compression.NONE, OCI_LAYER)]
 )
-def test_a_layer_is_described_as_it_was_written(
-    tree: Path, compression: Compression, media_type: str
-) -> None:
+def test_a_layer_is_described_as_it_was_written(tree: Path, compression: Compression, media_type: str) -> None:
     layer, blob = write(copy(tree, "m"), compression=compression)
     tar = gzip.decompress(blob) if compression is Compression.GZIP else blob
     assert layer == Layer(

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.layer import LayerPlan
-from twodfs.build.members import Member, find_members
-from twodfs.build.recipe import Copy
 from twodfs.errors import FormatError
+from twodfs.layers.build_file import Copy
+from twodfs.layers.layer import LayerPlan
+from twodfs.layers.members import Member, find_members
 
 
 @pytest.fixture

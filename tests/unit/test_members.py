@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.members import Member, Territory, find_members
-from twodfs.build.recipe import Copy
 from twodfs.errors import FormatError
+from twodfs.layers.build_file import Copy
+from twodfs.layers.members import Member, PathClaims, find_members
 
 
 @pytest.fixture
@@ -101,21 +101,17 @@ def member(name: str, at: int, kind: bytes = tarfile.REGTYPE) -> Member:
 
 
 def test_allotments_that_bring_the_same_file_are_named() -> None:
-    territory = Territory()
+    territory = PathClaims()
     territory.claim([member("m", 0, tarfile.DIRTYPE), member("m/a", 0)])
     territory.claim([member("m", 1, tarfile.DIRTYPE), member("m/b", 1)])
     with pytest.raises(FormatError) as failed:
         territory.claim([member("m", 7, tarfile.DIRTYPE), member("m/a", 7, tarfile.SYMTYPE)])
-    assert str(failed.value) == (
-        "'/m/a' comes twice: first in 'allotments[0].src', then in 'allotments[7].src'"
-    )
+    assert str(failed.value) == ("'/m/a' comes twice: first in 'allotments[0].src', then in 'allotments[7].src'")
 
 
 def test_a_directory_in_the_place_of_anothers_file_is_named(tree: Path) -> None:
-    territory = Territory()
+    territory = PathClaims()
     territory.claim([member("m/a", 0)])
     with pytest.raises(FormatError) as failed:
         territory.claim(find_members([Copy(tree / "a.bin", "m/a/b", "allotments[1].src")]))
-    assert str(failed.value) == (
-        "'/m/a' is a file in 'allotments[0].src', but a directory in 'allotments[1].src'"
-    )
+    assert str(failed.value) == ("'/m/a' is a file in 'allotments[0].src', but a directory in 'allotments[1].src'")

@@ -1,7 +1,7 @@
 import pytest
 
 from twodfs.errors import FormatError
-from twodfs.oci import MAX_DEPTH, parse_object
+from twodfs.oci.documents import MAX_DEPTH, parse_object
 
 DUPLICATES = [
     b'{"layers":[],"layers":[]}',

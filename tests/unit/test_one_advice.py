@@ -24,9 +24,7 @@ POLICIES = re.compile(r"(?:volatile|allkeys)-(?:lru|lfu|ttl|random)|noeviction")
 )
 def test_one_policy_is_advised_for_a_full_redis(place: str) -> None:
     lines = (ROOT / place).read_text(encoding="utf-8").splitlines()
-    told = [
-        line for line in lines if not line.lstrip().startswith("|") or "maxmemory-policy volatile" in line
-    ]
+    told = [line for line in lines if not line.lstrip().startswith("|") or "maxmemory-policy volatile" in line]
     assert {one for line in told for one in POLICIES.findall(line)} == {POLICY}
 
 

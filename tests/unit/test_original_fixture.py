@@ -9,16 +9,16 @@ import orjson
 import pytest
 
 from tests.cutting import cut_from, documents_of
-from twodfs.build.choices import Anchor
-from twodfs.build.documents import Base, BaseImage, compose
-from twodfs.build.platforms import Platform
-from twodfs.digest import Digest
+from twodfs.choices import Anchor
 from twodfs.errors import NothingSelectedError
-from twodfs.field import Field
-from twodfs.flatten import Partition
-from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document, Index, Manifest, parse_manifest
-from twodfs.partition import readings
-from twodfs.validate import validate
+from twodfs.field.field import Field
+from twodfs.field.partition import readings
+from twodfs.flatten.compose import Base, BaseImage, compose
+from twodfs.flatten.cut import Partition
+from twodfs.flatten.validate import validate
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, Index, Manifest, parse_manifest
+from twodfs.oci.platforms import Platform
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "original-2dfs"
 BLOBS = {f"sha256:{file.name}": file.read_bytes() for file in (FIXTURE / "oci-layout/blobs/sha256").iterdir()}

@@ -2,7 +2,7 @@ import pytest
 
 from tests.work import grows_with_its_input
 from twodfs.errors import PartitionError
-from twodfs.partition import Rectangle, Selection, is_name, mistyped, readings
+from twodfs.field.partition import Rectangle, Selection, is_name, mistyped, readings
 
 
 @pytest.mark.parametrize("tag", ["v1--0.0.1.2", "v1+0.0.1.2"])
@@ -92,9 +92,7 @@ def test_names_can_be_links(name: str) -> None:
     assert (reading.base, reading.chain) == ("v1", (name,))
 
 
-@pytest.mark.parametrize(
-    "name", ["", "Edge", "0edge", "_edge", "-edge", "edge-", "a--b", "a.b", "edge\n", "é"]
-)
+@pytest.mark.parametrize("name", ["", "Edge", "0edge", "_edge", "-edge", "edge-", "a--b", "a.b", "edge\n", "é"])
 def test_other_texts_are_no_names(name: str) -> None:
     assert not is_name(name)
 
@@ -149,6 +147,4 @@ def test_a_mistyped_rectangle_is_told_from_a_partition(tag: str, ways: tuple[tup
 
 
 def test_looking_for_a_mistyped_rectangle_takes_linear_time() -> None:
-    assert grows_with_its_input(
-        lambda size: lambda: [mistyped("a" + "--1" * 40 + f"!{at}") for at in range(size)], 50
-    )
+    assert grows_with_its_input(lambda size: lambda: [mistyped("a" + "--1" * 40 + f"!{at}") for at in range(size)], 50)

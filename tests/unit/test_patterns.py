@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.patterns import find_matches
+from twodfs.layers.patterns import find_matches
 
 PATTERNS = [
     "*",

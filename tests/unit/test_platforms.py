@@ -1,7 +1,7 @@
 import pytest
 
-from twodfs.build.platforms import Platform, parse_platforms
-from twodfs.errors import RecipeError
+from twodfs.errors import BuildFileError
+from twodfs.oci.platforms import Platform, parse_platforms
 
 
 @pytest.mark.parametrize(
@@ -22,14 +22,12 @@ from twodfs.errors import RecipeError
         ("windows/arm64", "linux/arm64", False),
     ],
 )
-def test_an_architecture_without_a_variant_is_its_default(
-    offered: str, wanted: str, *, is_match: bool
-) -> None:
+def test_an_architecture_without_a_variant_is_its_default(offered: str, wanted: str, *, is_match: bool) -> None:
     assert Platform.parse(offered).matches(Platform.parse(wanted)) is is_match
 
 
 def test_several_platforms_may_stand_between_commas() -> None:
     found = parse_platforms(["linux/amd64, linux/arm64/v8", "linux/arm/v7", "linux/amd64"])
     assert [str(one) for one in found] == ["linux/amd64", "linux/arm64/v8", "linux/arm/v7"]
-    with pytest.raises(RecipeError, match="'' is no platform"):
+    with pytest.raises(BuildFileError, match="'' is no platform"):
         parse_platforms(["linux/amd64,"])

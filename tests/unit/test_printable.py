@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy import stderr
 from proxy.config import LogConfig
-from proxy.logs import Access, bind_user, configure, get_logger
+from proxy.logs import AccessLine, bind_user, configure, get_logger
 from proxy.wire.responses import oci_errors
 from twodfs.cli.console import print_json, say
 from twodfs.printable import LAYOUT, printable
@@ -33,9 +33,7 @@ def test_nothing_that_moves_or_hides_is_left_and_all_else_is(text: str) -> None:
         assert shown == text
 
 
-@given(
-    st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
-)
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5))
 def test_escaped_json_is_the_same_document(document: object) -> None:
     written_out = json.dumps(document, ensure_ascii=False, indent=1)
     assert json.loads(printable(written_out, kept=LAYOUT)) == document
@@ -65,14 +63,12 @@ def own_logging() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_lines_of_the_log_have_no_raw_control_character(
-    capfd: pytest.CaptureFixture[str], style: str
-) -> None:
+def test_lines_of_the_log_have_no_raw_control_character(capfd: pytest.CaptureFixture[str], style: str) -> None:
     config = LogConfig(format=style)
     configure(config)
     bind_user(HOSTILE)
     get_logger().warning("refused", reason=HOSTILE, trace=f"one\n{HOSTILE}")
-    Access(config).write(kind="blob", method="GET", path=f"/v2/{HOSTILE}", status=404, seconds=0, remote=None)
+    AccessLine(config).write(kind="blob", method="GET", path=f"/v2/{HOSTILE}", status=404, seconds=0, remote=None)
     bind_user(None)
     stderr.flush(30)
     lines = capfd.readouterr().err

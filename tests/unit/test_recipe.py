@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from twodfs.build.recipe import Cell, Copy, Recipe
-from twodfs.errors import FormatError, RecipeError
+from twodfs.errors import BuildFileError, FormatError
+from twodfs.layers.build_file import BuildFile, Cell, Copy
 
 HERE = Path("/srv/model")
 
 
-def parse(*allotments: object, **more: object) -> Recipe:
-    return Recipe.parse(json.dumps({"allotments": allotments, **more}).encode(), HERE)
+def parse(*allotments: object, **more: object) -> BuildFile:
+    return BuildFile.parse(json.dumps({"allotments": allotments, **more}).encode(), HERE)
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -59,8 +59,7 @@ def test_a_mode_has_three_or_four_octal_digits(text: str, mode: int) -> None:
 @pytest.mark.parametrize("text", ["", "77", "07777777", "0o644", "888", "1 777", 644])
 def test_what_is_no_mode_is_refused(text: object) -> None:
     assert problem(entry(mode=text)) == (
-        f"{text!r} is no mode; expected three or four octal digits in a string, as '0644' "
-        "in 'allotments[0].mode'"
+        f"{text!r} is no mode; expected three or four octal digits in a string, as '0644' in 'allotments[0].mode'"
     )
 
 
@@ -77,7 +76,7 @@ def test_a_pattern_begins_at_its_first_wildcard_and_has_one_spelling() -> None:
 
 def test_the_originals_build_file_is_understood() -> None:
     body = Path(__file__, "../../fixtures/original-2dfs/2dfs.json").resolve().read_bytes()
-    recipe = Recipe.parse(body, HERE)
+    recipe = BuildFile.parse(body, HERE)
     assert [(cell.row, cell.col) for cell in recipe.cells] == [(r, c) for r in range(3) for c in range(3)]
     assert [copy.target for copy in recipe.cells[8].copies] == ["pair/a.txt", "pair/b.txt"]
 
@@ -140,14 +139,12 @@ def test_a_destination_that_ends_in_a_slash_is_a_directory(
     into: bool,  # noqa: FBT001
 ) -> None:
     body = json.dumps({"allotments": [entry(dst=dst)]}).encode()
-    (made,) = Recipe.parse(body, Path()).cells[0].copies
+    (made,) = BuildFile.parse(body, Path()).cells[0].copies
     assert (made.target, made.into) == (target, into)
 
 
 def test_several_files_go_into_one_directory() -> None:
-    assert Recipe.parse(
-        json.dumps({"allotments": [entry(src=["a", "b"], dst=["/m/", "/m/"])]}).encode(), Path()
-    )
+    assert BuildFile.parse(json.dumps({"allotments": [entry(src=["a", "b"], dst=["/m/", "/m/"])]}).encode(), Path())
 
 
 def test_unknown_keys_beside_the_allotments_are_refused() -> None:
@@ -176,40 +173,36 @@ def test_a_destination_twice_in_one_allotment_is_refused() -> None:
 def test_sources_are_beside_the_build_file(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"a")
     (tmp_path / "2dfs.json").write_text(json.dumps({"allotments": [entry()]}))
-    assert Recipe.load(tmp_path / "2dfs.json").cells[0].copies[0].source == tmp_path / "a.bin"
+    assert BuildFile.load(tmp_path / "2dfs.json").cells[0].copies[0].source == tmp_path / "a.bin"
 
 
 def test_a_missing_source_is_found_before_anything_is_built(tmp_path: Path) -> None:
     (tmp_path / "2dfs.json").write_text(json.dumps({"allotments": [entry()]}))
-    with pytest.raises(RecipeError) as failed:
-        Recipe.load(tmp_path / "2dfs.json")
-    assert str(failed.value) == (
-        f"{tmp_path}/2dfs.json: there is no file '{tmp_path}/a.bin' in 'allotments[0].src'"
-    )
+    with pytest.raises(BuildFileError) as failed:
+        BuildFile.load(tmp_path / "2dfs.json")
+    assert str(failed.value) == (f"{tmp_path}/2dfs.json: there is no file '{tmp_path}/a.bin' in 'allotments[0].src'")
 
 
 def test_a_source_with_an_impossible_name_is_the_build_files_mistake(tmp_path: Path) -> None:
     (tmp_path / "2dfs.json").write_text(json.dumps({"allotments": [entry(src="n" * 256)]}))
-    with pytest.raises(RecipeError, match=r"cannot read '.*n': File name too long in 'allotments\[0\]\.src'"):
-        Recipe.load(tmp_path / "2dfs.json")
+    with pytest.raises(BuildFileError, match=r"cannot read '.*n': File name too long in 'allotments\[0\]\.src'"):
+        BuildFile.load(tmp_path / "2dfs.json")
 
 
 def test_a_build_file_is_a_file_and_nobody_waits_for_another(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, kind in ((tmp_path / "pipe", "pipe"), (Path("/dev/zero"), "device"), (tmp_path, "directory")):
-        with pytest.raises(
-            RecipeError, match=f"cannot read the build file {path}: it is a {kind}, not a file"
-        ):
-            Recipe.load(path)
+        with pytest.raises(BuildFileError, match=f"cannot read the build file {path}: it is a {kind}, not a file"):
+            BuildFile.load(path)
 
 
 def test_the_longest_destination_is_one_that_engines_take() -> None:
-    assert Recipe.parse(json.dumps({"allotments": [entry(dst="/d" * 2047 + "e")]}).encode(), Path())
+    assert BuildFile.parse(json.dumps({"allotments": [entry(dst="/d" * 2047 + "e")]}).encode(), Path())
 
 
 def test_a_missing_build_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"cannot read the build file .*/none\.json: No such file"):
-        Recipe.load(tmp_path / "none.json")
+    with pytest.raises(BuildFileError, match=r"cannot read the build file .*/none\.json: No such file"):
+        BuildFile.load(tmp_path / "none.json")
 
 
 def test_partitions_have_names() -> None:
@@ -228,7 +221,5 @@ def test_partitions_have_names() -> None:
         ({"0.0.1.1": "0.0.0.0"}, "'0.0.1.1' is no name"),
     ],
 )
-def test_a_named_partition_that_cannot_be_pulled_is_refused(
-    partitions: dict[str, str], sentence: str
-) -> None:
+def test_a_named_partition_that_cannot_be_pulled_is_refused(partitions: dict[str, str], sentence: str) -> None:
     assert sentence in problem(entry(), partitions=partitions)

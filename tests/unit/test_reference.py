@@ -1,7 +1,7 @@
 import pytest
 
 from twodfs.errors import InvalidReferenceError
-from twodfs.reference import Reference
+from twodfs.oci.reference import Reference
 
 
 @pytest.mark.parametrize("port", ["65536", "99999", "0", "00000"])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from twodfs.digest import Digest
-from twodfs.oci import OCI_MANIFEST, Document
-from twodfs.referrers import (
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import OCI_MANIFEST, Document
+from twodfs.oci.referrers import (
     entry_of,
     is_unsure,
     merged_referrers,

@@ -3,7 +3,7 @@
 import pytest
 
 from twodfs.errors import RegistryError
-from twodfs.registry.transport import Patience, Retries
+from twodfs.registry.transport import Retries, Timeouts
 
 
 def refused(retry_after: float | None = None, *, temporary: bool = True) -> RegistryError:
@@ -27,7 +27,7 @@ class Time:
 def tried(error: RegistryError, *, attempt: float = 0.0, is_transfer: bool = False) -> Time:
     """Return what time went by until patience ended; each attempt takes `attempt` seconds."""
     time = Time()
-    patience = Patience(
+    patience = Timeouts(
         Retries(),
         lambda: True,
         is_transfer=is_transfer,

@@ -7,12 +7,21 @@ from typing import Any
 import pytest
 
 from tests.lab.signing import ANNOTATION, PAYLOAD_TYPE, SIGNATURE_TYPE, payload_of, signature_manifest
-from twodfs.attachment import Attachment
-from twodfs.digest import Digest, digest_of
 from twodfs.errors import FormatError, SignatureError
-from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Descriptor, Document, Index, Json, Manifest, parse_manifest
-from twodfs.referrers import merged_referrers
-from twodfs.signature import (
+from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.documents import (
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    Document,
+    Index,
+    Json,
+    Manifest,
+    parse_manifest,
+)
+from twodfs.oci.referrers import merged_referrers
+from twodfs.signing.attachment import Attachment
+from twodfs.signing.signature import (
     MAX_PAYLOAD,
     MAX_SIGNATURES,
     Payload,

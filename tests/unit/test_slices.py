@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twodfs.errors import FormatError
-from twodfs.field import Field
-from twodfs.slices import SLICE_BYTES, OtherOrderError, Slices, in_whole
+from twodfs.field.field import Field
+from twodfs.field.slices import SLICE_BYTES, OtherOrderError, Slices, in_whole
 
 HEX = "ab" * 32
 MANY = 2 * SLICE_BYTES // 100
@@ -131,9 +131,7 @@ def test_a_key_that_is_written_twice_is_refused_wherever_it_stands() -> None:
 def test_a_changed_byte_is_read_as_json_reads_it(data: st.DataObject) -> None:
     body = bytearray(json.dumps(field_of(row_of(cell(0, 0), cell(0, 1)), row_of(cell(1, 0)))).encode())
     at = data.draw(st.integers(0, len(body) - 1))
-    body[at : at + 1] = data.draw(
-        st.sampled_from((b"]", b"}", b",", b"[", b"{", b'"', b"\\", b" ", b"", b"9"))
-    )
+    body[at : at + 1] = data.draw(st.sampled_from((b"]", b"}", b",", b"[", b"{", b'"', b"\\", b" ", b"", b"9")))
     try:
         found, rest = in_slices(bytes(body))
     except OtherOrderError:

@@ -12,17 +12,17 @@ from tests.cutting import cut_from
 from tests.lab.signing import payload_of
 from tests.unit.test_flatten import Image
 from tests.work import grows_with_its_input
-from twodfs.attachment import Attachment
-from twodfs.auth import TokenAnswer, answer, parse_challenges
-from twodfs.build.archive import Directory
-from twodfs.build.saved import _table
-from twodfs.digest import Digest
 from twodfs.errors import AuthError, FormatError
-from twodfs.field import Field
-from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document, ImageConfig, parse_manifest
-from twodfs.referrers import merged_referrers
-from twodfs.signature import Payload
-from twodfs.spelling import Keys, folded
+from twodfs.field.field import Field
+from twodfs.images.archive import Directory
+from twodfs.images.saved import _table
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, ImageConfig, parse_manifest
+from twodfs.oci.referrers import merged_referrers
+from twodfs.oci.spelling import Keys, folded
+from twodfs.registry.auth import TokenAnswer, answer, parse_challenges
+from twodfs.signing.attachment import Attachment
+from twodfs.signing.signature import Payload
 
 LONG_S = "\N{LATIN SMALL LETTER LONG S}"
 IMAGE = Image()
@@ -66,17 +66,11 @@ def read_referrers(content: Any) -> object:
 
 # The document, who reads it, and the keys of it whose spelling counts, by their paths.
 PLACES: list[tuple[Callable[[Any], object], Any, str]] = [
-    *(
-        (read_manifest, MANIFEST, path)
-        for path in ("layers", "config", "mediaType", "subject", "annotations")
-    ),
+    *((read_manifest, MANIFEST, path) for path in ("layers", "config", "mediaType", "subject", "annotations")),
     *((read_manifest, MANIFEST, path) for path in ("config.digest", "layers[1].size", "layers[0].mediaType")),
     *((read_manifest, MANIFEST, path) for path in ("subject.digest", "subject.platform.os")),
     *((read_manifest, INDEX, path) for path in ("manifests", "mediaType", "manifests[0].platform")),
-    *(
-        (read_manifest, INDEX, path)
-        for path in ("manifests[0].platform.os", "manifests[0].platform.os.version")
-    ),
+    *((read_manifest, INDEX, path) for path in ("manifests[0].platform.os", "manifests[0].platform.os.version")),
     *((read_config, CONFIG, path) for path in ("rootfs", "history", "os", "created", "config")),
     *((read_config, CONFIG, path) for path in ("rootfs.diff_ids", "history[0].created_by", "config.Env")),
     *((read_config, CONFIG, path) for path in ("config.Healthcheck.Test", "container_config.Env")),
@@ -101,10 +95,7 @@ def respelled(content: Any, path: list[str | int], spell: Callable[[str], str], 
     """Return `content` with the last key of `path` in another spelling, in its place or behind it."""
     here, *rest = path
     if isinstance(here, int):
-        return [
-            respelled(one, rest, spell, beside=beside) if at == here else one
-            for at, one in enumerate(content)
-        ]
+        return [respelled(one, rest, spell, beside=beside) if at == here else one for at, one in enumerate(content)]
     if rest:
         return content | {here: respelled(content[here], rest, spell, beside=beside)}
     kept = {key: value for key, value in content.items() if beside or key != here}

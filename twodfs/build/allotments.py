@@ -14,21 +14,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from twodfs.build.compression import Packing
 from twodfs.build.keys import KeyCache, key_of_content, key_of_stamps
-from twodfs.build.layer import Layer, LayerPlan
-from twodfs.build.members import Territory
-from twodfs.build.recipe import Cell, Recipe, mistakes_of
-from twodfs.build.store import Store
 from twodfs.concurrency import concurrently, scope
-from twodfs.field import Allotment
+from twodfs.field.field import Allotment
+from twodfs.layers.build_file import BuildFile, Cell, mistakes_of
+from twodfs.layers.compression import Packing
+from twodfs.layers.layer import Layer, LayerPlan
+from twodfs.layers.members import PathClaims
 from twodfs.progress import Advance, Progress
+from twodfs.storage.store import ImageStore
 
 KEYS_NAME = "keys.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class BuiltAllotment:
     """An allotment in the store.
 
     Attributes:
@@ -42,7 +42,7 @@ class Made:
     place: str
 
 
-Listener: TypeAlias = Callable[[Made], None]
+Listener: TypeAlias = Callable[[BuiltAllotment], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class Method:
 
 
 def make_allotments(
-    recipe: Recipe,
+    recipe: BuildFile,
     method: Method,
-    store: Store,
+    store: ImageStore,
     progress: Progress,
     listener: Listener,
     *,
@@ -85,23 +85,23 @@ def make_allotments(
             build file is wrong.
     """
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
-        works = _Works(recipe, method, store, keys, progress, territory=Territory(directories))
+        works = _Works(recipe, method, store, keys, progress, claims=PathClaims(directories))
         concurrently([partial(works.run, listener)] * method.jobs, limit=method.jobs)
     return works.allotments()
 
 
-def look_at(recipe: Recipe) -> None:
+def look_at(recipe: BuildFile) -> None:
     """Look at everything that ``recipe`` names, before anything that takes long; nothing is read.
 
     Raises:
         BuildError: a file cannot be read.
         RecipeError: as for ``make_allotments``, as far as that can be told without the base.
     """
-    territory = Territory()
+    claims = PathClaims()
     for cell in recipe.cells:
         scope().check()
         with mistakes_of(recipe.file):
-            territory.claim(LayerPlan.of(cell.copies).members)
+            claims.claim(LayerPlan.of(cell.copies).members)
 
 
 class _Works:
@@ -109,13 +109,13 @@ class _Works:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: BuildFile,
         method: Method,
-        store: Store,
+        store: ImageStore,
         keys: KeyCache,
         progress: Progress,
         *,
-        territory: Territory,
+        claims: PathClaims,
     ) -> None:
         self._file = recipe.file
         self._cells = recipe.cells
@@ -123,7 +123,7 @@ class _Works:
         self._store = store
         self._keys = keys
         self._progress = progress
-        self._territory = territory
+        self._claims = claims
         self._waiting = iter(range(len(recipe.cells)))
         self._taking = threading.Lock()
         self._made: list[Allotment | None] = [None] * len(recipe.cells)
@@ -150,15 +150,15 @@ class _Works:
             cell = self._cells[at]
             with mistakes_of(self._file):
                 plan = LayerPlan.of(cell.copies)
-                self._territory.claim(plan.members)
+                self._claims.claim(plan.members)
             return at, plan
 
-    def _make(self, cell: Cell, plan: LayerPlan, check: Callable[[], None]) -> Made:
+    def _make(self, cell: Cell, plan: LayerPlan, check: Callable[[], None]) -> BuiltAllotment:
         # Before anything is read: what changes from now on has another key.
         key = key_of_stamps(plan.written, self._method.packing)
         found = self._find(key, plan, check)
         layer = found or self._build(cell, plan, key, check)
-        return Made(_allotment(cell, layer), hashed=found is None or self._method.checksum, place=cell.place)
+        return BuiltAllotment(_allotment(cell, layer), hashed=found is None or self._method.checksum, place=cell.place)
 
     def _find(self, key: bytes | None, plan: LayerPlan, check: Callable[[], None]) -> Layer | None:
         """Return the layer that the store has for ``plan``."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from twodfs.build.allotments import KEYS_NAME
-from twodfs.build.inventory import take_inventory
 from twodfs.build.keys import KeyCache
-from twodfs.build.store import BASE_NAME, Store
-from twodfs.build.writing import FullError
-from twodfs.digest import Digest
-from twodfs.errors import BuildError, RecipeError
-from twodfs.oci import Descriptor, Json
+from twodfs.errors import BuildError, BuildFileError
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import Descriptor, Json
+from twodfs.storage.inventory import take_inventory
+from twodfs.storage.store import BASE_NAME, ImageStore
+from twodfs.storage.writing import FullError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -98,17 +98,17 @@ def parse_size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise RecipeError(f"{text[:140]!r} is no size; expected a number and a unit, as 10GB")
+        raise BuildFileError(f"{text[:140]!r} is no size; expected a number and a unit, as 10GB")
     number, unit, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.lower()])
 
 
-def list_images(store: Store) -> list[ListedImage]:
+def list_images(store: ImageStore) -> list[ListedImage]:
     """Return the images of ``store``, by name; those that are damaged as far as they can be read."""
     return sorted((_image(store, *one)[0] for one in store.images()), key=lambda one: one.reference)
 
 
-def remove_images(store: Store, references: Sequence[str]) -> None:
+def remove_images(store: ImageStore, references: Sequence[str]) -> None:
     """Forget the images ``references``; their blobs stay for the next build, until they are pruned.
 
     Raises:
@@ -117,12 +117,10 @@ def remove_images(store: Store, references: Sequence[str]) -> None:
     unknown = store.untag(*references)
     if unknown:
         names, others = ", ".join(unknown), "" if len(unknown) == len(references) else "; nothing was removed"
-        raise BuildError(
-            f"the store {store.directory} has no image {names}{others}; 'twodfs images' lists them"
-        )
+        raise BuildError(f"the store {store.directory} has no image {names}{others}; 'twodfs images' lists them")
 
 
-def prune(store: Store, max_size: int, *, images: bool) -> Pruned:
+def prune(store: ImageStore, max_size: int, *, images: bool) -> Pruned:
     """Remove what no image needs, longest unused first, until blobs take ``max_size`` bytes at most.
 
     Waits for builds and pushes to end. What an image needs stays, so that more may be left than asked for; of
@@ -158,7 +156,7 @@ def prune(store: Store, max_size: int, *, images: bool) -> Pruned:
     return Pruned(tuple(forgotten), kept, gone, freed, left - freed)
 
 
-def _forget_keys(store: Store, blobs: Iterable[Digest]) -> None:
+def _forget_keys(store: ImageStore, blobs: Iterable[Digest]) -> None:
     """Forget which layers the blobs that are gone were. Keys without a blob do no harm, so it may wait."""
     try:
         with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
@@ -167,9 +165,7 @@ def _forget_keys(store: Store, blobs: Iterable[Digest]) -> None:
         return
 
 
-def _remove(
-    store: Store, blobs: dict[Digest, _Blob], needed: Counter[Digest], excess: int
-) -> tuple[int, int]:
+def _remove(store: ImageStore, blobs: dict[Digest, _Blob], needed: Counter[Digest], excess: int) -> tuple[int, int]:
     """Remove blobs that no image needs until ``excess`` bytes are gone; return blobs and bytes gone."""
     gone = freed = 0
     spare = (one for one in blobs.values() if not needed[one.digest])
@@ -182,12 +178,12 @@ def _remove(
     return gone, freed
 
 
-def _oldest_first(store: Store, blobs: dict[Digest, _Blob]) -> list[str]:
+def _oldest_first(store: ImageStore, blobs: dict[Digest, _Blob]) -> list[str]:
     used = {name: blobs[one.digest].used if one.digest in blobs else 0 for name, one in store.images()}
     return sorted(used, key=lambda name: (used[name], name))
 
 
-def _image(store: Store, reference: str, image: Descriptor) -> tuple[ListedImage, Iterable[Digest]]:
+def _image(store: ImageStore, reference: str, image: Descriptor) -> tuple[ListedImage, Iterable[Digest]]:
     """Return an image, and what it needs, each once."""
     annotations = image.raw.get("annotations") or {}
     found = take_inventory(store, image)

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twodfs.build.allotments import Listener, Method, make_allotments
-from twodfs.build.choices import Anchor, MediaTypes
-from twodfs.build.directories import known_directories
-from twodfs.build.documents import MAX_CONFIG_BYTES, Base, Composed, compose
 from twodfs.build.kinds import of_kind
-from twodfs.build.platforms import Platform
-from twodfs.build.recipe import Recipe
-from twodfs.build.store import BASE_NAME, Store
-from twodfs.digest import Digest
+from twodfs.choices import Anchor, MediaTypes
 from twodfs.errors import TooManyLayersError
-from twodfs.field import Allotment, Field
-from twodfs.flatten import DEFAULT_MAX_LAYERS
-from twodfs.oci import Document, ImageConfig
-from twodfs.partition import ALL, Selection
+from twodfs.field.field import Allotment, Field
+from twodfs.field.partition import ALL, Selection
+from twodfs.flatten.compose import MAX_CONFIG_BYTES, Base, Composed, compose
+from twodfs.flatten.cut import DEFAULT_MAX_LAYERS
+from twodfs.layers.build_file import BuildFile
+from twodfs.layers.directories import known_directories
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import Document, ImageConfig
+from twodfs.oci.platforms import Platform
 from twodfs.progress import Progress
+from twodfs.storage.store import BASE_NAME, ImageStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Plan:
         media_types: whose the image has; see ``kinds.of_kind``.
     """
 
-    recipe: Recipe
+    recipe: BuildFile
     base: Base
     base_name: str
     target: str
@@ -64,7 +64,7 @@ class Plan:
     media_types: MediaTypes | None = None
 
 
-def build_image(plan: Plan, store: Store, progress: Progress, listener: Listener) -> Built:
+def build_image(plan: Plan, store: ImageStore, progress: Progress, listener: Listener) -> Built:
     """Build ``plan`` into ``store`` and return what was built.
 
     The same sources on the same base give the same bytes. ``listener`` hears of each allotment as soon as it
@@ -109,12 +109,12 @@ def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]
     return [ALL, *(name for name, selection in named.items() if is_beyond(selection))]
 
 
-def _configs(base: Base, store: Store) -> dict[Digest, ImageConfig]:
+def _configs(base: Base, store: ImageStore) -> dict[Digest, ImageConfig]:
     digests = {image.manifest.config.digest for image in base.images}
     return {one: ImageConfig.parse(store.read(one, limit=MAX_CONFIG_BYTES)) for one in digests}
 
 
-def _store(composed: Composed, plan: Plan, store: Store) -> None:
+def _store(composed: Composed, plan: Plan, store: ImageStore) -> None:
     for document in composed.documents:
         store.put(document.body)
     annotations = {BASE_NAME: plan.base_name} if plan.base_name else {}

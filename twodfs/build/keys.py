@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from twodfs.build.compression import Packing
-from twodfs.build.layer import Layer
-from twodfs.build.members import Member
-from twodfs.build.writing import full, read_only
-from twodfs.digest import Digest
 from twodfs.errors import BuildError
+from twodfs.layers.compression import Packing
+from twodfs.layers.layer import Layer
+from twodfs.layers.members import Member
+from twodfs.oci.digest import Digest
+from twodfs.storage.writing import full, read_only
 
 T = TypeVar("T")
 
@@ -160,9 +160,7 @@ class KeyCache:
 
     def _open(self) -> sqlite3.Connection:
         # Each statement is a transaction of its own; WAL, so that none waits for the disk.
-        database = sqlite3.connect(
-            self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
-        )
+        database = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from twodfs.build.choices import Compression, MediaTypes
-from twodfs.build.compression import Packing
-from twodfs.build.documents import Base
-from twodfs.errors import RecipeError
-from twodfs.translation import TO_DOCKER, TO_OCI, has_zstd, translated_index, translated_manifest
+from twodfs.choices import Compression, MediaTypes
+from twodfs.errors import BuildFileError
+from twodfs.flatten.compose import Base
+from twodfs.layers.compression import Packing
+from twodfs.oci.translation import TO_DOCKER, TO_OCI, has_zstd, translated_index, translated_manifest
 
 
 def check_kind(kind: MediaTypes | None, packing: Packing) -> None:
@@ -18,9 +18,9 @@ def check_kind(kind: MediaTypes | None, packing: Packing) -> None:
         RecipeError: no image can be made like that.
     """
     if kind is MediaTypes.DOCKER and packing.compression is Compression.ZSTD:
-        raise RecipeError(_no_zstd("--compression zstd"))
+        raise BuildFileError(_no_zstd("--compression zstd"))
     if kind is MediaTypes.DOCKER and packing.gzip_only:
-        raise RecipeError(
+        raise BuildFileError(
             "--media-types docker does not go with --compat: the original registry cuts OCI images alone"
         )
 
@@ -39,14 +39,12 @@ def of_kind(base: Base, kind: MediaTypes | None, packing: Packing) -> Base:
         kind = MediaTypes.OCI if is_zstd or packing.gzip_only else MediaTypes.BASE
     if kind is MediaTypes.BASE:
         if is_zstd and any(image.manifest.is_docker for image in base.images):
-            raise RecipeError(_no_zstd("--compression zstd on a base of Docker's media types"))
+            raise BuildFileError(_no_zstd("--compression zstd on a base of Docker's media types"))
         return base
     if kind is MediaTypes.DOCKER and any(has_zstd(image.manifest) for image in base.images):
-        raise RecipeError(_no_zstd("a base with layers in zstd"))
+        raise BuildFileError(_no_zstd("a base with layers in zstd"))
     types = TO_OCI if kind is MediaTypes.OCI else TO_DOCKER
-    images = tuple(
-        replace(image, manifest=translated_manifest(image.manifest, types)) for image in base.images
-    )
+    images = tuple(replace(image, manifest=translated_manifest(image.manifest, types)) for image in base.images)
     return Base(images, base.index and translated_index(base.index, types))
 
 

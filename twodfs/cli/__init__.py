@@ -4,6 +4,7 @@ Results go to standard output, progress and errors to standard error. The exit s
 1 when it failed or found something wrong, 2 when the command line or the build file is wrong, 130 when it was
 interrupted.
 
+    grid        a field drawn as text (pure)
     help        help as text
     arguments   a command line, read and explained
     console     what is said, and where
@@ -28,10 +29,10 @@ from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 from twodfs import __version__
-from twodfs.build.choices import DEFAULT_NAME, Anchor, ArchiveFormat, Compression, MediaTypes
+from twodfs.choices import DEFAULT_NAME, Anchor, ArchiveFormat, Compression, MediaTypes
 from twodfs.cli.arguments import Argument, Commands, Option
 from twodfs.cli.security import Security
-from twodfs.errors import InvalidReferenceError, KeyFormatError, RecipeError, TwodfsError, UsageError
+from twodfs.errors import BuildFileError, InvalidReferenceError, KeyFormatError, TwodfsError, UsageError
 from twodfs.printable import printable
 
 FAILED: Final = 1
@@ -121,9 +122,7 @@ def build(
             help="Speak HTTP without TLS to TARGET's registry. One on this machine needs no asking.",
         ),
     ] = False,
-    tls: Annotated[
-        bool, Option("--tls", help="Speak TLS to TARGET's registry, also to one on this machine.")
-    ] = False,
+    tls: Annotated[bool, Option("--tls", help="Speak TLS to TARGET's registry, also to one on this machine.")] = False,
     base_plain_http: Annotated[
         bool, Option("--base-plain-http", help="Speak HTTP without TLS to BASE's registry.")
     ] = False,
@@ -145,9 +144,7 @@ def build(
             "else none, as for weights."
         ),
     ] = Compression.AUTO,
-    level: Annotated[
-        int | None, Option(help="Of gzip, 1 to 9 (default 1), or of zstd, 1 to 22 (default 3).")
-    ] = None,
+    level: Annotated[int | None, Option(help="Of gzip, 1 to 9 (default 1), or of zstd, 1 to 22 (default 3).")] = None,
     media_types: Annotated[
         MediaTypes | None,
         Option(
@@ -197,8 +194,8 @@ def build(
     The same files on the same BASE give the same bytes. The store is ~/.cache/twodfs or $TWODFS_STORE.
     Attestations of BASE are left out: they vouch for other digests than the new image's.
     """
-    from twodfs.build.compression import Packing  # noqa: PLC0415 - see the module's docstring
     from twodfs.cli import commands  # noqa: PLC0415
+    from twodfs.layers.compression import Packing  # noqa: PLC0415 - see the module's docstring
 
     asked = commands.Build(
         base=base,
@@ -258,10 +255,7 @@ def export(
     ] = None,
     platform: Annotated[
         list[str] | None,
-        Option(
-            help="Which of the images, as linux/arm64; several between commas, or again. "
-            "All where it is left out."
-        ),
+        Option(help="Which of the images, as linux/arm64; several between commas, or again. All where it is left out."),
     ] = None,
     plain_http: _PlainHttp = False,
     tls: _Tls = False,
@@ -391,9 +385,7 @@ def verify(
     ] = False,
     recursive_source: Annotated[
         bool,
-        Option(
-            "--recursive-source", help="Check a signature of the image that a partition was cut from as well."
-        ),
+        Option("--recursive-source", help="Check a signature of the image that a partition was cut from as well."),
     ] = False,
     source_key: Annotated[
         list[Path] | None,
@@ -448,9 +440,7 @@ def login(
     registry: _Registry = "",
     *,
     username: Annotated[str, Option("--username", "-u", help="Asked for where left out.")] = "",
-    password_stdin: Annotated[
-        bool, Option("--password-stdin", help="Read the password from standard input.")
-    ] = False,
+    password_stdin: Annotated[bool, Option("--password-stdin", help="Read the password from standard input.")] = False,
     plain_http: _PlainHttp = False,
     tls: _Tls = False,
     ca_file: _CaFile = None,
@@ -466,14 +456,12 @@ def login(
         twodfs login registry.example.com --username ann
         cat password | twodfs login registry.example.com --username ann --password-stdin
     """
-    from twodfs.auth import Credentials  # noqa: PLC0415 - see the module's docstring
     from twodfs.cli import existing  # noqa: PLC0415
     from twodfs.cli.console import ask  # noqa: PLC0415
+    from twodfs.registry.auth import Credentials  # noqa: PLC0415 - see the module's docstring
 
     if not password_stdin and not (sys.stdin and sys.stdin.isatty()):
-        raise UsageError(
-            "there is no terminal to ask on; --password-stdin reads the password from standard input"
-        )
+        raise UsageError("there is no terminal to ask on; --password-stdin reads the password from standard input")
     if password_stdin and not username:
         raise UsageError("--password-stdin takes --username as well")
     username = username or ask("Username")
@@ -484,9 +472,7 @@ def login(
     if not username or not password or ":" in username:
         raise UsageError("expected a username without a colon, and a password")
     credentials = Credentials(username, password)
-    existing.login(
-        registry, credentials, security=Security(plain_http, tls, ca_file), as_json=as_json, quiet=quiet
-    )
+    existing.login(registry, credentials, security=Security(plain_http, tls, ca_file), as_json=as_json, quiet=quiet)
 
 
 @program.add
@@ -543,9 +529,7 @@ def rm(
 def prune(
     *,
     max_size: Annotated[str, Option("--max-size", metavar="SIZE", help="What may stay, as 10GB or 512MiB.")],
-    and_images: Annotated[
-        bool, Option("--images", help="Forget images, too, where the rest is not enough.")
-    ] = False,
+    and_images: Annotated[bool, Option("--images", help="Forget images, too, where the rest is not enough.")] = False,
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -565,16 +549,14 @@ def _call(work: Callable[[], None]) -> None:
     """Run a command to its end; what can be expected to go wrong becomes one line and an exit status."""
     try:
         work()
-    except (UsageError, RecipeError, InvalidReferenceError, KeyFormatError) as error:
+    except (UsageError, BuildFileError, InvalidReferenceError, KeyFormatError) as error:
         _fail(str(error), USAGE)
     except TwodfsError as error:
         _fail(str(error), FAILED)
     except BrokenPipeError:
         _end_unheard()
     except OSError as error:
-        if (
-            error.errno == errno.ENOSPC and not error.filename
-        ):  # files that are written are known by their names
+        if error.errno == errno.ENOSPC and not error.filename:  # files that are written are known by their names
             _end_unwritten(error)
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}", FAILED)

@@ -196,9 +196,7 @@ class Commands:
         shown = [one.value if one.is_required else f"[{one.value}]" for one in places]
         tables = [
             Table("Arguments", [(one.value, _text(one)) for one in places]),
-            Table(
-                "Options", [*((_spelled(one), _text(one)) for one in options), ("-h, --help", "Show this.")]
-            ),
+            Table("Options", [*((_spelled(one), _text(one)) for one in options), ("-h, --help", "Show this.")]),
         ]
         usage = " ".join((self._name, command, "[OPTIONS]", *shown))
         return page(usage, self._functions[command].__doc__ or "", tables, _width())

@@ -12,31 +12,31 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
-from twodfs.build.allotments import Made, Method, look_at
-from twodfs.build.choices import Anchor, MediaTypes
-from twodfs.build.compression import Packing
-from twodfs.build.documents import Base
-from twodfs.build.grid import count_text, size_text
+from twodfs.build.allotments import BuiltAllotment, Method, look_at
 from twodfs.build.image import Built, Plan, build_image, partitions_beyond
 from twodfs.build.kinds import check_kind
-from twodfs.build.platforms import Platform, parse_platforms
-from twodfs.build.recipe import Recipe
-from twodfs.build.scratch import SCRATCH, scratch
-from twodfs.build.store import Store, default_directory
+from twodfs.choices import Anchor, MediaTypes
 from twodfs.cli.console import open_progress, print_json
+from twodfs.cli.grid import count_text, size_text
 from twodfs.cli.security import Security
 from twodfs.concurrency import both
-from twodfs.errors import DamagedError, InvalidReferenceError, RecipeError, RegistryError
-from twodfs.flatten import DEFAULT_MAX_LAYERS
-from twodfs.oci import Descriptor, Json
-from twodfs.partition import RESERVED, readings
+from twodfs.errors import BuildFileError, DamagedError, InvalidReferenceError, RegistryError
+from twodfs.field.partition import RESERVED, readings
+from twodfs.flatten.compose import Base
+from twodfs.flatten.cut import DEFAULT_MAX_LAYERS
+from twodfs.images.scratch import SCRATCH, scratch
+from twodfs.layers.build_file import BuildFile
+from twodfs.layers.compression import Packing
+from twodfs.oci.documents import Descriptor, Json
+from twodfs.oci.platforms import Platform, parse_platforms
+from twodfs.oci.reference import TAG, Reference
 from twodfs.progress import Progress
-from twodfs.reference import TAG, Reference
+from twodfs.storage.store import ImageStore, default_directory
 
 if TYPE_CHECKING:
-    from twodfs.build.push import Count, Courier, Fetch, Pushed
-    from twodfs.build.source import Source
-    from twodfs.registry import Registry
+    from twodfs.images.source import ImageSource
+    from twodfs.publish.push import BlobPusher, Fetch, PushCounts, Pushed
+    from twodfs.registry.session import Registry
 
 _NOT_FOUND: Final = 404
 
@@ -69,19 +69,19 @@ def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
     target = parse_new(asked.target)
     asked.packing.check()
     check_kind(asked.media_types, asked.packing)
-    recipe = Recipe.load(asked.file)
+    recipe = BuildFile.load(asked.file)
     if asked.packing.gzip_only and recipe.partitions:
-        raise RecipeError("--compat knows no named partitions; leave out 'partitions', or --compat")
-    store = Store(default_directory())
+        raise BuildFileError("--compat knows no named partitions; leave out 'partitions', or --compat")
+    store = ImageStore(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         with Registries(target.registry, asked.security) as registries:
-            workshop = _Workshop(asked, target, recipe, store, registries, progress)
+            session = _BuildSession(asked, target, recipe, store, registries, progress)
             try:
-                built, pushed = workshop.build(checksum=asked.checksum)
+                built, pushed = session.build(checksum=asked.checksum)
             except DamagedError as damaged:
                 # The push has met one blob that is not what was built, so no other is taken on trust.
                 progress.note(str(damaged))
-                built, pushed = workshop.build(checksum=True)
+                built, pushed = session.build(checksum=True)
         progress.note(_summary(built))
         beyond = partitions_beyond(built, recipe.partitions)
         if beyond:
@@ -100,22 +100,22 @@ def push(text: str, *, security: Security, as_json: bool, quiet: bool) -> None:
     Raises:
         TwodfsError: see its subclasses.
     """
-    from twodfs.build.push import (  # noqa: PLC0415 - see the module's docstring
-        Courier,
+    from twodfs.publish.push import (  # noqa: PLC0415 - see the module's docstring
+        BlobPusher,
         base_name_of,
         find_image,
         push_image,
     )
 
     target = parse_new(text)
-    store = Store(default_directory())
+    store = ImageStore(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         base_name = base_name_of(find_image(store, target))
         with Registries(target.registry, security) as registries:
             registry = registries.open(target.registry)
             fetch = _base_layers(base_name, store, registries, progress)
-            courier = Courier(store, registry, target, base_name, progress, fetch=fetch)
-            pushed = push_image(store, target, courier)
+            pusher = BlobPusher(store, registry, target, base_name, progress, fetch=fetch)
+            pushed = push_image(store, target, pusher)
         progress.note(_push_summary(pushed))
     if as_json:
         print_json({"reference": str(target), "digest": pushed.root.digest, **_push_json(pushed)})
@@ -124,13 +124,13 @@ def push(text: str, *, security: Security, as_json: bool, quiet: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Workshop:
+class _BuildSession:
     """Where one image is built."""
 
     asked: Build
     target: Reference
-    recipe: Recipe
-    store: Store
+    recipe: BuildFile
+    store: ImageStore
     registries: Registries
     progress: Progress
 
@@ -159,13 +159,13 @@ class _Workshop:
         if self.asked.base == SCRATCH:
             return scratch(platforms, self.store), ""
         from twodfs.build.housekeeping import parse_size  # noqa: PLC0415 - see the module's docstring
-        from twodfs.build.inflation import Inflation  # noqa: PLC0415
-        from twodfs.build.pull import pull_base  # noqa: PLC0415
-        from twodfs.build.transport import LocalImage, parse_image_name  # noqa: PLC0415
+        from twodfs.images.inflation import Inflation  # noqa: PLC0415
+        from twodfs.images.pull import pull_base  # noqa: PLC0415
+        from twodfs.images.transport import LocalImage, parse_image_name  # noqa: PLC0415
 
         base = parse_image_name(self.asked.base)
 
-        def pull(source: Source) -> Base:
+        def pull(source: ImageSource) -> Base:
             return pull_base(
                 source,
                 base.name,
@@ -178,9 +178,7 @@ class _Workshop:
             )
 
         name = str(base)
-        is_neighbour = (
-            self.asked.push and isinstance(base, Reference) and base.registry == self.target.registry
-        )
+        is_neighbour = self.asked.push and isinstance(base, Reference) and base.registry == self.target.registry
         if isinstance(base, LocalImage):
             most = None if self.asked.max_inflated is None else parse_size(self.asked.max_inflated)
             with base.open(self.store.temporary, Inflation(most)) as source:
@@ -190,7 +188,7 @@ class _Workshop:
 
     def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
         """Build ``plan``, and upload each allotment as soon as it is in the store."""
-        ready: SimpleQueue[Made | None] = SimpleQueue()
+        ready: SimpleQueue[BuiltAllotment | None] = SimpleQueue()
 
         def build() -> Built:
             try:
@@ -198,24 +196,24 @@ class _Workshop:
             finally:
                 ready.put(None)
 
-        def upload() -> Courier:
-            from twodfs.build.push import Courier  # noqa: PLC0415 - see the module's docstring
+        def upload() -> BlobPusher:
+            from twodfs.publish.push import BlobPusher  # noqa: PLC0415 - see the module's docstring
 
             registry = self.registries.open(self.target.registry)
             fetch = _base_layers(plan.base_name, self.store, self.registries, self.progress)
-            courier = Courier(self.store, registry, self.target, plan.base_name, self.progress, fetch=fetch)
-            courier.carry_as_they_come(ready)
-            return courier
+            pusher = BlobPusher(self.store, registry, self.target, plan.base_name, self.progress, fetch=fetch)
+            pusher.carry_as_they_come(ready)
+            return pusher
 
-        built, courier = both(build, upload)
-        from twodfs.build.push import push_image  # noqa: PLC0415 - see the module's docstring
+        built, pusher = both(build, upload)
+        from twodfs.publish.push import push_image  # noqa: PLC0415 - see the module's docstring
 
-        return built, push_image(self.store, self.target, courier)
+        return built, push_image(self.store, self.target, pusher)
 
 
-def _base_layers(base_name: str, store: Store, registries: Registries, progress: Progress) -> Fetch | None:
+def _base_layers(base_name: str, store: ImageStore, registries: Registries, progress: Progress) -> Fetch | None:
     """Return what brings a layer of the base into ``store`` after all; None where the base has no name."""
-    from twodfs.build.pull import fetch_layer  # noqa: PLC0415 - see the module's docstring
+    from twodfs.images.pull import fetch_layer  # noqa: PLC0415 - see the module's docstring
 
     if not base_name:
         return None
@@ -299,7 +297,7 @@ def _push_summary(pushed: Pushed) -> str:
     return "; ".join(parts)
 
 
-def _count(some: Count) -> str:
+def _count(some: PushCounts) -> str:
     return f"{count_text(some.blobs, 'blob')}, {size_text(some.size)}"
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import orjson
 
-from twodfs.build.grid import size_text
-from twodfs.oci import Json
+from twodfs.cli.grid import size_text
+from twodfs.oci.documents import Json
 from twodfs.printable import LAYOUT, printable
 from twodfs.progress import Advance, Progress, Silent, silent
 
@@ -27,12 +27,12 @@ def open_progress(*, quiet: bool) -> Iterator[Progress]:
         yield Silent()
     elif sys.stderr.isatty():
         with _bars() as bars:
-            yield Bars(bars)
+            yield ProgressBars(bars)
     else:
-        yield Lines(sys.stderr)
+        yield ProgressLines(sys.stderr)
 
 
-class Bars:
+class ProgressBars:
     """A bar for each step under way."""
 
     def __init__(self, bars: RichProgress) -> None:
@@ -53,7 +53,7 @@ class Bars:
         self._bars.console.print(printable(text, kept=LAYOUT), markup=False)
 
 
-class Lines:
+class ProgressLines:
     """A line for each step that is done: for logs."""
 
     def __init__(self, stream: TextIO) -> None:

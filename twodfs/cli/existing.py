@@ -10,27 +10,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from twodfs.auth import Credentials
-from twodfs.build.anchoring import Anchored, anchor_image
-from twodfs.build.choices import ArchiveFormat
-from twodfs.build.cutting import Found, find_image, in_registry, in_store
-from twodfs.build.export import Export, Exported, check_file, export_image
-from twodfs.build.grid import count_text, draw, size_text
-from twodfs.build.health import Health, cells_text, examine
-from twodfs.build.inspection import Inspection, inspect_image, named_partitions
-from twodfs.build.origin import Origin
-from twodfs.build.platforms import parse_platforms
-from twodfs.build.store import Store, default_directory
-from twodfs.build.writing import unusable
+from twodfs.choices import ArchiveFormat
 from twodfs.cli.commands import Registries, parse_target
 from twodfs.cli.console import open_progress, print_json, say
+from twodfs.cli.grid import count_text, draw, size_text
 from twodfs.cli.security import Security
-from twodfs.credentials import registry_host
 from twodfs.errors import BuildError, DamagedError, InvalidReferenceError, TwodfsError, UsageError
-from twodfs.field import Field
-from twodfs.login import erase_credentials, store_credentials
-from twodfs.oci import Json
-from twodfs.reference import DOCKER_HUB, Reference
+from twodfs.field.field import Field
+from twodfs.oci.documents import Json
+from twodfs.oci.platforms import parse_platforms
+from twodfs.oci.reference import DOCKER_HUB, Reference
+from twodfs.publish.anchoring import Anchored, anchor_image
+from twodfs.publish.cutting import FoundImage, find_image, in_registry, in_store
+from twodfs.publish.export import Export, Exported, check_file, export_image
+from twodfs.publish.health import ImageHealth, cells_text, examine
+from twodfs.publish.inspection import Inspection, inspect_image, named_partitions
+from twodfs.publish.origin import PartitionOrigin
+from twodfs.registry.auth import Credentials
+from twodfs.registry.credentials import registry_host
+from twodfs.registry.login import erase_credentials, store_credentials
+from twodfs.storage.store import ImageStore, default_directory
+from twodfs.storage.writing import unusable
 
 _GRID_HEIGHT: Final = 40
 _TAGS_SHOWN: Final = 8
@@ -129,7 +129,7 @@ def inspect(text: str, *, security: Security, as_json: bool) -> None:
     with Registries(reference.registry, security) as registries:
         image = _find(reference, registries)
         found = inspect_image(image.source, image.tag)
-    origin = Origin.of(image)
+    origin = PartitionOrigin.of(image)
     if as_json:
         partition = {"partition": origin.to_dict()} if origin else {}
         print_json({"reference": str(reference), **found.to_dict(), **partition})
@@ -192,9 +192,7 @@ def login(registry: str, credentials: Credentials, *, security: Security, as_jso
         was_checked = opened.check_login()
     place = store_credentials(name, credentials)
     if as_json:
-        print_json(
-            {"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place}
-        )
+        print_json({"registry": name, "username": credentials.username, "checked": was_checked, "keptIn": place})
     elif quiet:
         return
     elif was_checked:
@@ -229,7 +227,7 @@ def _registry_name(text: str) -> str:
     return name
 
 
-def _find(reference: Reference, registries: Registries, *, in_the_store: bool = True) -> Found:
+def _find(reference: Reference, registries: Registries, *, in_the_store: bool = True) -> FoundImage:
     """Return the image or partition that ``reference`` names: the store goes first, then the registry.
 
     Raises:
@@ -251,7 +249,7 @@ def _find(reference: Reference, registries: Registries, *, in_the_store: bool = 
     return found
 
 
-def _found_again(reference: Reference, registries: Registries, damaged: DamagedError) -> Found:
+def _found_again(reference: Reference, registries: Registries, damaged: DamagedError) -> FoundImage:
     """Return what the registry has under ``reference``; where that fails, the damage is what is wrong."""
     try:
         return _find(reference, registries, in_the_store=False)
@@ -263,13 +261,13 @@ def _tagged(reference: Reference, tag: str) -> str:
     return str(replace(reference, tag=tag))
 
 
-def _existing_store() -> Store | None:
+def _existing_store() -> ImageStore | None:
     directory = default_directory()
     try:
         is_there = (directory / "index.json").exists()
     except OSError as error:
         raise unusable(directory, error.strerror) from None
-    return Store(directory) if is_there else None
+    return ImageStore(directory) if is_there else None
 
 
 def _anchor_summary(done: Anchored) -> str:
@@ -281,7 +279,7 @@ def _anchor_summary(done: Anchored) -> str:
     return f"anchored {count_text(done.allotments, 'allotment')}, which nothing had protected{wrapped}"
 
 
-def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
+def _diagnosis(reference: Reference, found: ImageHealth) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
     if found.missing:
         names = ", ".join(one.digest[:19] for one in found.missing)
@@ -308,7 +306,7 @@ def _diagnosis(reference: Reference, found: Health) -> Iterator[str]:
         )
 
 
-def _describe(reference: Reference, found: Inspection, origin: Origin | None) -> Iterator[str]:
+def _describe(reference: Reference, found: Inspection, origin: PartitionOrigin | None) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
     yield f"  {found.root.media_type}"
     for image in found.images:

@@ -43,9 +43,7 @@ def summary(text: str) -> str:
 
 def _paragraphs(text: str, width: int) -> Iterator[str]:
     for paragraph in cleandoc(text).split("\n\n"):
-        parts = [
-            "\n".join(lines) for _, lines in groupby(paragraph.split("\n"), lambda line: line[:1] == " ")
-        ]
+        parts = ["\n".join(lines) for _, lines in groupby(paragraph.split("\n"), lambda line: line[:1] == " ")]
         yield "\n".join(
             textwrap.indent(textwrap.dedent(part), _INDENT) if part.startswith(" ") else _filled(part, width)
             for part in parts

@@ -11,7 +11,7 @@ from twodfs.errors import UsageError
 from twodfs.files import read_file
 
 if TYPE_CHECKING:
-    from twodfs.registry import Keychain, Registry
+    from twodfs.registry.session import Keychain, Registry
 
 _BEGIN: Final = b"-----BEGIN "
 
@@ -39,9 +39,7 @@ class Security:
 
     def __or__(self, other: Security) -> Security:
         """Return what both say of one registry."""
-        return Security(
-            self.plain_http or other.plain_http, self.tls or other.tls, self.ca_file or other.ca_file
-        )
+        return Security(self.plain_http or other.plain_http, self.tls or other.tls, self.ca_file or other.ca_file)
 
     @property
     def of_others(self) -> Security:
@@ -50,7 +48,7 @@ class Security:
 
     def open(self, registry: str, keychain: Keychain | None = None) -> AbstractContextManager[Registry]:
         """Return ``open_registry`` of ``registry``; credentials come from ``keychain``, or as for Docker."""
-        from twodfs.registry import open_registry  # noqa: PLC0415 - a build from scratch asks none
+        from twodfs.registry.session import open_registry  # noqa: PLC0415 - a build from scratch asks none
 
         return open_registry(
             registry, plain_http=self.plain_http, tls=self.tls, ca_file=self.ca_file, keychain=keychain

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twodfs.build.grid import count_text, size_text
 from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
-from twodfs.build.store import Store, default_directory
 from twodfs.cli.console import print_json, say
-from twodfs.reference import Reference
+from twodfs.cli.grid import count_text, size_text
+from twodfs.oci.reference import Reference
+from twodfs.storage.store import ImageStore, default_directory
 
 
 def images(*, as_json: bool) -> None:
@@ -17,7 +17,7 @@ def images(*, as_json: bool) -> None:
     Raises:
         TwodfsError: see its subclasses.
     """
-    found = list_images(Store(default_directory()))
+    found = list_images(ImageStore(default_directory()))
     if as_json:
         print_json({"images": [one.to_dict() for one in found]})
         return
@@ -33,7 +33,7 @@ def remove(texts: Sequence[str], *, as_json: bool, quiet: bool) -> None:
     Raises:
         TwodfsError: see its subclasses.
     """
-    store = Store(default_directory())
+    store = ImageStore(default_directory())
     references = list(dict.fromkeys(str(Reference.parse(text)) for text in texts))
     remove_images(store, references)
     if as_json:
@@ -49,7 +49,7 @@ def prune_store(size: str, *, images: bool, as_json: bool, quiet: bool) -> None:
     Raises:
         TwodfsError: see its subclasses.
     """
-    pruned = prune(Store(default_directory()), parse_size(size), images=images)
+    pruned = prune(ImageStore(default_directory()), parse_size(size), images=images)
     if as_json:
         print_json(pruned.to_dict())
         return

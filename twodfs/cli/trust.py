@@ -8,13 +8,13 @@ from pathlib import Path
 
 from twodfs.cli.console import print_json, say
 from twodfs.cli.security import Security
-from twodfs.digest import parse_digest
-from twodfs.ecdsa import PublicKey
 from twodfs.errors import DigestError, InvalidReferenceError, KeyFormatError, SignatureError
 from twodfs.files import read_file
-from twodfs.oci import Json
-from twodfs.reference import Reference
-from twodfs.verification import Verified, verify_signed, verify_source
+from twodfs.oci.digest import parse_digest
+from twodfs.oci.documents import Json
+from twodfs.oci.reference import Reference
+from twodfs.publish.verification import Verified, verify_signed, verify_source
+from twodfs.signing.ecdsa import PublicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,108 +1,14 @@
 """The client side of the distribution API (OCI distribution-spec v1.1). For any thread.
 
-    wire         HTTP/1.1 on one connection
-    proxies      the HTTP proxies that the environment names
-    pool         connections to origins, kept for the next request
-    message      requests and answers, failures put into words
-    transport    one registry: challenges, redirects, retries
-    repository   one repository of it: manifests and blobs, read and written
-
-::
-
-    with open_registry("ghcr.io") as registry:
-        repository = registry.repository("library/model", push=True)
-        manifest = repository.manifest("v1")
+auth         registry challenges and credentials, without I/O
+wire         HTTP/1.1 on one connection
+proxies      the HTTP proxies that the environment names
+pool         connections to registries, kept for the next request
+message      requests and answers, failures put into words
+transport    one registry: challenges, redirects, retries
+repository   one repository of it: manifests and blobs, read and written
+conversation what a program is told and answers, bounded in time and bytes
+credentials  Docker's configuration and its credential helpers
+login        credentials kept there, and forgotten
+session      a registry, opened
 """
-
-from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-from twodfs.errors import AuthError, RegistryError
-from twodfs.registry.message import Request
-from twodfs.registry.pool import Pool
-from twodfs.registry.repository import MAX_ANSWER_BYTES, Repository, Resolved
-from twodfs.registry.transport import Keychain, Retries, Transport
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from twodfs.auth import Credentials
-
-__all__ = ["Keychain", "Registry", "Repository", "Resolved", "Retries", "open_registry"]
-
-
-class Registry:
-    """A registry; its repositories share connections and tokens."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def check_login(self) -> bool:
-        """Ask the registry whether it knows the user; return whether it wanted to know at all.
-
-        Raises:
-            AuthError: it refuses the credentials, or there are none.
-            RegistryError: it does not answer, or is no registry.
-        """
-        request = Request("GET", f"{self._transport.url}/v2/")
-        try:
-            self._transport.fetch(request, 200, limit=MAX_ANSWER_BYTES)
-        except RegistryError as error:
-            if error.status in (401, 403):
-                raise AuthError(f"{self._transport.registry} refuses this username and password") from None
-            raise
-        return self._transport.was_challenged
-
-    def repository(self, name: str, *, push: bool = False) -> Repository:
-        """Return the repository ``name``.
-
-        Args:
-            name: without the registry.
-            push: whether tokens must allow writing to it.
-        """
-        return Repository(self._transport, name, (f"repository:{name}:{'pull,push' if push else 'pull'}",))
-
-
-@contextmanager
-def open_registry(
-    registry: str,
-    *,
-    plain_http: bool = False,
-    tls: bool = False,
-    ca_file: Path | None = None,
-    keychain: Keychain | None = None,
-    retries: Retries | None = None,
-) -> Iterator[Registry]:
-    """Open connections to ``registry`` (``host[:port]``), close them at the end.
-
-    Args:
-        registry: ``docker.io`` means Docker Hub's own host.
-        plain_http: speak HTTP without TLS; a registry on a loopback address needs no asking.
-        tls: speak TLS, also to a loopback address.
-        ca_file: PEM certificates to trust beside the system's, at every address that the registry leads to.
-        keychain: finds the user's credentials once the registry asks for some; Docker's where left out.
-        retries: how often and how patiently; the default takes eight attempts.
-    """
-    pool = Pool(ca_file)
-    try:
-        yield Registry(
-            Transport(
-                pool,
-                registry,
-                plain_http=plain_http,
-                tls=tls,
-                keychain=keychain or _from_docker,
-                retries=retries or Retries(),
-            )
-        )
-    finally:
-        pool.close()
-
-
-def _from_docker(registry: str) -> Credentials | None:
-    from twodfs.credentials import find_credentials  # noqa: PLC0415 - many registries ask nothing
-
-    return find_credentials(registry)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from twodfs.concurrency import scope
 from twodfs.errors import FormatError, RegistryError
-from twodfs.oci import parse_object
+from twodfs.oci.documents import parse_object
 from twodfs.printable import printable
 from twodfs.registry.wire import Body, Headers, Response, WireError
 
@@ -71,7 +71,7 @@ def read(request: Request, response: Response, limit: int) -> bytes:
 
 
 @contextmanager
-def in_words(request: Request) -> Iterator[None]:
+def describe(request: Request) -> Iterator[None]:
     """Turn the failures of a connection into a ``RegistryError``."""
     try:
         yield

@@ -34,7 +34,7 @@ class UntrustedError(WireError):
     """Somebody speaks TLS there, with a certificate that is not trusted."""
 
 
-class Origin(NamedTuple):
+class RegistryAddress(NamedTuple):
     """Whom a connection leads to (RFC 9110, 4.3.1)."""
 
     scheme: str
@@ -43,14 +43,14 @@ class Origin(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class SocketAddress:
     """A URL, taken apart: ``target`` is its path and query as they are written."""
 
-    origin: Origin
+    origin: RegistryAddress
     target: str
 
     @classmethod
-    def parse(cls, url: str) -> Address:
+    def parse(cls, url: str) -> SocketAddress:
         """Return the parts of ``url``; its user and fragment are left out, its escapes stay.
 
         Raises:
@@ -62,7 +62,7 @@ class Address:
             raise ValueError(url)
         query = f"?{parts.query}" if parts.query else ""
         return cls(
-            Origin(parts.scheme, host, _PORTS[parts.scheme] if port is None else port),
+            RegistryAddress(parts.scheme, host, _PORTS[parts.scheme] if port is None else port),
             (parts.path or "/") + query,
         )
 
@@ -77,18 +77,18 @@ class Address:
         return f"{self.origin.scheme}://{self.authority}{self.target}"
 
 
-class Pool:
+class ConnectionPool:
     """Connections, kept for whoever comes next. For any thread."""
 
     def __init__(self, ca_file: Path | None = None) -> None:
         """Begin with none; ``ca_file`` has PEM certificates to trust beside the system's."""
         self._ca_file = ca_file
-        self._idle: dict[Origin, list[Connection]] = {}
+        self._idle: dict[RegistryAddress, list[Connection]] = {}
         self._changing = threading.Lock()
-        self._proxies: dict[Origin, Proxy | None] = {}
+        self._proxies: dict[RegistryAddress, Proxy | None] = {}
         self._tls: dict[Path | None, SSLContext] = {}
 
-    def take(self, origin: Origin, idle: float) -> Connection:
+    def take(self, origin: RegistryAddress, idle: float) -> Connection:
         """Return a connection to ``origin``, a new one where none is left.
 
         Raises:
@@ -104,7 +104,7 @@ class Pool:
                 return connection
             connection.close()  # what was kept was ended by the other side
 
-    def put(self, origin: Origin, connection: Connection) -> None:
+    def put(self, origin: RegistryAddress, connection: Connection) -> None:
         """Keep ``connection`` for the next request."""
         connection.is_kept = True
         with self._changing:
@@ -118,7 +118,7 @@ class Pool:
         for connection in kept:
             connection.close()
 
-    def proxy(self, origin: Origin) -> Proxy | None:
+    def proxy(self, origin: RegistryAddress) -> Proxy | None:
         """Return the proxy between here and ``origin``.
 
         Raises:
@@ -129,7 +129,7 @@ class Pool:
             self._proxies[origin] = Proxy.parse(url) if url else None
         return self._proxies[origin]
 
-    def _connect(self, origin: Origin, idle: float) -> Connection:
+    def _connect(self, origin: RegistryAddress, idle: float) -> Connection:
         proxy = self.proxy(origin)
         sock = _open(*((proxy.host, proxy.port) if proxy else (origin.host, origin.port)))
         try:
@@ -143,7 +143,7 @@ class Pool:
             raise
         return Connection(sock, encrypted=origin.scheme == "https")
 
-    def speaks_tls(self, origin: Origin) -> bool:
+    def speaks_tls(self, origin: RegistryAddress) -> bool:
         """Say whether somebody speaks TLS at an origin of plain HTTP, trusted or not."""
         try:
             connection = self._connect(origin._replace(scheme="https"), CONNECT_SECONDS)
@@ -154,7 +154,7 @@ class Pool:
         connection.close()
         return True
 
-    def _encrypted(self, sock: socket.socket, origin: Origin) -> socket.socket:
+    def _encrypted(self, sock: socket.socket, origin: RegistryAddress) -> socket.socket:
         import ssl  # noqa: PLC0415 - for https alone
 
         directory = _certificates(origin)
@@ -179,7 +179,7 @@ class Pool:
             raise WireError(f"cannot connect: {error.strerror or error}", temporary=True) from error
 
 
-def _certificates(origin: Origin) -> Path | None:
+def _certificates(origin: RegistryAddress) -> Path | None:
     """Return the directory that Docker has for a registry's certificates; None where there is none."""
     names = [f"{origin.host}:{origin.port}", *([origin.host] if origin.port == _PORTS["https"] else [])]
     return next((CERTIFICATES / name for name in names if (CERTIFICATES / name).is_dir()), None)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from twodfs.reference import is_loopback
+from twodfs.oci.reference import is_loopback
 from twodfs.registry.wire import WireError
 
 _PORT: Final = 80

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import quote
 
-from twodfs.digest import Digest, digest_of, is_digest, parse_digest, verify
 from twodfs.errors import AuthError, DigestError, FormatError, RegistryError
-from twodfs.oci import (
+from twodfs.oci.digest import Digest, digest_of, is_digest, parse_digest, verify
+from twodfs.oci.documents import (
     INDEX_TYPES,
     MANIFEST_TYPES,
     MAX_MANIFEST_BYTES,
@@ -24,11 +24,11 @@ from twodfs.oci import (
     expect,
     parse_object,
 )
+from twodfs.oci.referrers import entries_of, next_page, referrers_tag
 from twodfs.progress import Advance, silent
-from twodfs.referrers import entries_of, next_page, referrers_tag
 from twodfs.registry.message import Request
-from twodfs.registry.transport import Text, Transport, located
-from twodfs.registry.wire import Headers, Outlet
+from twodfs.registry.transport import TextAnswer, Transport, located
+from twodfs.registry.wire import Headers, RequestWriter
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 CHUNK: Final = 1024 * 1024
@@ -277,13 +277,13 @@ class Repository:
             DigestError: the content is not the blob's.
         """
         location = self._mount(blob.digest, mount_from) if mount_from else self._begin_upload()
-        patience = self._transport.patience(is_transfer=True)
+        retrying = self._transport.retrying(is_transfer=True)
         while location is not None:
             try:
                 with _opened(content) as file:
                     self._send(location, blob, _Outgoing(file, blob, advance, verify=verify))
             except RegistryError as error:
-                if not patience.waits_after(error):
+                if not retrying.waits_after(error):
                     raise
             else:
                 return True
@@ -343,15 +343,13 @@ class Repository:
             RegistryError: the registry refuses it, or understood other bytes.
         """
         if len(document.body) > MAX_MANIFEST_BYTES:
-            raise FormatError(
-                f"the manifest has {len(document.body)} bytes; registries take {MAX_MANIFEST_BYTES}"
-            )
+            raise FormatError(f"the manifest has {len(document.body)} bytes; registries take {MAX_MANIFEST_BYTES}")
         request = Request(
             "PUT",
             self._url(f"manifests/{tag or document.digest}"),
             self._scopes,
             {"Content-Type": document.media_type},
-            Text(document.body),
+            TextAnswer(document.body),
         )
         answer = self._transport.fetch(request, 200, 201, 202, limit=MAX_ANSWER_BYTES)
         stored = answer.headers.get(DIGEST_HEADER) or document.digest
@@ -380,7 +378,7 @@ class _Outgoing:
         """Its bytes."""
         return self._blob.size
 
-    def write_to(self, outlet: Outlet) -> None:
+    def write_to(self, outlet: RequestWriter) -> None:
         """Send the blob from its start; of one that is to be verified and is damaged, all but the end.
 
         Raises:
@@ -397,14 +395,14 @@ class _Outgoing:
         self._advance(-self._sent)
         self._sent = 0
 
-    def _send_unread(self, outlet: Outlet) -> None:
+    def _send_unread(self, outlet: RequestWriter) -> None:
         while left := self._blob.size - self._sent:
             sent = outlet.write_file(self._file, self._sent, min(left, _BIG))
             if not sent:
                 raise self._damaged()
             self._tell(sent)
 
-    def _send_verified(self, outlet: Outlet) -> None:
+    def _send_verified(self, outlet: RequestWriter) -> None:
         algorithm, _, expected = self._blob.digest.partition(":")
         hasher = hashlib.new(algorithm)
         buffer = memoryview(bytearray(min(CHUNK, self._blob.size + 1)))

@@ -14,13 +14,13 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from twodfs import __version__
 from twodfs.concurrency import scope
 from twodfs.errors import RegistryError
-from twodfs.reference import DOCKER_HUB, is_loopback
-from twodfs.registry.message import TEMPORARY, Answer, Request, in_words, read, refusal
-from twodfs.registry.pool import Address, Pool
-from twodfs.registry.wire import BrokenError, Connection, Outlet, Response, WireError
+from twodfs.oci.reference import DOCKER_HUB, is_loopback
+from twodfs.registry.message import TEMPORARY, Answer, Request, describe, read, refusal
+from twodfs.registry.pool import ConnectionPool, SocketAddress
+from twodfs.registry.wire import BrokenError, Connection, RequestWriter, Response, WireError
 
 if TYPE_CHECKING:  # loaded once a registry asks who one is
-    from twodfs.auth import Authorization, Credentials, Flow, TokenAnswer, TokenRequest
+    from twodfs.registry.auth import Authorization, Credentials, Flow, TokenAnswer, TokenRequest
 
 T = TypeVar("T")
 Keychain: TypeAlias = Callable[[str], "Credentials | None"]
@@ -80,7 +80,7 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextAnswer:
     """A short body."""
 
     content: bytes
@@ -90,19 +90,19 @@ class Text:
         """Its bytes."""
         return len(self.content)
 
-    def write_to(self, outlet: Outlet) -> None:
+    def write_to(self, outlet: RequestWriter) -> None:
         """Send it."""
         outlet.write(self.content)
 
 
-class Arrived(NamedTuple):
+class ReceivedAnswer(NamedTuple):
     """An answer, and the address that gave it."""
 
     response: Response
-    address: Address
+    address: SocketAddress
 
 
-class Patience:
+class Timeouts:
     """What is left of the attempts at one thing."""
 
     def __init__(
@@ -145,7 +145,7 @@ class Transport:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: ConnectionPool,
         registry: str,
         *,
         plain_http: bool,
@@ -160,7 +160,7 @@ class Transport:
         # One on this machine is taken to speak plain HTTP, as most do, until it turns out otherwise.
         self._may_speak_tls = self._plain_http and not plain_http
         self.url = f"{'http' if self._plain_http else 'https'}://{host}"
-        self._origin = Address.parse(self.url).origin
+        self._origin = SocketAddress.parse(self.url).origin
         self._pool = pool
         self._keychain = keychain
         self._retries = retries
@@ -179,17 +179,17 @@ class Transport:
         Every step of the protocol may be: reading, storing by digest, and an upload from its start.
         ``is_transfer`` says that it carries a blob, and may take as long as that does.
         """
-        patience = self.patience(is_transfer=is_transfer)
+        retrying = self.retrying(is_transfer=is_transfer)
         while True:
             try:
                 return attempt()
             except RegistryError as error:
-                if not patience.waits_after(error):
+                if not retrying.waits_after(error):
                     raise
 
-    def patience(self, *, is_transfer: bool) -> Patience:
-        """Return the patience for one thing that may be tried again."""
-        return Patience(self._retries, lambda: self._has_answered, is_transfer=is_transfer)
+    def retrying(self, *, is_transfer: bool) -> Timeouts:
+        """Return the retrying for one thing that may be tried again."""
+        return Timeouts(self._retries, lambda: self._has_answered, is_transfer=is_transfer)
 
     def fetch(self, request: Request, *expected: int, limit: int) -> Answer:
         """Return the answer to ``request``, with a body of at most ``limit`` bytes; retried.
@@ -206,7 +206,7 @@ class Transport:
         return self.retry(attempt)
 
     @contextmanager
-    def exchange(self, request: Request, *expected: int) -> Iterator[Arrived]:
+    def exchange(self, request: Request, *expected: int) -> Iterator[ReceivedAnswer]:
         """Make one attempt at ``request`` and yield the answer, its body unread.
 
         A connection that breaks within the block fails it like one that breaks before.
@@ -225,7 +225,7 @@ class Transport:
             yield _expected(request, arrived, expected)
 
     @contextmanager
-    def _first_arrived(self, request: Request, authorization: str | None) -> Iterator[Arrived]:
+    def _first_arrived(self, request: Request, authorization: str | None) -> Iterator[ReceivedAnswer]:
         """Yield the answer as ``_arrived`` does, over TLS where a registry on this machine speaks that."""
         with ExitStack() as stack:
             try:
@@ -248,7 +248,7 @@ class Transport:
             return False
         self._plain_http = self._may_speak_tls = False
         self.url = self.url.replace("http://", "https://", 1)
-        self._origin = Address.parse(self.url).origin
+        self._origin = SocketAddress.parse(self.url).origin
         return True
 
     def _moved(self, url: str) -> str:
@@ -256,7 +256,7 @@ class Transport:
         plain = self.url.replace("https://", "http://", 1)
         return self.url + url[len(plain) :] if url.startswith(f"{plain}/") and not self._plain_http else url
 
-    def _challenges(self, arrived: Arrived) -> list[str]:
+    def _challenges(self, arrived: ReceivedAnswer) -> list[str]:
         # Another origin's challenge, behind a redirect, gets no credentials of ours.
         if arrived.response.status != _UNAUTHORIZED or arrived.address.origin != self._origin:
             return []
@@ -264,7 +264,7 @@ class Transport:
 
     def _authorise(self, request: Request, asked: list[str], refused: str | None) -> str | None:
         """Return the header that meets what was ``asked``; the same for all that ask at the same time."""
-        from twodfs.auth import answer, parse_challenges  # noqa: PLC0415 - many registries ask nothing
+        from twodfs.registry.auth import answer, parse_challenges  # noqa: PLC0415 - many registries ask nothing
 
         challenges = parse_challenges(asked)
         if not challenges:
@@ -303,38 +303,38 @@ class Transport:
             return result
 
     def _ask(self, wanted: TokenRequest) -> TokenAnswer:
-        from twodfs.auth import TokenAnswer  # noqa: PLC0415 - see _authorise
+        from twodfs.registry.auth import TokenAnswer  # noqa: PLC0415 - see _authorise
 
         headers, body = dict(wanted.headers), None
         if wanted.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            body = Text(urlencode(wanted.form).encode("ascii"))
+            body = TextAnswer(urlencode(wanted.form).encode("ascii"))
         request = Request(wanted.method, wanted.url, headers=headers, body=body)
-        with in_words(request), self._once(request, _parsed(request, request.url), headers) as response:
+        with describe(request), self._once(request, _parsed(request, request.url), headers) as response:
             if response.status in TEMPORARY:
                 raise refusal(request, response)
             return TokenAnswer(response.status, read(request, response, MAX_TOKEN_BYTES))
 
     @contextmanager
-    def _arrived(self, request: Request, authorization: str | None) -> Iterator[Arrived]:
+    def _arrived(self, request: Request, authorization: str | None) -> Iterator[ReceivedAnswer]:
         """Send ``request``, follow where it leads, and yield the answer."""
         url = self._moved(request.url)
-        with in_words(request):
+        with describe(request):
             for _ in range(_MAX_REDIRECTS):
                 address = _parsed(request, url)
                 headers = dict(request.headers)
                 if authorization is not None and address.origin == self._origin:
                     headers["Authorization"] = authorization
                 with self._once(request, address, headers) as response:
-                    target = self._redirected(request, Arrived(response, address))
+                    target = self._redirected(request, ReceivedAnswer(response, address))
                     if target is None:
-                        yield Arrived(response, address)
+                        yield ReceivedAnswer(response, address)
                         return
                 url = target
             raise request.failed(f"redirected more than {_MAX_REDIRECTS} times")
 
     @contextmanager
-    def _once(self, request: Request, address: Address, headers: Mapping[str, str]) -> Iterator[Response]:
+    def _once(self, request: Request, address: SocketAddress, headers: Mapping[str, str]) -> Iterator[Response]:
         """Send a request to one address; keep the connection where the answer was read to its end."""
         head = _head(request, address, headers, self._pool)
         # What is stored may take long; a question, of a token server as well, is answered at once.
@@ -358,7 +358,7 @@ class Transport:
             finally:
                 _settle(self._pool, address, connection, keep=keep)
 
-    def _redirected(self, request: Request, arrived: Arrived) -> str | None:
+    def _redirected(self, request: Request, arrived: ReceivedAnswer) -> str | None:
         response = arrived.response
         keeps = request.method in ("GET", "HEAD") or response.status in _KEEPING_THE_METHOD
         location = response.headers.get("location")
@@ -386,28 +386,26 @@ def located(request: Request, at: str, location: str) -> str:
     except ValueError:
         raise request.failed("answered with a Location that is no address") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise request.failed(
-            f"sends us to {parts.scheme}://{host or ''}, which is no http(s) address; not followed"
-        )
+        raise request.failed(f"sends us to {parts.scheme}://{host or ''}, which is no http(s) address; not followed")
     if at.startswith("https:") and parts.scheme == "http":
         raise request.failed(f"sends us to {parts.scheme}://{host}, away from TLS; not followed")
     return url
 
 
-def _expected(request: Request, arrived: Arrived, expected: tuple[int, ...]) -> Arrived:
+def _expected(request: Request, arrived: ReceivedAnswer, expected: tuple[int, ...]) -> ReceivedAnswer:
     if arrived.response.status not in expected:
         raise refusal(request, arrived.response)
     return arrived
 
 
-def _parsed(request: Request, url: str) -> Address:
+def _parsed(request: Request, url: str) -> SocketAddress:
     try:
-        return Address.parse(url)
+        return SocketAddress.parse(url)
     except ValueError:
         raise request.failed("this is no address that can be asked") from None
 
 
-def _head(request: Request, address: Address, headers: Mapping[str, str], pool: Pool) -> bytes:
+def _head(request: Request, address: SocketAddress, headers: Mapping[str, str], pool: ConnectionPool) -> bytes:
     """Return a request up to its body (RFC 9112, 3)."""
     target = address.target
     lines = {"Host": address.authority, **_HEADERS, **headers}
@@ -421,7 +419,7 @@ def _head(request: Request, address: Address, headers: Mapping[str, str], pool: 
     return f"{request.method} {target} HTTP/1.1\r\n{written}{authorization}\r\n".encode("latin-1")
 
 
-def _settle(pool: Pool, address: Address, connection: Connection, *, keep: bool) -> None:
+def _settle(pool: ConnectionPool, address: SocketAddress, connection: Connection, *, keep: bool) -> None:
     if keep:
         pool.put(address.origin, connection)
     else:

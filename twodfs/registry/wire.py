@@ -58,7 +58,7 @@ class BrokenError(WireError):
         super().__init__(f"the connection broke: {reason}", temporary=True)
 
 
-class Outlet(Protocol):
+class RequestWriter(Protocol):
     """Where a request's body goes."""
 
     def write(self, content: bytes | memoryview, /) -> None:
@@ -75,7 +75,7 @@ class Body(Protocol):
     def length(self) -> int:
         """Its bytes."""
 
-    def write_to(self, outlet: Outlet) -> None:
+    def write_to(self, outlet: RequestWriter) -> None:
         """Send it from its start; called once for each attempt."""
 
 
@@ -384,9 +384,7 @@ def _in_words() -> Iterator[None]:
         # TLS 1.3 tells what is wrong with a client's certificate after it has agreed.
         reason = getattr(error, "reason", None) or ""
         if "ALERT_" in reason and any(one in reason for one in _ABOUT_OURS):
-            raise WireError(
-                "the registry wants a client certificate, and was shown none that will do"
-            ) from error
+            raise WireError("the registry wants a client certificate, and was shown none that will do") from error
         raise BrokenError(error.strerror or type(error).__name__) from error
 
 

@@ -17,7 +17,7 @@ from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 from tests.lab.signing import KeyPair
 from tests.lab.todays_root import TodaysRoot
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 PLATFORM: Final = "linux/amd64"
 OTHER_PLATFORM: Final = "linux/arm64"

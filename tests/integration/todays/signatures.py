@@ -7,7 +7,7 @@ from tests.integration.todays.check import Checks
 from tests.integration.todays.laboratory import Laboratory
 from tests.lab.command import CommandError
 from tests.lab.todays_root import LAB
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 CHECKS = Checks()
 check = CHECKS.add
@@ -58,9 +58,7 @@ for _what, _tag in _TARGETS.items():
     for _format, _options in _FORMATS.items():
 
         @check("cosign", f"signs {_what} {_format} and finds the signature good")
-        def _(
-            lab: Laboratory, tag: str = _tag, options: tuple[str, ...] = _options, name: str = _format
-        ) -> None:
+        def _(lab: Laboratory, tag: str = _tag, options: tuple[str, ...] = _options, name: str = _format) -> None:
             repository = lab.copied(f"cosign-{tag}-{name}".replace(" ", "-"))
             reference = lab.pinned(tag, repository)
             _sign(lab, reference, *options)

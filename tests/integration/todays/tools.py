@@ -7,7 +7,7 @@ from tests.integration.todays import pullers
 from tests.integration.todays.check import Checks
 from tests.integration.todays.laboratory import MODEL, OTHER_PLATFORM, PLATFORM, Laboratory
 from tests.lab.todays_root import LAB
-from twodfs.digest import digest_of
+from twodfs.oci.digest import digest_of
 
 CHECKS = Checks()
 check = CHECKS.add

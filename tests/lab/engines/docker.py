@@ -89,9 +89,7 @@ class DockerEngine(Lifetime):
 
     def start_container(self, reference: str, *options: str) -> str:
         """Start a container in the machine's own network; returns its id."""
-        return self._run(
-            "run", "--detach", "--network", "host", "--pull", "never", *options, reference
-        ).strip()
+        return self._run("run", "--detach", "--network", "host", "--pull", "never", *options, reference).strip()
 
     def execute(self, container: str, *argv: str) -> str:
         """Run a command in a running container; returns its standard output."""

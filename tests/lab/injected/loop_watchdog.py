@@ -97,9 +97,7 @@ class Watchdog:
     begins after a server has begun to listen; nobody waits for a process before that.
     """
 
-    def __init__(
-        self, report: Callable[[Stall], None], *, collects: bool = True, serves: bool = False
-    ) -> None:
+    def __init__(self, report: Callable[[Stall], None], *, collects: bool = True, serves: bool = False) -> None:
         self._report = report
         self._collects = collects
         self._since = math.inf if serves else 0.0
@@ -169,9 +167,7 @@ class Watchdog:
             turn.see(before, self._seen)
         asleep = max(0.0, turn.asleep)
         if processor + asleep > LIMIT:
-            self._report(
-                Stall(repr(handle), processor, asleep, elapsed, "\n".join(dict.fromkeys(turn.stacks)))
-            )
+            self._report(Stall(repr(handle), processor, asleep, elapsed, "\n".join(dict.fromkeys(turn.stacks))))
 
     def _on_collection(self, phase: str, _: dict[str, int]) -> None:
         if threading.get_ident() == self._thread:

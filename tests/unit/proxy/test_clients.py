@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from proxy.clients import Clients
+from proxy.clients.addresses import ClientAddresses
 
 TRUSTED = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "fd00::/8")))
 
@@ -32,15 +32,15 @@ def request(remote: str, **headers: str) -> web.BaseRequest:
 )
 def test_the_last_address_that_a_trusted_proxy_saw_counts(remote: str, forwarded: str, expected: str) -> None:
     headers = {"X_Forwarded_For": forwarded} if forwarded else {}
-    assert Clients(TRUSTED).address(request(remote, **headers)) == expected
+    assert ClientAddresses(TRUSTED).address(request(remote, **headers)) == expected
 
 
 def test_addresses_of_one_ipv6_subscriber_share() -> None:
-    clients = Clients()
+    clients = ClientAddresses()
     first, second, other = (request(one) for one in ("2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1"))
-    assert clients.share(first) == clients.share(second) == "2001:db8::/64"
-    assert clients.share(other) != clients.share(first)
-    assert clients.share(request("192.0.2.1")) == "192.0.2.1"
+    assert clients.rate_limit_key(first) == clients.rate_limit_key(second) == "2001:db8::/64"
+    assert clients.rate_limit_key(other) != clients.rate_limit_key(first)
+    assert clients.rate_limit_key(request("192.0.2.1")) == "192.0.2.1"
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_addresses_of_one_ipv6_subscriber_share() -> None:
     ],
 )
 def test_our_origin_is_what_a_trusted_proxy_says(remote: str, headers: dict[str, str], expected: str) -> None:
-    assert Clients(TRUSTED).origin(request(remote, Host="own.example:5000", **headers)) == expected
+    assert ClientAddresses(TRUSTED).origin(request(remote, Host="own.example:5000", **headers)) == expected
 
 
 def test_a_public_url_is_final() -> None:
-    clients = Clients(TRUSTED, "https://public.example")
+    clients = ClientAddresses(TRUSTED, "https://public.example")
     assert clients.origin(request("10.0.0.1", Host="a", X_Forwarded_Host="b")) == "https://public.example"

@@ -27,9 +27,7 @@ def refusal(flags: Mapping[str, str] = UPSTREAM, **environment: str) -> str:
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
     file = tmp_path / "proxy.toml"
-    file.write_text(
-        'upstream = "http://file:1"\nlisten = "127.0.0.1:1"\n[cache]\nkey_prefix = "file"\ntag_ttl = 7\n'
-    )
+    file.write_text('upstream = "http://file:1"\nlisten = "127.0.0.1:1"\n[cache]\nkey_prefix = "file"\ntag_ttl = 7\n')
     environment = {
         "TWODFS_PROXY_UPSTREAM": "http://environment:2",
         "TWODFS_PROXY_CACHE_KEY_PREFIX": "environment",
@@ -150,9 +148,7 @@ def test_unknown_keys_are_errors_that_name_the_nearest_known(tmp_path: Path) -> 
     )
     file = tmp_path / "proxy.toml"
     file.write_text("[cache]\nredis = 1\n[blob]\nx = 1\n")
-    with pytest.raises(
-        ConfigError, match=r"cache.redis is not known \(file .*did you mean cache.redis_url"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"cache.redis is not known \(file .*did you mean cache.redis_url") as caught:
         load(UPSTREAM, {}, file)
     assert re.search(r"blob is not known \(file .*config.example.toml lists every setting", str(caught.value))
 
@@ -245,9 +241,7 @@ def test_a_value_where_a_section_belongs_is_an_error_and_no_crash(tmp_path: Path
 
 
 def test_health_is_not_on_the_public_port() -> None:
-    assert "must not be on the public port" in refusal(
-        UPSTREAM | {"listen": "127.0.0.1:1", "admin": "127.0.0.1:1"}
-    )
+    assert "must not be on the public port" in refusal(UPSTREAM | {"listen": "127.0.0.1:1", "admin": "127.0.0.1:1"})
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -413,9 +407,9 @@ def test_a_door_without_clients_does_not_start_and_says_what_to_set() -> None:
         "auth.clients.htpasswd or auth.token.keys, or auth.clients.allow_anonymous = true to let in everyone "
         "who can connect"
     )
-    assert config_of(STATIC | {"auth.clients.htpasswd": "/etc/clients"}).is_door
-    assert config_of(STATIC | {"auth.clients.allow_anonymous": "true"}).is_door
-    assert not config_of().is_door
+    assert config_of(STATIC | {"auth.clients.htpasswd": "/etc/clients"}).controls_access
+    assert config_of(STATIC | {"auth.clients.allow_anonymous": "true"}).controls_access
+    assert not config_of().controls_access
 
 
 @pytest.mark.parametrize(
@@ -502,7 +496,5 @@ def test_true_is_no_number_and_no_text_while_text_is_both(tmp_path: Path) -> Non
             str(caught.value),
             re.MULTILINE,
         ), path
-    config = config_of(
-        LIMITS_REQUESTS="7", CACHE_MEMORY="2 MiB", CACHE_TTL="1.5", AUTH_CLIENTS_ALLOW_ANONYMOUS="false"
-    )
+    config = config_of(LIMITS_REQUESTS="7", CACHE_MEMORY="2 MiB", CACHE_TTL="1.5", AUTH_CLIENTS_ALLOW_ANONYMOUS="false")
     assert (config.limits.requests, config.cache.memory, config.cache.ttl) == (7, 2 * 2**20, 1.5)

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from proxy.flight import SingleFlight
+from proxy.single_flight import SingleFlight
 
 
 class Work:

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy import hops
+from proxy.clients import hops
 
 
 @pytest.fixture(autouse=True)

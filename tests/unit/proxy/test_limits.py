@@ -2,12 +2,12 @@ import asyncio
 
 import pytest
 
+from proxy.clients.limits import RequestLimits, Slots, TooManyRequestsError
 from proxy.config import LimitsConfig
-from proxy.limits import Requests, Slots, TooManyRequestsError
 
 
 def test_requests_are_counted_for_each_client_and_in_all() -> None:
-    requests = Requests(LimitsConfig(requests=3, requests_per_client=2))
+    requests = RequestLimits(LimitsConfig(requests=3, requests_per_client=2))
     with requests.admitted("a"), requests.admitted("a"):
         with pytest.raises(TooManyRequestsError, match="this address has 2 requests"), requests.admitted("a"):
             pass
@@ -21,7 +21,7 @@ def test_requests_are_counted_for_each_client_and_in_all() -> None:
         pass
 
 
-async def work(slots: Slots, requests: Requests, client: str, order: list[str], seconds: float = 0) -> None:
+async def work(slots: Slots, requests: RequestLimits, client: str, order: list[str], seconds: float = 0) -> None:
     with requests.admitted(client):
         async with slots.taken():
             order.append(client)
@@ -34,7 +34,7 @@ async def settle() -> None:
 
 
 async def test_clients_take_turns() -> None:
-    slots, requests = Slots(1, 100, "full"), Requests(LimitsConfig())
+    slots, requests = Slots(1, 100, "full"), RequestLimits(LimitsConfig())
     order: list[str] = []
     async with asyncio.TaskGroup() as tasks:
         for _ in range(10):
@@ -46,7 +46,7 @@ async def test_clients_take_turns() -> None:
 
 
 async def test_a_full_queue_refuses_at_once_and_one_client_gets_a_quarter_of_it() -> None:
-    slots, requests = Slots(1, 4, "full"), Requests(LimitsConfig())
+    slots, requests = Slots(1, 4, "full"), RequestLimits(LimitsConfig())
     order: list[str] = []
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(work(slots, requests, "a", order, 0.1))
@@ -64,7 +64,7 @@ async def test_a_full_queue_refuses_at_once_and_one_client_gets_a_quarter_of_it(
 
 
 async def test_who_leaves_the_queue_takes_no_place_along() -> None:
-    slots, requests = Slots(2, 40, "full"), Requests(LimitsConfig())
+    slots, requests = Slots(2, 40, "full"), RequestLimits(LimitsConfig())
     order: list[str] = []
     for _ in range(20):
         running = [asyncio.ensure_future(work(slots, requests, "a", order, 0.001)) for _ in range(8)]
@@ -90,7 +90,7 @@ async def test_who_leaves_the_queue_takes_no_place_along() -> None:
 
 
 async def test_a_place_given_to_one_that_just_left_goes_to_the_next() -> None:
-    slots, requests = Slots(1, 40, "full"), Requests(LimitsConfig())
+    slots, requests = Slots(1, 40, "full"), RequestLimits(LimitsConfig())
     order: list[str] = []
     first = asyncio.ensure_future(work(slots, requests, "a", order, 0.01))
     await settle()

@@ -9,7 +9,7 @@ import pytest
 
 from proxy import stderr
 from proxy.config import LogConfig
-from proxy.logs import Access, bind_key_id, bind_request_id, bind_user, redacted
+from proxy.logs import AccessLine, bind_key_id, bind_request_id, bind_user, redacted
 
 SECRET = "s3cret"
 
@@ -47,7 +47,7 @@ def written(monkeypatch: pytest.MonkeyPatch, config: LogConfig, **more: object) 
         "seconds": 0.0015,
         "remote": "::1",
     }
-    Access(config).write(**(request | more))  # type: ignore[arg-type]
+    AccessLine(config).write(**(request | more))  # type: ignore[arg-type]
     assert isinstance(stream.buffer, io.BytesIO)
     return [orjson.loads(line) for line in stream.buffer.getvalue().splitlines()]
 
@@ -102,7 +102,7 @@ def test_a_line_that_was_torn_is_ended_before_the_next_one(monkeypatch: pytest.M
     os.set_blocking(writing, False)
     with open(reading, "rb", buffering=0) as reader, open(writing, "w") as stream:  # noqa: PTH123 - descriptors
         monkeypatch.setattr(sys, "stderr", stream)
-        access = Access(LogConfig())
+        access = AccessLine(LogConfig())
 
         def write(path: str) -> None:
             access.write(kind="other", method="GET", path=path, status=200, seconds=0, remote=None)

@@ -68,9 +68,7 @@ def test_replies_beyond_the_bound_are_given_up(reply: bytes) -> None:
         read(reply)
 
 
-@pytest.mark.parametrize(
-    "reply", [b"$-2\r\n", b"$+5\r\nhello\r\n", b"*x\r\n", b"$?\r\n", b"*1_0\r\n", b"$\r\n"]
-)
+@pytest.mark.parametrize("reply", [b"$-2\r\n", b"$+5\r\nhello\r\n", b"*x\r\n", b"$?\r\n", b"*1_0\r\n", b"$\r\n"])
 def test_lengths_that_are_none_are_no_replies(reply: bytes) -> None:
     with pytest.raises(RedisError):
         read(reply)

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 import pytest
 
 from proxy import stderr
-from proxy.stderr import Lines
+from proxy.stderr import LineQueue
 
 
 @contextmanager
@@ -19,10 +19,10 @@ def pipe() -> Iterator[tuple[Any, TextIO]]:
 
 def test_lines_come_whole_and_in_their_order() -> None:
     with pipe() as (reader, stream):
-        lines = Lines(stream)
+        lines = LineQueue(stream)
         for number in range(500):
             lines.write(f"{number}\n")
-            Lines(stream).write(f"{number}\n")  # whoever writes there shares the way
+            LineQueue(stream).write(f"{number}\n")  # whoever writes there shares the way
         stderr.flush(30)
         assert reader.read(65536) == b"".join(b"%d\n%d\n" % (number, number) for number in range(500))
 
@@ -31,7 +31,7 @@ def test_nobody_waits_for_a_reader_and_what_is_held_has_a_bound(monkeypatch: pyt
     monkeypatch.setattr(stderr, "MOST_HELD", 2**20)
     before = stderr.dropped()
     with pipe() as (reader, stream):
-        lines = Lines(stream)
+        lines = LineQueue(stream)
         for _ in range(4096):  # 4 MiB: a pipe takes 64 KiB, and one line more is on its way
             lines.put(b"x" * 1023 + b"\n")
         dropped = stderr.dropped() - before
@@ -49,7 +49,7 @@ def test_nobody_waits_for_a_reader_and_what_is_held_has_a_bound(monkeypatch: pyt
 def test_lines_that_nobody_can_write_are_counted() -> None:
     before = stderr.dropped()
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
-        lines = Lines(full)
+        lines = LineQueue(full)
         lines.write("one\n")
         lines.write("two\n")
         stderr.flush(30)
@@ -58,10 +58,10 @@ def test_lines_that_nobody_can_write_are_counted() -> None:
 
 def test_a_file_has_its_line_at_once() -> None:
     stream = io.TextIOWrapper(io.BytesIO())
-    Lines(stream).write("line\n")
+    LineQueue(stream).write("line\n")
     assert isinstance(stream.buffer, io.BytesIO)
     assert stream.buffer.getvalue() == b"line\n"
 
 
 def test_a_process_without_standard_error_logs_nothing() -> None:
-    Lines(None).write("line\n")
+    LineQueue(None).write("line\n")

@@ -12,22 +12,22 @@ import pytest
 from proxy.config import load
 from proxy.store import tiered
 from proxy.store.memory import MemoryStore
-from proxy.store.protocol import Store
+from proxy.store.protocol import RecordStore
 from proxy.store.records import (
     BlobSize,
     BlobSizeKey,
     Content,
     ContentKey,
+    CorruptRecordError,
+    CutPartition,
     FieldKey,
-    Key,
-    Made,
     ParsedField,
     PartitionKey,
-    Recipe,
-    RecipeKey,
-    Recipes,
+    Provenance,
+    ProvenanceKey,
+    Provenances,
     Record,
-    RottenError,
+    RecordKey,
     Signature,
     SignatureKey,
     Subject,
@@ -42,23 +42,21 @@ from tests.lab.peers import require
 from tests.lab.redis import Redis
 from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from tests.lab.registry import Registry
-from twodfs.digest import digest_of
-from twodfs.field import Allotment, Field
-from twodfs.oci import OCI_INDEX, OCI_MANIFEST, Document
-from twodfs.partition import Selection
+from twodfs.field.field import Allotment, Field
+from twodfs.field.partition import Selection
+from twodfs.oci.digest import digest_of
+from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document
 
 SELECTION = Selection.parse("0.0.1.1--3.0.4.4")
 SOURCE = digest_of(b"source")
-DOCUMENTS = [
-    Document(kind, digest_of(body), body) for kind, body in ((OCI_INDEX, b"{1}\n"), (OCI_MANIFEST, b"{2}"))
-]
-RECIPE = Recipe(SOURCE, SELECTION)
-MADE = Made.of(RECIPE, DOCUMENTS[0].digest, DOCUMENTS)
-RECORDS: dict[Key[Any], Record] = {
+DOCUMENTS = [Document(kind, digest_of(body), body) for kind, body in ((OCI_INDEX, b"{1}\n"), (OCI_MANIFEST, b"{2}"))]
+RECIPE = Provenance(SOURCE, SELECTION)
+MADE = CutPartition.of(RECIPE, DOCUMENTS[0].digest, DOCUMENTS)
+RECORDS: dict[RecordKey[Any], Record] = {
     ContentKey("r", digest_of(b"body")): Content(b"body"),
     BlobSizeKey("r", SOURCE): BlobSize(12345678901234),
     FieldKey("r", SOURCE): ParsedField(Field.of([Allotment(1, 2, SOURCE, SOURCE, 3)])),
-    RecipeKey(SOURCE): Recipes((RECIPE, Recipe(digest_of(b"other"), SELECTION))),
+    ProvenanceKey(SOURCE): Provenances((RECIPE, Provenance(digest_of(b"other"), SELECTION))),
     PartitionKey("r", SOURCE, SELECTION): MADE,
     SubjectKey(SOURCE): Subject(digest_of(b"signed")),
     SignatureKey(SOURCE, "sha256:fingerprint"): Signature(b"\x30\x02\xff\x00"),
@@ -89,7 +87,7 @@ async def redis_store(redis: Redis | Group, **settings: str) -> AsyncIterator[Re
 
 
 @pytest.fixture(params=["memory", "redis_server", "sentinels", "cluster", "tiered"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[RecordStore]:
     if request.param == "memory":
         yield MemoryStore(2**20)
         return
@@ -98,18 +96,18 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         yield TieredStore(MemoryStore(2**20), redis) if request.param == "tiered" else redis
 
 
-async def test_what_is_put_comes_back(store: Store) -> None:
+async def test_what_is_put_comes_back(store: RecordStore) -> None:
     await store.put(RECORDS)
     for key, record in RECORDS.items():
         assert await store.get(key) == record
 
 
-async def test_what_was_never_put_is_not_there(store: Store) -> None:
+async def test_what_was_never_put_is_not_there(store: RecordStore) -> None:
     for key in RECORDS:
         assert await store.get(key) is None
 
 
-async def test_the_last_put_wins(store: Store) -> None:
+async def test_the_last_put_wins(store: RecordStore) -> None:
     key = BlobSizeKey("r", SOURCE)
     await store.put({key: BlobSize(1)})
     await store.put({key: BlobSize(2)})
@@ -117,7 +115,7 @@ async def test_the_last_put_wins(store: Store) -> None:
 
 
 @pytest.mark.alone(reason="500 calls at once may time out, and redis-py leaves their sockets open")
-async def test_many_at_once(store: Store) -> None:
+async def test_many_at_once(store: RecordStore) -> None:
     keys = [BlobSizeKey("r", digest_of(b"%d" % number)) for number in range(500)]
     await asyncio.gather(*(store.put({key: BlobSize(at)}) for at, key in enumerate(keys)))
     found = await asyncio.gather(*(store.get(key) for key in keys))
@@ -169,27 +167,27 @@ async def test_values_that_are_too_large_stay_out_of_redis(redis_server: Redis) 
 
 
 @pytest.mark.parametrize("key", list(RECORDS), ids=lambda key: type(key).__name__)
-def test_a_seal_breaks_with_any_byte(key: Key[Any]) -> None:
+def test_a_seal_breaks_with_any_byte(key: RecordKey[Any]) -> None:
     sealed = seal(key, RECORDS[key])
     assert unseal(key, sealed) == RECORDS[key]
     for at in range(0, len(sealed), 7):
         broken = sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :]
-        with pytest.raises(RottenError):
+        with pytest.raises(CorruptRecordError):
             unseal(key, broken)
     for other in RECORDS:
         if other != key:
-            with pytest.raises(RottenError):
+            with pytest.raises(CorruptRecordError):
                 unseal(other, sealed)
-    with pytest.raises(RottenError):
+    with pytest.raises(CorruptRecordError):
         unseal(key, b"")
 
 
 @pytest.mark.parametrize("key", list(RECORDS), ids=lambda key: type(key).__name__)
-def test_a_seal_with_a_secret_is_made_and_broken_with_that_secret_alone(key: Key[Any]) -> None:
+def test_a_seal_with_a_secret_is_made_and_broken_with_that_secret_alone(key: RecordKey[Any]) -> None:
     sealed = seal(key, RECORDS[key], b"ours")
     assert unseal(key, sealed, b"ours") == RECORDS[key]
     for made, read in ((b"ours", b""), (b"ours", b"theirs"), (b"", b"ours"), (b"theirs", b"ours")):
-        with pytest.raises(RottenError):
+        with pytest.raises(CorruptRecordError):
             unseal(key, seal(key, RECORDS[key], made), read)
 
 
@@ -214,9 +212,9 @@ async def test_replicas_with_one_secret_share_and_others_neither_read_nor_fail(r
 @pytest.mark.parametrize("encoded", [b"", b"null", b"[]", b"[1,2]", b'["x",[]]', b"\xff", b"{}\nbody"])
 def test_what_is_sealed_but_is_no_record_is_refused(encoded: bytes) -> None:
     for key in RECORDS:
-        if encoded == b"[]" and isinstance(key, RecipeKey):
+        if encoded == b"[]" and isinstance(key, ProvenanceKey):
             continue
-        with pytest.raises(RottenError):
+        with pytest.raises(CorruptRecordError):
             key.decode(encoded)
 
 
@@ -228,10 +226,10 @@ class Sharing:
     def __init__(self, *, is_settling: bool) -> None:
         self.is_settling = is_settling
 
-    async def get(self, key: Key[Any]) -> None:
+    async def get(self, key: RecordKey[Any]) -> None:
         assert key
 
-    async def put(self, records: Mapping[Key[Any], Record]) -> bool:
+    async def put(self, records: Mapping[RecordKey[Any], Record]) -> bool:
         return bool(records)
 
 
@@ -241,7 +239,7 @@ async def test_without_patience_an_unknown_digest_is_unknown_at_once(
     monkeypatch: pytest.MonkeyPatch, *, is_settling: bool, only_failing: bool
 ) -> None:
     monkeypatch.setattr(tiered, "_LOOK_AGAIN", 3600)  # a single wait would be noticed
-    store = TieredStore(MemoryStore(2**20), Sharing(is_settling=is_settling), patience=0)
+    store = TieredStore(MemoryStore(2**20), Sharing(is_settling=is_settling), failover=0)
     async with asyncio.timeout(60):
         assert not await store.settle(0, only_failing=only_failing)
 
@@ -251,7 +249,7 @@ async def test_a_healthy_store_is_looked_at_again_no_longer_than_patience_allows
     monkeypatch: pytest.MonkeyPatch, patience: float, waits: list[float]
 ) -> None:
     monkeypatch.setattr(tiered, "_LOOK_AGAIN", 0)
-    store = TieredStore(MemoryStore(2**20), Sharing(is_settling=False), patience=patience)
+    store = TieredStore(MemoryStore(2**20), Sharing(is_settling=False), failover=patience)
     moments = (0, 0.5, 1, 1.5, 2, 2.5)
     assert [at for at in moments if await store.settle(at, only_failing=False)] == waits
 

@@ -3,10 +3,10 @@
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from proxy.answers.documents import blob, manifest
+from proxy.handlers.documents import blob, manifest
 from proxy.wire.responses import WINDOW
-from twodfs.digest import digest_of
-from twodfs.oci import Document
+from twodfs.oci.digest import digest_of
+from twodfs.oci.documents import Document
 
 
 def made_again(size: int) -> Document:

@@ -1,9 +1,9 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from proxy.answers.documents import blob
-from twodfs.digest import digest_of
-from twodfs.oci import Document
+from proxy.handlers.documents import blob
+from twodfs.oci.digest import digest_of
+from twodfs.oci.documents import Document
 
 BODY = b"0123456789"
 DOCUMENT = Document("application/json", digest_of(BODY), BODY)

@@ -8,8 +8,8 @@ import pytest
 
 from proxy import watched
 from proxy.auth.passwords import _NOBODYS, Passwords, parse_htpasswd
+from proxy.clients.limits import RequestLimits, TooManyRequestsError
 from proxy.config import LimitsConfig
-from proxy.limits import Requests, TooManyRequestsError
 from proxy.watched import FileError
 
 
@@ -21,9 +21,7 @@ def line(user: str, password: str, prefix: bytes = b"$2b$") -> str:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "htpasswd"
-    path.write_text(
-        "# people\n\n" + line("ann", "s3cret", b"$2y$") + line("bob", "x" * 100) + line("zoë", "ü")
-    )
+    path.write_text("# people\n\n" + line("ann", "s3cret", b"$2y$") + line("bob", "x" * 100) + line("zoë", "ü"))
     return path
 
 
@@ -41,9 +39,7 @@ def file(tmp_path: Path) -> Path:
         ("", "", False),
     ],
 )
-async def test_the_right_password_of_the_right_user(
-    file: Path, user: str, password: str, *, right: bool
-) -> None:
+async def test_the_right_password_of_the_right_user(file: Path, user: str, password: str, *, right: bool) -> None:
     passwords = Passwords(file)
     assert [await passwords.are_right(user, password) for _ in range(2)] == [right, right]
 
@@ -57,9 +53,7 @@ async def test_a_change_of_the_file_counts_at_once(file: Path, monkeypatch: pyte
     assert await passwords.are_right("ann", "another")
 
 
-async def test_a_broken_file_leaves_the_one_before_in_force(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_broken_file_leaves_the_one_before_in_force(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watched, "_LOOK_EVERY", 0.0)
     passwords = Passwords(file)
     write(file, "ann:plain\n")
@@ -102,7 +96,7 @@ async def test_too_many_log_ins_at_a_time_are_turned_away(file: Path) -> None:
 
 
 async def test_who_guesses_passwords_keeps_nobody_else_out(file: Path) -> None:
-    passwords, requests = Passwords(file), Requests(LimitsConfig())
+    passwords, requests = Passwords(file), RequestLimits(LimitsConfig())
 
     async def log_in(client: str, user: str, password: str) -> bool:
         with requests.admitted(client):

@@ -46,9 +46,7 @@ def test_credentials_go_to_no_other_realm(realm: str, said: str) -> None:
 
 def test_only_the_realm_of_a_challenge_becomes_ours() -> None:
     realms = Realms(HUB)
-    header = (
-        'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a:pull"'
-    )
+    header = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a:pull"'
     ours = realms.as_ours(header, "https://proxy.example.org")
     assert ours == header.replace("https://auth.docker.io/token", "https://proxy.example.org/twodfs/token")
     assert str(realms.known()) == "https://auth.docker.io/token"

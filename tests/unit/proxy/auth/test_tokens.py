@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from proxy import watched
-from proxy.auth.tokens import MAX_TOKEN, Claims, TokenError, Verifier, parse_keys
+from proxy.auth.tokens import MAX_TOKEN, Claims, TokenError, TokenVerifier, parse_keys
 from proxy.config import TokenConfig
 from proxy.watched import FileError
 
@@ -85,7 +85,7 @@ def signed_by_hmac(secret: bytes, headers: Mapping[str, object]) -> str:
 @dataclass
 class Bench:
     file: Path
-    verifier: Verifier
+    verifier: TokenVerifier
 
     def verify(self, text: str) -> Claims:
         return self.verifier.verify(text)
@@ -99,7 +99,7 @@ class Bench:
 def bench(directory: Path, keys: bytes, leeway: float = 30) -> Bench:
     file = directory / "keys"
     file.write_bytes(keys)
-    return Bench(file, Verifier(TokenConfig(keys=file, issuer=ISSUER, audience=AUDIENCE, leeway=leeway)))
+    return Bench(file, TokenVerifier(TokenConfig(keys=file, issuer=ISSUER, audience=AUDIENCE, leeway=leeway)))
 
 
 @pytest.fixture
@@ -165,9 +165,7 @@ def test_rights_are_what_the_access_claim_says_and_nothing_else(all_keys: Bench)
         ({"exp": 1e400}, "malformed"),
     ],
 )
-def test_a_token_that_is_not_for_here_and_now_is_refused(
-    all_keys: Bench, changed: dict[str, Any], said: str
-) -> None:
+def test_a_token_that_is_not_for_here_and_now_is_refused(all_keys: Bench, changed: dict[str, Any], said: str) -> None:
     assert said in all_keys.refusal(token(**changed))
 
 
@@ -252,8 +250,7 @@ def test_keys_are_known_by_name_also_libtrusts_and_by_thumbprint(tmp_path: Path)
         "." * 1000,
         encoded([]) + ".e30.",
         base64.urlsafe_b64encode(b"[" * 9000).decode() + ".e30.AA",
-        base64.urlsafe_b64encode(b'{"alg":"ES256","x":' + b"[" * 1020 + b"]" * 1020 + b"}").decode()
-        + ".e30.AA",
+        base64.urlsafe_b64encode(b'{"alg":"ES256","x":' + b"[" * 1020 + b"]" * 1020 + b"}").decode() + ".e30.AA",
         encoded({"alg": "ES256", "kid": ["a"]}) + ".e30.AA",
         encoded({"alg": "ES256", "crit": ["b64"], "b64": False}) + ".e30.AA",
         "a" * (MAX_TOKEN + 1),
@@ -301,4 +298,4 @@ def test_keys_that_cannot_be_used_are_refused(content: bytes, said: str) -> None
 
 def test_a_key_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"cannot read .*missing: No such file"):
-        Verifier(TokenConfig(keys=tmp_path / "missing", issuer="i", audience="a"))
+        TokenVerifier(TokenConfig(keys=tmp_path / "missing", issuer="i", audience="a"))

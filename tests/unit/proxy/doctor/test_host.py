@@ -4,15 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from proxy.bodies.splice import Pipes
 from proxy.config import load
 from proxy.doctor import host
 from proxy.doctor.finding import Level
-from proxy.wire.splice import Pipes
 
 CONFIG = load({"upstream.url": "http://127.0.0.1:5001", "upstream.max_connections": "1000"}, {})
-WORKERS = load(
-    {"upstream.url": "http://127.0.0.1:5001", "workers": "4", "cache.redis_url": "redis://127.0.0.1"}, {}
-)
+WORKERS = load({"upstream.url": "http://127.0.0.1:5001", "workers": "4", "cache.redis_url": "redis://127.0.0.1"}, {})
 
 
 def test_too_few_file_descriptors_for_the_transfers_that_are_allowed() -> None:

@@ -8,19 +8,18 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.partitions import field_body
-from proxy.partitions.field_body import MOST_HERE, FieldBody
-from twodfs.digest import digest_of
+from proxy.confinement import field_body
+from proxy.confinement.field_body import MOST_HERE, FieldBody
 from twodfs.errors import DigestError, FormatError
-from twodfs.field import Field
+from twodfs.field.field import Field
+from twodfs.oci.digest import digest_of
 
 CHUNK = 256 * 1024
 
 
 def field_json(count: int, **last: object) -> bytes:
     cells = [
-        {"row": 0, "col": at, "digest": f"{at:064x}", "diffid": f"{at:064x}", "size": at + 1}
-        for at in range(count)
+        {"row": 0, "col": at, "digest": f"{at:064x}", "diffid": f"{at:064x}", "size": at + 1} for at in range(count)
     ]
     cells[-1] |= last
     return orjson.dumps({"rows": [{"allotments": cells, "allotments_size": count}]})

@@ -13,16 +13,14 @@ from proxy.requests.route import (
     origin_form,
     route,
 )
-from twodfs.digest import Digest
 from twodfs.errors import PartitionError
+from twodfs.oci.digest import Digest
 
 DIGEST = "sha256:" + "ab" * 32
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize(
-    "tag", ["v1--0.0.1.2", "v1+0.0.1.2", "v1%2B0.0.1.2", "v1%2b0.0.1.2", "v1--0.0.1.2?ns=x"]
-)
+@pytest.mark.parametrize("tag", ["v1--0.0.1.2", "v1+0.0.1.2", "v1%2B0.0.1.2", "v1%2b0.0.1.2", "v1--0.0.1.2?ns=x"])
 def test_reading_a_partition_tag_is_a_partition_pull(method: str, tag: str) -> None:
     routed = route(method, f"/v2/library/model/manifests/{tag}")
     assert isinstance(routed, PartitionPull)
@@ -138,9 +136,7 @@ def test_targets_are_brought_to_origin_form(target: str, expected: str) -> None:
     assert origin_form(target) == expected
 
 
-@pytest.mark.parametrize(
-    "target", ["", "*", "@evil.example/", "evil.example:443", ":80/v2/", "ftp://a/b", "x"]
-)
+@pytest.mark.parametrize("target", ["", "*", "@evil.example/", "evil.example:443", ":80/v2/", "ftp://a/b", "x"])
 def test_a_target_that_could_change_the_upstreams_address_is_refused(target: str) -> None:
     with pytest.raises(TargetError, match="is no path"):
         origin_form(target)

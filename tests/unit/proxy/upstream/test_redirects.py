@@ -4,9 +4,7 @@ from proxy.config import BlobsConfig
 from proxy.upstream.redirects import _is_allowed, _is_named, is_public
 
 
-@pytest.mark.parametrize(
-    "address", ["8.8.8.8", "2600::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]
-)
+@pytest.mark.parametrize("address", ["8.8.8.8", "2600::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"])
 def test_public_addresses(address: str) -> None:
     assert is_public(address)
 

@@ -1,6 +1,6 @@
 import resource
 
-from proxy.wire.connections import Connections
+from proxy.wire.connections import ClientConnections
 
 
 class Fake:
@@ -15,7 +15,7 @@ class Fake:
 
 
 def test_the_one_that_has_been_idle_longest_gives_way() -> None:
-    connections = Connections(3)
+    connections = ClientConnections(3)
     first, second, third, fourth, fifth = (Fake() for _ in range(5))
     assert all(connections.opened(one) for one in (first, second, third))
     connections.busy(first)
@@ -32,7 +32,7 @@ def test_the_one_that_has_been_idle_longest_gives_way() -> None:
 
 
 def test_no_busy_connection_gives_way() -> None:
-    connections = Connections(2)
+    connections = ClientConnections(2)
     first, second, third = Fake(), Fake(), Fake()
     assert connections.opened(first)
     assert connections.opened(second)
@@ -44,7 +44,7 @@ def test_no_busy_connection_gives_way() -> None:
 
 
 def test_one_that_is_closed_does_not_become_idle_again() -> None:
-    connections = Connections(1)
+    connections = ClientConnections(1)
     first, second = Fake(), Fake()
     assert connections.opened(first)
     connections.busy(first)
@@ -59,7 +59,7 @@ def test_there_is_room_for_as_many_as_files_may_be_open() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        connections = Connections(1000)
+        connections = ClientConnections(1000)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     opened = [Fake() for _ in range(100)]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.wire import splice
-from proxy.wire.splice import Pipe, Pipes, SourceEndedError, Splice
+from proxy.bodies import splice
+from proxy.bodies.splice import Pipe, Pipes, SourceEndedError, Splice
 
 MIB = 2**20
 CONTENT = os.urandom(3 * MIB)
@@ -43,9 +43,7 @@ def splicing(pairs: tuple[Pair, Pair], pipe: Pipe, size: int, waits: list[str] |
     )
 
 
-async def test_all_bytes_arrive_in_order_however_slow_both_sides_are(
-    pairs: tuple[Pair, Pair], pipe: Pipe
-) -> None:
+async def test_all_bytes_arrive_in_order_however_slow_both_sides_are(pairs: tuple[Pair, Pair], pipe: Pipe) -> None:
     loop = asyncio.get_running_loop()
     waits: list[str] = []
     received = bytearray()
@@ -66,18 +64,14 @@ async def test_all_bytes_arrive_in_order_however_slow_both_sides_are(
     assert set(waits) == {"source", "sink"}
 
 
-async def test_what_follows_the_announced_bytes_stays_in_the_source(
-    pairs: tuple[Pair, Pair], pipe: Pipe
-) -> None:
+async def test_what_follows_the_announced_bytes_stays_in_the_source(pairs: tuple[Pair, Pair], pipe: Pipe) -> None:
     pairs[0][0].send(b"bodynext")
     await splicing(pairs, pipe, 4).run()
     assert pairs[1][1].recv(100) == b"body"
     assert pairs[0][1].recv(100) == b"next"
 
 
-async def test_a_source_that_ends_early_says_how_much_is_missing(
-    pairs: tuple[Pair, Pair], pipe: Pipe
-) -> None:
+async def test_a_source_that_ends_early_says_how_much_is_missing(pairs: tuple[Pair, Pair], pipe: Pipe) -> None:
     pairs[0][0].send(b"half")
     pairs[0][0].close()
     with pytest.raises(SourceEndedError, match="4 bytes before") as caught:

@@ -1,0 +1,9 @@
+"""Foreign documents read in processes of their own.
+
+confined     what such a process does first
+apart        such processes: started, waited for, and explained when they end
+field_worker the process that parses a large field
+field_body   a field on its way in: parsed in steps here, or by the worker
+frames       how the proxy and a process that cuts talk
+cut_worker   the process that cuts an image with large documents
+"""

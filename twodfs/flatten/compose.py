@@ -1,0 +1,228 @@
+"""The documents of an image: a base with the field put on top. Pure.
+
+The field is no file system, so it has no diff id; a partition gets those of its allotments when it is cut.
+The image's config has a line for it in the history, without which it would be the base's: engines know images
+by their configs, and would take the whole image for a base that they have.
+
+The **anchor** is one more entry of the index: a manifest of type ``application/vnd.2dfs.allotments.v1`` whose
+layers are the allotments. Without it nothing but the field knows them, so a registry's garbage collection
+deletes them and ``skopeo copy --all`` leaves them behind. Container engines pass it by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from twodfs.choices import Anchor
+from twodfs.errors import within
+from twodfs.field.field import Allotment, write_field, write_original_field
+from twodfs.field.partition import Selection
+from twodfs.flatten.rewrite import complete_history, field_line
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import (
+    DOCKER_LIST,
+    FIELD_LAYER,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    Document,
+    ImageConfig,
+    Index,
+    Json,
+    Manifest,
+    parse_manifest,
+)
+from twodfs.oci.platforms import Platform
+
+ANCHOR_ARTIFACT: Final = "application/vnd.2dfs.allotments.v1"
+ANCHOR_CONFIG: Final = "application/vnd.2dfs.allotments.config.v1+json"
+
+MAX_CONFIG_BYTES: Final = 8 * 1024 * 1024
+
+EPOCH: Final = "1970-01-01T00:00:00Z"
+
+MAX_ANCHORED: Final = 16_000
+"""Allotments under one anchor, so that its manifest stays below the 4 MiB that registries take."""
+
+_UNKNOWN: Final = {"architecture": "unknown", "os": "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class BaseImage:
+    """One image of a base. ``entry`` is what the base's index says of it, None where it has no index."""
+
+    manifest: Manifest
+    platform: Platform
+    entry: Descriptor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a field is put on: the images, and the index they came in."""
+
+    images: tuple[BaseImage, ...]
+    index: Index | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """The documents of a new image: ``root`` is the one to be tagged, ``documents`` are all, it included."""
+
+    root: Document
+    field: Document
+    documents: tuple[Document, ...]
+
+
+def scratch_config(platform: Platform) -> Document:
+    """Return the config of an image without layers."""
+    content: Json = {
+        "created": EPOCH,
+        **platform.to_dict(),
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": []},
+        "history": [],
+    }
+    return Document.of(OCI_CONFIG, content)
+
+
+def scratch_image(platform: Platform) -> BaseImage:
+    """Return an image without layers."""
+    content: Json = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": describe(scratch_config(platform)),
+        "layers": [],
+    }
+    manifest = parse_manifest(Document.of(OCI_MANIFEST, content).body, OCI_MANIFEST)
+    if not isinstance(manifest, Manifest):
+        raise TypeError("a document of a manifest's type is a manifest")
+    return BaseImage(manifest, platform)
+
+
+def compose(
+    base: Base,
+    allotments: Sequence[Allotment],
+    anchor: Anchor,
+    *,
+    partitions: Mapping[str, Selection] | None = None,
+    configs: Mapping[Digest, ImageConfig] | None = None,
+) -> Composed:
+    """Return the documents of ``base`` with a field of ``allotments`` as the last layer of each image.
+
+    ``partitions`` name selections of the field. A base that is one image stays one, unless it gets an anchor:
+    that takes an index, of the image's kind.
+
+    ``configs`` are those of ``base``, by digest. Without them, documents are those of the original builder:
+    always an index, since its registry cuts nothing else, and the base's own configs; it knows no named
+    partitions, and its annotation with the image's name is left out, so the name does not change the bytes.
+
+    Raises:
+        FormatError: a config has more history entries than layers; with the path.
+    """
+    named = write_field(allotments, partitions=partitions)
+    field = Document.of(FIELD_LAYER, write_original_field(allotments) if configs is None else named)
+    own = {} if configs is None else _own_configs(base, configs, field)
+    images = [_with_field(image.manifest, own.get(image.manifest.config.digest), field) for image in base.images]
+    if configs is not None and base.index is None and len(images) == 1 and anchor is Anchor.NONE:
+        return Composed(images[0], field, (field, *own.values(), images[0]))
+    entries = [_entry(image, made) for image, made in zip(base.images, images, strict=True)]
+    anchored = allotments if anchor is Anchor.INDEX else ()
+    root, anchors = with_anchors(base, entries, anchored)
+    return Composed(root, field, (field, *own.values(), *images, *anchors.documents, root))
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """The anchors of an image: their configs, which are blobs, and their manifests."""
+
+    configs: tuple[Document, ...]
+    manifests: tuple[Document, ...]
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """All of them."""
+        return (*self.configs, *self.manifests)
+
+
+def with_anchors(
+    base: Base, entries: Iterable[Mapping[str, object]], allotments: Sequence[Allotment]
+) -> tuple[Document, Anchors]:
+    """Return an index of ``entries`` and the anchors of ``allotments``, of ``base``'s kind; and these."""
+    made = list(_anchors(allotments))
+    anchors = Anchors(tuple(config for config, _ in made), tuple(manifest for _, manifest in made))
+    named = (
+        {**describe(one), "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors.manifests
+    )
+    return _index(base, [*map(dict, entries), *named]), anchors
+
+
+def is_anchor(entry: Descriptor) -> bool:
+    """Say whether an index's ``entry`` is an anchor, of this release or another."""
+    return entry.raw.get("artifactType") == ANCHOR_ARTIFACT
+
+
+def _own_configs(base: Base, configs: Mapping[Digest, ImageConfig], field: Document) -> dict[Digest, Document]:
+    """Return the configs of the new image by those of ``base``."""
+    own: dict[Digest, Document] = {}
+    for image in base.images:
+        described = image.manifest.config
+        config = configs[described.digest]
+        created = {} if config.created is None else {"created": config.created}
+        with within(f"config {described.digest}"):
+            history = complete_history(config.history, len(image.manifest.layers), created)
+        content = {**config.raw, "history": [*history, field_line(field.digest, created)]}
+        own[described.digest] = Document.of(described.media_type, content)
+    return own
+
+
+def describe(document: Document) -> Json:
+    """Return a descriptor of ``document``."""
+    return {"mediaType": document.media_type, "digest": document.digest, "size": len(document.body)}
+
+
+def _with_field(manifest: Manifest, config: Document | None, field: Document) -> Document:
+    layers = [*(layer.raw for layer in manifest.layers), describe(field)]
+    named = manifest.config.raw if config is None else manifest.config.pointing_at(config)
+    return Document.of(manifest.media_type, {**manifest.raw, "config": named, "layers": layers})
+
+
+def _entry(image: BaseImage, made: Document) -> Json:
+    if image.entry is not None:
+        return image.entry.pointing_at(made)
+    return {**describe(made), "platform": image.platform.to_dict()}
+
+
+def _index(base: Base, entries: list[Json]) -> Document:
+    if base.index is not None:
+        media_type, content = base.index.media_type, dict(base.index.raw)
+    else:
+        # A client that knows Docker's types alone reads a Docker image in a Docker list, not in an OCI index.
+        media_type = DOCKER_LIST if base.images[0].manifest.is_docker else OCI_INDEX
+        content = {"schemaVersion": 2, "mediaType": media_type}
+    content["manifests"] = entries
+    return Document.of(media_type, content)
+
+
+def _anchors(allotments: Sequence[Allotment]) -> Iterator[tuple[Document, Document]]:
+    """Yield config and manifest of each anchor.
+
+    The config says what validators look for in an image's; its type is none of an image's, since tools such
+    as skopeo change the compression of an image's layers when they copy it.
+    """
+    once = {one.digest: one for one in sorted(allotments, key=lambda one: (-one.row, -one.col))}
+    kept = sorted(once.values(), key=lambda one: (one.row, one.col))
+    for at in range(0, len(kept), MAX_ANCHORED):
+        part = kept[at : at + MAX_ANCHORED]
+        rootfs = {"type": "layers", "diff_ids": [one.diff_id for one in part]}
+        config = Document.of(ANCHOR_CONFIG, {**_UNKNOWN, "rootfs": rootfs})
+        content: Json = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": ANCHOR_ARTIFACT,
+            "config": describe(config),
+            "layers": [{"mediaType": one.media_type, "digest": one.digest, "size": one.size} for one in part],
+        }
+        yield config, Document.of(OCI_MANIFEST, content)

@@ -1,0 +1,159 @@
+"""Bring a base image into the store, from wherever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from twodfs.concurrency import concurrently
+from twodfs.errors import BuildError, FormatError
+from twodfs.flatten.compose import MAX_CONFIG_BYTES, Base, BaseImage
+from twodfs.images.source import ImageSource
+from twodfs.oci.documents import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
+from twodfs.oci.platforms import Platform
+from twodfs.progress import Progress
+from twodfs.storage.store import ImageStore
+
+TRANSFERS: Final = 4
+"""Blobs under way at a time."""
+
+
+def pull_base(
+    source: ImageSource,
+    name: str,
+    platforms: Sequence[Platform],
+    store: ImageStore,
+    progress: Progress,
+    *,
+    reference: str,
+    checksum: bool = False,
+    layers: bool = True,
+) -> Base:
+    """Return the base that ``name`` has in ``source``; its blobs are in ``store`` then.
+
+    Index entries that are no images are left out: attestations speak of digests that the new image does not
+    have.
+
+    Args:
+        source: where it lives.
+        name: a tag or digest of an index or a single manifest, OCI or Docker.
+        platforms: which of its images; empty for all.
+        store: takes configs and layers.
+        progress: hears of the layers.
+        reference: what errors call it.
+        checksum: whether to hash the layers that the store has; those that are damaged come again.
+        layers: whether to bring the layers at all; not where the registry can take them from the base.
+
+    Raises:
+        BuildError: it is no image, has none for a platform, has a field already, or contradicts itself.
+        DigestError: it is damaged.
+        RegistryError: the registry does not give it.
+    """
+    try:
+        top = source.manifest(name)
+        parsed = parse_manifest(top.body, top.media_type)
+        if isinstance(parsed, Index):
+            base = _index(source, parsed, platforms, reference)
+            _tell_what_is_left_out(parsed, base, platforms, progress)
+        else:
+            base = Base((_single(source, parsed, store, reference),))
+        _check(base, platforms, reference)
+        _fetch_configs(source, base, store)
+        if layers:
+            _fetch_layers(source, base, store, progress, checksum=checksum)
+    except FormatError as error:
+        raise BuildError(f"{reference}: {error}") from None
+    return base
+
+
+def _single(source: ImageSource, manifest: Manifest, store: ImageStore, reference: str) -> BaseImage:
+    if not manifest.is_image:
+        raise BuildError(f"{reference} is an artifact, not an image")
+    config = _fetch_config(source, manifest, store)
+    return BaseImage(manifest, Platform.of(config.raw))
+
+
+def _index(source: ImageSource, index: Index, platforms: Sequence[Platform], reference: str) -> Base:
+    entries = [entry for _, entry in index.image_entries()]
+    wanted = [entry for entry in entries if _is_wanted(Platform.of(entry.platform), platforms)]
+    if not wanted:
+        offered = ", ".join(str(Platform.of(entry.platform)) for entry in entries) or "none"
+        asked = " or ".join(map(str, platforms)) or "any platform"
+        raise BuildError(f"{reference} has no image for {asked}; it has {offered}")
+    found = concurrently((partial(source.manifest, entry.digest) for entry in wanted), limit=TRANSFERS)
+    images = (_image(entry, document) for entry, document in zip(wanted, found, strict=True))
+    return Base(tuple(image for image in images if image), index)
+
+
+def _image(entry: Descriptor, document: Document) -> BaseImage | None:
+    manifest = parse_manifest(document.body, entry.media_type)
+    if not isinstance(manifest, Manifest) or not manifest.is_image:
+        return None
+    return BaseImage(manifest, Platform.of(entry.platform), entry)
+
+
+def _is_wanted(platform: Platform, platforms: Sequence[Platform]) -> bool:
+    return not platforms or any(platform.matches(wanted) for wanted in platforms)
+
+
+def _tell_what_is_left_out(index: Index, base: Base, platforms: Sequence[Platform], progress: Progress) -> None:
+    images = sum(1 for _ in index.image_entries())
+    others = len(index.manifests) - (images if platforms else len(base.images))
+    if others:
+        progress.note(f"left out {others} entries of the base that are no images, such as attestations")
+
+
+def _check(base: Base, platforms: Sequence[Platform], reference: str) -> None:
+    for wanted in platforms:
+        if not any(image.platform.matches(wanted) for image in base.images):
+            offered = ", ".join(str(image.platform) for image in base.images) or "none"
+            raise BuildError(f"{reference} has no image for {wanted}; it has {offered}")
+    if not base.images:
+        raise BuildError(f"{reference} holds no image")
+    if any(image.manifest.field_positions() for image in base.images):
+        raise BuildError(f"{reference} has a field already; build from the image it was made from")
+
+
+def _fetch_configs(source: ImageSource, base: Base, store: ImageStore) -> None:
+    configs = {image.manifest.config.digest: image.manifest for image in base.images}
+    concurrently(
+        (partial(_fetch_config, source, manifest, store) for manifest in configs.values()),
+        limit=TRANSFERS,
+    )
+
+
+def _fetch_layers(source: ImageSource, base: Base, store: ImageStore, progress: Progress, *, checksum: bool) -> None:
+    layers = {layer.digest: layer for image in base.images for layer in image.manifest.layers}
+    is_there = store.is_sound if checksum else store.has
+    concurrently(
+        (
+            partial(fetch_layer, source, layer, store, progress)
+            for layer in layers.values()
+            if not is_there(layer.digest, layer.size)
+        ),
+        limit=TRANSFERS,
+    )
+
+
+def _fetch_config(source: ImageSource, manifest: Manifest, store: ImageStore) -> ImageConfig:
+    found = manifest.config
+    if store.is_sound(found.digest, found.size):
+        body = store.read(found.digest, limit=MAX_CONFIG_BYTES)
+    else:
+        body = source.blob(found.digest, limit=MAX_CONFIG_BYTES)
+        store.put(body, found.digest)
+    config = ImageConfig.parse(body)
+    layers = len(manifest.layers) - len(manifest.field_positions())
+    if len(config.diff_ids) != layers:
+        raise BuildError(
+            f"the base is damaged: its config {found.digest} lists {len(config.diff_ids)} diff ids for {layers} layers"
+        )
+    return config
+
+
+def fetch_layer(source: ImageSource, layer: Descriptor, store: ImageStore, progress: Progress) -> None:
+    """Bring one layer of a base into ``store``; raises like ``pull_base``."""
+    with progress.step(f"base {layer.digest[:19]}", layer.size) as advance, store.ingest() as blob:
+        source.download(layer, blob.file, advance)
+        blob.commit(layer.digest)

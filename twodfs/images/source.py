@@ -1,0 +1,113 @@
+"""Where an image is read from: a repository, the store, a layout or an archive."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from io import FileIO
+from typing import BinaryIO, Final, Protocol
+
+from twodfs.concurrency import scope
+from twodfs.errors import BuildError, DigestError
+from twodfs.oci.digest import Digest, is_digest
+from twodfs.oci.documents import MAX_MANIFEST_BYTES, Descriptor, Document, expect, parse_object
+from twodfs.progress import Advance, silent
+from twodfs.storage.store import ImageStore
+
+CHUNK: Final = 1024 * 1024
+"""Bytes of a blob in memory at a time."""
+
+
+class ImageSource(Protocol):
+    """Where an image is read from. Whatever it hands out was hashed."""
+
+    def manifest(self, reference: str) -> Document:
+        """Return the manifest or index of a tag or digest."""
+
+    def blob(self, digest: Digest, *, limit: int) -> bytes:
+        """Return a blob of at most ``limit`` bytes."""
+
+    def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
+        """Write a blob of any size into ``file``, from its start."""
+
+
+class SizedSource(ImageSource, Protocol):
+    """A source that knows how big a blob is that it was not told of."""
+
+    def size(self, digest: Digest) -> int:
+        """Return a blob's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image of the store as a ``ImageSource``: every name but a digest means the image itself."""
+
+    store: ImageStore
+    image: Descriptor
+
+    def manifest(self, reference: str) -> Document:
+        """Return the manifest of a digest, else the image's own."""
+        digest = Digest(reference) if is_digest(reference) else self.image.digest
+        body = self.store.read(digest, limit=MAX_MANIFEST_BYTES)
+        media_type = parse_object(body).get("mediaType", self.image.media_type)
+        return Document(expect(media_type, str, "mediaType"), digest, body)
+
+    def blob(self, digest: Digest, *, limit: int) -> bytes:
+        """Return a blob."""
+        return self.store.read(digest, limit=limit)
+
+    def size(self, digest: Digest) -> int:
+        """Return a blob's bytes.
+
+        Raises:
+            DamagedError: the store does not have it.
+        """
+        size = self.store.size(digest)
+        if size is None:
+            raise self.store.lacks(digest)
+        return size
+
+    def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
+        """Copy a blob.
+
+        Raises:
+            DamagedError: the store does not have it, or it was damaged on the disk.
+        """
+        if not self.store.has(blob.digest, blob.size):
+            raise self.store.lacks(blob.digest)
+        with self.store.open(blob.digest) as stored:
+            try:
+                copy_verified(stored, blob, file, advance)
+            except DigestError:
+                raise self.store.has_damaged(blob.digest) from None
+
+
+def copy_verified(source: BinaryIO | FileIO, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:
+    """Write what ``source`` holds into ``file``, which is to be ``blob``.
+
+    Args:
+        source: read piece by piece, to its end or a byte beyond the blob's.
+        blob: its digest and size are held against what was read.
+        file: takes the bytes.
+        advance: hears of them.
+
+    Raises:
+        BuildError: it has another size.
+        DigestError: it has other content.
+    """
+    algorithm, _, encoded = blob.digest.partition(":")
+    hasher = hashlib.new(algorithm)
+    size = 0
+    wanted = scope()
+    while chunk := source.read(min(CHUNK, blob.size + 1 - size)):
+        wanted.check()
+        size += len(chunk)
+        if size > blob.size:
+            raise BuildError(f"{blob.digest} has more than the {blob.size} bytes that its descriptor says")
+        hasher.update(chunk)
+        file.write(chunk)
+        advance(len(chunk))
+    if size != blob.size:
+        raise BuildError(f"{blob.digest} has {size} bytes where its descriptor says {blob.size}")
+    if hasher.hexdigest() != encoded:
+        raise DigestError(f"content of {size} bytes does not hash to {blob.digest}")

@@ -1,0 +1,326 @@
+"""The build file, ``2dfs.json``: which files make up which allotment.
+
+::
+
+    {"allotments": [{"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0},
+                    {"src": ["./b.bin", "./tokenizer"], "dst": ["/b.bin", "/tokenizer"], "row": 0, "col": 1}]}
+
+``partitions`` may name selections of them: ``{"partitions": {"edge": "0.0.0.1"}, "allotments": [...]}``.
+
+``src`` is a file, a directory or a pattern, relative to the build file; the n-th ``dst`` is where the n-th
+``src`` goes. A directory's content goes below its ``dst``, and so does what a pattern matches, under its path
+below the pattern's last directory without wildcards: ``"weights/**/*.bin"`` to ``"/m"`` makes ``/m/a/1.bin``
+of ``weights/a/1.bin``. ``*``, ``?``, ``[...]`` and ``**`` are wildcards, unless a file has that very name.
+A ``dst`` that ends in a slash is a directory that a file goes into, under its own name.
+
+A ``src`` that is a link is what it leads to. Links that a pattern matches or a directory holds are kept, as
+long as they stay in the source; files of the same repository of a model hub's cache are taken in their place,
+and others that leave the source are an error, unless ``"follow": true`` (take all files that links lead to)
+or ``"follow": false`` (keep all links) says what is meant.
+
+``"mode": "0640"``, ``"uid": 10`` and ``"gid": 10`` are those of all files of an allotment; ``"04755"`` and
+``"1777"`` are modes, too. Without, files belong to root and all may read them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from glob import has_magic
+from pathlib import Path
+from typing import Any, Final
+
+from twodfs.errors import BuildFileError, FormatError, within
+from twodfs.field.coverage import empty_rectangles
+from twodfs.field.field import MAX_COORDINATE, parse_partitions
+from twodfs.field.partition import Selection
+from twodfs.inputs import read_file
+from twodfs.oci.documents import Json, expect, parse_object
+
+MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
+
+WHITEOUT: Final = ".wh."
+"""How a layer says that a file is gone (image-spec, layer.md, "Whiteouts"); no file may have such a name."""
+
+_RECIPE_KEYS = ("allotments", "partitions")
+_ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid", "follow")
+_MODE = re.compile(r"0?[0-7]{3,4}")
+_MAX_ID = 2**31 - 1
+MAX_NAME: Final = 255
+"""Bytes of a file's name, on Linux's file systems."""
+MAX_PATH: Final = 4095
+"""Bytes of a path, its leading slash included; Linux's PATH_MAX counts the NUL at the end as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A file or directory to put into an allotment, or all that match a pattern.
+
+    Attributes:
+        source: what to read, or the directory that ``pattern`` starts from.
+        target: where it goes in the image: without a leading slash, empty for the root directory.
+        path: where in the build file it is written, as ``allotments[3].src[1]``.
+        pattern: what matches below ``source``; empty where the build file has no wildcards.
+        mode: permission bits of the files; None for those of any layer, see ``members``.
+        uid: the owner of what is copied.
+        gid: the owner's group.
+        into: whether ``target`` is a directory that a file goes into, under its own name.
+        follow: whether files are taken in the place of links that lead to them; None: see ``links``.
+    """
+
+    source: Path
+    target: str
+    path: str
+    pattern: str = ""
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+    into: bool = False
+    follow: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """An allotment to be built."""
+
+    row: int
+    col: int
+    copies: tuple[Copy, ...]
+
+    @property
+    def name(self) -> str:
+        """``ROW/COL``."""
+        return f"{self.row}/{self.col}"
+
+    @property
+    def sources(self) -> str:
+        """Where its files come from, shortened."""
+        first, *others = (one.pattern or one.source.name or str(one.source) for one in self.copies)
+        return f"{first} and {len(others)} more" if others else first
+
+    @property
+    def place(self) -> str:
+        """Its row, column and sources."""
+        return f"row {self.row}, column {self.col}, {self.sources}"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFile:
+    """A build file.
+
+    Attributes:
+        cells: its allotments.
+        partitions: selections by name.
+        file: where it was read; None where it was not.
+    """
+
+    cells: tuple[Cell, ...]
+    partitions: Mapping[str, Selection] = field(default_factory=dict)
+    file: Path | None = None
+
+    @classmethod
+    def parse(cls, body: bytes, directory: Path) -> BuildFile:
+        """Return the recipe in ``body``, whose sources are relative to ``directory``.
+
+        Raises:
+            FormatError: malformed, with a path like ``allotments[3].dst``.
+        """
+        raw = parse_object(body)
+        _only(raw, _RECIPE_KEYS)
+        entries = expect(raw.get("allotments"), list, "allotments")
+        if not entries:
+            raise FormatError("a field needs at least one allotment", "allotments")
+        cells = []
+        for at, entry in enumerate(entries):
+            with within(f"allotments[{at}]"):
+                cells.append(_cell(entry, directory, f"allotments[{at}]"))
+        _check_places(cells)
+        _check_targets(cells)
+        partitions = parse_partitions(raw.get("partitions"))
+        _check_partitions(partitions, cells)
+        return cls(tuple(cells), partitions)
+
+    @classmethod
+    def load(cls, path: Path) -> BuildFile:
+        """Return the recipe in the file ``path``, whose sources all exist.
+
+        Raises:
+            RecipeError: it cannot be read, is malformed, or a source is missing; the message says where.
+        """
+        try:
+            body = read_file(path, limit=MAX_RECIPE_BYTES)
+        except OSError as error:
+            raise BuildFileError(f"cannot read the build file {path}: {error.strerror}") from None
+        if len(body) > MAX_RECIPE_BYTES:
+            raise BuildFileError(f"{path} has more than {MAX_RECIPE_BYTES} bytes; is it a build file?")
+        with mistakes_of(path):
+            recipe = replace(cls.parse(body, path.parent), file=path)
+            _check_sources(recipe)
+        return recipe
+
+
+@contextmanager
+def mistakes_of(file: Path | None) -> Iterator[None]:
+    """Make a ``BuildFileError`` that names the build file of every ``FormatError`` raised in the block."""
+    try:
+        yield
+    except FormatError as error:
+        raise BuildFileError(f"{file}: {error}" if file else str(error)) from None
+
+
+def _cell(entry: object, directory: Path, path: str) -> Cell:
+    raw = expect(entry, dict, "")
+    _only(raw, _ALLOTMENT_KEYS)
+    sources, targets = list(_texts(raw, "src")), list(_texts(raw, "dst"))
+    if len(sources) != len(targets):
+        raise FormatError(f"{len(targets)} destinations for {len(sources)} sources; each src has one dst", "dst")
+    mode = _mode(raw)
+    uid, gid = (_number(raw.get(key, 0), key, _MAX_ID) for key in ("uid", "gid"))
+    row, col = (_number(raw.get(key), key, MAX_COORDINATE) for key in ("row", "col"))
+    follow = raw.get("follow")
+    if follow is not None and not isinstance(follow, bool):
+        raise FormatError(f"expected true or false, found {type(follow).__name__}", "follow")
+    copies = tuple(
+        Copy(
+            source=directory / fixed,
+            target=_target(target, target_path),
+            path=f"{path}.{source_path}",
+            pattern=pattern,
+            mode=mode,
+            uid=uid,
+            gid=gid,
+            into=target.endswith("/"),
+            follow=follow,
+        )
+        for (source, source_path), (target, target_path) in zip(sources, targets, strict=True)
+        for fixed, pattern in [_split(source, source_path)]
+    )
+    return Cell(row, col, copies)
+
+
+def _only(raw: Json, allowed: Sequence[str]) -> None:
+    for key in raw:
+        if key not in allowed:
+            raise FormatError(f"unknown key {key[:140]!r}; allowed: {', '.join(allowed)}")
+
+
+def _texts(raw: Json, key: str) -> Iterator[tuple[str, str]]:
+    """Yield each text under ``key``, one or an array of them, with its path."""
+    value: Any = raw.get(key)
+    one = isinstance(value, str)
+    entries = [value] if one else expect(value, list, key)
+    if not entries:
+        raise FormatError("expected at least one path, found none", key)
+    for at, entry in enumerate(entries):
+        path = key if one else f"{key}[{at}]"
+        text = expect(entry, str, path)
+        if not text or "\0" in text:
+            raise FormatError("expected a path, found none" if not text else "a path has no NUL in it", path)
+        yield text, path
+
+
+def _target(text: str, path: str) -> str:
+    """Return ``text`` without slashes at its ends; it has one spelling only, so that clashes are seen."""
+    if text == "/":
+        return ""
+    target = text.removeprefix("/").removesuffix("/")
+    parts = target.split("/")
+    if ".." in parts:
+        raise FormatError(f"{text!r} climbs with '..'; write the path as it is in the image", path)
+    if "" in parts or "." in parts:
+        clean = "/".join(part for part in parts if part not in ("", "."))
+        slash = "/" if clean and text.endswith("/") else ""
+        raise FormatError(f"{text!r} is not normalised; write '/{clean}{slash}'", path)
+    if any(part.startswith(WHITEOUT) for part in parts):
+        raise FormatError(f"{text!r}: names that begin with {WHITEOUT!r} delete files in a layer", path)
+    for part in parts:
+        if _bytes(part) > MAX_NAME:
+            raise FormatError(f"{part[:20] + '...'!r} has more than {MAX_NAME} bytes; no file can", path)
+    check_length(target, path)
+    return target
+
+
+def check_length(target: str, path: str) -> None:
+    """Hold the length of a path in the image against what engines take.
+
+    Raises:
+        FormatError: it is longer; ``path`` says where in the build file it comes from.
+    """
+    if _bytes(target) >= MAX_PATH:
+        raise FormatError(f"'/{target[:20]}...' has more than {MAX_PATH} bytes; no engine takes such a path", path)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
+def _split(source: str, path: str) -> tuple[str, str]:
+    """Return ``source`` up to its first part with a wildcard, and the rest; empty without wildcards."""
+    if not has_magic(source):
+        return source, ""
+    parts = source.split("/")
+    first = next(at for at, part in enumerate(parts) if has_magic(part))
+    pattern = [part for part in parts[first:-1] if part not in ("", ".")] + ["" if parts[-1] == "." else parts[-1]]
+    if ".." in pattern:
+        raise FormatError(f"{source!r} climbs with '..' behind a wildcard", path)
+    return "/".join(parts[:first]) or ("/" if first else ""), "/".join(pattern)
+
+
+def _mode(raw: Json) -> int | None:
+    value = raw.get("mode")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _MODE.fullmatch(value):
+        raise FormatError(f"{value!r} is no mode; expected three or four octal digits in a string, as '0644'", "mode")
+    return int(value, 8)
+
+
+def _number(value: object, key: str, largest: int) -> int:
+    # An integer beyond 64 bits is parsed as a float.
+    number = value if isinstance(value, float) and abs(value) > largest else expect(value, int, key)
+    if not 0 <= number <= largest:
+        raise FormatError(f"{number} is outside 0..{largest}", key)
+    return int(number)
+
+
+def _check_places(cells: Sequence[Cell]) -> None:
+    first: dict[tuple[int, int], int] = {}
+    for at, cell in enumerate(cells):
+        other = first.setdefault((cell.row, cell.col), at)
+        if other != at:
+            raise FormatError(
+                f"row {cell.row}, column {cell.col} is given twice: first in 'allotments[{other}]', then",
+                f"allotments[{at}]",
+            )
+
+
+def _check_targets(cells: Sequence[Cell]) -> None:
+    first: dict[str, str] = {}
+    for cell in cells:
+        for copy in (one for one in cell.copies if not one.pattern and not one.into):
+            path = copy.path.replace(".src", ".dst")
+            other = first.setdefault(copy.target, path)
+            if other != path:
+                raise FormatError(f"'/{copy.target}' is given twice: first in '{other}', then", path)
+
+
+def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]) -> None:
+    named = [(name, one) for name, selection in partitions.items() for one in selection.rectangles]
+    for at in empty_rectangles([one for _, one in named], ((cell.row, cell.col) for cell in cells)):
+        name, one = named[at]
+        raise FormatError(f"{one} selects no allotment of this file", f"partitions.{name}")
+
+
+def _check_sources(recipe: BuildFile) -> None:
+    for cell in recipe.cells:
+        for copy in cell.copies:
+            if copy.pattern:
+                continue
+            try:
+                copy.source.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise FormatError(f"there is no file {str(copy.source)!r}", copy.path) from None
+            except OSError as error:
+                raise FormatError(f"cannot read {str(copy.source)!r}: {error.strerror}", copy.path) from None

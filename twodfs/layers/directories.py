@@ -1,0 +1,48 @@
+"""Directories that an image has for sure, as far as its configs tell: no file may take their place. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from twodfs.layers.patterns import parents_of
+from twodfs.oci.documents import ImageConfig
+
+_ENGINES: Final = ("proc", "sys", "dev", "etc")
+"""Where engines mount or write something in every container (runtime-spec, "Default Filesystems")."""
+
+
+def known_directories(configs: Iterable[ImageConfig]) -> dict[str, str]:
+    """Return the directories that images with these configs have, and what each is to them.
+
+    Names have no leading slash.
+    """
+    found = dict.fromkeys(_ENGINES, "a directory of every container")
+    for config in configs:
+        for place, what in _told(config.raw.get("config")):
+            name = posixpath.normpath(f"/{place}").lstrip("/")
+            found |= dict.fromkeys(parents_of(name), "a directory of the base") | {name: what}
+    found.pop("", None)
+    return found
+
+
+def _told(settings: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(settings, dict):
+        return
+    for one in _texts(settings.get("Env")):
+        if one.startswith("PATH="):
+            for place in one.removeprefix("PATH=").split(":"):
+                if place.startswith("/"):
+                    yield place, "a directory of the base's PATH"
+    volumes = settings.get("Volumes")
+    for one in _texts(list(volumes) if isinstance(volumes, dict) else None):
+        yield one, "a VOLUME of the base"
+    for one in _texts([settings.get("WorkingDir")]):
+        yield one, "the base's WORKDIR"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    for one in value if isinstance(value, list) else ():
+        if isinstance(one, str) and one:
+            yield one

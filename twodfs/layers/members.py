@@ -1,0 +1,234 @@
+"""What goes into a layer: each file, directory and link that copies bring; looked at, not read.
+
+Members are sorted, owned by root, dated 1970-01-01 and readable by all, unless the build file says otherwise;
+only the content, the names and whether a file is executable come from the disk (image-spec, layer.md).
+
+The directories that lead to a destination are the base image's, which may have a link or other permissions
+there; they are not written, and engines make those that are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from twodfs.errors import BuildError, FormatError
+from twodfs.layers.build_file import WHITEOUT, Copy, check_length
+from twodfs.layers.links import is_followed
+from twodfs.layers.patterns import find_matches, parents_of
+
+_KINDS: Final = {stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE}
+_WORDS: Final = {tarfile.REGTYPE: "file", tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link"}
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+
+
+class Stamp(NamedTuple):
+    """What tells a file from a changed one. The ctime goes on with each change, and nobody can set it."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    links: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Return the stamp of a file that was looked at."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink)
+
+    def is_unchanged(self, since: Stamp) -> bool:
+        """Say whether nobody has written to the file; one of its names may have come or gone."""
+        return self == since or (self.links != since.links and self[:3] == since[:3])
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a layer's tar.
+
+    Attributes:
+        name: without slashes at either end.
+        kind: of tarfile's types: a regular file, a directory or a symbolic link.
+        size: bytes of a regular file's content, otherwise 0.
+        mode: permission bits.
+        uid: the owner.
+        gid: the owner's group.
+        link: what a symbolic link says, to the letter; otherwise empty.
+        stamp: of a file or link, as it was looked at; None for a directory, which is its members.
+        source: what is read; None for a parent directory that no copy brings itself.
+        path: where the build file asks for it.
+        is_written: whether the layer has an entry for it; not for a directory that is only on the way.
+    """
+
+    name: str
+    kind: bytes = tarfile.DIRTYPE
+    size: int = 0
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    link: str = ""
+    stamp: Stamp | None = None
+    source: Path | None = None
+    path: str = ""
+    is_written: bool = True
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether others may bring it as well."""
+        return self.kind == tarfile.DIRTYPE
+
+    def is_unchanged(self, since: Member) -> bool:
+        """Say whether it is what it was when it was looked at before."""
+        if self == since or self.stamp is None or since.stamp is None:
+            return self == since
+        return self.stamp.is_unchanged(since.stamp) and replace(self, stamp=since.stamp) == since
+
+
+def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
+    """Return what ``copies`` bring, sorted, parents before what is in them.
+
+    Raises:
+        BuildError: a file cannot be read.
+        FormatError: two copies want one name, a pattern matches nothing, or a file is of a kind that no layer
+            holds; with the path in the build file.
+    """
+    members: dict[str, Member] = {}
+    for copy in copies:
+        for member in _brought(copy):
+            other = members.setdefault(member.name, member)
+            if other is not member and not (other.is_directory and member.is_directory):
+                raise _clash(other, member)
+            if not other.is_written:
+                members[member.name] = member
+    for member in list(members.values()):
+        for parent in parents_of(member.name):
+            implied = Member(parent, path=member.path, is_written=False)
+            if not (other := members.setdefault(parent, implied)).is_directory:
+                raise _clash(other, implied)
+    return tuple(sorted(members.values(), key=lambda one: one.name.encode("utf-8", "surrogateescape")))
+
+
+class PathClaims:
+    """Which allotment brings which name: the format wants them apart, so that any of them fit together."""
+
+    def __init__(self, directories: Mapping[str, str] | None = None) -> None:
+        """Begin with nothing taken but the ``directories`` of the base; what each is to it stands beside."""
+        self._directories = directories or {}
+        self._taken: dict[str, tuple[bytes, str]] = {}
+
+    def claim(self, members: Iterable[Member]) -> None:
+        """Give ``members`` to an allotment; directories are everybody's.
+
+        Raises:
+            FormatError: another has one of them; both are named. Or a directory of the base has.
+        """
+        for member in members:
+            if not member.is_directory and (what := self._directories.get(member.name)):
+                raise FormatError(
+                    f"'/{member.name}' is {what}, and a {_WORDS[member.kind]} would take its place; "
+                    f"write '/{member.name}/' to put it into the directory",
+                    member.path,
+                )
+            mine = (member.kind, member.path)
+            kind, path = taken = self._taken.setdefault(member.name, mine)
+            if taken is not mine and not kind == member.kind == tarfile.DIRTYPE:
+                raise _clash(Member(member.name, kind, path=path), member)
+
+
+def _clash(first: Member, second: Member) -> FormatError:
+    """Return what is wrong where two copies bring the same name, in one allotment or in two."""
+    if first.is_directory == second.is_directory:
+        return FormatError(f"'/{first.name}' comes twice: first in '{first.path}', then", second.path)
+    one, other = _WORDS[first.kind], _WORDS[second.kind]
+    return FormatError(f"'/{first.name}' is a {one} in '{first.path}', but a {other}", second.path)
+
+
+def _brought(copy: Copy) -> Iterator[Member]:
+    # Not Path.exists, which raises where a name is too long.
+    if not copy.pattern or os.path.exists(copy.source / copy.pattern):  # noqa: PTH110
+        yield from _walk(copy, copy.source / copy.pattern, copy.target)
+        return
+    found = find_matches(copy.source, copy.pattern)
+    if not found:
+        raise FormatError(f"no file matches {str(copy.source / copy.pattern)!r}", copy.path)
+    for name in found:
+        yield from _walk_below(copy, copy.source / name, f"{copy.target}/{name}" if copy.target else name)
+
+
+def _walk(copy: Copy, source: Path, target: str) -> Iterator[Member]:
+    # The source itself may be a link, as model hubs' caches have them; of those below it see ``links``.
+    member = _member(copy, source, target, follow=True)
+    if not member.is_directory:
+        if copy.into:
+            target = f"{target}/{source.name}" if target else source.name
+            member = _member(copy, source, target, follow=True)
+        if not target:
+            raise FormatError(f"{source} is a file, so its destination needs a name", copy.path)
+        yield member
+        return
+    children = _children(copy, source)
+    if target:
+        # Like the directories above it, the destination is the base's, unless the build file says how it is.
+        is_described = (copy.mode, copy.uid, copy.gid) != (None, 0, 0)
+        yield replace(member, is_written=is_described or not children)
+    for child in children:
+        yield from _walk_below(copy, child, f"{target}/{child.name}" if target else child.name)
+
+
+def _walk_below(copy: Copy, source: Path, target: str) -> Iterator[Member]:
+    member = _member(copy, source, target, follow=False)
+    if member.kind == tarfile.SYMTYPE and is_followed(source, copy.source, follow=copy.follow, path=copy.path):
+        member = _member(copy, source, target, follow=True)
+    yield member
+    if member.is_directory:
+        for child in _children(copy, source):
+            yield from _walk_below(copy, child, f"{target}/{child.name}")
+
+
+def _children(copy: Copy, source: Path) -> list[Path]:
+    try:
+        return list(source.iterdir())
+    except OSError as error:
+        raise BuildError(f"cannot read {source}: {error.strerror}, in '{copy.path}'") from None
+
+
+def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
+    if target.rpartition("/")[2].startswith(WHITEOUT):
+        raise FormatError(f"{source}: names that begin with {WHITEOUT!r} delete files in a layer", copy.path)
+    check_length(target, copy.path)
+    try:
+        status = source.stat(follow_symlinks=follow)
+        # Not Path.readlink, which tidies up.
+        link = os.readlink(source) if stat.S_ISLNK(status.st_mode) else ""  # noqa: PTH115
+    except OSError as error:
+        raise BuildError(f"cannot read {source}: {error.strerror}, in '{copy.path}'") from None
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        raise FormatError(f"{source} is neither a file, a directory nor a link", copy.path)
+    return Member(
+        name=target,
+        kind=kind,
+        size=status.st_size if kind == tarfile.REGTYPE else 0,
+        mode=_mode(copy, kind, status.st_mode),
+        uid=copy.uid,
+        gid=copy.gid,
+        link=link,
+        stamp=None if kind == tarfile.DIRTYPE else Stamp.of(status),
+        source=source,
+        path=copy.path,
+    )
+
+
+def _mode(copy: Copy, kind: bytes, on_disk: int) -> int:
+    if kind == tarfile.SYMTYPE:
+        return 0o777
+    if kind == tarfile.DIRTYPE:
+        # Whoever may read a file's content may look into its directory.
+        return 0o755 if copy.mode is None else copy.mode | (copy.mode & 0o444) >> 2
+    if copy.mode is not None:
+        return copy.mode
+    return 0o755 if on_disk & _EXECUTABLE else 0o644

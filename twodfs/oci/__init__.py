@@ -1,0 +1,10 @@
+"""The documents of OCI and Docker images, and the names they go by. Pure.
+
+digest       content addresses
+reference    ``registry/repository:tag@digest``
+platforms    ``linux/arm64/v8``
+spelling     keys that Go takes for others
+documents    descriptors, manifests, indexes and configs, OCI and Docker
+translation  Docker's media types in OCI's terms, and the other way round
+referrers    lists of what refers to a manifest, and the tag that keeps one
+"""

@@ -1,0 +1,109 @@
+"""Repair an image whose allotments nothing but its field knows: its tag gets an index that anchors them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from twodfs.errors import BuildError
+from twodfs.flatten.compose import (
+    ANCHOR_CONFIG,
+    MAX_CONFIG_BYTES,
+    Base,
+    BaseImage,
+    describe,
+    is_anchor,
+    with_anchors,
+)
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
+from twodfs.oci.platforms import Platform
+from twodfs.publish.health import ImageHealth, cells_text, examine
+from twodfs.registry.session import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """What was done.
+
+    Attributes:
+        root: what the tag names now.
+        before: what it named.
+        allotments: how many were unprotected.
+        wrapped: whether a single manifest was put into an index.
+        renewed: whether an anchor of an earlier release, which validators refuse, was replaced.
+    """
+
+    root: Document
+    before: Digest
+    allotments: int
+    wrapped: bool
+    renewed: bool = False
+
+
+def anchor_image(repository: Repository, tag: str) -> Anchored:
+    """Let ``tag`` name an index that lists every allotment, so that the registry keeps them.
+
+    An image without an index gets one of its own kind. Nothing is done where all are listed.
+
+    Raises:
+        BuildError: it has no field, allotments are gone, or the tag moved meanwhile.
+        FormatError: a document is malformed.
+        RegistryError: the registry refuses.
+    """
+    health = examine(repository, tag)
+    _check(health, f"{repository}:{tag}")
+    before = health.root
+    unprotected = {one.digest for field in health.fields for one in field.unprotected}
+    top = parse_manifest(before.body, before.media_type)
+    is_old = not (unprotected or health.missing) and _has_old_anchor(repository, top)
+    if not (unprotected or health.missing or is_old):
+        return Anchored(before, before.digest, 0, wrapped=False)
+    base, entries = _base(repository, before, top)
+    present = [one for field in health.fields for one in field.present]
+    root, anchors = with_anchors(base, entries, present)
+    for config in anchors.configs:
+        described = Descriptor(config.media_type, config.digest, len(config.body), {})
+        if not repository.has_blob(described.digest):
+            repository.upload(described, config.body)
+    for anchor in anchors.manifests:
+        repository.put_manifest(anchor)
+    if (repository.resolve(tag)).digest != before.digest:
+        raise BuildError(f"{repository}:{tag} was pushed by someone else meanwhile; try again")
+    repository.put_manifest(root, tag)
+    return Anchored(root, before.digest, len(unprotected), wrapped=isinstance(top, Manifest), renewed=is_old)
+
+
+def _has_old_anchor(repository: Repository, top: Manifest | Index) -> bool:
+    """Say whether an anchor's config is the empty one that earlier releases wrote."""
+    for entry in top.manifests if isinstance(top, Index) else ():
+        if is_anchor(entry):
+            anchor = parse_manifest(repository.manifest(entry.digest).body, entry.media_type)
+            if isinstance(anchor, Manifest) and anchor.config.media_type != ANCHOR_CONFIG:
+                return True
+    return False
+
+
+def _base(repository: Repository, root: Document, top: Manifest | Index) -> tuple[Base, list[Mapping[str, object]]]:
+    """Return what the new index is made from, and its entries without the anchors of before."""
+    if isinstance(top, Index):
+        kept = [one.raw for one in top.manifests if not is_anchor(one)]
+        return Base((), top), kept
+    config = ImageConfig.parse(repository.blob(top.config.digest, limit=MAX_CONFIG_BYTES))
+    image = BaseImage(top, Platform.of(config.raw))
+    return Base((image,)), [{**describe(root), "platform": image.platform.to_dict()}]
+
+
+def _check(health: ImageHealth, reference: str) -> None:
+    manifests = [one.digest for one in health.missing if not is_anchor(one)]
+    if manifests:
+        raise BuildError(
+            f"{reference} lacks the manifests {', '.join(manifests)}: the registry has lost them; "
+            f"push the image again, an anchor brings nothing back"
+        )
+    gone = [one for field in health.fields for one in (*field.missing, *field.damaged)]
+    if gone:
+        raise BuildError(
+            f"{reference} lacks the allotments {cells_text(gone)}: the registry has lost them or has others; "
+            f"push the image again, an anchor brings nothing back"
+        )

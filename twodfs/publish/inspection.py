@@ -1,0 +1,181 @@
+"""What is in an image: its platforms, and the field of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from twodfs.concurrency import concurrently
+from twodfs.errors import BuildError
+from twodfs.field.field import Allotment, Field
+from twodfs.field.partition import ALL, Selection
+from twodfs.field.reading import read_field
+from twodfs.flatten.budget import MAX_FIELD_BYTES
+from twodfs.flatten.compose import MAX_CONFIG_BYTES, is_anchor
+from twodfs.images.source import ImageSource
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import (
+    Descriptor,
+    Document,
+    ImageConfig,
+    Index,
+    Json,
+    Manifest,
+    parse_manifest,
+)
+from twodfs.oci.platforms import Platform
+
+_AT_A_TIME = 4
+_MOST_SEARCHES = 5_000_000
+"""For all names of a field together: some seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedImage:
+    """One image: how many layers it has beside the field, and the field's digest; None without one."""
+
+    platform: Platform
+    digest: Digest
+    media_type: str
+    layers: int
+    field: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a reference names.
+
+    Attributes:
+        root: the index or manifest itself.
+        images: those it holds, in its order.
+        fields: theirs, by digest; images share one as a rule.
+        anchored: whether the index makes the allotments known to the registry.
+    """
+
+    root: Document
+    images: tuple[InspectedImage, ...]
+    fields: Mapping[Digest, Field]
+    anchored: bool
+
+    def to_dict(self) -> Json:
+        """Return the inspection as JSON, sizes in bytes."""
+        return {
+            "digest": self.root.digest,
+            "mediaType": self.root.media_type,
+            "anchored": self.anchored,
+            "images": [
+                {
+                    "platform": str(image.platform),
+                    "digest": image.digest,
+                    "mediaType": image.media_type,
+                    "layers": image.layers,
+                    "field": image.field,
+                }
+                for image in self.images
+            ],
+            "fields": {digest: _field_json(field) for digest, field in self.fields.items()},
+        }
+
+
+def inspect_image(source: ImageSource, name: str) -> Inspection:
+    """Return what ``name``, a tag or digest, is made of.
+
+    Raises:
+        BuildError: it holds no image.
+        FormatError: a document is malformed.
+        RegistryError: it is not there.
+    """
+    root = source.manifest(name)
+    parsed = parse_manifest(root.body, root.media_type)
+    if isinstance(parsed, Manifest):
+        found = [_image(source, parsed, root.digest, None)]
+    else:
+        entries = [entry for _, entry in parsed.image_entries()]
+        found = concurrently((partial(_entry, source, entry) for entry in entries), limit=_AT_A_TIME)
+    images = tuple(image for image in found if image)
+    if not images:
+        raise BuildError(f"{name} holds no image")
+    fields = {}
+    for digest in dict.fromkeys(image.field for image in images if image.field):
+        fields[digest] = read_field(source.blob(digest, limit=MAX_FIELD_BYTES))
+    return Inspection(root, images, fields, isinstance(parsed, Index) and _is_anchored(parsed))
+
+
+def _entry(source: ImageSource, entry: Descriptor) -> InspectedImage | None:
+    document = source.manifest(entry.digest)
+    manifest = parse_manifest(document.body, entry.media_type)
+    if not isinstance(manifest, Manifest):
+        return None
+    return _image(source, manifest, entry.digest, Platform.of(entry.platform))
+
+
+def _image(source: ImageSource, manifest: Manifest, digest: Digest, platform: Platform | None) -> InspectedImage | None:
+    if not manifest.is_image:
+        return None
+    if platform is None:
+        config = source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
+        platform = Platform.of(ImageConfig.parse(config).raw)
+    positions = manifest.field_positions()
+    field = manifest.layers[positions[0]].digest if positions else None
+    return InspectedImage(platform, digest, manifest.media_type, len(manifest.layers) - len(positions), field)
+
+
+def _is_anchored(index: Index) -> bool:
+    return any(map(is_anchor, index.manifests))
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPartition:
+    """A selection that the field has a name for.
+
+    ``allotments`` is None where so many names select so much that nobody counts it; ``size`` is, too, where
+    the field does not record sizes.
+    """
+
+    name: str
+    selection: Selection
+    allotments: int | None
+    size: int | None
+
+
+def named_partitions(field: Field) -> Iterator[NamedPartition]:
+    """Yield the named partitions of ``field``, ``all`` first."""
+    named = field.partitions
+    if field.count:
+        named = {ALL: field.resolve(Selection.of(names=[ALL])) or Selection.of(), **named}
+    searches = _MOST_SEARCHES
+    for name, selection in named.items():
+        found = field.measure(selection, searches)
+        if found is None:
+            searches = 0
+            yield NamedPartition(name, selection, None, None)
+        else:
+            searches -= found.searches
+            yield NamedPartition(name, selection, found.allotments, found.size)
+
+
+def _field_json(field: Field) -> Json:
+    extent = field.extent
+    return {
+        "rows": 0 if extent is None else extent.last_row + 1,
+        "columns": 0 if extent is None else extent.last_col + 1,
+        "bytes": field.total_bytes,
+        "mediaTypes": field.media_types(),
+        "partitions": {
+            one.name: {"selection": str(one.selection), "allotments": one.allotments, "bytes": one.size}
+            for one in named_partitions(field)
+        },
+        "allotments": [_allotment_json(one) for one in field],
+    }
+
+
+def _allotment_json(one: Allotment) -> Json:
+    return {
+        "row": one.row,
+        "col": one.col,
+        "digest": one.digest,
+        "diffId": one.diff_id,
+        "size": one.size,
+        "mediaType": one.media_type,
+    }

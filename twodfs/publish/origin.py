@@ -1,0 +1,59 @@
+"""Where a partition is from: which image it was cut from, and what of it was taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twodfs.flatten.cut import SELECTION_ANNOTATION, SOURCE_ANNOTATION
+from twodfs.oci.documents import Json, parse_object
+from twodfs.publish.cutting import CutImage, FoundImage
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOrigin:
+    """What a partition says of itself.
+
+    Attributes:
+        source: the digest of the image that it was cut from.
+        selection: what was taken, as rectangles; empty for the base alone.
+        tag: of the image, where this process has cut it; otherwise None, as what follows.
+        allotments: how many were taken.
+        size: their bytes.
+        left_out: the bytes of the others.
+    """
+
+    source: str
+    selection: str
+    tag: str | None = None
+    allotments: int | None = None
+    size: int | None = None
+    left_out: int | None = None
+
+    @classmethod
+    def of(cls, image: FoundImage) -> PartitionOrigin | None:
+        """Return where ``image`` is from; None when it is no partition."""
+        annotations = parse_object(image.root.body).get("annotations")
+        said = annotations if isinstance(annotations, dict) else {}
+        source, selection = said.get(SOURCE_ANNOTATION), said.get(SELECTION_ANNOTATION)
+        if not isinstance(source, str) or not isinstance(selection, str):
+            return None
+        if not isinstance(image.source, CutImage):
+            return cls(source, selection)
+        cut = image.source.partition
+        return cls(source, selection, image.base, cut.allotments, cut.selected_bytes, cut.left_out_bytes)
+
+    @property
+    def named(self) -> str:
+        """The image, by its tag where that is known."""
+        return f"{self.tag}, {self.source}" if self.tag else self.source
+
+    def to_dict(self) -> Json:
+        """Return it as JSON, sizes in bytes."""
+        return {
+            "source": self.source,
+            "sourceTag": self.tag,
+            "selection": self.selection,
+            "allotments": self.allotments,
+            "bytes": self.size,
+            "leftOutBytes": self.left_out,
+        }
