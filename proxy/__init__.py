@@ -4,6 +4,7 @@ A request travels down this list; a part imports only from those above it, and s
 
     config       what can be set, and where a bad value came from
     process      limits of the machine and the interpreter
+    repository   a repository of an upstream
     globs        patterns of repository names
     stderr       lines that nobody waits for
     logs         structured lines with a request id

@@ -1,0 +1,23 @@
+"""A repository of an upstream: what grants, contents, records and single flights are kept by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_UPSTREAM = ""
+"""The name of the only upstream, or of the one that is asked where nothing names another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository's name, and the upstream that it is of: equal names of two registries are two repositories."""
+
+    upstream: str
+    name: str
+
+    def __str__(self) -> str:
+        """Return the key under which stores keep what is of it: the bare name, where the upstream is the default.
+
+        No name of a repository or an upstream has a ``!`` in it, so no two repositories have the same key.
+        """
+        return f"{self.upstream}!{self.name}" if self.upstream else self.name
