@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.lab import helm
 from tests.lab.helm import CHART, Manifest
 
@@ -31,3 +33,12 @@ def manifests(case: str) -> list[Manifest]:
 def configuration(case: str) -> dict[str, Any]:
     (proxy,) = (one for one in manifests(case) if one["kind"] == "ConfigMap" and "config.toml" in one.get("data", {}))
     return tomllib.loads(proxy["data"]["config.toml"])
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML lets a later key replace an earlier one in silence, which hides a template's mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = [self.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key twice among {keys}"
+        return super().construct_mapping(node, deep)

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy.cases import CASES, VERSIONS, manifests, rendered, values_of
+from tests.deploy.cases import CASES, VERSIONS, UniqueKeys, manifests, rendered, values_of
 from tests.lab import helm
 
 HERE = Path(__file__).parent
@@ -25,15 +25,6 @@ def pod_specs(case: str) -> dict[str, dict[str, Any]]:
         elif one["kind"] == "Pod":
             found[one["metadata"]["name"]] = one["spec"]
     return found
-
-
-class UniqueKeys(yaml.SafeLoader):
-    """YAML lets a later key replace an earlier one in silence, which hides a template's mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        keys = [self.construct_object(key) for key, _ in node.value]
-        assert len(keys) == len(set(keys)), f"a key twice among {keys}"
-        return super().construct_mapping(node, deep)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -14,8 +14,7 @@ import yaml
 from pydantic import SecretStr
 
 from proxy.config import settings
-from tests.deploy.cases import UPSTREAM, VERSIONS, values_of
-from tests.deploy.test_chart import UniqueKeys
+from tests.deploy.cases import UPSTREAM, VERSIONS, UniqueKeys, values_of
 from tests.lab import helm
 from tests.lab.command import CommandError
 from tests.lab.helm import CHART, find

@@ -5,14 +5,13 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab.peers import require
+from tests.lab.waiting import wait_until
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo" / "demo.py"
 _PEERS = ("docker-registry", "redis-server", "skopeo")
@@ -45,14 +44,14 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path, how: signal.S
     require(*_PEERS)
     with _start(tmp_path) as demo:
         try:
-            _wait_for(lambda: len(_children(demo.pid)) == len(_SERVERS), "its servers")
+            wait_until(lambda: len(_children(demo.pid)) == len(_SERVERS), "its servers")
             children = _children(demo.pid)
             demo.send_signal(how)
             printed, _ = demo.communicate(timeout=30)
         finally:
             demo.kill()
     assert demo.returncode == 130, printed
-    _wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the end of its servers")
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the end of its servers")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,10 +68,3 @@ def test_a_partition_that_differs_from_its_sources_fails_the_demo(
 
 def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def _wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not after 60 s"
-        time.sleep(0.02)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.blob_wire import Crews, Relay
-from tests.integration.workshop import Workshop, write_model
+from tests.lab.blob_wire import Crews, Relay
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
+from tests.lab.workshop import Workshop, write_model
 
 
 @pytest.fixture(scope="session")

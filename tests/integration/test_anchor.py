@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.integration.original import push_original
-from tests.integration.workshop import Workshop
 from tests.lab.documents import OCI
 from tests.lab.images import Kind, push_field_image, push_image
+from tests.lab.original import push_original
 from tests.lab.programs import program
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
+from tests.lab.workshop import Workshop
 
 CELLS = {(row, col): {f"{row}/{col}": f"{row} {col}".encode()} for row in range(3) for col in range(3)}
 NAME = "fix/tiny"

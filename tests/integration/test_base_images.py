@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.workshop import Workshop
 from tests.lab.engines import DockerEngine
 from tests.lab.images import PushedImage, push_image
 from tests.lab.layers import tar_layer
 from tests.lab.programs import program
 from tests.lab.registry import Registry
+from tests.lab.workshop import Workshop
 
 PLATFORMS = ("linux/amd64", "linux/arm64")
 

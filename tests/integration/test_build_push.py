@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.workshop import CONTENT, SOURCE, Workshop
 from tests.lab.engines import Skopeo
 from tests.lab.images import Kind, busybox_base, push_image
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.rootfs import apply_layers
+from tests.lab.workshop import CONTENT, SOURCE, Workshop
 from twodfs.cli import program
 from twodfs.registry.transport import COMMIT_SECONDS, IDLE_SECONDS, Retries
 

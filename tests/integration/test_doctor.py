@@ -24,13 +24,13 @@ from proxy.config import load
 from proxy.doctor.examination import examine
 from proxy.doctor.finding import Finding, Level
 from proxy.doctor.image import ImageProbe
-from tests.integration.fake_registry import FakeRegistry, served, serving
-from tests.integration.token_server import LOGIN, token_server
+from tests.lab.fake_registry import FakeRegistry, served, serving
 from tests.lab.images import build_image, push_field_image, push_image
 from tests.lab.process import free_port
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import basic
+from tests.lab.token_server import LOGIN, token_server
 
 SOURCE = Path(__file__).parents[2]
 CELLS = {(0, col): {f"{col}": b"%d" % col * 1000} for col in range(3)}

@@ -2,8 +2,7 @@
 
 import base64
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,17 @@ import bcrypt
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.integration.caller import Caller, Partition
-from tests.integration.fake_registry import proxied
-from tests.integration.token_server import ISSUER, LOGIN, OTHER_LOGIN, SERVICE, TokenServer, token_server
+from tests.lab.caller import Caller, Partition
 from tests.lab.command import CommandError
 from tests.lab.engines import DockerEngine, PullFailed
+from tests.lab.fake_registry import proxied
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.layers import Blob
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient, basic
+from tests.lab.token_server import ISSUER, LOGIN, OTHER_LOGIN, SERVICE, TokenServer, token_server
 from tests.lab.waiting import wait_until
 
 SERVANT = ("servant", "servants-own-password")
@@ -347,7 +346,7 @@ def test_a_mounted_secret_may_be_rotated(tmp_path: Path, directory: Path, form: 
             assert said(refused.body)[0] == "DENIED"
             assert "check upstream.credentials" in said(refused.body)[1]
             write("rotated")
-            until(lambda: caller.read("/v2/team/model/manifests/v1").status == 200)
+            wait_until(lambda: caller.read("/v2/team/model/manifests/v1").status == 200)
 
 
 def test_credentials_of_dockers_configuration(tmp_path: Path, registry: Registry) -> None:
@@ -395,13 +394,6 @@ async def test_an_api_of_ecr_that_does_not_answer_is_named(
     settings = {"kind": "ecr", "ecr_region": "eu-central-1", "ecr_endpoint": "http://127.0.0.1:9"}
     heard = await refusal(registry, settings)
     assert "the proxy's own credentials for the registry cannot be had: the ECR API gave no token" in heard
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s"
-        time.sleep(0.2)
 
 
 @pytest.mark.usefixtures("image")

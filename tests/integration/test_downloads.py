@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-import os
 from pathlib import Path
 
 import pytest
 
 from proxy.bodies.splice import PIPE_SIZE
-from tests.integration.blob_wire import CONTENT, KIB, MIB, End, Relay, sha256, wire
-from tests.integration.fake_registry import until
+from tests.lab.blob_wire import CONTENT, KIB, MIB, End, Relay, sha256, wire
+from tests.lab.fake_registry import until
 from tests.lab.layers import Blob
+from tests.lab.process import resident
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
@@ -394,11 +394,6 @@ async def test_slow_clients_hold_little_in_memory(registry: Registry, tmp_path: 
             await begin(200)
             await asyncio.sleep(1)  # what is read ahead is there by then
             assert resident(proxy.pid) - before < 200 * 256 * KIB
-
-
-def resident(process: int) -> int:
-    """Return the bytes of memory that a process has resident."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 async def test_neither_sockets_nor_pipes_leak(registry: Registry, tmp_path: Path, plaintext_relay: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.workshop import Workshop
 from tests.lab.documents import OCI, FieldStyle
 from tests.lab.engines import Containerd, DockerEngine, Podman, PullFailed
 from tests.lab.engines.engine import Engine, RunningEngine
@@ -16,6 +15,7 @@ from tests.lab.programs import program
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
+from tests.lab.workshop import Workshop
 
 CELLS = {
     (row, col): {

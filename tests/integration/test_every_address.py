@@ -14,14 +14,14 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from tests.integration.caller import Caller, Partition
-from tests.integration.token_server import LOGIN, OTHER_LOGIN, token_server
+from tests.lab.caller import Caller, Partition
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.signing import KeyPair, signature_tag
+from tests.lab.token_server import LOGIN, OTHER_LOGIN, token_server
 
 CELLS = {(row, col): {f"m/{row}-{col}": b"%d.%d" % (row, col)} for row in range(2) for col in range(2)}
 TAG = "v1--0.0.1.1"

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from tests.integration.original import push_original
-from tests.integration.workshop import CONTENT, SOURCE, Workshop
 from tests.lab.documents import FieldStyle
 from tests.lab.engines import DockerEngine, Podman
 from tests.lab.images import Kind, PushedImage, busybox_base, push_field_image, push_image
+from tests.lab.original import push_original
 from tests.lab.programs import program
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 from tests.lab.rootfs import apply_layers
+from tests.lab.workshop import CONTENT, SOURCE, Workshop
 
 CELLS = {
     (row, col): {f"models/{row}/{col}": f"weights {row} {col}".encode() * 100} for row in range(3) for col in range(3)

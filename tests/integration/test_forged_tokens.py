@@ -15,8 +15,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.integration.fake_registry import FakeRegistry, proxied, serving
-from tests.integration.test_odd_upstreams import IMAGE, TAG, get
+from tests.lab.fake_registry import FakeRegistry, proxied, serving
+from tests.lab.partition_requests import IMAGE, TAG, get
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

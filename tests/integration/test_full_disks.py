@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.workshop import SOURCE, Done, Workshop
 from tests.lab.mounts import runtime_directory
+from tests.lab.workshop import SOURCE, Done, Workshop
 
 
 @pytest.fixture

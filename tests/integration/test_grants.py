@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.fake_registry import FakeRegistry, proxied, serving, until
-from tests.integration.test_odd_upstreams import IMAGE, TAG, get
+from tests.lab.fake_registry import FakeRegistry, proxied, serving, until
+from tests.lab.partition_requests import IMAGE, TAG, get
 
 ALICE = {"Authorization": "Bearer alice"}
 

@@ -11,10 +11,10 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.integration.conversation import AGAINST_THE_GRAMMAR
-from tests.integration.fake_registry import FakeRegistry, proxied, serving, until
-from tests.integration.test_odd_upstreams import ALL, IMAGE, TAG, get, message
-from tests.integration.test_wire import MIB, behind_proxy, connected, head_of
+from tests.lab.conversation import AGAINST_THE_GRAMMAR
+from tests.lab.fake_registry import FakeRegistry, proxied, serving, until
+from tests.lab.partition_requests import ALL, IMAGE, TAG, get, message
+from tests.lab.raw_peer import MIB, behind_proxy, connected, head_of
 
 GET_BASE = b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n"
 CLOSING = b"GET /v2/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"

@@ -21,9 +21,9 @@ from aiohttp import web
 
 from proxy import process
 from proxy.partitions.cutting import MOST_HERE
-from tests.cutting import cut_from
-from tests.integration.fake_registry import proxied, served
+from tests.lab.cutting import cut_from
 from tests.lab.documents import FIELD_LAYER, OCI
+from tests.lab.fake_registry import proxied, served
 from tests.lab.proxy import Proxy
 from twodfs.field.field import MAX_NAMED_RECTANGLES
 from twodfs.flatten.budget import MAX_DOCUMENT_BYTES

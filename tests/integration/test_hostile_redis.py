@@ -13,14 +13,15 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.integration.test_downloads import resident
-from tests.integration.test_redis_faults import CELLS, pull, wait_until
 from tests.lab.exposition import Scrape
 from tests.lab.images import PushedImage, push_field_image
+from tests.lab.process import resident
 from tests.lab.proxy import Proxy
+from tests.lab.pulls import CELLS, pull
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
+from tests.lab.waiting import wait_until
 
 MIB = 2**20
 ENDLESS = itertools.repeat(b"x" * 65536)

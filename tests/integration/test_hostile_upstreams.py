@@ -15,9 +15,9 @@ from yarl import URL
 
 from proxy.config import BlobsConfig
 from proxy.upstream.redirects import RedirectError, Redirects
-from tests.integration.fake_registry import FakeRegistry, proxied, served, serving
-from tests.integration.test_odd_upstreams import ALL, IMAGE, TAG, get, message, with_field
-from tests.integration.test_wire import GET_BLOB, MIB, behind_proxy, connected, head_of
+from tests.lab.fake_registry import FakeRegistry, proxied, served, serving
+from tests.lab.partition_requests import ALL, IMAGE, TAG, get, message, with_field
+from tests.lab.raw_peer import GET_BLOB, MIB, behind_proxy, connected, head_of
 
 METADATA = "http://169.254.169.254/latest/meta-data/"
 BLOB = f"/v2/team/model/blobs/{IMAGE.blobs[0].digest}"

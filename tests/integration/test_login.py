@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.token_server import LOGIN, token_server
-from tests.integration.workshop import SOURCE, Done, Workshop
 from tests.lab.images import push_image
 from tests.lab.programs import program
 from tests.lab.registry import Registry
+from tests.lab.token_server import LOGIN, token_server
+from tests.lab.workshop import SOURCE, Done, Workshop
 
 USER, PASSWORD = LOGIN
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from tests.integration.workshop import Workshop
 from tests.lab.documents import OCI, FieldStyle
 from tests.lab.images import PushedImage, push, push_field_image, push_image
 from tests.lab.layers import Blob
@@ -16,6 +15,7 @@ from tests.lab.programs import environment, program
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient
+from tests.lab.workshop import Workshop
 
 REPOSITORY = "looks/model"
 CELLS = {(row, col): {f"{row}/{col}": b"%d-%d" % (row, col)} for row in range(3) for col in range(3)}

@@ -6,11 +6,11 @@ from typing import get_args
 
 import pytest
 
-from tests.integration.workshop import CONTENT, Workshop
 from tests.lab.documents import FieldStyle
 from tests.lab.engines import Podman, Skopeo
 from tests.lab.images import Kind, PushedImage, push_field_image, push_image
 from tests.lab.proxy import Proxy
+from tests.lab.workshop import CONTENT, Workshop
 from twodfs.oci.documents import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
 
 BASE = {"base": b"base"}

@@ -2,23 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from proxy.metrics.catalogue import IN_FLIGHT
-from tests.integration.fake_registry import Answer, FakeRegistry, proxied, served, serving, until
-from tests.lab.documents import DOCKER, OCI, FieldStyle
-from tests.lab.images import Image, build_image
-from tests.lab.layers import Blob
+from tests.lab.documents import OCI, FieldStyle
+from tests.lab.fake_registry import Answer, FakeRegistry, proxied, served, serving, until
+from tests.lab.images import build_image
+from tests.lab.partition_requests import CELLS, IMAGE, TAG, get, message, with_field
 from twodfs.oci.digest import digest_of
-
-CELLS = {(row, col): {f"{row}/{col}": b"%d/%d" % (row, col)} for row in range(3) for col in range(3)}
-IMAGE = build_image(CELLS, platforms=("linux/amd64", "linux/arm64"))
-ALL = f"{OCI.index}, {OCI.manifest}, {DOCKER.index}, {DOCKER.manifest}"
-TAG = "/v2/team/model/manifests/v1--0.0.1.1"
 
 
 @pytest.fixture
@@ -31,22 +25,6 @@ async def registry() -> AsyncIterator[FakeRegistry]:
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         yield session
-
-
-async def get(
-    client: aiohttp.ClientSession, url: str, method: str = "GET", **headers: str
-) -> tuple[int, dict[str, str], Any]:
-    given = {"Accept": ALL} | {name.replace("_", "-"): value for name, value in headers.items()}
-    async with client.request(method, url, headers=given, allow_redirects=False) as response:
-        is_json = "json" in response.headers.get("Content-Type", "") and method != "HEAD"
-        body: Any = await response.json(content_type=None) if is_json else await response.read()
-        return response.status, dict(response.headers), body
-
-
-async def message(client: aiohttp.ClientSession, url: str, **headers: str) -> tuple[int, str, str]:
-    status, _, body = await get(client, url, **headers)
-    (error,) = body["errors"]
-    return status, error["code"], error["message"]
 
 
 def refusing(status: int, method: str, ending: str, **headers: str) -> Answer:
@@ -346,27 +324,6 @@ async def test_a_malformed_field_is_named_by_its_path(client: aiohttp.ClientSess
     assert (status, code) == (400, "MANIFEST_INVALID")
     assert text.startswith("the image in the registry is malformed")
     assert said in text
-
-
-def with_field(content: bytes) -> Image:
-    """Return an image whose field blob is `content`."""
-    image = build_image(CELLS, kind="oci-manifest")
-    assert image.field_blob is not None
-    bad = Blob(content, image.field_blob.media_type)
-    replaced = image.top.content.replace(image.field_blob.digest.encode(), bad.digest.encode())
-    replaced = replaced.replace(b'"size":%d' % image.field_blob.size, b'"size":%d' % bad.size)
-    replaced = replaced.replace(b'"size": %d' % image.field_blob.size, b'"size": %d' % bad.size)
-    top = Blob(replaced, image.top.media_type)
-    return Image(
-        top=top,
-        platforms=image.platforms,
-        cells=image.cells,
-        allotments=image.allotments,
-        field_blob=bad,
-        field_position=image.field_position,
-        blobs=(*image.blobs, bad),
-        manifests=(top,),
-    )
 
 
 def held_until_in_flight(requests: int) -> Answer:

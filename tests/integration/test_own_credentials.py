@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.fake_registry import FakeRegistry, proxied, served, serving
-from tests.integration.test_odd_upstreams import IMAGE, TAG, get, message
+from tests.lab.fake_registry import FakeRegistry, proxied, served, serving
+from tests.lab.partition_requests import IMAGE, TAG, get, message
 from tests.lab.registry_client import basic
 
 SERVANT = ("servant", "pass")

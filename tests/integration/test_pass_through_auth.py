@@ -1,23 +1,13 @@
 """The registry is the door: real ones, with tokens and with passwords, and whom they let in through us."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.integration.caller import Caller, Partition
-from tests.integration.token_server import (
-    IDENTITY_TOKEN,
-    ISSUER,
-    LOGIN,
-    OTHER_LOGIN,
-    SERVICE,
-    TokenServer,
-    token_server,
-)
+from tests.lab.caller import Caller, Partition
 from tests.lab.command import CommandError
 from tests.lab.engines import DockerEngine, PullFailed, Skopeo
 from tests.lab.images import PushedImage, push_field_image
@@ -26,6 +16,16 @@ from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
+from tests.lab.token_server import (
+    IDENTITY_TOKEN,
+    ISSUER,
+    LOGIN,
+    OTHER_LOGIN,
+    SERVICE,
+    TokenServer,
+    token_server,
+)
+from tests.lab.waiting import wait_until
 
 CELLS = {(row, col): {f"m/{row}-{col}": b"%d.%d" % (row, col)} for row in range(3) for col in range(3)}
 TAG = "v1--0.0.1.1"
@@ -227,7 +227,7 @@ def test_a_password_that_was_taken_away_is_refused_after_the_ttl(
         partition = Partition.read(ann, image, TAG)
         passwords = directory / "htpasswd"
         passwords.write_text(passwords.read_text().replace(f"{LOGIN[0]}:", "someone:"))
-        until(lambda: ann_is_refused(partition, ann))
+        wait_until(lambda: ann_is_refused(partition, ann))
         assert partition.statuses(ann) == {401}
 
 
@@ -260,12 +260,5 @@ def test_a_verified_token_opens_a_pinned_partition_while_the_registry_is_away(
                 assert bob.ask(target, method).status == 502
                 assert bob.ask(target, method, hers[:-8] + "AAAAAAAA").status == 502
         assert ann.ask(tag, "GET", hers).status == 502
-        until(lambda: ann.ask(by_digest[0], "GET", short).status == 502)
+        wait_until(lambda: ann.ask(by_digest[0], "GET", short).status == 502)
         assert ann.ask(by_digest[0], "GET", hers).status == 200
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s"
-        time.sleep(0.1)

@@ -11,8 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.integration.caller import ACCEPT, Caller, Partition
-from tests.integration.token_server import ISSUER, LOGIN, SERVICE, token_server
+from tests.lab.caller import ACCEPT, Caller, Partition
 from tests.lab.collector import collector
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.peers import require
@@ -20,6 +19,7 @@ from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import Answer, RegistryClient, basic
+from tests.lab.token_server import ISSUER, LOGIN, SERVICE, token_server
 
 PASSWORD = "planted-password-7Xq2"
 WRONG = "planted-wrong-password-9Ld4"

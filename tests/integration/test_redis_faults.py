@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -15,11 +14,11 @@ import pytest
 from tests.lab.documents import OCI
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.proxy import Proxy
+from tests.lab.pulls import CELLS, check_children, pull
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
-
-CELLS = {(row, col): {f"{row}/{col}": b"%d %d" % (row, col)} for row in range(6) for col in range(6)}
+from tests.lab.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -46,32 +45,6 @@ def two_proxies(directory: Path, registry: Registry, redis: Redis) -> Iterator[t
         patient_proxy_on(directory / "two", registry, redis.url) as two,
     ):
         yield one, two
-
-
-def pull(url: str, image: PushedImage, selection: str) -> str:
-    """Pull a partition the way engines do and return its digest; every byte is checked."""
-    with RegistryClient(url) as client:
-        top = client.get_manifest(image.repository, f"{image.tag}--{selection}")
-        assert top.status == 200, top
-        digest = top.headers["docker-content-digest"]
-        check_children(client, image, top.body, selection)
-    return digest
-
-
-def check_children(client: RegistryClient, image: PushedImage, top: bytes, selection: str) -> None:
-    x1, y1, x2, y2 = (int(number) for number in selection.split("."))
-    layers = [layer.blob.digest for layer in image.layers(image.select((x1, y1, x2, y2)))]
-    diff_ids = [layer.diff_id for layer in image.layers(image.select((x1, y1, x2, y2)))]
-    entries: list[dict[str, Any]] = orjson.loads(top)["manifests"]
-    assert len(entries) == 2
-    for entry in entries:
-        manifest = client.get_manifest(image.repository, entry["digest"])
-        assert manifest.status == 200, manifest
-        document = orjson.loads(manifest.body)
-        assert [layer["digest"] for layer in document["layers"]] == layers
-        config = client.request("GET", f"/v2/{image.repository}/blobs/{document['config']['digest']}")
-        assert config.status == 200, config
-        assert orjson.loads(config.body)["rootfs"]["diff_ids"] == diff_ids
 
 
 def test_redis_killed_between_pulls(
@@ -327,12 +300,3 @@ def test_replicas_without_redis_give_the_same_digests(registry: Registry, image:
         with Proxy.start(tmp_path / name, registry.url) as proxy:
             digests.append([pull(proxy.url, image, one) for one in ("0.0.0.0", "0.0.5.5", "2.1.4.4")])
     assert digests[0] == digests[1]
-
-
-def wait_until(holds: Any, seconds: float = 10) -> None:
-    gone = threading.Event()
-    for _ in range(int(seconds / 0.05)):
-        if holds():
-            return
-        gone.wait(0.05)
-    raise AssertionError(f"still not so after {seconds} s")

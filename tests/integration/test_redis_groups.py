@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_redis_faults import CELLS, pull
 from tests.lab.balancer import Balancer
 from tests.lab.certificates import Authority
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.process import free_port
 from tests.lab.proxy import Proxy
+from tests.lab.pulls import CELLS, pull
 from tests.lab.redis import Redis
 from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from tests.lab.registry import Registry

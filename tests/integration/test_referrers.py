@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.fake_registry import FakeRegistry, proxied, serving
 from tests.lab.documents import OCI
+from tests.lab.fake_registry import FakeRegistry, proxied, serving
 from tests.lab.images import build_image
 from tests.lab.peers import require
 from tests.lab.signing import BUNDLE_TYPE, SIGNATURE_TYPE, KeyPair

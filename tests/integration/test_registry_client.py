@@ -15,10 +15,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.integration.token_server import IDENTITY_TOKEN, LOGIN, OTHER_LOGIN, TokenServer, token_server
 from tests.lab.images import push_image
 from tests.lab.peers import require
 from tests.lab.registry import Registry
+from tests.lab.token_server import IDENTITY_TOKEN, LOGIN, OTHER_LOGIN, TokenServer, token_server
 from twodfs.errors import AuthError, DigestError, RegistryError
 from twodfs.oci.digest import digest_of
 from twodfs.oci.documents import (

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.workshop import Workshop, write_model
 from tests.lab.certificates import Authority
 from tests.lab.forward_proxy import forward_proxy
 from tests.lab.programs import program
 from tests.lab.registry import Registry
+from tests.lab.workshop import Workshop, write_model
 
 HOST = "registry.example"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_registry_wire import NAME, WHOLE, Talk, certificate, opened, saying, talking
-from tests.integration.workshop import Workshop, write_model
 from tests.lab.certificates import Authority
 from tests.lab.registry import Registry
+from tests.lab.talking import NAME, WHOLE, Talk, certificate, opened, saying, talking
+from tests.lab.workshop import Workshop, write_model
 from twodfs.errors import RegistryError
 from twodfs.registry.session import open_registry
 

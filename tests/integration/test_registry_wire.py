@@ -2,88 +2,21 @@
 
 import os
 import socket
-import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from threading import enumerate as enumerate_threads
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.lab.talking import NAME, WHOLE, certificate, heard, opened, saying, talking
 from twodfs.concurrency import concurrently
 from twodfs.errors import DigestError, RegistryError
 from twodfs.oci.digest import digest_of
 from twodfs.oci.documents import OCI_LAYER, Descriptor
-from twodfs.registry.session import Repository, Retries, open_registry
+from twodfs.registry.session import Retries
 
-ONCE = Retries(attempts=1)
 AGAIN = Retries(attempts=2, first_delay=0, longest_delay=0)
-NAME = digest_of(b"content")
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncontent"
-
-Talk = Callable[[socket.socket], object]
-
-
-@contextmanager
-def talking(*talks: Talk, context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Yield the address of a server that has one of `talks` on each connection, in turn."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(30)
-
-        def serve() -> None:
-            for talk in talks:
-                connection, _ = server.accept()
-                with connection:
-                    connection.settimeout(30)
-                    if context is None:
-                        talk(connection)
-                        continue
-                    try:
-                        with context.wrap_socket(connection, server_side=True) as encrypted:
-                            talk(encrypted)
-                    except OSError:  # a client that does not trust it
-                        continue
-
-        thread = Thread(target=serve)
-        thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        thread.join()
-
-
-def heard(connection: socket.socket) -> bytes:
-    """Return the next request, up to its body."""
-    request = b""
-    while not request.endswith(b"\r\n\r\n"):
-        one = connection.recv(1)
-        if not one:
-            return b""
-        request += one
-    return request
-
-
-def saying(*answers: bytes) -> Talk:
-    """Return a talk that gives `answers` to as many requests."""
-
-    def talk(connection: socket.socket) -> None:
-        for answer in answers:
-            heard(connection)
-            connection.sendall(answer)
-
-    return talk
-
-
-@contextmanager
-def opened(address: str, retries: Retries = ONCE, *, plain_http: bool = True) -> Iterator[Repository]:
-    with open_registry(address, plain_http=plain_http, keychain=lambda _registry: None, retries=retries) as registry:
-        yield registry.repository("a", push=True)
 
 
 @pytest.mark.parametrize(
@@ -245,36 +178,6 @@ def test_the_first_failure_wakes_those_that_wait_for_an_answer() -> None:
             concurrently([ask, fail], limit=2)
         assert [one for one in enumerate_threads() if one.daemon and one not in before] == []
         over.set()
-
-
-def certificate(directory: Path) -> ssl.SSLContext:
-    """Return what a server on 127.0.0.1 needs; its issuer, itself, is in `trusted.pem`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "lab")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "trusted.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "trusted.pem", directory / "key.pem")
-    return context
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.caller import ACCEPT
-from tests.integration.fake_registry import FakeRegistry, proxied, served, serving, until
+from tests.lab.caller import ACCEPT
+from tests.lab.fake_registry import FakeRegistry, proxied, served, serving, until
 from tests.lab.images import build_image, push_field_image
 from tests.lab.process import free_port
 from tests.lab.proxy import Proxy

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.fake_registry import until
+from tests.lab.fake_registry import until
 from tests.lab.images import push_field_image
 from tests.lab.layers import Blob
 from tests.lab.proxy import Proxy

@@ -12,7 +12,6 @@ from urllib.request import Request, urlopen
 import pytest
 
 from proxy.store.records import CutPartition, Provenance, ProvenanceKey, Provenances, Record, RecordKey, seal
-from tests.integration.token_server import LOGIN, SERVICE, TokenServer, token_server
 from tests.lab import command
 from tests.lab.documents import OCI, document
 from tests.lab.images import Image, PushedImage, build_image, push, push_field_image
@@ -35,6 +34,7 @@ from tests.lab.signing import (
     push_signatures,
     signature_tag,
 )
+from tests.lab.token_server import LOGIN, SERVICE, TokenServer, token_server
 from twodfs.field.partition import Selection
 from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import Document

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.fake_registry import FakeRegistry, proxied, serving
 from tests.lab.documents import OCI
+from tests.lab.fake_registry import FakeRegistry, proxied, serving
 from tests.lab.images import PushedImage, build_image, push_field_image, push_image
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.go_json import MANIFEST, as_engines_read
-from tests.integration.fake_registry import FakeRegistry, proxied, serving
+from tests.lab.fake_registry import FakeRegistry, proxied, serving
+from tests.lab.go_json import MANIFEST, as_engines_read
 from tests.lab.images import build_image
 from tests.lab.programs import program
 from twodfs.oci.digest import digest_of

@@ -14,9 +14,9 @@ from aiohttp import web
 from cryptography import x509
 
 from proxy.preflight import StartError
-from tests.integration.fake_registry import FakeRegistry, proxied, served, serving, until
-from tests.integration.test_odd_upstreams import IMAGE, TAG, get, message
 from tests.lab.certificates import Authority, Pair
+from tests.lab.fake_registry import FakeRegistry, proxied, served, serving, until
+from tests.lab.partition_requests import IMAGE, TAG, get, message
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry

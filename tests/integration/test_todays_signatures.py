@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.workshop import Workshop
 from tests.lab import command
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.peers import require
@@ -18,6 +17,7 @@ from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 from tests.lab.signing import BUNDLE_TYPE, SIGNATURE_TYPE, KeyPair, signature_tag
 from tests.lab.todays import todays_program
+from tests.lab.workshop import Workshop
 from twodfs.oci.digest import digest_of
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d of %d" % (row, col)} for row in range(2) for col in range(2)}

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from tests.integration.test_wire import Talk, behind_proxy, connected, head_of
 from tests.lab.collector import Collector, collector
 from tests.lab.documents import OCI
 from tests.lab.exposition import OPENMETRICS, fetch
 from tests.lab.images import push_field_image
 from tests.lab.process import free_port
 from tests.lab.proxy import Proxy
+from tests.lab.raw_peer import Talk, behind_proxy, connected, head_of
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.integration.conversation import Conversation, Exchange, whole_api
+from tests.lab.conversation import Conversation, Exchange, whole_api
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry

@@ -13,11 +13,10 @@ import aiohttp
 import orjson
 import pytest
 
-from tests.integration.fake_registry import proxied
-from tests.integration.test_downloads import resident
 from tests.lab.certificates import Authority
+from tests.lab.fake_registry import proxied
 from tests.lab.images import PushedImage, push_field_image
-from tests.lab.process import free_port
+from tests.lab.process import free_port, resident
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from proxy.bodies.splice import PIPE_SIZE
-from tests.integration.blob_wire import CONTENT, KIB, MIB, UPLOAD, End, Relay, sha256, wire
-from tests.integration.fake_registry import until
+from tests.lab.blob_wire import CONTENT, KIB, MIB, UPLOAD, End, Relay, sha256, wire
+from tests.lab.fake_registry import until
 
 SIZES = (0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 500_000, PIPE_SIZE, PIPE_SIZE + 1, len(CONTENT))
 CUTS = (0, 1, 1000, 64 * KIB, 64 * KIB + 1, 300_000, 600_000, PIPE_SIZE, PIPE_SIZE + 1, 2 * MIB, 3 * MIB - 1)

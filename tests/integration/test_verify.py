@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.workshop import Done, Workshop
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
@@ -21,6 +20,7 @@ from tests.lab.signing import (
     signature_tag,
     statement_of,
 )
+from tests.lab.workshop import Done, Workshop
 from twodfs.oci.digest import digest_of
 
 CELLS = {(row, col): {f"{row}/{col}": b"%d+%d" % (row, col)} for row in range(2) for col in range(2)}

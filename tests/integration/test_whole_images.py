@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from tests.integration.workshop import CONTENT, Workshop
 from tests.lab.engines import Containerd, DockerEngine, Podman, PullFailed
 from tests.lab.images import Kind, push_image
 from tests.lab.proxy import Proxy
 from tests.lab.registry_client import RegistryClient
+from tests.lab.workshop import CONTENT, Workshop
 
 BASE = {"base": b"base"}
 ENGINES = ["docker_engine", "containerd_engine", "podman_engine"]

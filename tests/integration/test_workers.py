@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.fake_registry import until
-from tests.integration.test_wire import connected, head_of, upload
 from tests.lab.exposition import Scrape
+from tests.lab.fake_registry import until
 from tests.lab.images import push_field_image
 from tests.lab.proxy import Proxy
+from tests.lab.raw_peer import connected, head_of, upload
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient

@@ -232,3 +232,22 @@ def _dying_with_us(how: signal.Signals) -> tuple[str, ...]:
     if setpriv is None or threading.current_thread() is not threading.main_thread():
         return ()
     return (setpriv, "--pdeathsig", how.name.removeprefix("SIG"), "--")
+
+
+def resident(process: int) -> int:
+    """Return the bytes of memory that a process has resident."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def marked_processes(mark: str) -> list[str]:
+    """Return the command lines of all processes that have the mark in them or in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            marked = mark.encode() in command + (process / "environ").read_bytes()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended while we looked, or is no child of ours
+        if marked and command:
+            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return found

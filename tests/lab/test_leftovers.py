@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.lab.mounts import mounts_below
+from tests.lab.process import marked_processes
+from tests.lab.waiting import wait_until
 
 _REPOSITORY = Path(__file__).parents[2]
 _INTERRUPTED_TEST = """
@@ -40,14 +40,14 @@ def test_an_interrupted_run_leaves_no_process_and_no_mount(tmp_path: Path, engin
     mark = uuid.uuid4().hex
     run = _start_pytest(tmp_path, engine, mark, *more)
     try:
-        _wait_for(lambda: any("sleep 60" in line for line in _processes(mark)), "the container")
+        wait_until(lambda: any("sleep 60" in line for line in marked_processes(mark)), "the container")
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does, and `timeout`
         written, _ = run.communicate(timeout=60)
     finally:
         run.kill()
         run.communicate()
     assert run.returncode == pytest.ExitCode.INTERRUPTED, written
-    assert _processes(mark) == []
+    assert marked_processes(mark) == []
     assert mounts_below(tmp_path) == []
 
 
@@ -66,10 +66,10 @@ def test_servers_end_with_a_test_run_that_was_killed(tmp_path: Path) -> None:
         try:
             assert run.stdout is not None
             assert run.stdout.readline() == b"up\n"
-            assert len(_processes(mark)) == 2
+            assert len(marked_processes(mark)) == 2
         finally:
             run.kill()
-    _wait_for(lambda: _processes(mark) == [], "the end of the registry")
+    wait_until(lambda: marked_processes(mark) == [], "the end of the registry")
 
 
 def _start_pytest(directory: Path, engine: str, mark: str, *more: str) -> subprocess.Popen[bytes]:
@@ -88,26 +88,5 @@ def _start_pytest(directory: Path, engine: str, mark: str, *more: str) -> subpro
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    _wait_for(lambda: started.exists() or run.poll() is not None, "the inner test")
+    wait_until(lambda: started.exists() or run.poll() is not None, "the inner test")
     return run
-
-
-def _processes(mark: str) -> list[str]:
-    """Return the command lines of all processes that have the mark in them or in their environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes()
-            marked = mark.encode() in command + (process / "environ").read_bytes()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it ended while we looked, or is no child of ours
-        if marked and command:
-            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
-    return found
-
-
-def _wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not after 60 s"
-        time.sleep(0.05)

@@ -11,9 +11,9 @@ import pytest
 
 from tests.lab import command, todays_root
 from tests.lab.mounts import mounts_below
-from tests.lab.process import StartError, listens
-from tests.lab.test_leftovers import _processes, _wait_for
+from tests.lab.process import StartError, listens, marked_processes
 from tests.lab.todays_root import TodaysRoot
+from tests.lab.waiting import wait_until
 
 _REPOSITORY = Path(__file__).parents[2]
 _SCRIPT = Path(__file__).with_name("install-todays-engines.sh")
@@ -53,12 +53,12 @@ def test_all_that_runs_in_the_root_ends_with_the_test_run(tmp_path: Path, how: s
         try:
             assert run.stdout is not None
             assert run.stdout.readline() == b"up\n"
-            assert any("sleep 600" in line for line in _processes(mark))
+            assert any("sleep 600" in line for line in marked_processes(mark))
             os.kill(run.pid, how)
             run.wait(30)
         finally:
             run.kill()
-    _wait_for(lambda: _processes(mark) == [], "the daemon's end")
+    wait_until(lambda: marked_processes(mark) == [], "the daemon's end")
     assert mounts_below(todays_root.place()) == mounts_below(tmp_path) == []
 
 

@@ -22,8 +22,8 @@ from proxy.metrics.exposition import render
 from proxy.partitions.content import Contents
 from proxy.partitions.source import accepts_indexes
 from proxy.upstream.replies import Reply, UpstreamError
-from tests.property.test_parsers import ADDRESSES, CHALLENGES, DIGEST, pieces
-from tests.work import grows_with_its_input
+from tests.lab.work import grows_with_its_input
+from tests.property.strategies import ADDRESSES, CHALLENGES, DIGEST, pieces
 from twodfs.errors import RegistryError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import INDEX_TYPES, OCI_INDEX, Document

@@ -16,8 +16,22 @@ from proxy.handlers.documents import byte_range
 from proxy.handlers.headers import LocationRewriter
 from proxy.requests.grammar import GrammarError
 from proxy.requests.route import ContentPull, ManifestWrite, PartitionPull, TargetError, origin_form, route
-from tests.cutting import cut_from, documents_of
-from tests.unit.test_flatten import Image
+from tests.lab.cutting import cut_from, documents_of
+from tests.lab.handmade import Image
+from tests.property.strategies import (
+    ADDRESSES,
+    ANY_JSON,
+    CHALLENGES,
+    CONFIG,
+    DIGEST,
+    FIELD,
+    INDEX,
+    MANIFEST,
+    SOURCE,
+    as_bytes,
+    mutations,
+    pieces,
+)
 from twodfs.errors import AuthError, DigestError, FormatError, PartitionError, TwodfsError
 from twodfs.field.field import Field
 from twodfs.field.partition import MAX_TAG_LENGTH, Selection, readings
@@ -33,14 +47,6 @@ from twodfs.oci.documents import (
 )
 from twodfs.oci.reference import REPOSITORY, TAG
 from twodfs.registry.auth import Credentials, TokenAnswer, TokenRequest, answer, parse_challenges
-
-DIGEST = "sha256:" + "ab" * 32
-
-
-def pieces(*known: str, most: int = 12) -> st.SearchStrategy[str]:
-    """Text that is put together from pieces that mean something and from any characters."""
-    return st.lists(st.sampled_from(known) | st.text(max_size=3), max_size=most).map("".join)
-
 
 TARGETS = pieces(
     *(
@@ -121,72 +127,6 @@ def test_a_selection_is_read_or_refused(text: str) -> None:
     assert Selection.parse(str(selection)) == selection
 
 
-ANY_JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-    | st.sampled_from([DIGEST, "ab" * 32, "0.0.1.1", *INDEX_TYPES, *MANIFEST_TYPES]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
-    max_leaves=8,
-)
-
-
-def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [path]
-    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, member in members:
-        found += paths(member, (*path, key))
-    return found
-
-
-def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
-    if not path:
-        return by
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[path[0]] = replaced(value[path[0]], path[1:], by)
-    return copy
-
-
-def mutations(valid: Any) -> st.SearchStrategy[Any]:
-    """`valid` with up to three of its parts replaced by any JSON."""
-
-    def once(document: Any) -> st.SearchStrategy[Any]:
-        return st.builds(lambda path, by: replaced(document, path, by), st.sampled_from(paths(document)), ANY_JSON)
-
-    first = once(valid)
-    return first | first.flatmap(once) | first.flatmap(once).flatmap(once)
-
-
-def as_bytes(documents: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
-    """Each document as JSON, now and then with some of its bytes replaced."""
-
-    def written(document: Any) -> bytes:
-        return json.dumps(document).encode()
-
-    def spoiled(body: bytes, at: int, by: bytes) -> bytes:
-        at %= len(body) + 1
-        return body[:at] + by + body[at + len(by) // 2 :]
-
-    pairs = st.binary(max_size=4) | st.sampled_from([b'"a":1,"a":2,', b'\\"', b"[[[[", b"\\u0000", b'"rows":0,'])
-    whole = documents.map(written)
-    return whole | st.builds(spoiled, whole, st.integers(0, 5000), pairs)
-
-
-SOURCE = Image()
-MANIFEST = SOURCE.manifest(partitions={"edge": "0.0.1.1"})
-INDEX = {
-    "schemaVersion": 2,
-    "mediaType": "application/vnd.oci.image.index.v1+json",
-    "manifests": [
-        SOURCE.descriptor(MANIFEST["mediaType"], MANIFEST, platform={"os": "linux", "architecture": "amd64"})
-    ],
-}
-FIELD = json.loads(SOURCE.blobs[MANIFEST["layers"][1]["digest"]])
-CONFIG = SOURCE.config()
-
-
 @given(as_bytes(mutations(FIELD) | ANY_JSON) | st.binary(max_size=200))
 def test_a_field_is_read_or_refused(body: bytes) -> None:
     try:
@@ -261,32 +201,6 @@ def test_an_image_is_cut_validly_or_refused(top: Any, field: Any, config: Any, s
             validate(partition.root, documents_of(partition))
 
 
-CHALLENGES = pieces(
-    *(
-        "Bearer ",
-        "Basic ",
-        "Negotiate ",
-        "realm=",
-        '"https://auth.example/token"',
-        '"http://[',
-        "service=",
-        ",",
-    ),
-    *(
-        '"x"',
-        '"a\\"b"',
-        "scope=",
-        '"repository:a:pull"',
-        "abc==",
-        '"',
-        "=",
-        " ",
-        "error=",
-        "\t",
-        "bearer\trealm",
-    ),
-    most=20,
-)
 TOKENS = st.builds(TokenAnswer, st.sampled_from([200, 401, 404, 500]), as_bytes(mutations({"token": "t"})))
 LOGINS = st.none() | st.builds(Credentials, st.text(max_size=3), st.text(max_size=3), st.text(max_size=3))
 
@@ -317,24 +231,6 @@ def test_a_range_lies_within_the_content_or_is_told_apart(header: str, size: int
         assert asked.start >= size or asked.stop <= size
 
 
-ADDRESSES = pieces(
-    *(
-        "http:",
-        "https:",
-        "//",
-        "registry.example",
-        ":5000",
-        "@",
-        "\\",
-        "/",
-        "/v2/a",
-        "?",
-        "#",
-        "evil.example",
-        "[::1]",
-    ),
-    *("%40", "%2f", " ", "\t", ".", "REGISTRY.example", "..", "user:pass@"),
-)
 ORIGINS = LocationRewriter(("http://registry.example:5000",), ClientAddresses(public_url="https://public.example"))
 
 

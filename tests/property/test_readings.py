@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import go_json
-from tests.cutting import cut_from
-from tests.property.test_parsers import CONFIG, FIELD, INDEX, MANIFEST, SOURCE, as_bytes, mutations, paths
-from tests.unit.test_flatten import Image
-from tests.work import grows_with_its_input
+from tests.lab import go_json
+from tests.lab.cutting import cut_from
+from tests.lab.handmade import Image
+from tests.lab.work import grows_with_its_input
+from tests.property.strategies import CONFIG, FIELD, INDEX, MANIFEST, SOURCE, as_bytes, mutations, paths
 from twodfs.errors import FormatError, TwodfsError
 from twodfs.field.field import Field
 from twodfs.oci.documents import ImageConfig, parse_manifest

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.property.test_parsers import ANY_JSON, as_bytes, mutations, pieces
-from tests.work import grows_with_its_input
+from tests.lab.work import grows_with_its_input
+from tests.property.strategies import ANY_JSON, as_bytes, mutations, pieces
 from twodfs.errors import FormatError
 from twodfs.field.coverage import empty_rectangles
 from twodfs.field.partition import Rectangle

@@ -34,8 +34,8 @@ from proxy.store.records import (
     unseal,
 )
 from proxy.store.redis import RedisStore
-from tests.cutting import cut_from
-from tests.property.test_parsers import ANY_JSON, FIELD, MANIFEST, SOURCE, mutations
+from tests.lab.cutting import cut_from
+from tests.property.strategies import ANY_JSON, FIELD, MANIFEST, SOURCE, mutations
 from twodfs.field.field import Field
 from twodfs.field.partition import Selection
 from twodfs.oci.digest import digest_of

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.logs import redacted
-from tests.property.test_parsers import pieces
-from tests.work import grows_with_its_input
+from tests.lab.work import grows_with_its_input
+from tests.property.strategies import pieces
 
 SECRET = "S3cr3tValue"
 NAMES = ["token", "_state", "password", "secret", "client_secret", "code", "sig", "signature", "account"]

@@ -6,8 +6,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cutting import cut_from, documents_of
-from tests.unit.test_flatten import Image
+from tests.lab.cutting import cut_from, documents_of
+from tests.lab.handmade import Image
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError
 from twodfs.field.field import Field
 from twodfs.field.partition import Rectangle, Selection, is_name, readings

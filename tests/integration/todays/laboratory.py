@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from tests.integration.todays.engines import Engines
-from tests.integration.workshop import Workshop
 from tests.lab.command import CommandError
 from tests.lab.documents import Cell
 from tests.lab.images import PushedImage, busybox_base, push_image
@@ -17,6 +16,7 @@ from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
 from tests.lab.signing import KeyPair
 from tests.lab.todays_root import TodaysRoot
+from tests.lab.workshop import Workshop
 from twodfs.oci.digest import digest_of
 
 PLATFORM: Final = "linux/amd64"

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from proxy.auth.credentials import CredentialsError, Ecr
 from proxy.config import CredentialsConfig
-from tests.integration.fake_registry import served
+from tests.lab.fake_registry import served
 
 HOUR = 3600.0
 

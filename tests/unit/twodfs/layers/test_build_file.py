@@ -75,7 +75,7 @@ def test_a_pattern_begins_at_its_first_wildcard_and_has_one_spelling() -> None:
 
 
 def test_the_originals_build_file_is_understood() -> None:
-    body = Path(__file__, "../../fixtures/original-2dfs/2dfs.json").resolve().read_bytes()
+    body = Path(__file__, "../../../../fixtures/original-2dfs/2dfs.json").resolve().read_bytes()
     recipe = BuildFile.parse(body, HERE)
     assert [(cell.row, cell.col) for cell in recipe.cells] == [(r, c) for r in range(3) for c in range(3)]
     assert [copy.target for copy in recipe.cells[8].copies] == ["pair/a.txt", "pair/b.txt"]

@@ -37,7 +37,7 @@ from proxy.store.records import (
 )
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
-from tests.integration.fake_registry import proxied
+from tests.lab.fake_registry import proxied
 from tests.lab.peers import require
 from tests.lab.redis import Redis
 from tests.lab.redis_groups import Group, clustered, watched_by_sentinels

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.cutting import cut_from
+from tests.lab.cutting import cut_from
+from tests.lab.handmade import Image
 from tests.lab.signing import payload_of
-from tests.unit.test_flatten import Image
-from tests.work import grows_with_its_input
+from tests.lab.work import grows_with_its_input
 from twodfs.errors import AuthError, FormatError
 from twodfs.field.field import Field
 from twodfs.images.archive import Directory

@@ -4,7 +4,7 @@ from typing import BinaryIO
 
 import pytest
 
-from tests.unit.test_flatten import Image
+from tests.lab.handmade import Image
 from twodfs.errors import TooLargeError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Document

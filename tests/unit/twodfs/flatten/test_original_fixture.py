@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.cutting import cut_from, documents_of
+from tests.lab.cutting import cut_from, documents_of
 from twodfs.choices import Anchor
 from twodfs.errors import NothingSelectedError
 from twodfs.field.field import Field
@@ -20,7 +20,7 @@ from twodfs.oci.digest import Digest
 from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, Index, Manifest, parse_manifest
 from twodfs.oci.platforms import Platform
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "original-2dfs"
+FIXTURE = Path(__file__).parents[3] / "fixtures" / "original-2dfs"
 BLOBS = {f"sha256:{file.name}": file.read_bytes() for file in (FIXTURE / "oci-layout/blobs/sha256").iterdir()}
 ROOT = Digest(json.loads((FIXTURE / "oci-layout/index.json").read_bytes())["manifests"][0]["digest"])
 SOURCE = Document(OCI_INDEX, ROOT, BLOBS[ROOT])

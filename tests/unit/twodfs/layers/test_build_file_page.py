@@ -9,7 +9,7 @@ from twodfs.field.field import MAX_COORDINATE
 from twodfs.layers import build_file as recipe
 from twodfs.layers.build_file import BuildFile
 
-PAGE = (Path(__file__).parents[2] / "docs" / "build-file.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "build-file.md").read_text()
 
 
 def keys(title: str) -> list[str]:

@@ -1,12 +1,12 @@
 """Flattening, document by document; images here are made by hand."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.cutting import cut_from, documents_of
+from tests.lab.cutting import cut_from, documents_of
+from tests.lab.handmade import BASE, CREATED, DIFF_ID, Image, cell_blob, diff_id
 from twodfs.errors import (
     FormatError,
     NothingSelectedError,
@@ -20,7 +20,6 @@ from twodfs.flatten.cut import FLATTEN_VERSION, DocumentKind, DocumentNeed, Part
 from twodfs.flatten.validate import validate
 from twodfs.oci.digest import digest_of
 from twodfs.oci.documents import (
-    DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
     DOCKER_LAYER_ZSTD,
@@ -36,79 +35,10 @@ from twodfs.oci.documents import (
     Document,
 )
 
-BASE = b"base layer"
-DIFF_ID = "sha256:" + "d1" * 32
 # Digests that releases gave which wrote version 1, and no other.
 GOLDEN = "sha256:d496ff62b46f905ec74c25b57fd1a8fb5d86a8fe7b5ddf2bbd5fdaf0e39928b3"
 GOLDEN_OF_EQUAL_CELLS = "sha256:c7ded9521a9a67bfe6fe1322795fb07df9c43d5d41628ae6279aaa42912d524e"
 GOLDEN_OF_THE_FORK = "sha256:45c7bb52184feb88cf8dbbd67e15978f9b23d59d7c7d71bda8e1fbec44df29ae"
-CREATED = "2024-05-06T07:08:09Z"
-
-
-def cell_blob(row: int, col: int) -> bytes:
-    return f"allotment {row} {col}".encode()
-
-
-def diff_id(row: int, col: int) -> str:
-    return digest_of(f"plain {row} {col}".encode())
-
-
-class Image:
-    """A 2DFS image under construction; `blobs` is its registry."""
-
-    def __init__(self) -> None:
-        self.blobs: dict[str, bytes] = {}
-
-    def add(self, content: bytes | dict[str, Any]) -> tuple[str, int]:
-        body = content if isinstance(content, bytes) else orjson.dumps(content)
-        self.blobs[digest_of(body)] = body
-        return digest_of(body), len(body)
-
-    def descriptor(self, media_type: str, content: bytes | dict[str, Any], **more: Any) -> dict[str, Any]:
-        digest, size = self.add(content)
-        return {"mediaType": media_type, "digest": digest, "size": size} | more
-
-    def field(
-        self, cells: Sequence[tuple[int, int]], partitions: dict[str, str] | None = None, **more: Any
-    ) -> dict[str, Any]:
-        rows = []
-        for row, col in cells:
-            digest, _ = self.add(cell_blob(row, col))
-            hexes = {"digest": digest[7:], "diffid": diff_id(row, col)[7:]}
-            rows.append({"allotments": [{"row": row, "col": col} | hexes | more]})
-        return self.descriptor(FIELD_LAYER, {"rows": rows, "partitions": partitions})
-
-    def config(self, **more: Any) -> dict[str, Any]:
-        return {
-            "created": CREATED,
-            "architecture": "amd64",
-            "os": "linux",
-            "rootfs": {"type": "layers", "diff_ids": [DIFF_ID]},
-            "history": [{"created": CREATED, "created_by": "base"}],
-        } | more
-
-    def manifest(
-        self,
-        cells: Sequence[tuple[int, int]] = ((0, 0), (0, 1), (1, 0)),
-        *,
-        docker: bool = False,
-        config: dict[str, Any] | None = None,
-        layers: list[dict[str, Any]] | None = None,
-        partitions: dict[str, str] | None = None,
-        **more: Any,
-    ) -> dict[str, Any]:
-        base = self.descriptor(DOCKER_LAYER_GZIP if docker else OCI_LAYER_GZIP, BASE)
-        config_type = DOCKER_CONFIG if docker else OCI_CONFIG
-        return {
-            "schemaVersion": 2,
-            "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
-            "config": self.descriptor(config_type, self.config() if config is None else config),
-            "layers": [base, self.field(cells, partitions)] if layers is None else layers,
-        } | more
-
-    def document(self, content: dict[str, Any]) -> Document:
-        digest, _ = self.add(content)
-        return Document(content["mediaType"], digest, self.blobs[digest])  # type: ignore[arg-type]
 
 
 def cut(registry: Image, content: dict[str, Any], selection: str = "0.0.0.1", **options: Any) -> Partition:
@@ -484,7 +414,7 @@ def test_platforms_that_share_a_field_are_searched_once() -> None:
             return super().select_in_steps(*args, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.cutting.Field", Watched)
+        patch.setattr("tests.lab.cutting.Field", Watched)
         assert cut_from(image.blobs, source, "0.0.0.0") is not None
     assert len(searched) == 1
 

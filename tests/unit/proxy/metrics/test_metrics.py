@@ -103,5 +103,5 @@ def test_repositories_are_counted_where_a_pattern_names_them_and_up_to_a_number(
 
 
 def test_the_documentation_has_every_metric() -> None:
-    written = Path(__file__).parents[3] / "docs" / "observability.md"
+    written = Path(__file__).parents[4] / "docs" / "observability.md"
     assert catalogue.markdown() in written.read_text()

@@ -12,7 +12,7 @@ import pytest
 from proxy.config import Config, ConfigError, environment_variable, load, settings
 
 UPSTREAM = {"upstream": "http://127.0.0.1:5001"}
-EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
+EXAMPLE = Path(__file__).parents[4] / "config.example.toml"
 
 
 def config_of(flags: Mapping[str, str] = UPSTREAM, **environment: str) -> Config:

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.work import grows_with_its_input
+from tests.lab.work import grows_with_its_input
 from twodfs.errors import PartitionError
 from twodfs.field.partition import Rectangle, Selection, is_name, mistyped, readings
 
