@@ -115,3 +115,9 @@ def test_aiohttps_insides_are_touched_in_the_modules_below_alone() -> None:
             if one.startswith(("aiohttp.web_", "aiohttp.http", "aiohttp.client_", "aiohttp.base_"))
         }
         assert not insides or name in INSIDERS, f"{name} imports {insides}"
+
+
+def test_no_test_module_imports_from_another() -> None:
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        wrong = [one for one in imports(file) if any(part.startswith("test_") for part in one.split(".")[:-1])]
+        assert not wrong, f"{file} imports {wrong}"
