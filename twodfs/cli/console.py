@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import orjson
 
@@ -18,6 +19,9 @@ from twodfs.progress import Advance, Progress, Silent, silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
+
+_FRAME: Final = 0.1
+"""Seconds between two drawings of bars that grow."""
 
 
 @contextmanager
@@ -33,24 +37,46 @@ def open_progress(*, quiet: bool) -> Iterator[Progress]:
 
 
 class ProgressBars:
-    """A bar for each step under way."""
+    """A bar for each step under way.
+
+    Rich places what one thread prints by what it last drew, and lets other threads draw in between; a line is lost
+    then. So one thread at a time draws here, and nothing draws by itself.
+    """
 
     def __init__(self, bars: RichProgress) -> None:
         self._bars = bars
+        self._drawing = threading.Lock()
+        self._drawn = 0.0
 
     @contextmanager
     def step(self, label: str, total: int | None = None) -> Iterator[Advance]:
         """Show a bar as long as the block runs."""
-        task = self._bars.add_task(printable(label), total=total)
+        with self._drawing:
+            task = self._bars.add_task(printable(label), total=total)
+            self._draw_when_due()
+
+        def advance(size: int) -> None:
+            with self._drawing:
+                self._bars.advance(task, size)
+                self._draw_when_due()
+
         try:
-            yield lambda size: self._bars.advance(task, size)
+            yield advance
         finally:
-            self._bars.remove_task(task)
-        self._bars.console.print(printable(_done(label, total)), markup=False)
+            with self._drawing:
+                self._bars.remove_task(task)
+        self.note(_done(label, total))
+
+    def _draw_when_due(self) -> None:
+        now = time.monotonic()
+        if now - self._drawn > _FRAME:
+            self._drawn = now
+            self._bars.refresh()
 
     def note(self, text: str) -> None:
         """Print ``text`` above the bars."""
-        self._bars.console.print(printable(text, kept=LAYOUT), markup=False)
+        with self._drawing:
+            self._bars.console.print(printable(text, kept=LAYOUT), markup=False)
 
 
 class ProgressLines:
@@ -94,6 +120,7 @@ def _bars() -> RichProgress:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True, highlight=False),
+        auto_refresh=False,
         transient=True,
     )
 
