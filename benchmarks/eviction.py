@@ -19,6 +19,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from proxy.config import CacheConfig
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.records import Content, ContentKey, Provenance, ProvenanceKey, Provenances, Record, RecordKey
 from proxy.store.redis import RedisStore
 from tests.lab.redis import Redis
@@ -29,6 +30,7 @@ POLICIES: Final = ("noeviction", "allkeys-lru", "volatile-lru", "volatile-lfu", 
 REPLICAS: Final = 3
 DOCUMENT: Final = 24 * 1024
 """Bytes of a partition's documents, roughly; a recipe has two hundred."""
+_REPOSITORY: Final = Repository(DEFAULT_UPSTREAM, "library/model")
 _BEAT: Final = 0.5
 _WRITERS: Final = 8
 
@@ -71,7 +73,7 @@ async def fill(policy: str, directory: Path, *, megabytes: int, times: int) -> L
                     recipe = ProvenanceKey(digest)
                     recipes = Provenances((Provenance(digest, Selection.parse("0.0.0.0")),))
                     records: dict[RecordKey[Any], Record] = {
-                        ContentKey("library/model", digest): Content(body),
+                        ContentKey(_REPOSITORY, digest): Content(body),
                         recipe: recipes,
                     }
                     tried += 1

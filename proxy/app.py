@@ -38,6 +38,7 @@ from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.preflight import StartError, authenticator, listener_tls, signer, source_keys
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
 from proxy.store.clients import RedisFileError
@@ -47,7 +48,7 @@ from proxy.store.replies import obstacle
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.registry import Upstream
+from proxy.upstream.registry import Upstream, Upstreams
 from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Listener
 from proxy.wire.tls import CertificateError, ListenerTls
@@ -203,19 +204,20 @@ def _handlers(
         client_timeout=config.client.idle_timeout,
         upstream_timeout=config.upstream.read_timeout,
     )
-    sources = Sources(upstream, Grants(config.auth.ttl), tag_ttl=config.cache.tag_ttl)
-    contents = Contents(upstream, store, max_field=config.partition.max_field)
+    upstreams = {DEFAULT_UPSTREAM: upstream}
+    sources = Sources(upstreams, Grants(config.auth.ttl), tag_ttl=config.cache.tag_ttl)
+    contents = Contents(upstreams, store, max_field=config.partition.max_field)
     keys = source_keys(config.signing)
-    referrers = Referrers(upstream)
+    referrers = Referrers(upstreams)
     cutter = Cutter(
         contents,
         max_layers=config.partition.max_layers,
         slots=_slots(config.limits),
         large_slots=_slots(config.limits),
-        policy=SourcePolicy(upstream, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
+        policy=SourcePolicy(upstreams, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
     )
     partitions = Partitions(cutter, sources, store)
-    attached = _attached(config, upstream, referrers, partitions, store)
+    attached = _attached(config, upstreams, referrers, partitions, store)
     tokens = TokenEndpoint(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None
     return Handlers(
         authenticator=authenticator,
@@ -225,7 +227,7 @@ def _handlers(
         lookalikes=Lookalikes(sources, cutter),
         locations=locations,
         attached=attached,
-        push_completion=PushCompletion(upstream, partitions, attached, locations),
+        push_completion=PushCompletion(upstreams, partitions, attached, locations),
         tokens=tokens,
         requests=RequestLimits(config.limits),
         max_manifest=config.limits.manifest_body,
@@ -239,7 +241,7 @@ def _slots(limits: LimitsConfig) -> Slots:
 
 
 def _attached(
-    config: Config, upstream: Upstream, referrers: Referrers, partitions: Partitions, store: TieredStore
+    config: Config, upstreams: Upstreams, referrers: Referrers, partitions: Partitions, store: TieredStore
 ) -> AttachedDocuments | None:
     key = signer(config.signing)
     if key is None:
@@ -247,7 +249,7 @@ def _attached(
     registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
     get_logger().info("partitions are signed", key=key.public_key.fingerprint, registry=registry)
     signatures = Signatures(partitions, store, key, registry=registry)
-    return AttachedDocuments(upstream, referrers, partitions, signatures)
+    return AttachedDocuments(upstreams, referrers, partitions, signatures)
 
 
 def _watch(stack: contextlib.AsyncExitStack, handlers: Handlers, memory: MemoryStore, redis: RedisStore | None) -> None:

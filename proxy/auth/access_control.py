@@ -24,6 +24,7 @@ from proxy.auth.tokens import Claims, TokenError, TokenVerifier
 from proxy.config import AuthConfig, RuleConfig
 from proxy.globs import expression
 from proxy.logs import bind_key_id, bind_user
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.requests.scope import CATALOG, Scope, ScopeError, scopes
 
 _ANONYMOUS: Final = "anonymous"
@@ -112,11 +113,11 @@ class AccessControl:
                     "DENIED",
                     f"{user or _ANONYMOUS} may not do this: no rule of the proxy allows {scope}",
                 )
-        rights = {scope.name: frozenset(scope.actions) for scope in wanted if scope.kind == "repository"}
-        for name, actions in rights.items():
+        rights = {_repository(scope): frozenset(scope.actions) for scope in wanted if scope.kind == "repository"}
+        for repository, actions in rights.items():
             # Who may delete need not be one who may hear what there is.
-            if "pull" not in actions and self._lets(user, claims, Scope("repository", name, ("pull",))):
-                rights[name] = actions | {"pull"}
+            if "pull" not in actions and self._lets(user, claims, Scope("repository", repository.name, ("pull",))):
+                rights[repository] = actions | {"pull"}
         return service(rights)
 
     def _lets(self, user: str | None, claims: Claims | None, scope: Scope) -> bool:
@@ -202,7 +203,11 @@ _READ_EVERYTHING: Final = AccessRule(("*", _ANONYMOUS), (re.compile(".*"),), fro
 def _claimed(claims: Claims, scope: Scope) -> bool:
     if scope == CATALOG:
         return claims.catalog
-    return claims.rights.get(scope.name, frozenset()).issuperset(scope.actions)
+    return claims.rights.get(_repository(scope), frozenset()).issuperset(scope.actions)
+
+
+def _repository(scope: Scope) -> Repository:
+    return Repository(DEFAULT_UPSTREAM, scope.name)
 
 
 def _hoped_for(request: web.BaseRequest, target: str) -> tuple[Scope, ...]:

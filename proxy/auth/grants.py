@@ -12,11 +12,12 @@ from typing import Final
 from cachetools import TTLCache
 
 from proxy.auth.identity import Identity
+from proxy.repository import Repository
 from twodfs.oci.digest import Digest
 
 _MOST_GRANTS: Final = 65_536
 
-_Grant = tuple[bytes, str, Digest]
+_Grant = tuple[bytes, Repository, Digest]
 
 
 class Grants:
@@ -27,7 +28,7 @@ class Grants:
         self._ttl = ttl
         self._until: TTLCache[_Grant, float] | None = TTLCache(_MOST_GRANTS, ttl) if ttl else None
 
-    def holds(self, identity: Identity, repository: str, source: Digest) -> bool:
+    def holds(self, identity: Identity, repository: Repository, source: Digest) -> bool:
         """Say whether this client may read ``source`` in ``repository``, as far as is known."""
         if identity.may_pull(repository):
             return True
@@ -35,12 +36,12 @@ class Grants:
             return False
         return time.monotonic() < self._until.get((identity.fingerprint, repository, source), 0.0)
 
-    def remember(self, identity: Identity, repository: str, source: Digest, asked_at: float) -> None:
+    def remember(self, identity: Identity, repository: Repository, source: Digest, asked_at: float) -> None:
         """Keep the upstream's yes to a question that was asked at ``asked_at`` (``time.monotonic``)."""
         if self._until is not None:
             self._until[identity.fingerprint, repository, source] = asked_at + self._ttl
 
-    def forget(self, repository: str) -> None:
+    def forget(self, repository: Repository) -> None:
         """Drop every grant in ``repository``: something was written or deleted there."""
         if self._until is not None:
             for grant in [one for one in self._until if one[1] == repository]:

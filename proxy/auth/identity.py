@@ -11,12 +11,14 @@ from typing import Final
 from aiohttp import hdrs
 from multidict import istr
 
+from proxy.repository import Repository
+
 # Made anew in each process: a fingerprint that leaks from one is worth nothing anywhere else. Nothing that
 # is keyed by it leaves the process, so the replicas need no common one.
 _PROCESS_SECRET: Final = secrets.token_bytes(32)
 _CREDENTIALS: Final = (hdrs.AUTHORIZATION, hdrs.COOKIE)
 
-Rights = Mapping[str, frozenset[str]]
+Rights = Mapping[Repository, frozenset[str]]
 """Actions by repository."""
 
 
@@ -50,7 +52,7 @@ class Identity:
         parts = ((name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in found.items())
         return cls(found, fingerprint(*parts))
 
-    def may_pull(self, repository: str) -> bool:
+    def may_pull(self, repository: Repository) -> bool:
         """Say whether it is known, without a question upstream, that this client may read ``repository``."""
         return "pull" in self.rights.get(repository, ())
 

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from proxy.auth.identity import Rights, fingerprint
 from proxy.config import TokenConfig
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.watched import WatchedFile
 
 MAX_TOKEN: Final = 32 * 1024
@@ -163,7 +164,7 @@ def _candidates(header: Mapping[str, Any], keys: tuple[VerificationKey, ...]) ->
 
 
 def _claims(claims: Mapping[str, Any], leeway: float) -> Claims:
-    rights: dict[str, frozenset[str]] = {}
+    rights: dict[Repository, frozenset[str]] = {}
     catalog = False
     access = claims.get("access")
     for entry in access[:_MOST_REPOSITORIES] if isinstance(access, list) else ():
@@ -175,7 +176,8 @@ def _claims(claims: Mapping[str, Any], leeway: float) -> Claims:
         granted = frozenset(one for one in actions if isinstance(one, str))
         if kind == "repository":
             all_of_them = _ACTIONS if "*" in granted else granted & _ACTIONS
-            rights[name] = rights.get(name, frozenset()) | all_of_them
+            repository = Repository(DEFAULT_UPSTREAM, name)
+            rights[repository] = rights.get(repository, frozenset()) | all_of_them
         elif kind == "registry" and name == "catalog":
             catalog = catalog or "*" in granted
     subject = claims.get("sub")

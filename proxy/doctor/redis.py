@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from proxy.config import CacheConfig, RedisAddress, Topology
 from proxy.doctor.finding import Finding, ok, problem, skipped, warning
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.clients import RedisFileError, open_client, tls_files
 from proxy.store.records import BlobSize, BlobSizeKey, seal
 from proxy.store.redis import RedisStore
@@ -213,7 +214,7 @@ def _persistence(info: dict[str, Any]) -> Finding:
 
 async def _round_trip(config: CacheConfig) -> Finding:
     """Seal a record, send it, read it back, all as the proxy does."""
-    key = BlobSizeKey("twodfs/doctor", digest_of(secrets.token_bytes(32)))
+    key = BlobSizeKey(Repository(DEFAULT_UPSTREAM, "twodfs/doctor"), digest_of(secrets.token_bytes(32)))
     record = BlobSize(secrets.randbelow(2**31))
     brief = config.model_copy(update={"ttl": _RECORD_SECONDS})
     sealed = seal(key, record, config.secret.get_secret_value().encode())

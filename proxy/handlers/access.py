@@ -74,7 +74,7 @@ class AccessLog:
         kind = INVALID if routed is None else kind_of(routed, path)
         count_request(kind, method, status, seconds, spans.trace_id())
         if status in _SUCCESSES and (repository := getattr(routed, "repository", None)):
-            self._repositories.count(repository, kind)
+            self._repositories.count(repository.name, kind)
         self._access.write(
             kind=kind,
             method=method,

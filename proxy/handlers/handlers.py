@@ -256,7 +256,7 @@ class Handlers:
         # where the registry gives it the image, that has no such partition.
         base = pull.readings[0].base
         known = await self._sources.resolve(pull.repository, base, identity, ALL_TYPES)
-        source_target = f"/v2/{pull.repository}/manifests/{base}"
+        source_target = f"/v2/{pull.repository.name}/manifests/{base}"
         return await self._relay.forward(request, target if known is None else source_target)
 
     async def _pull_content(

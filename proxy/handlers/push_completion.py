@@ -16,8 +16,9 @@ from proxy.auth.identity import Identity
 from proxy.handlers.headers import LocationRewriter
 from proxy.logs import get_logger
 from proxy.partitions.synthesis import Partitions
+from proxy.repository import Repository
 from proxy.signing.attached import AttachedDocuments
-from proxy.upstream.registry import Upstream
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply
 from twodfs.errors import FormatError
 from twodfs.oci.digest import Digest
@@ -39,18 +40,18 @@ class PushCompletion:
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstreams: Upstreams,
         partitions: Partitions,
         attached: AttachedDocuments | None,
         locations: LocationRewriter,
     ) -> None:
         """``attached`` None: nothing is signed. ``origins`` tells the registry's own upload addresses."""
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._partitions = partitions
         self._attached = attached
         self._locations = locations
 
-    async def supply(self, repository: str, pushed: Document, identity: Identity) -> bool:
+    async def supply(self, repository: Repository, pushed: Document, identity: Identity) -> bool:
         """Give the registry what ``pushed`` names and we made; say whether it took anything.
 
         Args:
@@ -72,13 +73,13 @@ class PushCompletion:
             given |= await self._give(repository, digest, identity)
         return given
 
-    async def _ours(self, repository: str, digest: Digest, identity: Identity) -> Document | None:
+    async def _ours(self, repository: Repository, digest: Digest, identity: Identity) -> Document | None:
         made = await self._partitions.find(repository, digest, identity)
         if made is not None:
             return made.documents[digest]
         return None if self._attached is None else await self._attached.find(repository, digest, identity)
 
-    async def _give(self, repository: str, digest: Digest, identity: Identity) -> bool:
+    async def _give(self, repository: Repository, digest: Digest, identity: Identity) -> bool:
         try:
             document = await self._ours(repository, digest, identity)
         except RefusedError:
@@ -87,28 +88,39 @@ class PushCompletion:
             return False
         if document.media_type in INDEX_TYPES | MANIFEST_TYPES:
             await self.supply(repository, document, identity)
-            target = f"/v2/{repository}/manifests/{digest}"
-            reply = await self._send(hdrs.METH_PUT, target, document.media_type, document.body, identity)
+            target = f"/v2/{repository.name}/manifests/{digest}"
+            reply = await self._send(
+                repository, hdrs.METH_PUT, target, document.body, identity, content_type=document.media_type
+            )
         else:
             reply = await self._upload(repository, document, identity)
         taken = reply.status == _CREATED
         get_logger().info("given to the registry", digest=digest, status=reply.status)
         return taken
 
-    async def _upload(self, repository: str, blob: Document, identity: Identity) -> Reply:
+    async def _upload(self, repository: Repository, blob: Document, identity: Identity) -> Reply:
         """Upload a blob (distribution-spec, "POST then PUT")."""
-        target = f"/v2/{repository}/blobs/uploads/"
-        reply = await self._send(hdrs.METH_POST, target, _OCTETS, b"", identity)
+        target = f"/v2/{repository.name}/blobs/uploads/"
+        reply = await self._send(repository, hdrs.METH_POST, target, b"", identity)
         location = self._locations.own_path(reply.headers.get(hdrs.LOCATION, ""))
         if reply.status != _ACCEPTED or location is None:
             return reply
         separator = "&" if "?" in location else "?"
         target = f"{location}{separator}digest={blob.digest}"
-        return await self._send(hdrs.METH_PUT, target, _OCTETS, blob.body, identity)
+        return await self._send(repository, hdrs.METH_PUT, target, blob.body, identity)
 
-    async def _send(self, method: str, target: str, content_type: str, body: bytes, identity: Identity) -> Reply:
+    async def _send(
+        self,
+        repository: Repository,
+        method: str,
+        target: str,
+        body: bytes,
+        identity: Identity,
+        *,
+        content_type: str = _OCTETS,
+    ) -> Reply:
         headers = CIMultiDict({**identity.headers, hdrs.CONTENT_TYPE: content_type})
-        return await self._upstream.send(method, target, headers, body)
+        return await self._upstreams[repository.upstream].send(method, target, headers, body)
 
 
 def _named(document: Document) -> tuple[Digest, ...]:

@@ -17,11 +17,12 @@ from proxy.confinement.field_body import FieldBody
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
 from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
+from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.store.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
-from proxy.upstream.registry import Upstream
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from twodfs.errors import DigestError
 from twodfs.field.field import Field
@@ -43,9 +44,9 @@ _NOT_FOUND: Final = 404
 class Contents:
     """Reads source documents, with the credentials of the client that needs them."""
 
-    def __init__(self, upstream: Upstream, store: TieredStore, *, max_field: int) -> None:
+    def __init__(self, upstreams: Upstreams, store: TieredStore, *, max_field: int) -> None:
         """``max_field``: the largest field document that is read, in bytes."""
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._store = store
         self._max_field = max_field
         self.max_fields = max(max_field, MAX_FIELD_BYTES)
@@ -56,7 +57,7 @@ class Contents:
         self._size_slots = asyncio.Semaphore(_CONCURRENT_SIZES)
 
     async def manifest(
-        self, repository: str, digest: Digest, identity: Identity, announced: int = MAX_MANIFEST
+        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_MANIFEST
     ) -> bytes:
         """Return the manifest or index that has ``digest``.
 
@@ -72,12 +73,14 @@ class Contents:
         limit = min(MAX_MANIFEST, max(announced, LARGE_DOCUMENT))
         return await self._content(repository, "manifests", digest, identity, limit)
 
-    async def config(self, repository: str, digest: Digest, identity: Identity, announced: int = MAX_CONFIG) -> bytes:
+    async def config(
+        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_CONFIG
+    ) -> bytes:
         """Return the image config that has ``digest``; arguments and errors are those of ``manifest``."""
         limit = min(MAX_CONFIG, max(announced, LARGE_DOCUMENT))
         return await self._content(repository, "blobs", digest, identity, limit)
 
-    async def field(self, repository: str, digest: Digest, identity: Identity) -> Field:
+    async def field(self, repository: Repository, digest: Digest, identity: Identity) -> Field:
         """Return the parsed field that has ``digest``; raises like ``manifest``, and ``FormatError``."""
         known = await self._store.get(FieldKey(repository, digest))
         if known is not None:
@@ -90,7 +93,7 @@ class Contents:
             own_flight = (*flight, identity.fingerprint)
             return await self._reading.do(own_flight, lambda: self._read_field(repository, digest, identity))
 
-    async def size(self, repository: str, digest: Digest, identity: Identity) -> int:
+    async def size(self, repository: Repository, digest: Digest, identity: Identity) -> int:
         """Return the size of a blob in bytes, which fields of the original builder do not record.
 
         Raises:
@@ -105,11 +108,11 @@ class Contents:
         await self._store.put({key: BlobSize(size)})
         return size
 
-    async def _read_field(self, repository: str, digest: Digest, identity: Identity) -> Field:
-        path = f"/v2/{repository}/blobs/{digest}"
+    async def _read_field(self, repository: Repository, digest: Digest, identity: Identity) -> Field:
+        path = f"/v2/{repository.name}/blobs/{digest}"
         with FieldBody(digest, self._one_large_field) as body:
-            limit = self._max_field
-            _allowed(await self._upstream.download(path, identity, body.take, limit=limit), digest)
+            upstream = self._upstreams[repository.upstream]
+            _allowed(await upstream.download(path, identity, body.take, limit=self._max_field), digest)
             try:
                 field = await body.parse()
             except DigestError as error:
@@ -124,7 +127,9 @@ class Contents:
             )
         return field
 
-    async def _content(self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int) -> bytes:
+    async def _content(
+        self, repository: Repository, kind: str, digest: Digest, identity: Identity, limit: int
+    ) -> bytes:
         known = await self._store.get(ContentKey(repository, digest))
         if known is not None:
             return known.body
@@ -134,10 +139,11 @@ class Contents:
         )
 
     @traced("fetch")
-    async def _fetch(self, repository: str, kind: str, digest: Digest, identity: Identity, limit: int) -> bytes:
+    async def _fetch(self, repository: Repository, kind: str, digest: Digest, identity: Identity, limit: int) -> bytes:
         accept = ALL_TYPES if kind == "manifests" else "*/*"
-        path = f"/v2/{repository}/{kind}/{digest}"
-        reply = _allowed(await self._upstream.get(path, identity, limit=limit, accept=accept), digest)
+        path = f"/v2/{repository.name}/{kind}/{digest}"
+        upstream = self._upstreams[repository.upstream]
+        reply = _allowed(await upstream.get(path, identity, limit=limit, accept=accept), digest)
         try:
             # Hashing lets others have the interpreter, so that a thread is of use.
             body = (
@@ -153,14 +159,15 @@ class Contents:
             await self._store.put({ContentKey(repository, digest): Content(body)})
         return body
 
-    async def _ask_size(self, repository: str, digest: Digest, identity: Identity) -> int:
-        path = f"/v2/{repository}/blobs/{digest}"
-        reply = await self._upstream.head(path, identity, "*/*")
+    async def _ask_size(self, repository: Repository, digest: Digest, identity: Identity) -> int:
+        path = f"/v2/{repository.name}/blobs/{digest}"
+        upstream = self._upstreams[repository.upstream]
+        reply = await upstream.head(path, identity, "*/*")
         size = reply.headers.get(hdrs.CONTENT_LENGTH, "")
         if reply.status == _OK and _SIZE.fullmatch(size):
             return int(size)
         # ECR Public answers HEAD with 401, others leave the length out: one byte tells the length as well.
-        reply = await self._upstream.first_byte(path, identity)
+        reply = await upstream.first_byte(path, identity)
         _allowed(reply, digest)
         total = reply.headers.get(hdrs.CONTENT_RANGE, "").rpartition("/")[2]
         size = total if reply.status == _PARTIAL else reply.headers.get(hdrs.CONTENT_LENGTH, "")

@@ -26,6 +26,7 @@ from proxy.metrics.catalogue import SYNTHESIS
 from proxy.partitions.content import LARGE_DOCUMENT, Contents
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import SourceImage
+from proxy.repository import Repository
 from proxy.store.records import Provenance
 from proxy.tracing.spans import trace_id, traced
 from twodfs import errors
@@ -110,8 +111,8 @@ class Cutter:
         self._large_slots = large_slots
         self._policy = policy
         self._stepping = asyncio.Lock()
-        self._refusals: LRUCache[tuple[str, Digest, str, Selection | None], _Refusal] = LRUCache(_MOST_REFUSALS)
-        self._fields: LRUCache[tuple[str, Digest, str], tuple[Digest, ...]] = LRUCache(_MOST_IMAGES)
+        self._refusals: LRUCache[tuple[Repository, Digest, str, Selection | None], _Refusal] = LRUCache(_MOST_REFUSALS)
+        self._fields: LRUCache[tuple[Repository, Digest, str], tuple[Digest, ...]] = LRUCache(_MOST_IMAGES)
 
     async def permit(self, source: SourceImage, identity: Identity) -> None:
         """Return where ``source`` may be cut.
@@ -344,7 +345,7 @@ class _Answering:
                     return field
 
 
-def _image(source: SourceImage) -> tuple[str, Digest, str]:
+def _image(source: SourceImage) -> tuple[Repository, Digest, str]:
     return source.repository, source.digest, source.media_type
 
 

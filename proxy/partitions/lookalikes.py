@@ -17,6 +17,7 @@ from proxy.confinement.apart import EndedError
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
 from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
+from proxy.repository import Repository
 from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.errors import FormatError, PartitionError
 from twodfs.field.partition import MAX_TAG_LENGTH, RESERVED, PartitionTag
@@ -68,7 +69,9 @@ class Lookalikes:
                 f"{source.image} has no partition called {'--'.join(unknown)}; it has {_listed(names)}"
             )
 
-    async def explain_mistyped(self, repository: str, ways: Iterable[tuple[str, str]], identity: Identity) -> None:
+    async def explain_mistyped(
+        self, repository: Repository, ways: Iterable[tuple[str, str]], identity: Identity
+    ) -> None:
         """Return where no way to read a tag leads to a 2DFS image.
 
         Args:
@@ -91,7 +94,7 @@ class Lookalikes:
                         f"first-row.first-column.last-row.last-column"
                     )
 
-    async def check_write(self, repository: str, readings: Iterable[PartitionTag], identity: Identity) -> None:
+    async def check_write(self, repository: Repository, readings: Iterable[PartitionTag], identity: Identity) -> None:
         """Return where a tag may be written: this client's pulls of it do not get a partition.
 
         Raises:
@@ -119,7 +122,7 @@ class Lookalikes:
         wanted = set(reading.selection().names) - RESERVED
         return names is not None and any(wanted <= its for its in names)
 
-    async def _readable(self, repository: str, tag: str, identity: Identity) -> SourceImage | None:
+    async def _readable(self, repository: Repository, tag: str, identity: Identity) -> SourceImage | None:
         with contextlib.suppress(RefusedError):
             return await self._sources.resolve(repository, tag, identity, ALL_TYPES)
         return None

@@ -14,9 +14,10 @@ from cachetools import TTLCache
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.partitions.source import SourceImage
+from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.upstream.referrers import MalformedListError, Referrers
-from proxy.upstream.registry import Upstream
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.errors import SignatureError
 from twodfs.oci.digest import Digest, digest_of
@@ -37,12 +38,12 @@ class UnsignedError(Exception):
 class SourcePolicy:
     """Holds images against the keys that they have to be signed by."""
 
-    def __init__(self, upstream: Upstream, referrers: Referrers, keys: Sequence[PublicKey], *, ttl: float) -> None:
+    def __init__(self, upstreams: Upstreams, referrers: Referrers, keys: Sequence[PublicKey], *, ttl: float) -> None:
         """``ttl``: seconds for which a good verdict is given again without asking; 0 for never."""
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._referrers = referrers
         self._keys = keys
-        self._signed: TTLCache[tuple[str, Digest], bool] | None = TTLCache(_MOST_VERDICTS, ttl) if ttl else None
+        self._signed: TTLCache[tuple[Repository, Digest], bool] | None = TTLCache(_MOST_VERDICTS, ttl) if ttl else None
         self._flight: SingleFlight[None] = SingleFlight()
 
     async def check(self, source: SourceImage, identity: Identity) -> None:
@@ -72,7 +73,7 @@ class SourcePolicy:
         except StopIteration:
             get_logger().info("source signature found", image=source.image, source=source.digest)
 
-    async def _answer(self, repository: str, need: EvidenceNeed, identity: Identity) -> Answer:
+    async def _answer(self, repository: Repository, need: EvidenceNeed, identity: Identity) -> Answer:
         if need.kind is EvidenceKind.REFERRERS:
             try:
                 listing = await self._referrers.of(repository, Digest(need.reference), identity)
@@ -80,9 +81,9 @@ class SourcePolicy:
                 raise UpstreamError("the registry's list of what refers to the image is none") from None
             return entries_of(listing.listed)
         is_manifest = need.kind is EvidenceKind.MANIFEST
-        path = f"/v2/{repository}/{'manifests' if is_manifest else 'blobs'}/{need.reference}"
+        path = f"/v2/{repository.name}/{'manifests' if is_manifest else 'blobs'}/{need.reference}"
         accept = OCI_MANIFEST if is_manifest else "*/*"
-        reply = await self._upstream.get(path, identity, limit=need.limit, accept=accept)
+        reply = await self._upstreams[repository.upstream].get(path, identity, limit=need.limit, accept=accept)
         if reply.status == _NOT_FOUND:
             return None
         if reply.status != _OK:

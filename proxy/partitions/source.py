@@ -12,9 +12,10 @@ from cachetools import LRUCache, TTLCache
 
 from proxy.auth.grants import Grants
 from proxy.auth.identity import Identity
+from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.tracing.spans import traced
-from proxy.upstream.registry import Upstream
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply
 from twodfs.oci.digest import Digest, digest_of, is_digest
 from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES
@@ -36,7 +37,7 @@ _DIGEST_HEADER: Final = "Docker-Content-Digest"
 class SourceImage:
     """The manifest or index that the upstream gives this client for a tag or digest, now."""
 
-    repository: str
+    repository: Repository
     reference: str
     digest: Digest
     media_type: str
@@ -45,26 +46,28 @@ class SourceImage:
     def image(self) -> str:
         """What people call it."""
         separator = "@" if is_digest(self.reference) else ":"
-        return f"{self.repository}{separator}{self.reference}"
+        return f"{self.repository.name}{separator}{self.reference}"
 
 
-_Question = tuple[str, str, str, bytes]
+_Question = tuple[Repository, str, str, bytes]
 
 
 class Sources:
     """Asks the upstream, once for all who ask the same with the same rights at the same time."""
 
-    def __init__(self, upstream: Upstream, grants: Grants, *, tag_ttl: float) -> None:
+    def __init__(self, upstreams: Upstreams, grants: Grants, *, tag_ttl: float) -> None:
         """``tag_ttl``: seconds for which a client with a grant is told the same without asking; 0: never."""
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._grants = grants
         self._flight: SingleFlight[SourceImage | None] = SingleFlight()
         self._known: TTLCache[_Question, SourceImage] | None = TTLCache(_MOST_TAGS, tag_ttl) if tag_ttl else None
         self._writes = 0
         # What to ask whether it is still so, whoever asks: a yes is for that client alone.
-        self._seen: LRUCache[tuple[str, str, str], SourceImage] = LRUCache(_MOST_TAGS)
+        self._seen: LRUCache[tuple[Repository, str, str], SourceImage] = LRUCache(_MOST_TAGS)
 
-    async def resolve(self, repository: str, reference: str, identity: Identity, accept: str) -> SourceImage | None:
+    async def resolve(
+        self, repository: Repository, reference: str, identity: Identity, accept: str
+    ) -> SourceImage | None:
         """Return what ``reference`` names for this client; None when the upstream does not know it.
 
         Args:
@@ -94,11 +97,11 @@ class Sources:
                     return source
         return await self._flight.do(own, lambda: self._ask(question, identity))
 
-    def may_read(self, identity: Identity, repository: str, source: Digest) -> bool:
+    def may_read(self, identity: Identity, repository: Repository, source: Digest) -> bool:
         """Say whether the upstream's yes to this client for ``source`` is known, without asking."""
         return self._grants.holds(identity, repository, source)
 
-    def forget(self, repository: str) -> None:
+    def forget(self, repository: Repository) -> None:
         """Drop what is known of ``repository``: a tag of it may have moved, an image may be gone."""
         self._writes += 1
         self._grants.forget(repository)
@@ -118,11 +121,14 @@ class Sources:
                 self._known[question] = source
         return source
 
-    async def _look_up(self, repository: str, reference: str, identity: Identity, accept: str) -> SourceImage | None:
-        path = f"/v2/{repository}/manifests/{reference}"
+    async def _look_up(
+        self, repository: Repository, reference: str, identity: Identity, accept: str
+    ) -> SourceImage | None:
+        path = f"/v2/{repository.name}/manifests/{reference}"
         seen = self._seen.get((repository, reference, accept))
         held = None if seen is None else f'"{seen.digest}"'
-        reply = await self._upstream.head(path, identity, accept, held=held)
+        upstream = self._upstreams[repository.upstream]
+        reply = await upstream.head(path, identity, accept, held=held)
         # The registry need not read the manifest to say this, which is a quarter of its work.
         if reply.status == _NOT_MODIFIED and seen is not None:
             return seen
@@ -131,7 +137,7 @@ class Sources:
         digest = reply.headers.get(_DIGEST_HEADER, "")
         if reply.status != _OK or not is_digest(digest):
             # Some registries answer HEAD badly or without the digest; GET also brings the words of a refusal.
-            reply = await self._upstream.get(path, identity, limit=MAX_MANIFEST, accept=accept)
+            reply = await upstream.get(path, identity, limit=MAX_MANIFEST, accept=accept)
             digest = digest_of(reply.body)
         if reply.status == _NOT_FOUND:
             return None

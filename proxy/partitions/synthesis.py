@@ -14,6 +14,7 @@ from proxy.metrics.catalogue import CELLS
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
 from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
+from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.store.records import (
     CutPartition,
@@ -77,7 +78,9 @@ class Partitions:
             own_flight = (*flight, identity.fingerprint)
             return await self._flight.do(own_flight, lambda: self._make(source, recipe, identity))
 
-    async def recall(self, repository: str, digest: Digest, identity: Identity, *, shared: bool) -> CutPartition | None:
+    async def recall(
+        self, repository: Repository, digest: Digest, identity: Identity, *, shared: bool
+    ) -> CutPartition | None:
         """Return the partition of ours that holds ``digest`` where no question upstream is needed; else None.
 
         It is content-addressed, so it is what the upstream would send if it had it: the client's right to
@@ -101,7 +104,7 @@ class Partitions:
         return None
 
     async def find(
-        self, repository: str, digest: Digest, identity: Identity, *, by_us: bool = False
+        self, repository: Repository, digest: Digest, identity: Identity, *, by_us: bool = False
     ) -> CutPartition | None:
         """Return the partition of ours that holds ``digest``, if this client may read what it was cut from.
 
@@ -147,7 +150,7 @@ class Partitions:
         return bool((await self._recipes(digest)).ways)
 
     async def _by_recipe(
-        self, repository: str, recipe: Provenance, digest: Digest, identity: Identity, *, by_us: bool
+        self, repository: Repository, recipe: Provenance, digest: Digest, identity: Identity, *, by_us: bool
     ) -> CutPartition | None:
         source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
         if source is None or source.digest != recipe.source:

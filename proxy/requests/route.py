@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.requests.grammar import check
 from twodfs.field.partition import MAX_TAG_LENGTH, PartitionTag, mistyped, readings
 from twodfs.oci.digest import Digest, is_digest
@@ -33,7 +34,7 @@ _KNOWN_WRITES: Final = frozenset({"PUT", "DELETE"})
 class PartitionPull:
     """GET or HEAD of a tag that can be read as a partition."""
 
-    repository: str
+    repository: Repository
     readings: tuple[PartitionTag, ...]
 
 
@@ -41,7 +42,7 @@ class PartitionPull:
 class MistypedPull:
     """GET or HEAD of a tag that would be a partition, were its rectangles written right."""
 
-    repository: str
+    repository: Repository
     ways: tuple[tuple[str, str], ...]
     """Base tags, and what is wrong behind them."""
 
@@ -50,7 +51,7 @@ class MistypedPull:
 class ContentPull:
     """GET or HEAD of a manifest or blob by digest; it may be one of ours."""
 
-    repository: str
+    repository: Repository
     digest: Digest
     is_manifest: bool
 
@@ -59,7 +60,7 @@ class ContentPull:
 class SignaturePull:
     """GET or HEAD of the tag under which cosign keeps the signatures of ``subject``."""
 
-    repository: str
+    repository: Repository
     subject: Digest
 
 
@@ -67,7 +68,7 @@ class SignaturePull:
 class ReferrersTagPull:
     """GET or HEAD of the tag under which clients keep what refers to ``subject``."""
 
-    repository: str
+    repository: Repository
     subject: Digest
 
 
@@ -75,7 +76,7 @@ class ReferrersTagPull:
 class ReferrersPull:
     """GET or HEAD of what refers to ``subject``, its first page; ``artifact_type`` None: of all kinds."""
 
-    repository: str
+    repository: Repository
     subject: Digest
     artifact_type: str | None
 
@@ -84,7 +85,7 @@ class ReferrersPull:
 class ManifestWrite:
     """A request that can move a tag of ``repository``; ``digest`` is what it names, unless it names a tag."""
 
-    repository: str
+    repository: Repository
     digest: Digest | None = None
     readings: tuple[PartitionTag, ...] = ()
     """The ways to read the tag as a partition; empty for other tags, and for digests."""
@@ -146,7 +147,7 @@ def _route(method: str, target: str) -> Request:
     match = _CONTENT.fullmatch(path)
     if match is None or not _is_repository(match["repository"]):
         return OTHER
-    repository, reference = match["repository"], unquote(match["reference"])
+    repository, reference = Repository(DEFAULT_UPSTREAM, match["repository"]), unquote(match["reference"])
     if match["kind"] == "manifests" and method in _TAG_WRITES:
         if is_digest(reference):
             return ManifestWrite(repository, Digest(reference))
@@ -155,7 +156,7 @@ def _route(method: str, target: str) -> Request:
     return _read(match["kind"], repository, reference, query) if method in _READS else OTHER
 
 
-def _read(kind: str, repository: str, reference: str, query: str) -> Request:
+def _read(kind: str, repository: Repository, reference: str, query: str) -> Request:
     if kind == "referrers":
         return _referrers(repository, reference, query)
     if is_digest(reference):
@@ -169,14 +170,14 @@ def _read(kind: str, repository: str, reference: str, query: str) -> Request:
     return _lookalike(repository, reference)
 
 
-def _lookalike(repository: str, tag: str) -> Request:
+def _lookalike(repository: Repository, tag: str) -> Request:
     if ways := readings(tag):
         return PartitionPull(repository, ways)
     meant = mistyped(tag)
     return MistypedPull(repository, meant) if meant else OTHER
 
 
-def _referrers(repository: str, reference: str, query: str) -> Request:
+def _referrers(repository: Repository, reference: str, query: str) -> Request:
     """Return the typed request; further pages, and filters that we do not know, are passed on."""
     # A media type has no spaces, so "+" means itself, whether the client escaped it or not.
     asked = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)

@@ -16,9 +16,10 @@ from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
 from proxy.partitions.synthesis import Partitions
+from proxy.repository import Repository
 from proxy.signing.signatures import Signatures
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.registry import Upstream
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, digest_of, verify
@@ -43,14 +44,14 @@ class AttachedDocuments:
     """Finds what is attached to a digest, and keeps the lists that the registry does not keep itself."""
 
     def __init__(
-        self, upstream: Upstream, referrers: Referrers, partitions: Partitions, signatures: Signatures
+        self, upstreams: Upstreams, referrers: Referrers, partitions: Partitions, signatures: Signatures
     ) -> None:
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._referrers = referrers
         self._partitions = partitions
         self._signatures = signatures
 
-    async def find(self, repository: str, digest: Digest, identity: Identity) -> Document | None:
+    async def find(self, repository: Repository, digest: Digest, identity: Identity) -> Document | None:
         """Return the document that belongs to a signature of ours and has ``digest``, if there is one.
 
         To be asked only after the upstream said that it does not know the digest.
@@ -71,7 +72,7 @@ class AttachedDocuments:
         ]
         return next((one for one in merged if one is not None and one.digest == digest), None)
 
-    async def tagged(self, repository: str, digest: Digest, identity: Identity) -> Document | Reply | None:
+    async def tagged(self, repository: Repository, digest: Digest, identity: Identity) -> Document | Reply | None:
         """Return the signatures of ``digest`` as cosign's tag has them: the registry's, and ours.
 
         Returns:
@@ -93,7 +94,7 @@ class AttachedDocuments:
         return merged[0] if merged else theirs
 
     async def referrers(
-        self, repository: str, digest: Digest, identity: Identity, artifact_type: str | None
+        self, repository: Repository, digest: Digest, identity: Identity, artifact_type: str | None
     ) -> ListedReferrers | None:
         """Return what refers to ``digest``: what the registry lists, or a tag where it has no API; and ours.
 
@@ -119,7 +120,9 @@ class AttachedDocuments:
         document = merged_referrers(listing.listed, () if ours is None else ours.entries, artifact_type)
         return ListedReferrers(document, listing.headers)
 
-    async def referrers_tag(self, repository: str, digest: Digest, identity: Identity) -> Document | Reply | None:
+    async def referrers_tag(
+        self, repository: Repository, digest: Digest, identity: Identity
+    ) -> Document | Reply | None:
         """Return the list of what refers to ``digest`` as its tag has it, with ours; like ``tagged``."""
         if not await self._partitions.knows(digest):
             return None
@@ -132,7 +135,7 @@ class AttachedDocuments:
         merged = await self._tag_with_theirs(repository, digest, ours, identity, theirs)
         return theirs if merged is None else merged
 
-    async def enter(self, repository: str, pushed: Document, identity: Identity) -> Digest | None:
+    async def enter(self, repository: Repository, pushed: Document, identity: Identity) -> Digest | None:
         """See to it that a manifest that was just pushed is listed with what it refers to.
 
         A client that heard from us that the registry has the referrers API leaves that to the registry.
@@ -155,7 +158,7 @@ class AttachedDocuments:
         manifest = Document(media_type, pushed.digest, pushed.body)
         return subject if await self._referrers.enter(repository, manifest, subject, identity) else None
 
-    async def subject(self, repository: str, digest: Digest, identity: Identity) -> Digest | None:
+    async def subject(self, repository: Repository, digest: Digest, identity: Identity) -> Digest | None:
         """Return what a manifest in the registry refers to, where the registry keeps no list of that itself.
 
         Raises:
@@ -163,14 +166,14 @@ class AttachedDocuments:
         """
         if self._referrers.has_api(repository):
             return None
-        path = f"/v2/{repository}/manifests/{digest}"
-        reply = await self._upstream.get(path, identity, limit=MAX_MANIFEST, accept=ALL_TYPES)
+        path = f"/v2/{repository.name}/manifests/{digest}"
+        reply = await self._upstreams[repository.upstream].get(path, identity, limit=MAX_MANIFEST, accept=ALL_TYPES)
         try:
             return subject_of(parse_object(reply.body)) if reply.status == _OK else None
         except FormatError:
             return None
 
-    async def strike(self, repository: str, digest: Digest, subject: Digest, identity: Identity) -> None:
+    async def strike(self, repository: Repository, digest: Digest, subject: Digest, identity: Identity) -> None:
         """See to it that what was just deleted is no longer listed with what it referred to.
 
         Who may delete may not be allowed to write; then an entry that leads nowhere is left, and logged.
@@ -180,13 +183,13 @@ class AttachedDocuments:
         except (RefusedError, UpstreamError) as error:
             get_logger().warning("not struck from its list", digest=digest, of=subject, reason=str(error))
 
-    async def _theirs(self, repository: str, digest: Digest, identity: Identity) -> Reply:
-        path = f"/v2/{repository}/manifests/{signature_tag(digest)}"
-        return await self._upstream.get(path, identity, limit=MAX_MANIFEST, accept=ALL_TYPES)
+    async def _theirs(self, repository: Repository, digest: Digest, identity: Identity) -> Reply:
+        path = f"/v2/{repository.name}/manifests/{signature_tag(digest)}"
+        return await self._upstreams[repository.upstream].get(path, identity, limit=MAX_MANIFEST, accept=ALL_TYPES)
 
     async def _with_theirs(
         self,
-        repository: str,
+        repository: Repository,
         digest: Digest,
         ours: Attachments,
         identity: Identity,
@@ -201,15 +204,15 @@ class AttachedDocuments:
         await self._signatures.remember(merged, digest)
         return merged
 
-    async def _config(self, repository: str, manifest: bytes, identity: Identity) -> bytes | None:
+    async def _config(self, repository: Repository, manifest: bytes, identity: Identity) -> bytes | None:
         try:
             parsed = parse_manifest(manifest, OCI_MANIFEST)
         except FormatError:
             return None
         if not isinstance(parsed, Manifest) or parsed.config.size > MAX_PAYLOAD:
             return None
-        path = f"/v2/{repository}/blobs/{parsed.config.digest}"
-        reply = await self._upstream.get(path, identity, limit=MAX_PAYLOAD, accept="*/*")
+        path = f"/v2/{repository.name}/blobs/{parsed.config.digest}"
+        reply = await self._upstreams[repository.upstream].get(path, identity, limit=MAX_PAYLOAD, accept="*/*")
         try:
             return verify(reply.body, parsed.config.digest) if reply.status == _OK else None
         except DigestError:
@@ -217,7 +220,7 @@ class AttachedDocuments:
 
     async def _tag_with_theirs(
         self,
-        repository: str,
+        repository: Repository,
         digest: Digest,
         ours: Attachments,
         identity: Identity,

@@ -15,6 +15,7 @@ from typing import Any
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.partitions.synthesis import Partitions
+from proxy.repository import Repository
 from proxy.signing.signer import Signer
 from proxy.single_flight import SingleFlight
 from proxy.store.records import Record, RecordKey, Signature, SignatureKey, Subject, SubjectKey
@@ -44,7 +45,7 @@ class Signatures:
         self._registry = registry
         self._flight: SingleFlight[bytes | None] = SingleFlight()
 
-    async def of(self, repository: str, digest: Digest, identity: Identity) -> Attachments | None:
+    async def of(self, repository: Repository, digest: Digest, identity: Identity) -> Attachments | None:
         """Return the signature of our index or manifest ``digest``, if this client may read its source.
 
         Raises:
@@ -55,7 +56,7 @@ class Signatures:
         subject = None if made is None else made.documents[digest]
         if subject is None or subject.media_type not in INDEX_TYPES | MANIFEST_TYPES:
             return None
-        payload = Payload.of(subject, f"{self._registry}/{repository}").encode()
+        payload = Payload.of(subject, f"{self._registry}/{repository.name}").encode()
         statement = statement_of(subject, told_of(subject))
         signatures = []
         for signed in (payload, encoded_for_signing(statement)):
@@ -63,7 +64,7 @@ class Signatures:
             signature = await self._known(key, signed)
             if signature is None:
                 work = partial(self._sign, repository, digest, identity, signed)
-                signature = await self._flight.do((key, identity.fingerprint), work)
+                signature = await self._flight.do((repository, key, identity.fingerprint), work)
             if signature is None:
                 return None
             signatures.append((key, signature))
@@ -94,7 +95,7 @@ class Signatures:
         is_good = known is not None and self._signer.public_key.verifies(payload, known.body)
         return known.body if known is not None and is_good else None
 
-    async def _sign(self, repository: str, digest: Digest, identity: Identity, payload: bytes) -> bytes | None:
+    async def _sign(self, repository: Repository, digest: Digest, identity: Identity, payload: bytes) -> bytes | None:
         """Sign what this process cut itself: who can write to the shared store must not get a signature."""
         if await self._partitions.find(repository, digest, identity, by_us=True) is None:
             get_logger().warning("not signed: it does not come out of its recipe", digest=digest)

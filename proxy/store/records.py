@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 
+from proxy.repository import Repository
 from twodfs.errors import TwodfsError
 from twodfs.field.cells import PACKED_FORMAT
 from twodfs.field.field import Field, PackedError
@@ -111,7 +112,7 @@ class ContentKey:
     nothing about who may read it through another.
     """
 
-    repository: str
+    repository: Repository
     digest: Digest
 
     def __str__(self) -> str:
@@ -142,7 +143,7 @@ class ParsedField:
 class FieldKey:
     """A field by the digest of its JSON, within a repository like other content."""
 
-    repository: str
+    repository: Repository
     digest: Digest
 
     def __str__(self) -> str:
@@ -172,7 +173,7 @@ class BlobSize:
 class BlobSizeKey:
     """A blob's size by its digest within a repository, for fields that do not record it."""
 
-    repository: str
+    repository: Repository
     digest: Digest
 
     def __str__(self) -> str:
@@ -193,7 +194,7 @@ class Provenance:
     selection: Selection
     version: int = FLATTEN_VERSION
 
-    def key(self, repository: str) -> PartitionKey:
+    def key(self, repository: Repository) -> PartitionKey:
         """Return where the partition that it makes of an image in ``repository`` is kept."""
         return PartitionKey(repository, self.source, self.selection, self.version)
 
@@ -344,7 +345,7 @@ class CutPartition:
 class PartitionKey:
     """A partition by what it was cut from, and in which repository."""
 
-    repository: str
+    repository: Repository
     source: Digest
     selection: Selection
     version: int = FLATTEN_VERSION

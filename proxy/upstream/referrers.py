@@ -23,7 +23,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
-from proxy.upstream.registry import Upstream
+from proxy.repository import Repository
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, parse_digest, verify
@@ -68,6 +69,8 @@ _MOST_TRIES: Final = 5
 _ANY_MANIFEST: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 
+_List = tuple[Repository, Digest]
+
 
 class MalformedListError(RefusedError):
     """The registry's API answers what is no list; for who asked for a list, that is the registry's answer."""
@@ -91,20 +94,20 @@ class Listing:
 class Referrers:
     """Reads lists of referrers, and keeps those that a registry does not keep itself."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
-        self._api: TTLCache[str, bool] = TTLCache(_MOST_REPOSITORIES, _REMEMBERED_SECONDS)
+    def __init__(self, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
+        self._api: TTLCache[Repository, bool] = TTLCache(_MOST_REPOSITORIES, _REMEMBERED_SECONDS)
         # Of manifests that lists say less of; who asks is told only of what the list has for it.
-        self._sure: LRUCache[tuple[str, str], str] = LRUCache(_MOST_TYPES)
+        self._sure: LRUCache[tuple[Repository, str], str] = LRUCache(_MOST_TYPES)
         # Writers of one list take turns; a list that nobody writes has no lock.
-        self._turns: weakref.WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = weakref.WeakValueDictionary()
+        self._turns: weakref.WeakValueDictionary[_List, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    def has_api(self, repository: str) -> bool | None:
+    def has_api(self, repository: Repository) -> bool | None:
         """Say whether the registry is known to list referrers in ``repository``; None when nobody knows."""
         return self._api.get(repository)
 
     async def of(
-        self, repository: str, digest: Digest, identity: Identity, artifact_type: str | None = None
+        self, repository: Repository, digest: Digest, identity: Identity, artifact_type: str | None = None
     ) -> Listing:
         """Return what refers to ``digest``, as far as the registry tells this client.
 
@@ -120,12 +123,12 @@ class Referrers:
             UpstreamError: it does not answer.
         """
         if self._api.get(repository) is not False:
-            path = f"/v2/{repository}/referrers/{digest}"
+            path = f"/v2/{repository.name}/referrers/{digest}"
             query = "" if artifact_type is None else f"?artifactType={quote(artifact_type, safe='')}"
-            reply = await self._get(path + query, identity, OCI_INDEX)
+            reply = await self._get(repository, path + query, identity, OCI_INDEX)
             if reply.status == _OK and _media_type(reply) == OCI_INDEX:
                 self._api[repository] = True
-                return await self._pages(reply, path, identity)
+                return await self._pages(repository, reply, path, identity)
             if reply.status != _OK and reply.status not in _NO_API:
                 raise RefusedError(reply)
             if not any(code in reply.body for code in _OF_THE_REPOSITORY):
@@ -133,7 +136,7 @@ class Referrers:
         listed = await self._tagged(repository, digest, identity)
         return Listing(await self._made_sure(repository, listed, identity), is_by_api=False)
 
-    async def enter(self, repository: str, manifest: Document, subject: Digest, identity: Identity) -> bool:
+    async def enter(self, repository: Repository, manifest: Document, subject: Digest, identity: Identity) -> bool:
         """See to it that ``manifest``, just pushed, is listed with what refers to ``subject``.
 
         Returns:
@@ -147,15 +150,15 @@ class Referrers:
             return False
         entry = entry_of(manifest)
         await self._change(repository, subject, identity, lambda listed: merged_referrers(listed, [entry]))
-        get_logger().info("entered as a referrer", repository=repository, digest=manifest.digest, of=subject)
+        get_logger().info("entered as a referrer", repository=str(repository), digest=manifest.digest, of=subject)
         return True
 
-    async def strike(self, repository: str, digest: Digest, subject: Digest, identity: Identity) -> None:
+    async def strike(self, repository: Repository, digest: Digest, subject: Digest, identity: Identity) -> None:
         """Take ``digest``, just deleted, from the list of what refers to ``subject``; raises as ``enter``."""
         if not await self._lists(repository, subject, identity):
             await self._change(repository, subject, identity, lambda listed: without(listed, digest))
 
-    async def _lists(self, repository: str, subject: Digest, identity: Identity) -> bool:
+    async def _lists(self, repository: Repository, subject: Digest, identity: Identity) -> bool:
         """Say whether the registry keeps lists itself."""
         known = self._api.get(repository)
         if known is not None:
@@ -166,27 +169,30 @@ class Referrers:
             return True
 
     async def _change(
-        self, repository: str, subject: Digest, identity: Identity, change: Callable[[Json], Document]
+        self, repository: Repository, subject: Digest, identity: Identity, change: Callable[[Json], Document]
     ) -> None:
         """Read, modify and write the list under the tag, until it is seen to have the change.
 
         Nothing locks a tag (that is the schema's weakness, whoever keeps it), so another replica may write at
         the same time: who finds its change gone makes it again.
         """
-        target = f"/v2/{repository}/manifests/{referrers_tag(subject)}"
+        target = f"/v2/{repository.name}/manifests/{referrers_tag(subject)}"
         headers = {**identity.headers, hdrs.CONTENT_TYPE: OCI_INDEX}
+        upstream = self._upstreams[repository.upstream]
         async with self._turns.setdefault((repository, subject), asyncio.Lock()):
             for _ in range(_MOST_TRIES):
                 listed = await self._tagged(repository, subject, identity, is_strict=True)
                 changed = change(listed)
                 if entries_of(listed) == entries_of(parse_object(changed.body)):
                     return
-                reply = await self._upstream.send("PUT", target, CIMultiDict(headers), changed.body)
+                reply = await upstream.send("PUT", target, CIMultiDict(headers), changed.body)
                 if reply.status != _CREATED:
                     raise RefusedError(reply)
         raise UpstreamError(f"the list of referrers of {subject} is written by too many; try again", status=503)
 
-    async def _tagged(self, repository: str, digest: Digest, identity: Identity, *, is_strict: bool = False) -> Json:
+    async def _tagged(
+        self, repository: Repository, digest: Digest, identity: Identity, *, is_strict: bool = False
+    ) -> Json:
         """Return the index under the tag; an empty one where there is none, or none that is an index.
 
         ``is_strict``: what is there and is no index is not to be written over.
@@ -208,17 +214,17 @@ class Referrers:
             raise UpstreamError(f"the tag {referrers_tag(digest)} is taken by what is no list of referrers")
         return {}
 
-    async def tagged(self, repository: str, digest: Digest, identity: Identity) -> Reply:
+    async def tagged(self, repository: Repository, digest: Digest, identity: Identity) -> Reply:
         """Return what the registry answers for the tag of what refers to ``digest``.
 
         Raises:
             UpstreamError: it does not answer.
         """
         # Asked for an index alone, some registries call a tag that names something else unknown.
-        path = f"/v2/{repository}/manifests/{referrers_tag(digest)}"
-        return await self._get(path, identity, _ANY_MANIFEST)
+        path = f"/v2/{repository.name}/manifests/{referrers_tag(digest)}"
+        return await self._get(repository, path, identity, _ANY_MANIFEST)
 
-    async def _pages(self, first: Reply, path: str, identity: Identity) -> Listing:
+    async def _pages(self, repository: Repository, first: Reply, path: str, identity: Identity) -> Listing:
         """Return a list with the entries of its further pages, as far as it stays within bounds."""
         last, size = first, len(first.body)
         try:
@@ -230,7 +236,7 @@ class Referrers:
             following = next_page(", ".join(last.headers.getall(hdrs.LINK, ())), path)
             if following is None:
                 break
-            reply = await self._get(following, identity, OCI_INDEX)
+            reply = await self._get(repository, following, identity, OCI_INDEX)
             size += len(reply.body)
             if reply.status != _OK or size > MAX_MANIFEST_BYTES:
                 break
@@ -241,7 +247,7 @@ class Referrers:
             last = reply
         return Listing({**listed, "manifests": entries}, is_by_api=True, headers=last.headers)
 
-    async def _made_sure(self, repository: str, listed: Json, identity: Identity) -> Json:
+    async def _made_sure(self, repository: Repository, listed: Json, identity: Identity) -> Json:
         """Return the list with the artifact types of the manifests themselves, where it may be wrong."""
         entries = []
         looked_at = 0
@@ -253,12 +259,12 @@ class Referrers:
             entries.append(entry if known is None else {**entry, "artifactType": known})
         return {**listed, "manifests": entries}
 
-    async def _own_type(self, repository: str, entry: Json, identity: Identity) -> str | None:
+    async def _own_type(self, repository: Repository, entry: Json, identity: Identity) -> str | None:
         """Return the artifact type that a manifest has; None where it cannot be had."""
         try:
             digest = parse_digest(str(entry.get("digest")))
-            path = f"/v2/{repository}/manifests/{digest}"
-            reply = await self._get(path, identity, _ANY_MANIFEST)
+            path = f"/v2/{repository.name}/manifests/{digest}"
+            reply = await self._get(repository, path, identity, _ANY_MANIFEST)
             body = verify(reply.body, digest) if reply.status == _OK else b""
             own = entry_of(Document(OCI_MANIFEST, digest, body)).get("artifactType")
         except (FormatError, DigestError):
@@ -267,8 +273,8 @@ class Referrers:
             self._sure[repository, digest] = own
         return own
 
-    async def _get(self, path: str, identity: Identity, accept: str) -> Reply:
-        return await self._upstream.get(path, identity, limit=MAX_MANIFEST_BYTES, accept=accept)
+    async def _get(self, repository: Repository, path: str, identity: Identity, accept: str) -> Reply:
+        return await self._upstreams[repository.upstream].get(path, identity, limit=MAX_MANIFEST_BYTES, accept=accept)
 
 
 def _media_type(reply: Reply) -> str:

@@ -388,3 +388,7 @@ class Upstream:
                 return response.status < _FAILING
         except (aiohttp.ClientError, OSError, ValueError):
             return False
+
+
+Upstreams = Mapping[str, Upstream]
+"""The registries by name, as ``Repository.upstream`` has it."""

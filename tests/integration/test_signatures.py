@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.records import CutPartition, Provenance, ProvenanceKey, Provenances, Record, RecordKey, seal
 from tests.lab import command
 from tests.lab.documents import OCI, document
@@ -186,7 +187,7 @@ def test_who_can_write_to_redis_gets_no_signature_for_it(
     told = {"2dfs.selection": "0.0.2.1", "2dfs.source.digest": image.top.digest}
     forged = Document.of(OCI.index, {"schemaVersion": 2, "manifests": [], "annotations": told})
     records: dict[RecordKey[Any], Record] = {
-        recipe.key(image.repository): CutPartition.of(recipe, forged.digest, [forged]),
+        recipe.key(Repository(DEFAULT_UPSTREAM, image.repository)): CutPartition.of(recipe, forged.digest, [forged]),
         ProvenanceKey(forged.digest): Provenances((recipe,)),
     }
     with redis_server.client() as writer:
@@ -212,7 +213,7 @@ def test_who_can_write_to_redis_but_lacks_the_secret_forges_nothing(
     recipe = Provenance(Digest(image.top.digest), Selection.parse("0.0.2.0"))
     forged = Document.of(OCI.index, {"schemaVersion": 2, "manifests": []})
     records: dict[RecordKey[Any], Record] = {
-        recipe.key(image.repository): CutPartition.of(recipe, forged.digest, [forged]),
+        recipe.key(Repository(DEFAULT_UPSTREAM, image.repository)): CutPartition.of(recipe, forged.digest, [forged]),
         ProvenanceKey(forged.digest): Provenances((recipe,)),
     }
     with redis_server.client() as writer:

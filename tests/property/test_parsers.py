@@ -96,8 +96,8 @@ def test_a_target_has_one_meaning_or_is_refused(method: str, text: str) -> None:
     assert "\x00" not in path
     assert "\n" not in path
     if isinstance(routed, PartitionPull | ContentPull | ManifestWrite):
-        assert REPOSITORY.fullmatch(routed.repository)
-        assert target.startswith(f"/v2/{routed.repository}/")
+        assert REPOSITORY.fullmatch(routed.repository.name)
+        assert target.startswith(f"/v2/{routed.repository.name}/")
     if isinstance(routed, PartitionPull):
         assert all(TAG.fullmatch(one.base) for one in routed.readings)
 

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.config import CacheConfig
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.records import (
     BlobSize,
     BlobSizeKey,
@@ -40,19 +41,20 @@ from twodfs.field.field import Field
 from twodfs.field.partition import Selection
 from twodfs.oci.digest import digest_of
 
+REPOSITORY = Repository(DEFAULT_UPSTREAM, "a/b")
 BODY = b'{"a":1}'
 DIGEST = digest_of(BODY)
 CUT = cut_from(SOURCE.blobs, SOURCE.document(MANIFEST), "0.0.0.1")
 assert CUT is not None
 RECIPE = Provenance(digest_of(orjson.dumps(MANIFEST)), Selection.parse("0.0.0.1"))
 RECORDS: list[tuple[RecordKey[Any], Record]] = [
-    (ContentKey("a/b", DIGEST), Content(BODY)),
-    (FieldKey("a/b", DIGEST), ParsedField(Field.parse(orjson.dumps(FIELD)))),
-    (BlobSizeKey("a/b", DIGEST), BlobSize(7)),
+    (ContentKey(REPOSITORY, DIGEST), Content(BODY)),
+    (FieldKey(REPOSITORY, DIGEST), ParsedField(Field.parse(orjson.dumps(FIELD)))),
+    (BlobSizeKey(REPOSITORY, DIGEST), BlobSize(7)),
     (ProvenanceKey(CUT.root.digest), Provenances((RECIPE,))),
     (SubjectKey(DIGEST), Subject(CUT.root.digest)),
     (SignatureKey(DIGEST, "signer"), Signature(b"\x30\x02ab")),
-    (RECIPE.key("a/b"), CutPartition.of(RECIPE, CUT.root.digest, CUT.documents)),
+    (RECIPE.key(REPOSITORY), CutPartition.of(RECIPE, CUT.root.digest, CUT.documents)),
 ]
 KEYS = [key for key, _ in RECORDS]
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from cryptography.x509.oid import NameOID
 from proxy import watched
 from proxy.auth.tokens import MAX_TOKEN, Claims, TokenError, TokenVerifier, parse_keys
 from proxy.config import TokenConfig
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.watched import FileError
 
+repository = partial(Repository, DEFAULT_UPSTREAM)
 ISSUER, AUDIENCE = "the issuer", "registry.example.org"
 PULL = [{"type": "repository", "name": "team/model", "actions": ["pull"]}]
 Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -121,7 +124,7 @@ def test_a_token_of_a_known_key_is_believed(tmp_path: Path, algorithm: str, form
     for _ in range(2):
         found = verifier.verify(token(algorithm, headers))
         assert found.subject == "ann"
-        assert found.rights == {"team/model": frozenset({"pull"})}
+        assert found.rights == {repository("team/model"): frozenset({"pull"})}
 
 
 def test_rights_are_what_the_access_claim_says_and_nothing_else(all_keys: Bench) -> None:
@@ -140,8 +143,8 @@ def test_rights_are_what_the_access_claim_says_and_nothing_else(all_keys: Bench)
     found = all_keys.verify(token(access=access))
     assert found.catalog
     assert {name: actions for name, actions in found.rights.items() if actions} == {
-        "team/model": {"pull", "push"},
-        "own": {"pull", "push", "delete"},
+        repository("team/model"): {"pull", "push"},
+        repository("own"): {"pull", "push", "delete"},
     }
     nothings: tuple[object, ...] = (None, {}, "repository:team/model:pull", [])
     for nothing in nothings:

@@ -1,5 +1,8 @@
+from functools import partial
+
 import pytest
 
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.requests.route import (
     ContentPull,
     ManifestWrite,
@@ -17,6 +20,7 @@ from twodfs.errors import PartitionError
 from twodfs.oci.digest import Digest
 
 DIGEST = "sha256:" + "ab" * 32
+repository = partial(Repository, DEFAULT_UPSTREAM)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -24,21 +28,21 @@ DIGEST = "sha256:" + "ab" * 32
 def test_reading_a_partition_tag_is_a_partition_pull(method: str, tag: str) -> None:
     routed = route(method, f"/v2/library/model/manifests/{tag}")
     assert isinstance(routed, PartitionPull)
-    assert (routed.repository, [str(one) for one in routed.readings]) == ("library/model", ["v1--0.0.1.2"])
+    assert (routed.repository, [str(one) for one in routed.readings]) == (repository("library/model"), ["v1--0.0.1.2"])
 
 
 @pytest.mark.parametrize("kind", ["manifests", "blobs"])
 def test_reading_by_digest_is_a_content_pull(kind: str) -> None:
     for reference in (DIGEST, DIGEST.replace(":", "%3A")):
         routed = route("GET", f"/v2/a/{kind}/{reference}")
-        assert routed == ContentPull("a", DIGEST, kind == "manifests")  # type: ignore[arg-type]
+        assert routed == ContentPull(repository("a"), DIGEST, kind == "manifests")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_reading_the_tag_of_a_signature_is_a_signature_pull(method: str) -> None:
     tag = DIGEST.replace(":", "-") + ".sig"
-    assert route(method, f"/v2/a/b/manifests/{tag}") == SignaturePull("a/b", Digest(DIGEST))
-    assert route("PUT", f"/v2/a/b/manifests/{tag}") == ManifestWrite("a/b")
+    assert route(method, f"/v2/a/b/manifests/{tag}") == SignaturePull(repository("a/b"), Digest(DIGEST))
+    assert route("PUT", f"/v2/a/b/manifests/{tag}") == ManifestWrite(repository("a/b"))
 
 
 @pytest.mark.parametrize(
@@ -54,13 +58,13 @@ def test_reading_the_tag_of_a_signature_is_a_signature_pull(method: str) -> None
     ],
 )
 def test_listing_referrers(query: str, artifact_type: str | None) -> None:
-    expected = ReferrersPull("a/b", Digest(DIGEST), artifact_type)
+    expected = ReferrersPull(repository("a/b"), Digest(DIGEST), artifact_type)
     assert route("GET", f"/v2/a/b/referrers/{DIGEST}{query}") == expected
 
 
 def test_the_tag_in_place_of_the_referrers_api() -> None:
     tag = DIGEST.replace(":", "-")
-    assert route("GET", f"/v2/a/b/manifests/{tag}") == ReferrersTagPull("a/b", Digest(DIGEST))
+    assert route("GET", f"/v2/a/b/manifests/{tag}") == ReferrersTagPull(repository("a/b"), Digest(DIGEST))
     assert isinstance(route("GET", f"/v2/a/b/manifests/{tag}.att"), Other)
 
 
@@ -73,7 +77,7 @@ def test_further_pages_and_other_filters_are_the_registrys(query: str) -> None:
 @pytest.mark.parametrize("reference", ["v1", "v1--0.0.1", DIGEST])
 def test_writing_any_reference_is_a_write(method: str, reference: str) -> None:
     named = Digest(reference) if reference == DIGEST else None
-    assert route(method, f"/v2/a/b/manifests/{reference}") == ManifestWrite("a/b", named)
+    assert route(method, f"/v2/a/b/manifests/{reference}") == ManifestWrite(repository("a/b"), named)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
@@ -89,7 +93,7 @@ def test_writing_what_looks_like_a_partition_tells_how_it_can_be_read(method: st
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_reading_a_partition_tag_with_a_mistyped_rectangle(method: str) -> None:
     routed = route(method, "/v2/a/b/manifests/v1--0.0.1")
-    assert routed == MistypedPull("a/b", (("v1", "0.0.1"),))
+    assert routed == MistypedPull(repository("a/b"), (("v1", "0.0.1"),))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,7 @@ def test_all_else_is_passed_on(target: str) -> None:
 def test_a_repository_may_be_called_manifests() -> None:
     routed = route("GET", "/v2/a/manifests/b/manifests/v1--0.0.0.0")
     assert isinstance(routed, PartitionPull)
-    assert routed.repository == "a/manifests/b"
+    assert routed.repository == repository("a/manifests/b")
 
 
 def test_a_partition_tag_that_is_too_long_is_refused() -> None:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from proxy.config import load
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store import tiered
 from proxy.store.memory import MemoryStore
 from proxy.store.protocol import RecordStore
@@ -47,17 +48,18 @@ from twodfs.field.partition import Selection
 from twodfs.oci.digest import digest_of
 from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document
 
+REPOSITORY = Repository(DEFAULT_UPSTREAM, "r")
 SELECTION = Selection.parse("0.0.1.1--3.0.4.4")
 SOURCE = digest_of(b"source")
 DOCUMENTS = [Document(kind, digest_of(body), body) for kind, body in ((OCI_INDEX, b"{1}\n"), (OCI_MANIFEST, b"{2}"))]
 RECIPE = Provenance(SOURCE, SELECTION)
 MADE = CutPartition.of(RECIPE, DOCUMENTS[0].digest, DOCUMENTS)
 RECORDS: dict[RecordKey[Any], Record] = {
-    ContentKey("r", digest_of(b"body")): Content(b"body"),
-    BlobSizeKey("r", SOURCE): BlobSize(12345678901234),
-    FieldKey("r", SOURCE): ParsedField(Field.of([Allotment(1, 2, SOURCE, SOURCE, 3)])),
+    ContentKey(REPOSITORY, digest_of(b"body")): Content(b"body"),
+    BlobSizeKey(REPOSITORY, SOURCE): BlobSize(12345678901234),
+    FieldKey(REPOSITORY, SOURCE): ParsedField(Field.of([Allotment(1, 2, SOURCE, SOURCE, 3)])),
     ProvenanceKey(SOURCE): Provenances((RECIPE, Provenance(digest_of(b"other"), SELECTION))),
-    PartitionKey("r", SOURCE, SELECTION): MADE,
+    PartitionKey(REPOSITORY, SOURCE, SELECTION): MADE,
     SubjectKey(SOURCE): Subject(digest_of(b"signed")),
     SignatureKey(SOURCE, "sha256:fingerprint"): Signature(b"\x30\x02\xff\x00"),
 }
@@ -108,7 +110,7 @@ async def test_what_was_never_put_is_not_there(store: RecordStore) -> None:
 
 
 async def test_the_last_put_wins(store: RecordStore) -> None:
-    key = BlobSizeKey("r", SOURCE)
+    key = BlobSizeKey(REPOSITORY, SOURCE)
     await store.put({key: BlobSize(1)})
     await store.put({key: BlobSize(2)})
     assert await store.get(key) == BlobSize(2)
@@ -116,7 +118,7 @@ async def test_the_last_put_wins(store: RecordStore) -> None:
 
 @pytest.mark.alone(reason="500 calls at once may time out, and redis-py leaves their sockets open")
 async def test_many_at_once(store: RecordStore) -> None:
-    keys = [BlobSizeKey("r", digest_of(b"%d" % number)) for number in range(500)]
+    keys = [BlobSizeKey(REPOSITORY, digest_of(b"%d" % number)) for number in range(500)]
     await asyncio.gather(*(store.put({key: BlobSize(at)}) for at, key in enumerate(keys)))
     found = await asyncio.gather(*(store.get(key) for key in keys))
     assert found == [BlobSize(at) for at in range(500)]
@@ -124,7 +126,7 @@ async def test_many_at_once(store: RecordStore) -> None:
 
 def test_memory_is_bounded_in_bytes_and_forgets_the_least_recent() -> None:
     store = MemoryStore(10_000)
-    keys = [ContentKey("r", digest_of(b"%d" % number)) for number in range(10)]
+    keys = [ContentKey(REPOSITORY, digest_of(b"%d" % number)) for number in range(10)]
     for key in keys:
         asyncio.run(store.put({key: Content(b"x" * 1600)}))
         store.peek(keys[0])
@@ -139,7 +141,7 @@ async def test_memory_learns_what_only_redis_knew(redis_server: Redis) -> None:
     async with redis_store(redis_server) as redis:
         await redis.put(RECORDS)
         both = TieredStore(MemoryStore(2**20), redis)
-        key = PartitionKey("r", SOURCE, SELECTION)
+        key = PartitionKey(REPOSITORY, SOURCE, SELECTION)
         assert both.peek(key) is None
         assert await both.get(key) == MADE
         redis_server.kill()
@@ -160,7 +162,7 @@ async def test_records_in_redis_expire(redis_server: Redis) -> None:
 
 async def test_values_that_are_too_large_stay_out_of_redis(redis_server: Redis) -> None:
     async with redis_store(redis_server, redis_max_value="100") as redis:
-        key = ContentKey("r", digest_of(b"x" * 100))
+        key = ContentKey(REPOSITORY, digest_of(b"x" * 100))
         await redis.put({key: Content(b"x" * 100)})
         assert await redis.get(key) is None
         assert redis.is_available
@@ -192,7 +194,7 @@ def test_a_seal_with_a_secret_is_made_and_broken_with_that_secret_alone(key: Rec
 
 
 async def test_replicas_with_one_secret_share_and_others_neither_read_nor_fail(redis_server: Redis) -> None:
-    key, record = ContentKey("r", digest_of(b"x")), Content(b"x")
+    key, record = ContentKey(REPOSITORY, digest_of(b"x")), Content(b"x")
     secret = {"secret": "sixteen characters"}
     async with (
         redis_store(redis_server, **secret) as one,
