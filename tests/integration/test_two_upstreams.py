@@ -33,7 +33,7 @@ from proxy.store.tiered import TieredStore
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import RefusedError, Reply
-from tests.integration.fake_registry import FakeRegistry, serving
+from tests.lab.fake_registry import FakeRegistry, serving
 from tests.lab.images import Image, build_image
 from tests.lab.redis import Redis
 from tests.lab.signing import payload_of, signature_manifest, signature_tag
