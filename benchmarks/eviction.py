@@ -19,8 +19,9 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from proxy.config import CacheConfig
+from proxy.partitions.records import Content, ContentKey, Provenance, ProvenanceKey, Provenances
 from proxy.repository import DEFAULT_UPSTREAM, Repository
-from proxy.store.records import Content, ContentKey, Provenance, ProvenanceKey, Provenances, Record, RecordKey
+from proxy.store.records import Record, RecordKey
 from proxy.store.redis import RedisStore
 from tests.lab.redis import Redis
 from twodfs.field.partition import Selection

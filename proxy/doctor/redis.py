@@ -18,9 +18,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from proxy.config import CacheConfig, RedisAddress, Topology
 from proxy.doctor.finding import Finding, ok, problem, skipped, warning
+from proxy.partitions.records import BlobSize, BlobSizeKey
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.clients import RedisFileError, open_client, tls_files
-from proxy.store.records import BlobSize, BlobSizeKey, seal
+from proxy.store.records import seal
 from proxy.store.redis import RedisStore
 from proxy.store.replies import bounded_parser
 from twodfs.oci.digest import digest_of

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from proxy.config import Config
 from proxy.logs import AccessLine
 from proxy.metrics.catalogue import SPARED, Repositories, count_request
+from proxy.partitions.records import CutPartition
 from proxy.requests.route import (
     ContentPull,
     ManifestWrite,
@@ -20,7 +21,6 @@ from proxy.requests.route import (
     Request,
     SignaturePull,
 )
-from proxy.store.records import CutPartition
 from proxy.tracing import spans
 from proxy.wire.responses import SENT
 from twodfs.oci.digest import Digest

@@ -24,6 +24,7 @@ from proxy.handlers.relay import Relay
 from proxy.logs import bind_key_id, bind_request_id, bind_user
 from proxy.metrics.catalogue import CLIENT_GONE
 from proxy.partitions.lookalikes import Lookalikes
+from proxy.partitions.records import CutPartition, Provenance
 from proxy.partitions.source import ALL_TYPES, Sources, accepts_indexes
 from proxy.partitions.synthesis import Partitions
 from proxy.requests.route import (
@@ -42,7 +43,6 @@ from proxy.requests.route import (
     route,
 )
 from proxy.signing.attached import AttachedDocuments
-from proxy.store.records import CutPartition, Provenance
 from proxy.tracing.spans import serves
 from proxy.upstream.referrers import SUBJECT_HEADER
 from proxy.upstream.replies import HeldWriteError

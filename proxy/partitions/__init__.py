@@ -2,6 +2,7 @@
 
 Each module imports only from those above it::
 
+    records      documents, fields, sizes, partitions and their provenance, as stores keep them
     source       base tag -> digest: freshness and permission in one question
     content      the documents that partitions are cut from
     policy       which images may be cut: those with a signature by a trusted key

@@ -16,10 +16,10 @@ from proxy.auth.identity import Identity
 from proxy.confinement.field_body import FieldBody
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
+from proxy.partitions.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
 from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
 from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
-from proxy.store.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
 from proxy.upstream.registry import Upstreams

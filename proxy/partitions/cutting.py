@@ -25,9 +25,9 @@ from proxy.confinement.frames import LENGTH_BYTES, Frame, length_of
 from proxy.metrics.catalogue import SYNTHESIS
 from proxy.partitions.content import LARGE_DOCUMENT, Contents
 from proxy.partitions.policy import SourcePolicy
+from proxy.partitions.records import Provenance
 from proxy.partitions.source import SourceImage
 from proxy.repository import Repository
-from proxy.store.records import Provenance
 from proxy.tracing.spans import trace_id, traced
 from twodfs import errors
 from twodfs.errors import FormatError, PartitionError

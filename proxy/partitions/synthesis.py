@@ -13,18 +13,11 @@ from proxy.logs import get_logger
 from proxy.metrics.catalogue import CELLS
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
+from proxy.partitions.records import CutPartition, PartitionKey, Provenance, ProvenanceKey, Provenances
 from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
 from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
-from proxy.store.records import (
-    CutPartition,
-    PartitionKey,
-    Provenance,
-    ProvenanceKey,
-    Provenances,
-    Record,
-    RecordKey,
-)
+from proxy.store.records import Record, RecordKey
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
 from proxy.upstream.replies import RefusedError

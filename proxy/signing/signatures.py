@@ -16,9 +16,10 @@ from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import Repository
+from proxy.signing.records import Signature, SignatureKey, Subject, SubjectKey
 from proxy.signing.signer import Signer
 from proxy.single_flight import SingleFlight
-from proxy.store.records import Record, RecordKey, Signature, SignatureKey, Subject, SubjectKey
+from proxy.store.records import Record, RecordKey
 from proxy.store.tiered import TieredStore
 from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Document

@@ -2,7 +2,7 @@
 
 Each module imports only from those above it::
 
-    records      what is remembered, and how it is sealed against rot
+    records      what a record is, how long it lives, and how it is sealed against rot
     protocol     what a store promises: get and put
     memory       least recently used out first, bounded in bytes
     recent       what was put lately, to be put again after a failure

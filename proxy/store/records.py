@@ -1,43 +1,41 @@
-"""What the proxy remembers, and how it is sealed.
+"""What a store keeps, and how it is sealed.
 
-Content, partitions and sizes are functions of digests: they never go stale, they can only rot. A record on
-its way to a store outside this process is sealed with a hash over its key and its bytes; every document is
-hashed again when it comes back: what does not add up counts as not there. With a secret (``cache.secret``)
-the seal is an HMAC, which tells forgers as well as rot.
+A record on its way to a store outside this process is sealed with a hash over its key and its bytes; what does
+not add up when it comes back counts as not there. With a secret (``cache.secret``) the seal is an HMAC, which
+tells forgers as well as rot. What there is to remember is told by the packages above.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-import orjson
-
-from proxy.repository import Repository
-from twodfs.errors import TwodfsError
-from twodfs.field.cells import PACKED_FORMAT
-from twodfs.field.field import Field, PackedError
-from twodfs.field.partition import Selection
-from twodfs.flatten.cut import FLATTEN_VERSION
-from twodfs.oci.digest import Digest, parse_digest, verify
-from twodfs.oci.documents import Document
-
 _SEAL_BYTES: Final = 32
-# What a Python object costs beside its bytes, roughly; keeps a cache of many small records honest.
-_OVERHEAD: Final = 400
-_MOST_WAYS: Final = 32
-_LONGEST_SIZE: Final = 19
+OVERHEAD_BYTES: Final = 400
+"""What a Python object costs beside its bytes, roughly; keeps a cache of many small records honest."""
 
 
 class CorruptRecordError(Exception):
     """What came back from a store is not what was put there."""
 
 
+class Lifetime(Enum):
+    """How long a store outside this process keeps a record."""
+
+    RENEWABLE = "renewable"
+    """It can be made again: for ``cache.ttl``."""
+    LASTING = "lasting"
+    """Lost, it is lost for good: for ``cache.recipe_days``."""
+
+
 class Record(Protocol):
     """Anything remembered."""
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """How long it is kept."""
 
     @property
     def weight(self) -> int:
@@ -86,295 +84,3 @@ def _hash(key: RecordKey[Any], encoded: bytes, secret: bytes) -> bytes:
     hashed = hmac.new(secret, named, "sha256") if secret else hashlib.sha256(named)
     hashed.update(encoded)
     return hashed.digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A document of a source image: manifest or config."""
-
-    body: bytes = field(repr=False)
-
-    @property
-    def weight(self) -> int:
-        """Bytes of memory, roughly."""
-        return len(self.body) + _OVERHEAD
-
-    def encode(self) -> bytes:
-        """Return the body itself."""
-        return self.body
-
-
-@dataclass(frozen=True, slots=True)
-class ContentKey:
-    """Source content by its digest, within a repository.
-
-    A registry may take a manifest that names blobs of other repositories, so having read content in one says
-    nothing about who may read it through another.
-    """
-
-    repository: Repository
-    digest: Digest
-
-    def __str__(self) -> str:
-        return f"content:{self.repository}:{self.digest}"
-
-    def decode(self, encoded: bytes) -> Content:
-        """Return the content, hashed again."""
-        return Content(_verified(encoded, self.digest))
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedField:
-    """A field, packed: its JSON, thirty times as costly to open, is not kept."""
-
-    field: Field = field(repr=False)
-
-    @property
-    def weight(self) -> int:
-        """Bytes of memory, roughly."""
-        return len(self.field.packed) + _OVERHEAD
-
-    def encode(self) -> bytes:
-        """Return the packed bytes themselves."""
-        return self.field.packed
-
-
-@dataclass(frozen=True, slots=True)
-class FieldKey:
-    """A field by the digest of its JSON, within a repository like other content."""
-
-    repository: Repository
-    digest: Digest
-
-    def __str__(self) -> str:
-        return f"field:{PACKED_FORMAT}:{self.repository}:{self.digest}"
-
-    def decode(self, encoded: bytes) -> ParsedField:
-        """Return the field; its cells are not looked at."""
-        try:
-            return ParsedField(Field.unpack(encoded))
-        except PackedError as error:
-            raise CorruptRecordError(f"{self}: {error}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class BlobSize:
-    """How long a blob is, in bytes."""
-
-    size: int
-    weight: int = _OVERHEAD
-
-    def encode(self) -> bytes:
-        """Return the number in decimal."""
-        return b"%d" % self.size
-
-
-@dataclass(frozen=True, slots=True)
-class BlobSizeKey:
-    """A blob's size by its digest within a repository, for fields that do not record it."""
-
-    repository: Repository
-    digest: Digest
-
-    def __str__(self) -> str:
-        return f"size:{self.repository}:{self.digest}"
-
-    def decode(self, encoded: bytes) -> BlobSize:
-        """Return the size."""
-        if not encoded.isdigit() or len(encoded) > _LONGEST_SIZE:
-            raise CorruptRecordError(f"{self} is not a number")
-        return BlobSize(int(encoded))
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """From what a document of ours was cut: enough to make it again, and to ask who may read it."""
-
-    source: Digest
-    selection: Selection
-    version: int = FLATTEN_VERSION
-
-    def key(self, repository: Repository) -> PartitionKey:
-        """Return where the partition that it makes of an image in ``repository`` is kept."""
-        return PartitionKey(repository, self.source, self.selection, self.version)
-
-
-@dataclass(frozen=True, slots=True)
-class Provenances:
-    """Every way to make a document, newest first.
-
-    An index or manifest names its source, so it has one recipe. A config does not: images that differ
-    elsewhere can have the same one, and a client may be allowed to read only some of them.
-    """
-
-    ways: tuple[Provenance, ...] = ()
-
-    @property
-    def weight(self) -> int:
-        """Bytes of memory, roughly."""
-        return _OVERHEAD * (1 + len(self.ways))
-
-    def __or__(self, others: Provenances) -> Provenances:
-        """Return these recipes, and behind them those of ``others``: each once, and not too many."""
-        return Provenances(tuple(dict.fromkeys((*self.ways, *others.ways)))[:_MOST_WAYS])
-
-    def encode(self) -> bytes:
-        """Return the recipes as JSON."""
-        return orjson.dumps([(one.version, one.source, str(one.selection)) for one in self.ways])
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenanceKey:
-    """The recipes of one of our documents, by the document's digest."""
-
-    digest: Digest
-
-    def __str__(self) -> str:
-        return f"recipe:{self.digest}"
-
-    def decode(self, encoded: bytes) -> Provenances:
-        """Return the recipes."""
-        try:
-            ways = [
-                Provenance(parse_digest(source), Selection.parse(selection), int(version))
-                for version, source, selection in orjson.loads(encoded)
-            ]
-        except (ValueError, TypeError, AttributeError, TwodfsError):
-            raise CorruptRecordError(f"{self} is not a recipe") from None
-        return Provenances(tuple(ways))
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a document of a signature vouches for: a manifest or index of ours."""
-
-    digest: Digest
-    weight: int = _OVERHEAD
-
-    def encode(self) -> bytes:
-        """Return the digest."""
-        return self.digest.encode()
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectKey:
-    """The subject of a signature manifest, its config or its payload, by that document's digest.
-
-    It leads to the signed document and from there to its recipes, so it grants nothing.
-    """
-
-    digest: Digest
-
-    def __str__(self) -> str:
-        return f"subject:{self.digest}"
-
-    def decode(self, encoded: bytes) -> Subject:
-        """Return the subject."""
-        try:
-            return Subject(parse_digest(encoded.decode("ascii")))
-        except (UnicodeDecodeError, TwodfsError):
-            raise CorruptRecordError(f"{self} is not a digest") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """The bytes of a signature; the documents around it are made anew."""
-
-    body: bytes = field(repr=False)
-    weight: int = _OVERHEAD
-
-    def encode(self) -> bytes:
-        """Return the signature itself."""
-        return self.body
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureKey:
-    """A signature by the SHA-256 of what is signed, and the fingerprint of the key that signs."""
-
-    payload: Digest
-    signer: str
-
-    def __str__(self) -> str:
-        return f"signature:{self.signer}:{self.payload}"
-
-    def decode(self, encoded: bytes) -> Signature:
-        """Return the signature, which is an ASN.1 sequence of fewer than 128 bytes."""
-        if encoded[:2] != bytes([0x30, (len(encoded) - 2) % 128]):
-            raise CorruptRecordError(f"{self} is no signature")
-        return Signature(encoded)
-
-
-@dataclass(frozen=True, slots=True)
-class CutPartition:
-    """A partition that was cut: its documents by digest, and which of them the tag names."""
-
-    recipe: Provenance
-    root: Digest
-    documents: dict[Digest, Document] = field(repr=False)
-    weight: int
-    left_out_bytes: int = 0
-    """Of the allotments not selected, as far as the field records sizes; for the metrics alone."""
-
-    @classmethod
-    def of(
-        cls, recipe: Provenance, root: Digest, documents: Iterable[Document], left_out_bytes: int = 0
-    ) -> CutPartition:
-        """Return the record of ``documents``, ``root`` among them."""
-        by_digest = {document.digest: document for document in documents}
-        weight = sum(len(document.body) + _OVERHEAD for document in by_digest.values()) + _OVERHEAD
-        return cls(recipe, root, by_digest, weight, left_out_bytes)
-
-    @property
-    def top(self) -> Document:
-        """The document that the partition tag names."""
-        return self.documents[self.root]
-
-    def encode(self) -> bytes:
-        """Return a line of JSON that tells the documents apart, and then their bytes."""
-        table = [(one.media_type, one.digest, len(one.body)) for one in self.documents.values()]
-        return b"\n".join(
-            (
-                orjson.dumps([self.root, table, self.left_out_bytes]),
-                b"".join(d.body for d in self.documents.values()),
-            )
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionKey:
-    """A partition by what it was cut from, and in which repository."""
-
-    repository: Repository
-    source: Digest
-    selection: Selection
-    version: int = FLATTEN_VERSION
-
-    def __str__(self) -> str:
-        return f"partition:{self.version}:{self.repository}:{self.source}:{self.selection}"
-
-    def decode(self, encoded: bytes) -> CutPartition:
-        """Return the partition, every document hashed again."""
-        head, _, bodies = encoded.partition(b"\n")
-        try:
-            root, table, left_out_bytes = orjson.loads(head)
-            documents = []
-            at = 0
-            for media_type, digest, size in table:
-                documents.append(Document(media_type, digest, _verified(bodies[at : at + size], digest)))
-                at += size
-            recipe = Provenance(self.source, self.selection, self.version)
-            made = CutPartition.of(recipe, root, documents, int(left_out_bytes))
-            is_whole = root in made.documents and all(isinstance(one.media_type, str) for one in documents)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise CorruptRecordError(f"{self} is not a partition") from None
-        if not is_whole:
-            raise CorruptRecordError(f"{self} lacks its root, or the type of a document")
-        return made
-
-
-def _verified(body: bytes, digest: Digest) -> bytes:
-    try:
-        return verify(body, digest)
-    except TwodfsError as error:
-        raise CorruptRecordError(str(error)) from None

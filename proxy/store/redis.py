@@ -23,16 +23,7 @@ from proxy.logs import get_logger
 from proxy.metrics.catalogue import REDIS_ERROR, REDIS_HIT, REDIS_MISS, REDIS_ROTTEN
 from proxy.store.clients import Client, bounded, open_client, raise_first
 from proxy.store.recent import Recent
-from proxy.store.records import (
-    CorruptRecordError,
-    Provenances,
-    R_co,
-    Record,
-    RecordKey,
-    Subject,
-    seal,
-    unseal,
-)
+from proxy.store.records import CorruptRecordError, Lifetime, R_co, Record, RecordKey, seal, unseal
 
 T = TypeVar("T")
 
@@ -162,8 +153,8 @@ class RedisStore:
 
     def _time_to_live(self, record: Record) -> int:
         """Return whole seconds, at least one: Redis takes 0 for an error."""
-        is_lost_for_good = isinstance(record, Provenances | Subject)
-        seconds = self._config.recipe_days * _SECONDS_A_DAY if is_lost_for_good else self._config.ttl
+        is_lasting = record.lifetime is Lifetime.LASTING
+        seconds = self._config.recipe_days * _SECONDS_A_DAY if is_lasting else self._config.ttl
         return max(1, int(seconds))
 
     async def _call(self, command: Callable[[], Awaitable[T]]) -> tuple[bool, T | None]:

@@ -11,8 +11,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from proxy.partitions.records import CutPartition, Provenance, ProvenanceKey, Provenances
 from proxy.repository import DEFAULT_UPSTREAM, Repository
-from proxy.store.records import CutPartition, Provenance, ProvenanceKey, Provenances, Record, RecordKey, seal
+from proxy.store.records import Record, RecordKey, seal
 from tests.lab import command
 from tests.lab.documents import OCI, document
 from tests.lab.images import Image, PushedImage, build_image, push, push_field_image

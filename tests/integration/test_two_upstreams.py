@@ -20,6 +20,7 @@ from proxy.partitions.content import Contents
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.lookalikes import ComputedTagError, Lookalikes
 from proxy.partitions.policy import SourcePolicy, UnsignedError
+from proxy.partitions.records import BlobSizeKey, ContentKey, CutPartition, FieldKey, Provenance
 from proxy.partitions.source import ALL_TYPES, Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import DEFAULT_UPSTREAM, Repository
@@ -27,7 +28,6 @@ from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
 from proxy.signing.signer import FileSigner
 from proxy.store.memory import MemoryStore
-from proxy.store.records import BlobSizeKey, ContentKey, CutPartition, FieldKey, Provenance
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.upstream.referrers import Referrers

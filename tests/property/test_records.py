@@ -6,57 +6,25 @@ import json
 import socket
 from typing import Any
 
-import orjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.config import CacheConfig
-from proxy.repository import DEFAULT_UPSTREAM, Repository
-from proxy.store.records import (
+from proxy.partitions.records import (
     BlobSize,
-    BlobSizeKey,
     Content,
-    ContentKey,
-    CorruptRecordError,
     CutPartition,
-    FieldKey,
     ParsedField,
     PartitionKey,
-    Provenance,
-    ProvenanceKey,
     Provenances,
-    Record,
-    RecordKey,
-    Signature,
-    SignatureKey,
-    Subject,
-    SubjectKey,
-    seal,
-    unseal,
 )
+from proxy.store.records import CorruptRecordError, Record, RecordKey, seal, unseal
 from proxy.store.redis import RedisStore
-from tests.lab.cutting import cut_from
-from tests.property.strategies import ANY_JSON, FIELD, MANIFEST, SOURCE, mutations
-from twodfs.field.field import Field
-from twodfs.field.partition import Selection
+from tests.lab.records import BODY, DIGEST, PARTITION, PROVENANCE_KEY, RECORDS, SIZE_KEY
+from tests.property.strategies import ANY_JSON, mutations
 from twodfs.oci.digest import digest_of
 
-REPOSITORY = Repository(DEFAULT_UPSTREAM, "a/b")
-BODY = b'{"a":1}'
-DIGEST = digest_of(BODY)
-CUT = cut_from(SOURCE.blobs, SOURCE.document(MANIFEST), "0.0.0.1")
-assert CUT is not None
-RECIPE = Provenance(digest_of(orjson.dumps(MANIFEST)), Selection.parse("0.0.0.1"))
-RECORDS: list[tuple[RecordKey[Any], Record]] = [
-    (ContentKey(REPOSITORY, DIGEST), Content(BODY)),
-    (FieldKey(REPOSITORY, DIGEST), ParsedField(Field.parse(orjson.dumps(FIELD)))),
-    (BlobSizeKey(REPOSITORY, DIGEST), BlobSize(7)),
-    (ProvenanceKey(CUT.root.digest), Provenances((RECIPE,))),
-    (SubjectKey(DIGEST), Subject(CUT.root.digest)),
-    (SignatureKey(DIGEST, "signer"), Signature(b"\x30\x02ab")),
-    (RECIPE.key(REPOSITORY), CutPartition.of(RECIPE, CUT.root.digest, CUT.documents)),
-]
-KEYS = [key for key, _ in RECORDS]
+KEYS = list(RECORDS)
 
 
 def spoiled(whole: bytes) -> st.SearchStrategy[bytes]:
@@ -69,8 +37,8 @@ def spoiled(whole: bytes) -> st.SearchStrategy[bytes]:
     )
 
 
-ENCODED = st.sampled_from([record.encode() for _, record in RECORDS])
-TABLES = mutations([CUT.root.digest, [["x", DIGEST, len(BODY)]], 4]) | mutations([[1, DIGEST, "0.0.0.1"]])
+ENCODED = st.sampled_from([record.encode() for record in RECORDS.values()])
+TABLES = mutations([PARTITION.root, [["x", DIGEST, len(BODY)]], 4]) | mutations([[1, DIGEST, "0.0.0.1"]])
 REPLIES = (
     ENCODED.flatmap(spoiled)
     | st.binary(max_size=80)
@@ -99,9 +67,9 @@ def held(key: RecordKey[Any], record: Record) -> None:
 
 
 @given(st.sampled_from(KEYS), REPLIES)
-@example(KEYS[3], b'[[0,null,""]]')
-@example(KEYS[3], b'[[0,"%s",null]]' % DIGEST.encode())
-@example(KEYS[2], b"-1")
+@example(PROVENANCE_KEY, b'[[0,null,""]]')
+@example(PROVENANCE_KEY, b'[[0,"%s",null]]' % DIGEST.encode())
+@example(SIZE_KEY, b"-1")
 def test_any_bytes_are_a_record_or_rotten(key: RecordKey[Any], encoded: bytes) -> None:
     try:
         record = key.decode(encoded)
@@ -111,7 +79,7 @@ def test_any_bytes_are_a_record_or_rotten(key: RecordKey[Any], encoded: bytes) -
     held(key, record)
 
 
-@given(st.sampled_from(RECORDS), st.sampled_from([b"", b"secret"]), st.data())
+@given(st.sampled_from(list(RECORDS.items())), st.sampled_from([b"", b"secret"]), st.data())
 def test_a_seal_is_kept_by_its_own_record_alone(
     pair: tuple[RecordKey[Any], Record], secret: bytes, data: st.DataObject
 ) -> None:
@@ -160,6 +128,6 @@ def test_any_server_is_a_redis_or_is_gone_on_without(answers: bytes, key: Record
         async with server, RedisStore.connect(config) as store:
             found = await store.get(key)
             assert found is None or found.weight >= 0
-            assert await store.put({key: dict(RECORDS)[key]}) in (True, False)
+            assert await store.put({key: RECORDS[key]}) in (True, False)
 
     asyncio.run(converse())

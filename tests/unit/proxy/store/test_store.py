@@ -10,59 +10,26 @@ import aiohttp
 import pytest
 
 from proxy.config import load
-from proxy.repository import DEFAULT_UPSTREAM, Repository
-from proxy.store import tiered
-from proxy.store.memory import MemoryStore
-from proxy.store.protocol import RecordStore
-from proxy.store.records import (
+from proxy.partitions.records import (
     BlobSize,
     BlobSizeKey,
     Content,
     ContentKey,
-    CorruptRecordError,
-    CutPartition,
-    FieldKey,
-    ParsedField,
-    PartitionKey,
-    Provenance,
     ProvenanceKey,
-    Provenances,
-    Record,
-    RecordKey,
-    Signature,
-    SignatureKey,
-    Subject,
-    SubjectKey,
-    seal,
-    unseal,
 )
+from proxy.store import tiered
+from proxy.store.memory import MemoryStore
+from proxy.store.protocol import RecordStore
+from proxy.store.records import CorruptRecordError, Record, RecordKey, seal, unseal
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from tests.lab.fake_registry import proxied
 from tests.lab.peers import require
+from tests.lab.records import PARTITION, PARTITION_KEY, RECORDS, REPOSITORY, SIZE_KEY
 from tests.lab.redis import Redis
 from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from tests.lab.registry import Registry
-from twodfs.field.field import Allotment, Field
-from twodfs.field.partition import Selection
 from twodfs.oci.digest import digest_of
-from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document
-
-REPOSITORY = Repository(DEFAULT_UPSTREAM, "r")
-SELECTION = Selection.parse("0.0.1.1--3.0.4.4")
-SOURCE = digest_of(b"source")
-DOCUMENTS = [Document(kind, digest_of(body), body) for kind, body in ((OCI_INDEX, b"{1}\n"), (OCI_MANIFEST, b"{2}"))]
-RECIPE = Provenance(SOURCE, SELECTION)
-MADE = CutPartition.of(RECIPE, DOCUMENTS[0].digest, DOCUMENTS)
-RECORDS: dict[RecordKey[Any], Record] = {
-    ContentKey(REPOSITORY, digest_of(b"body")): Content(b"body"),
-    BlobSizeKey(REPOSITORY, SOURCE): BlobSize(12345678901234),
-    FieldKey(REPOSITORY, SOURCE): ParsedField(Field.of([Allotment(1, 2, SOURCE, SOURCE, 3)])),
-    ProvenanceKey(SOURCE): Provenances((RECIPE, Provenance(digest_of(b"other"), SELECTION))),
-    PartitionKey(REPOSITORY, SOURCE, SELECTION): MADE,
-    SubjectKey(SOURCE): Subject(digest_of(b"signed")),
-    SignatureKey(SOURCE, "sha256:fingerprint"): Signature(b"\x30\x02\xff\x00"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +77,9 @@ async def test_what_was_never_put_is_not_there(store: RecordStore) -> None:
 
 
 async def test_the_last_put_wins(store: RecordStore) -> None:
-    key = BlobSizeKey(REPOSITORY, SOURCE)
-    await store.put({key: BlobSize(1)})
-    await store.put({key: BlobSize(2)})
-    assert await store.get(key) == BlobSize(2)
+    await store.put({SIZE_KEY: BlobSize(1)})
+    await store.put({SIZE_KEY: BlobSize(2)})
+    assert await store.get(SIZE_KEY) == BlobSize(2)
 
 
 @pytest.mark.alone(reason="500 calls at once may time out, and redis-py leaves their sockets open")
@@ -141,11 +107,10 @@ async def test_memory_learns_what_only_redis_knew(redis_server: Redis) -> None:
     async with redis_store(redis_server) as redis:
         await redis.put(RECORDS)
         both = TieredStore(MemoryStore(2**20), redis)
-        key = PartitionKey(REPOSITORY, SOURCE, SELECTION)
-        assert both.peek(key) is None
-        assert await both.get(key) == MADE
+        assert both.peek(PARTITION_KEY) is None
+        assert await both.get(PARTITION_KEY) == PARTITION
         redis_server.kill()
-        assert both.peek(key) == MADE
+        assert both.peek(PARTITION_KEY) == PARTITION
 
 
 async def test_records_in_redis_expire(redis_server: Redis) -> None:
