@@ -21,6 +21,7 @@ from proxy.handlers.headers import LocationRewriter, forwarded_request
 from proxy.metrics.exposition import render
 from proxy.partitions.content import Contents
 from proxy.partitions.source import accepts_indexes
+from proxy.repository import Repository
 from proxy.upstream.replies import Reply, UpstreamError
 from tests.lab.work import grows_with_its_input
 from tests.property.strategies import ADDRESSES, CHALLENGES, DIGEST, pieces
@@ -119,7 +120,7 @@ def _headers(**values: str | None) -> CIMultiDictProxy[str]:
 def test_a_blobs_size_is_a_number_that_the_registry_wrote(length: str | None, part: str, status: int) -> None:
     registry: Any = SimpleNamespace(_upstream=Answers(length, part, status))
     try:
-        size = asyncio.run(Contents._ask_size(registry, "a", Digest(DIGEST), None))  # type: ignore[arg-type]
+        size = asyncio.run(Contents._ask_size(registry, Repository("", "a"), Digest(DIGEST), None))  # type: ignore[arg-type]
     except UpstreamError as error:
         assert DIGEST in str(error)
         return
