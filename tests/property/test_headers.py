@@ -118,7 +118,7 @@ def _headers(**values: str | None) -> CIMultiDictProxy[str]:
 
 @given(st.none() | NUMBERS, NUMBERS | st.builds("bytes 0-0/{}".format, NUMBERS), st.sampled_from([200, 206]))
 def test_a_blobs_size_is_a_number_that_the_registry_wrote(length: str | None, part: str, status: int) -> None:
-    registry: Any = SimpleNamespace(_upstream=Answers(length, part, status))
+    registry: Any = SimpleNamespace(_upstreams={"": Answers(length, part, status)})
     try:
         size = asyncio.run(Contents._ask_size(registry, Repository("", "a"), Digest(DIGEST), None))  # type: ignore[arg-type]
     except UpstreamError as error:
