@@ -28,6 +28,7 @@ A request travels down this list; a part imports only from those above it, and s
     app          wiring and lifetimes
     workers      several processes on one port, and who watches over them
     doctor       what would go wrong here, and what to change
+    serve        the proxy run, or its configuration checked
     __main__     the command
 
 The rules that hold everywhere are in ``docs/design.md``.

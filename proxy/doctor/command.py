@@ -1,84 +1,67 @@
-"""``twodfs-proxy doctor``: arguments, and what is printed."""
+"""Look at registry, Redis, settings and this machine, and say what to change.
+
+Credentials come from Docker's configuration and are never printed. Nothing is changed, but for a record in Redis
+that expires after 10 s.
+
+Example:
+    twodfs-proxy doctor --upstream https://registry.example.org --repository library/model --tag v1
+
+Exit status:
+    0    no problems (there may be warnings)
+    1    problems
+    2    wrong command line or configuration
+"""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import os
 import sys
-from pathlib import Path
-from typing import Any, Final
+from argparse import Namespace
+from typing import TYPE_CHECKING, Final
 
-import orjson
-
-from proxy import logs
-from proxy.config import Config, ConfigError, LogConfig, load
-from proxy.doctor.examination import examine
 from proxy.doctor.finding import Finding, Level, verdict
-from proxy.doctor.image import ImageProbe
-from twodfs.errors import InvalidReferenceError
-from twodfs.oci.reference import Reference
+from twodfs.cli.parser import CommandParser, file
+from twodfs.cli.program import USAGE
+from twodfs.errors import InvalidReferenceError, UsageError
 from twodfs.printable import LAYOUT, printable
 
-NAME: Final = "doctor"
-_DESCRIPTION: Final = """
-Look at registry, Redis, settings and this machine, and say what to change.
+if TYPE_CHECKING:
+    from proxy.config import Config
+    from proxy.doctor.image import ImageProbe
 
-Credentials come from Docker's configuration and are never printed.
-Nothing is changed, but for a record in Redis that expires after 10 s.
-"""
-_EPILOG: Final = """
-Example:  twodfs-proxy doctor --upstream https://registry.example.org --repository library/model --tag v1
-
-Exit status: 0 no problems (there may be warnings), 1 problems, 2 wrong command line or configuration.
-"""
-_USAGE_ERROR: Final = 2
 _COLOURS: Final = {Level.OK: 32, Level.SKIPPED: 90, Level.WARNING: 33, Level.PROBLEM: 31}
 """ANSI's numbers, as terminals take them."""
 
 
-def add_to(commands: Any) -> None:
-    """Add this command to the subparsers of another."""
-    parser = commands.add_parser(
-        NAME,
-        help="look at registry, Redis, settings and this machine, and say what to change",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="twodfs-proxy doctor [OPTIONS]",
-        allow_abbrev=False,
-    )
-    # What stands before the command's name counts, too.
-    above: dict[str, Any] = {"default": argparse.SUPPRESS}
-    parser.add_argument("--upstream", metavar="URL", help="the stock registry, as http://127.0.0.1:5001", **above)
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        type=Path,
-        help="the proxy's TOML file; the environment counts as well",
-        **above,
-    )
-    parser.add_argument("--repository", metavar="NAME", help="repository of an image to try, as library/model")
-    parser.add_argument("--tag", metavar="TAG", help="tag of the image to try")
+def declare(parser: CommandParser) -> None:
+    """Declare what the command takes; what stands before its name counts as well."""
+    parser.add_argument("--upstream", metavar="URL", help="The stock registry, as http://127.0.0.1:5001.")
+    parser.add_argument("--config", **file(), help="The proxy's TOML file; the environment counts as well.")
+    parser.add_argument("--repository", metavar="NAME", help="Repository of an image to try, as library/model.")
+    parser.add_argument("--tag", metavar="TAG", help="Tag of the image to try.")
     parser.add_argument(
         "--realm-host",
         metavar="HOST[:PORT]",
         action="append",
-        default=[],
-        help="token server beside the registry's own address that may see Docker's credentials",
+        help="Token server beside the registry's own address that may see Docker's credentials; may be given again.",
     )
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON, for programs")
-    parser.set_defaults(refuse=parser.error)
+    parser.add_flag("--json", text="Print the findings as JSON, for programs.")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace) -> int:
     """Examine what the arguments name, print what was found, and return the exit status."""
+    import asyncio  # noqa: PLC0415 - help needs none of it, and answers at once
+
+    from proxy import logs  # noqa: PLC0415
+    from proxy.config import ConfigError, LogConfig, load  # noqa: PLC0415
+    from proxy.doctor.examination import examine  # noqa: PLC0415
+
     try:
         settings = load({"upstream": arguments.upstream}, os.environ, arguments.config)
     except ConfigError as error:
         for line in str(error).splitlines():
             print(f"twodfs-proxy doctor: {line}", file=sys.stderr)  # noqa: T201 - the reason
-        return _USAGE_ERROR
+        return USAGE
     probe = _probe(arguments)
     logs.configure(LogConfig(level="error"))
     findings = asyncio.run(examine(settings, probe))
@@ -89,17 +72,20 @@ def run(arguments: argparse.Namespace) -> int:
     return int(verdict(findings) is Level.PROBLEM)
 
 
-def _probe(arguments: argparse.Namespace) -> ImageProbe | None:
+def _probe(arguments: Namespace) -> ImageProbe | None:
+    from proxy.doctor.image import ImageProbe  # noqa: PLC0415
+    from twodfs.oci.reference import Reference  # noqa: PLC0415
+
     repository, tag = arguments.repository, arguments.tag
     if repository is None and tag is None:
         return None
     if repository is None or tag is None:
-        arguments.refuse("--repository and --tag belong together")
+        raise UsageError("--repository and --tag belong together; 'twodfs-proxy doctor --help' explains")
     try:
         Reference.parse(f"localhost/{repository}:{tag}")
     except InvalidReferenceError as error:
-        arguments.refuse(str(error))
-    return ImageProbe(repository, tag, frozenset(arguments.realm_host))
+        raise UsageError(str(error)) from None
+    return ImageProbe(repository, tag, frozenset(arguments.realm_host or ()))
 
 
 def _line(finding: Finding) -> str:
@@ -125,6 +111,8 @@ def _summary(findings: list[Finding]) -> str:
 
 
 def _as_json(settings: Config, findings: list[Finding]) -> str:
+    import orjson  # noqa: PLC0415
+
     document = {
         "upstream": settings.upstream.url,
         "verdict": verdict(findings),

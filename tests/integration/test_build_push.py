@@ -23,7 +23,7 @@ from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 from tests.lab.rootfs import apply_layers
 from tests.lab.workshop import CONTENT, SOURCE, Workshop
-from twodfs.cli import program
+from twodfs.cli import PROGRAM
 from twodfs.registry.transport import COMMIT_SECONDS, IDLE_SECONDS, Retries
 
 ANCHOR_TYPE = "application/vnd.2dfs.allotments.v1"
@@ -885,7 +885,7 @@ def test_layers_that_the_registry_does_not_mount_are_downloaded_after_all(
     monkeypatch.setattr("twodfs.registry.session.Repository.mount", lambda *_: False)
     monkeypatch.setenv("TWODFS_STORE", str(workshop.store))
     monkeypatch.chdir(workshop.directory)
-    program.run(["build", base.reference(), workshop.target("made/unmounted"), "--push"])
+    PROGRAM.run(["build", base.reference(), workshop.target("made/unmounted"), "--push"])
     assert "base sha256:" in capsys.readouterr().err
     (manifest,) = workshop.images("made/unmounted")
     for layer in manifest["layers"]:

@@ -16,7 +16,7 @@ from proxy.config.schema import CredentialsConfig
 from proxy.preflight import StartError, start_error
 from tests.lab.certificates import Authority
 from tests.lab.programs import environment
-from twodfs.cli.trust import _load
+from twodfs.cli.commands.verify import _load
 from twodfs.errors import AuthError, KeyFormatError
 from twodfs.registry.credentials import read_config
 

@@ -1,14 +1,20 @@
-"""Help as text: what a command is for, and tables of what can be written behind it."""
+"""Help as text: what a command is for, and tables of what can be written behind it.
+
+Not argparse's own pages, which differ from one Python to the next and leave no place for paragraphs.
+"""
 
 from __future__ import annotations
 
+import shutil
 import textwrap
+from argparse import Action
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import cleandoc
 from itertools import groupby
 from typing import Final
 
+_WIDEST: Final = 100
 _INDENT: Final = "  "
 _LEFT: Final = 30
 """Characters of a table's left column, at most; what is longer has its text below."""
@@ -22,18 +28,49 @@ class Table:
     rows: Sequence[tuple[str, str]]
 
 
-def page(usage: str, text: str, tables: Sequence[Table], width: int) -> str:
-    """Return a page of help.
+def page(usage: str, text: str, tables: Sequence[Table]) -> str:
+    """Return a page of help as wide as the terminal.
 
     Args:
         usage: how the command is written.
         text: a docstring. Its paragraphs are filled, lines that are indented stay as they are.
         tables: those without rows are left out.
-        width: characters in a line.
     """
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
     parts = [f"Usage: {usage}", *_paragraphs(text, width)]
     parts += ["\n".join((f"{one.title}:", *_rows(one, width))) for one in tables if one.rows]
     return "\n\n".join(parts)
+
+
+def explained(command: str, text: str, declared: Sequence[Action]) -> str:
+    """Return the page of help of one command; ``text`` is as for ``page``."""
+    places = [one for one in declared if not one.option_strings]
+    shown = [str(one.metavar) if one.required else f"[{one.metavar}]" for one in places]
+    tables = [
+        Table("Arguments", [(str(one.metavar), one.help or "") for one in places]),
+        Table("Options", option_rows(declared)),
+    ]
+    return page(" ".join((command, "[OPTIONS]", *shown)), text, tables)
+
+
+def option_rows(declared: Sequence[Action]) -> list[tuple[str, str]]:
+    """Return the options among ``declared``, and what each means."""
+    return [(_spelled(one), _text(one)) for one in declared if one.option_strings]
+
+
+def _spelled(option: Action) -> str:
+    """Return an option's names, the short one first and in a column of its own."""
+    names = ", ".join(sorted(option.option_strings, key=len))
+    indented = names if names[1] != "-" else f"    {names}"
+    value = "" if option.nargs == 0 else f" {option.metavar}"
+    return indented + value
+
+
+def _text(option: Action) -> str:
+    if option.required:
+        return f"{option.help} [required]"
+    is_shown = option.nargs != 0 and option.default is not None
+    return f"{option.help} [default: {option.default}]" if is_shown else option.help or ""
 
 
 def summary(text: str) -> str:

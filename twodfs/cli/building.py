@@ -1,4 +1,4 @@
-"""What ``build`` and ``push`` do.
+"""What ``twodfs build`` does.
 
 What reads a base and what speaks to registries is imported where that is asked for; for ``build --push``
 that is while threads hash.
@@ -6,11 +6,10 @@ that is while threads hash.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING
 
 from twodfs.build.allotments import BuiltAllotment, Method, look_at
 from twodfs.build.image import Built, Plan, build_image, partitions_beyond
@@ -18,31 +17,28 @@ from twodfs.build.kinds import check_kind
 from twodfs.choices import Anchor, MediaTypes
 from twodfs.cli.console import open_progress, print_json
 from twodfs.cli.grid import count_text, size_text
-from twodfs.cli.security import Security
+from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
+from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
-from twodfs.errors import BuildFileError, DamagedError, InvalidReferenceError, RegistryError
-from twodfs.field.partition import RESERVED, readings
+from twodfs.errors import BuildFileError, DamagedError
 from twodfs.flatten.compose import Base
 from twodfs.flatten.cut import DEFAULT_MAX_LAYERS
 from twodfs.images.scratch import SCRATCH, scratch
 from twodfs.layers.build_file import BuildFile
 from twodfs.layers.compression import Packing
-from twodfs.oci.documents import Descriptor, Json
+from twodfs.oci.documents import Json
 from twodfs.oci.platforms import Platform, parse_platforms
-from twodfs.oci.reference import TAG, Reference
+from twodfs.oci.reference import Reference
 from twodfs.progress import Progress
 from twodfs.storage.store import ImageStore, default_directory
 
 if TYPE_CHECKING:
     from twodfs.images.source import ImageSource
-    from twodfs.publish.push import BlobPusher, Fetch, PushCounts, Pushed
-    from twodfs.registry.session import Registry
-
-_NOT_FOUND: Final = 404
+    from twodfs.publish.push import BlobPusher, Pushed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
+class BuildRequest:
     """The arguments of ``twodfs build``."""
 
     base: str
@@ -60,7 +56,7 @@ class Build:
     jobs: int
 
 
-def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
+def build(asked: BuildRequest, *, as_json: bool, quiet: bool) -> None:
     """Build an image, push it where asked to, and print its reference and digest.
 
     Raises:
@@ -90,44 +86,15 @@ def build(asked: Build, *, as_json: bool, quiet: bool) -> None:
                 f"so --{' and --'.join(beyond)} cannot be pulled; pull parts of it"
             )
         if pushed:
-            progress.note(_push_summary(pushed))
+            progress.note(push_summary(pushed))
     _print_build(target, built, pushed, as_json=as_json)
-
-
-def push(text: str, *, security: Security, as_json: bool, quiet: bool) -> None:
-    """Push an image of the store, and print its reference and digest.
-
-    Raises:
-        TwodfsError: see its subclasses.
-    """
-    from twodfs.publish.push import (  # noqa: PLC0415 - see the module's docstring
-        BlobPusher,
-        base_name_of,
-        find_image,
-        push_image,
-    )
-
-    target = parse_new(text)
-    store = ImageStore(default_directory())
-    with open_progress(quiet=quiet) as progress, store.in_use():
-        base_name = base_name_of(find_image(store, target))
-        with Registries(target.registry, security) as registries:
-            registry = registries.open(target.registry)
-            fetch = _base_layers(base_name, store, registries, progress)
-            pusher = BlobPusher(store, registry, target, base_name, progress, fetch=fetch)
-            pushed = push_image(store, target, pusher)
-        progress.note(_push_summary(pushed))
-    if as_json:
-        print_json({"reference": str(target), "digest": pushed.root.digest, **_push_json(pushed)})
-    else:
-        print(f"{target}@{pushed.root.digest}")
 
 
 @dataclass(frozen=True, slots=True)
 class _BuildSession:
     """Where one image is built."""
 
-    asked: Build
+    asked: BuildRequest
     target: Reference
     recipe: BuildFile
     store: ImageStore
@@ -200,7 +167,7 @@ class _BuildSession:
             from twodfs.publish.push import BlobPusher  # noqa: PLC0415 - see the module's docstring
 
             registry = self.registries.open(self.target.registry)
-            fetch = _base_layers(plan.base_name, self.store, self.registries, self.progress)
+            fetch = base_layers(plan.base_name, self.store, self.registries, self.progress)
             pusher = BlobPusher(self.store, registry, self.target, plan.base_name, self.progress, fetch=fetch)
             pusher.carry_as_they_come(ready)
             return pusher
@@ -211,94 +178,10 @@ class _BuildSession:
         return built, push_image(self.store, self.target, pusher)
 
 
-def _base_layers(base_name: str, store: ImageStore, registries: Registries, progress: Progress) -> Fetch | None:
-    """Return what brings a layer of the base into ``store`` after all; None where the base has no name."""
-    from twodfs.images.pull import fetch_layer  # noqa: PLC0415 - see the module's docstring
-
-    if not base_name:
-        return None
-    base = Reference.parse(base_name)
-
-    def fetch(layer: Descriptor) -> bool:
-        repository = registries.open(base.registry).repository(base.repository)
-        try:
-            fetch_layer(repository, layer, store, progress)
-        except RegistryError as error:
-            if error.status == _NOT_FOUND:  # it is none of the base's
-                return False
-            raise
-        return True
-
-    return fetch
-
-
-class Registries:
-    """Registries opened as they are needed, each once, so that base and target share their connections."""
-
-    def __init__(self, registry: str, security: Security) -> None:
-        """Begin with none; ``security`` says how ``registry`` is spoken to, and whom to trust."""
-        self._security = {registry: security}
-        self._of_others = security.of_others
-        self._stack = ExitStack()
-        self._opened: dict[str, Registry] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_failure: object) -> None:
-        self._stack.close()
-
-    def open(self, name: str, security: Security | None = None) -> Registry:
-        """Return the registry at ``name``, opened when it is first asked for; ``security`` is said of it too.
-
-        Raises:
-            UsageError: what is said of it does not go together.
-        """
-        if name not in self._opened:
-            known = self._security.get(name, self._of_others)
-            opening = (known | security if security else known).open(name)
-            self._opened[name] = self._stack.enter_context(opening)
-        return self._opened[name]
-
-
-def parse_target(text: str) -> Reference:
-    """Return the reference that an image is to be stored under."""
-    target = Reference.parse(text)
-    if target.digest is not None or target.tag is None or not TAG.fullmatch(target.tag):
-        raise InvalidReferenceError(f"{text!r} cannot name a new image; expected REGISTRY/REPOSITORY:TAG")
-    return target
-
-
-def parse_new(text: str) -> Reference:
-    """Return the reference of an image that is to be made, which must not read as a part of another one."""
-    target = parse_target(text)
-    for reading in readings(target.tag or ""):
-        if reading.selection().rectangles or RESERVED.intersection(reading.chain):
-            raise InvalidReferenceError(
-                f"{text!r} cannot name a new image: a proxy reads the tag as a partition of "
-                f"{reading.base!r}; choose one that does not end in --{'--'.join(reading.chain)}"
-            )
-    return target
-
-
 def _summary(built: Built) -> str:
     total = size_text(sum(one.size or 0 for one in built.allotments))
     platforms = ", ".join(map(str, built.platforms))
     return f"built {count_text(len(built.allotments), 'allotment')}, {total}, for {platforms}"
-
-
-def _push_summary(pushed: Pushed) -> str:
-    uploaded, mounted, present = pushed.uploaded, pushed.mounted, pushed.present
-    parts = [f"pushed {_count(uploaded)}" if uploaded.blobs else "pushed no blobs"]
-    if mounted.blobs:
-        parts.append(f"{_count(mounted)}, taken from other repositories there")
-    if present.blobs:
-        parts.append(f"{_count(present)}, {'was' if present.blobs == 1 else 'were'} in the registry")
-    return "; ".join(parts)
-
-
-def _count(some: PushCounts) -> str:
-    return f"{count_text(some.blobs, 'blob')}, {size_text(some.size)}"
 
 
 def _print_build(target: Reference, built: Built, pushed: Pushed | None, *, as_json: bool) -> None:
@@ -313,19 +196,6 @@ def _print_build(target: Reference, built: Built, pushed: Pushed | None, *, as_j
         "platforms": [str(platform) for platform in built.platforms],
         "allotments": len(built.allotments),
         "bytes": sum(one.size or 0 for one in built.allotments),
-        "pushed": _push_json(pushed) if pushed else None,
+        "pushed": push_json(pushed) if pushed else None,
     }
     print_json(content)
-
-
-def _push_json(pushed: Pushed) -> Json:
-    uploaded, mounted, present = pushed.uploaded, pushed.mounted, pushed.present
-    return {
-        "uploadedBlobs": uploaded.blobs,
-        "uploadedBytes": uploaded.size,
-        "mountedBlobs": mounted.blobs,
-        "mountedBytes": mounted.size,
-        "presentBlobs": present.blobs,
-        "presentBytes": present.size,
-        "sparedBlobs": mounted.blobs + present.blobs,
-    }

@@ -1,0 +1,51 @@
+"""Push an image of the local store to its registry.
+
+Only what the registry lacks travels. Credentials are those of 'twodfs login' or 'docker login'.
+
+A registry that is silent for 60 seconds, or for 15 minutes once it has all of a blob, is asked again, as
+one is that says 429 or 5xx: with growing delays, up to 8 times, and for 3 minutes at most.
+
+Example:
+    twodfs push registry.example.com/model:v1
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from twodfs.cli.options import IMAGES, add_output_options, add_registry_options
+from twodfs.cli.parser import CommandParser
+
+
+def declare(parser: CommandParser) -> None:
+    """Declare what the command takes."""
+    target = parser.add_argument("target", metavar="TARGET", help="An image that was built here.")
+    parser.list_with(target, IMAGES)
+    add_registry_options(parser)
+    add_output_options(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Push an image of the store, and print its reference and digest; raises ``TwodfsError``."""
+    from twodfs.cli.console import open_progress, print_json
+    from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
+    from twodfs.cli.registries import Registries, Security
+    from twodfs.publish.push import BlobPusher, base_name_of, find_image, push_image
+    from twodfs.storage.store import ImageStore, default_directory
+
+    security = Security.of(arguments)
+    target = parse_new(arguments.target)
+    store = ImageStore(default_directory())
+    with open_progress(quiet=arguments.quiet) as progress, store.in_use():
+        base_name = base_name_of(find_image(store, target))
+        with Registries(target.registry, security) as registries:
+            registry = registries.open(target.registry)
+            fetch = base_layers(base_name, store, registries, progress)
+            pusher = BlobPusher(store, registry, target, base_name, progress, fetch=fetch)
+            pushed = push_image(store, target, pusher)
+        progress.note(push_summary(pushed))
+    if arguments.json:
+        print_json({"reference": str(target), "digest": pushed.root.digest, **push_json(pushed)})
+    else:
+        print(f"{target}@{pushed.root.digest}")
+    return 0

@@ -1,0 +1,127 @@
+"""A program of several commands, found through a table; a command is imported when it runs or is explained.
+
+A command is a module: its docstring is the help text and begins with a line that stands in the table as well;
+``declare(parser)`` declares what it takes, ``run(arguments)`` does it and returns the exit status::
+
+    program = Program("lab", "Do things.", "lab 1", {"paint": Command("lab.commands.paint", "Paint things.")})
+    sys.exit(program.run(sys.argv[1:]))
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Final
+
+from twodfs.cli.parser import END, HELP, CommandParser, nearest
+from twodfs.errors import UsageError
+
+USAGE: Final = 2
+"""The exit status of a wrong command line."""
+
+_VERSION: Final = "--version"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A row of the table.
+
+    Attributes:
+        module: where the command is.
+        summary: what it does, in a line.
+    """
+
+    module: str
+    summary: str
+
+
+class Program:
+    """The commands of a program, and what it does without one."""
+
+    def __init__(
+        self, name: str, text: str, version: str, commands: Mapping[str, Command], *, default: str | None = None
+    ) -> None:
+        """Begin without importing any.
+
+        Args:
+            name: how the program is called.
+            text: what ``--help`` says, as ``twodfs.cli.help.page`` takes it.
+            version: what ``--version`` says.
+            commands: by their names; ``completion`` is there without saying.
+            default: the module of the command that runs where none is named. Its options may stand before the
+                name of another, and count there, too.
+        """
+        self.name = name
+        self._text = text
+        self._version = version
+        self._default = default
+        completion = Command(
+            "twodfs.cli.completion", "Print a script that completes command lines in bash, zsh or fish."
+        )
+        self.commands: Mapping[str, Command] = {**commands, "completion": completion}
+
+    def run(self, argv: Sequence[str]) -> int:
+        """Run the command that ``argv`` asks for, or print its help; return the exit status.
+
+        Raises:
+            UsageError: there is no such command, or it has no such arguments.
+        """
+        if not argv and not self._default:
+            print(self._overview(), file=sys.stderr)
+            return USAGE
+        words = iter(argv)
+        front, name = self.parser().read_front(words)
+        if front.help:
+            print(self._overview())
+        elif front.version:
+            print(self._version)
+        elif name is not None:
+            return self._run(name, list(words), front)
+        elif self._default:
+            return self._call(import_module(self._default), front)
+        return 0
+
+    def parser(self, command: str | None = None) -> CommandParser:
+        """Return what reads the command line of ``command``, or what may stand before it."""
+        if command is not None:
+            module = import_module(self.commands[command].module)
+            parser = CommandParser(f"{self.name} {command}", module.__doc__ or "")
+            module.declare(parser)
+        else:
+            parser = CommandParser(self.name, self._text)
+            if self._default:
+                import_module(self._default).declare(parser)
+            parser.add_flag(_VERSION, text="Print the version.")
+        parser.add_flag(*HELP, text="Show this.")
+        return parser
+
+    def _run(self, name: str, words: Sequence[str], front: Namespace) -> int:
+        if name not in self.commands:
+            hint = nearest(name, self.commands)
+            raise UsageError(f"there is no command {name!r}{hint}; '{self.name} --help' lists them")
+        parser = self.parser(name)
+        # Asked for help, nobody wants to hear what is wrong with the rest.
+        is_asked = any(word in HELP for word in words[: words.index(END) if END in words else None])
+        arguments = None if is_asked else parser.read(words, front)
+        if arguments is None or arguments.help:
+            print(parser.format_help())
+            return 0
+        return self._call(import_module(self.commands[name].module), arguments)
+
+    def _call(self, module: ModuleType, arguments: Namespace) -> int:
+        arguments.program = self
+        return int(module.run(arguments))
+
+    def _overview(self) -> str:
+        from twodfs.cli.help import Table, option_rows, page  # noqa: PLC0415 - most runs need none
+
+        tables = [
+            Table("Commands", [(name, one.summary) for name, one in self.commands.items()]),
+            Table("Options", option_rows(self.parser().declared)),
+        ]
+        usage = f"{self.name} {'[COMMAND]' if self._default else 'COMMAND'} [OPTIONS] ..."
+        return page(usage, self._text, tables)

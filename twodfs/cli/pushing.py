@@ -1,0 +1,97 @@
+"""What commands that push have in common: the image's new name, layers of its base, and what is said of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from twodfs.cli.grid import count_text, size_text
+from twodfs.cli.registries import Registries
+from twodfs.errors import InvalidReferenceError, RegistryError
+from twodfs.field.partition import RESERVED, readings
+from twodfs.oci.documents import Descriptor, Json
+from twodfs.oci.reference import TAG, Reference
+from twodfs.progress import Progress
+from twodfs.storage.store import ImageStore
+
+if TYPE_CHECKING:
+    from twodfs.publish.push import Fetch, PushCounts, Pushed
+
+_NOT_FOUND: Final = 404
+
+
+def parse_target(text: str) -> Reference:
+    """Return the reference that an image is to be stored under.
+
+    Raises:
+        InvalidReferenceError: it can name none.
+    """
+    target = Reference.parse(text)
+    if target.digest is not None or target.tag is None or not TAG.fullmatch(target.tag):
+        raise InvalidReferenceError(f"{text!r} cannot name a new image; expected REGISTRY/REPOSITORY:TAG")
+    return target
+
+
+def parse_new(text: str) -> Reference:
+    """Return the reference of an image that is to be made, which must not read as a part of another one.
+
+    Raises:
+        InvalidReferenceError: it does, or can name none.
+    """
+    target = parse_target(text)
+    for reading in readings(target.tag or ""):
+        if reading.selection().rectangles or RESERVED.intersection(reading.chain):
+            raise InvalidReferenceError(
+                f"{text!r} cannot name a new image: a proxy reads the tag as a partition of "
+                f"{reading.base!r}; choose one that does not end in --{'--'.join(reading.chain)}"
+            )
+    return target
+
+
+def base_layers(base_name: str, store: ImageStore, registries: Registries, progress: Progress) -> Fetch | None:
+    """Return what brings a layer of the base into ``store`` after all; None where the base has no name."""
+    from twodfs.images.pull import fetch_layer  # noqa: PLC0415 - a build from scratch has none
+
+    if not base_name:
+        return None
+    base = Reference.parse(base_name)
+
+    def fetch(layer: Descriptor) -> bool:
+        repository = registries.open(base.registry).repository(base.repository)
+        try:
+            fetch_layer(repository, layer, store, progress)
+        except RegistryError as error:
+            if error.status == _NOT_FOUND:  # it is none of the base's
+                return False
+            raise
+        return True
+
+    return fetch
+
+
+def push_summary(pushed: Pushed) -> str:
+    """Return what a push did, for people."""
+    uploaded, mounted, present = pushed.uploaded, pushed.mounted, pushed.present
+    parts = [f"pushed {_count(uploaded)}" if uploaded.blobs else "pushed no blobs"]
+    if mounted.blobs:
+        parts.append(f"{_count(mounted)}, taken from other repositories there")
+    if present.blobs:
+        parts.append(f"{_count(present)}, {'was' if present.blobs == 1 else 'were'} in the registry")
+    return "; ".join(parts)
+
+
+def _count(some: PushCounts) -> str:
+    return f"{count_text(some.blobs, 'blob')}, {size_text(some.size)}"
+
+
+def push_json(pushed: Pushed) -> Json:
+    """Return what a push did, for programs."""
+    uploaded, mounted, present = pushed.uploaded, pushed.mounted, pushed.present
+    return {
+        "uploadedBlobs": uploaded.blobs,
+        "uploadedBytes": uploaded.size,
+        "mountedBlobs": mounted.blobs,
+        "mountedBytes": mounted.size,
+        "presentBlobs": present.blobs,
+        "presentBytes": present.size,
+        "sparedBlobs": mounted.blobs + present.blobs,
+    }
