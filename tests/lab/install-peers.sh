@@ -29,6 +29,8 @@ umount: mount
 promtool: prometheus
 systemd-analyze: systemd
 strip: binutils
+zsh: zsh
+fish: fish
 "
 
 missing_programs=()

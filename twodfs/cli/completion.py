@@ -166,6 +166,7 @@ _@NAME@_list() {
     local -a listed=(${(f)"$(@PROGRAM@ $1 2>/dev/null)"})
     compadd -- ${listed%% *}
 }
+_@NAME@_any() { return 1 }  # a message in its place would keep zsh from completing an option there
 _@NAME@() {
     local curcontext=$curcontext state ret=1
     local -a line commands=(
@@ -222,7 +223,9 @@ def _zsh_kind(program: Program, parser: CommandParser, action: Action) -> str:
         return f"{message}: _{_name(program)}_list {parser.listed_by[action.dest]}"
     if takes_file(action):
         return f"{message}:_files"
-    return f"{message}:({' '.join(map(str, action.choices))})" if action.choices else f"{message}: "
+    return (
+        f"{message}:({' '.join(map(str, action.choices))})" if action.choices else f"{message}: _{_name(program)}_any"
+    )
 
 
 def _fish(program: Program, parsers: _Parsers) -> Iterator[str]:

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from twodfs.cli import PROGRAM
+from twodfs.cli.commands import COMMANDS
 from twodfs.cli.parser import CommandParser, file, one_of, whole_number
 from twodfs.cli.program import Command, Program
 from twodfs.errors import UsageError
@@ -20,6 +22,7 @@ class Colour(StrEnum):
     BLUE = "blue"
 
 
+SOURCE = Path(__file__).parents[4]
 Run = Callable[..., dict[str, Any]]
 PAINT = """Paint things, one after the other.
 
@@ -280,3 +283,49 @@ def test_the_table_says_of_each_command_what_its_help_begins_with() -> None:
     for command in PROGRAM.commands.values():
         first = (import_module(command.module).__doc__ or "").partition("\n\n")[0]
         assert " ".join(first.split()) == command.summary
+
+
+def loaded(module: str, *argv: str) -> set[str]:
+    """Return the modules that a command line has loaded in the end."""
+    program = (
+        f"import sys, runpy; sys.argv = [{module!r}, *sys.argv[1:]]\n"
+        f"try:\n    runpy.run_module({module!r}, run_name='__main__')\n"
+        "finally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *argv], capture_output=True, text=True, check=True, cwd=SOURCE
+    )
+    assert done.stdout
+    return set(done.stderr.split())
+
+
+HEAVY = {"aiohttp", "asyncio", "pydantic", "rich", "orjson", "structlog", "hashlib", "sqlite3", "ssl", "redis"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "own"),
+    [
+        (("twodfs", "--help"), set()),
+        (("twodfs", "build", "--help"), {"twodfs.cli.commands.build"}),
+        (("twodfs", "verify", "--help"), {"twodfs.cli.commands.verify"}),
+        (("twodfs", "completion", "bash"), {f"twodfs.cli.commands.{one}" for one in COMMANDS}),
+        (("proxy", "--help"), {"proxy.serve"}),
+        (
+            ("proxy", "doctor", "--help"),
+            {"proxy.serve", "proxy.doctor.command", "proxy.doctor", "proxy.doctor.finding"},
+        ),
+    ],
+)
+def test_help_and_completion_load_what_they_show_and_nothing_that_works(argv: tuple[str, ...], own: set[str]) -> None:
+    found = loaded(*argv)
+    assert not found & HEAVY
+    commands = {one for one in found if one.startswith(("twodfs.cli.commands.", "proxy."))}
+    assert commands == own
+
+
+def test_a_command_loads_itself_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWODFS_STORE", str(tmp_path))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    found = loaded("twodfs", "logout", "registry.example.com")
+    assert {one for one in found if one.startswith("twodfs.cli.commands.")} == {"twodfs.cli.commands.logout"}
+    assert "twodfs.registry.login" in found
