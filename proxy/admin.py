@@ -21,8 +21,8 @@ from proxy.auth.identity import Identity
 from proxy.metrics.exposition import render
 from proxy.metrics.instruments import Snapshot
 from proxy.store.redis import RedisStore
-from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import UpstreamError
+from proxy.upstream.upstream import Upstream
 
 _TIMEOUT: Final = 2.0
 _REMEMBERED: Final = 1.0

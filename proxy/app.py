@@ -48,7 +48,7 @@ from proxy.store.replies import obstacle
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.registry import Upstream, Upstreams
+from proxy.upstream.upstream import Upstream, Upstreams
 from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Listener
 from proxy.wire.tls import CertificateError, ListenerTls

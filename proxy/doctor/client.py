@@ -17,8 +17,8 @@ from yarl import URL
 from proxy.auth.identity import Identity
 from proxy.config import UpstreamConfig
 from proxy.doctor.network import why
-from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import UpstreamError
+from proxy.upstream.upstream import Upstream
 from twodfs.errors import AuthError
 from twodfs.registry.auth import Challenge, TokenAnswer, TokenRequest, answer, parse_challenges
 from twodfs.registry.credentials import find_credentials

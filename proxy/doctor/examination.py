@@ -17,7 +17,7 @@ from proxy.doctor.redis import check_redis
 from proxy.doctor.registry import check_registry
 from proxy.doctor.settings import check_settings
 from proxy.logs import redacted
-from proxy.upstream.registry import Upstream
+from proxy.upstream.upstream import Upstream
 from proxy.wire.tls import CertificateError
 
 

@@ -18,8 +18,8 @@ from proxy.auth.identity import Identity
 from proxy.auth.realm import TOKEN_PATH, RealmError, Realms
 from proxy.partitions.source import ALL_TYPES
 from proxy.single_flight import SingleFlight
-from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
+from proxy.upstream.upstream import Upstream
 from proxy.wire.responses import WholeResponse
 
 _MAX_REQUEST: Final = 64 * 1024

@@ -18,8 +18,8 @@ from proxy.logs import get_logger
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import Repository
 from proxy.signing.attached import AttachedDocuments
-from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply
+from proxy.upstream.upstream import Upstreams
 from twodfs.errors import FormatError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Document, Index, parse_manifest

@@ -14,8 +14,8 @@ from proxy.handlers.headers import LocationRewriter, forwarded_request
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import BROKEN_TRANSFERS
 from proxy.upstream.errors import describe
-from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import MAX_REFUSAL, HeldWriteError, Reply, UpstreamError, read
+from proxy.upstream.upstream import Upstream
 from proxy.wire.responses import RelayedResponse, expects_continue, hang_up
 
 

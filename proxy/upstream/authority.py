@@ -7,9 +7,9 @@ upstream than what it was let in for. The registry's own challenge is learnt wit
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -23,6 +23,7 @@ from proxy.auth.realm import RealmError, RealmPolicy
 from proxy.requests.scope import Scope
 from proxy.single_flight import SingleFlight
 from proxy.upstream.origins import OriginPool
+from proxy.upstream.session import Asked
 from twodfs.errors import AuthError
 from twodfs.registry.auth import (
     Authorization,
@@ -44,7 +45,7 @@ _PATIENCE: Final = 5.0
 _PASSING: Final = frozenset({"scope", "error", "error_description", "error_uri"})
 _Question = tuple[str, ...]
 _Challenges = tuple[Challenge, ...]
-Ask = Callable[[str, URL, CIMultiDict[str], Any], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]]
+Ask = Callable[[str, URL, CIMultiDict[str], Any], Asked]
 """Sends a request with its headers and form; redirects are not followed."""
 
 
@@ -158,7 +159,7 @@ class Authority:
             except CredentialsError:
                 if origin is order[-1]:
                     raise
-        if status != 401:  # noqa: PLR2004 - a registry that asks for nothing here may do so elsewhere
+        if status != HTTPStatus.UNAUTHORIZED:  # a registry that asks for nothing here may do so elsewhere
             return ()
         return _lasting(parse_challenges(headers))
 

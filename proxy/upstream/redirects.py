@@ -27,8 +27,8 @@ from yarl import URL
 
 from proxy.config import BlobsConfig, Network
 from proxy.upstream.errors import describe
+from proxy.upstream.session import Asked, client_session
 from proxy.wire.pool import UpstreamPool
-from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_LINE_SIZE
 
 MAX_REDIRECTS: Final = 5
 STATUSES: Final = frozenset({301, 302, 303, 307, 308})
@@ -47,7 +47,7 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _NOT_PUBLIC: Final = "is not a public address"
 
 MakeSocket = Callable[[Any], socket.socket]
-Ask = Callable[[str, URL, CIMultiDict[str]], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]]
+Ask = Callable[[str, URL, CIMultiDict[str]], Asked]
 
 
 class RedirectError(Exception):
@@ -131,7 +131,7 @@ class Redirects:
 
         async with contextlib.AsyncExitStack() as stack:
             sessions = [
-                await stack.enter_async_context(_session(UpstreamPool(socket_factory=make, **connector)))
+                await stack.enter_async_context(client_session(UpstreamPool(socket_factory=make, **connector)))
                 for make in (judged, new_socket)
             ]
             yield cls(config, origins, own, *sessions)
@@ -141,9 +141,7 @@ class Redirects:
         """Whether the proxy follows for its clients, too."""
         return self._config.redirect == "follow"
 
-    def followed(
-        self, method: str, url: URL, headers: CIMultiDict[str], first: aiohttp.ClientResponse
-    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def followed(self, method: str, url: URL, headers: CIMultiDict[str], first: aiohttp.ClientResponse) -> Asked:
         """Give the answer that ``first``, to a request of ours, leads to: itself where it is no redirect.
 
         Raises:
@@ -225,16 +223,3 @@ def _is_allowed(address: str, networks: Sequence[Network]) -> bool:
 def _is_named(host: str, allowed: Sequence[str]) -> bool:
     name = host.lower().rstrip(".")
     return any(name.endswith(one[1:]) if one.startswith("*.") else name == one for one in allowed)
-
-
-def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        skip_auto_headers=(hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT),
-        timeout=aiohttp.ClientTimeout(total=None),  # the callers bound their waits
-        read_bufsize=256 * 1024,
-        max_line_size=MAX_LINE_SIZE,
-        max_field_size=MAX_FIELD_SIZE,
-    )

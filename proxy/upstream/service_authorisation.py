@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -11,13 +12,12 @@ from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.auth.credentials import CredentialsError
-from proxy.bodies.transit import RequestBody
 from proxy.requests.scope import Scope, ScopeError, scopes
 from proxy.upstream.authority import Authority
 from proxy.upstream.replies import UpstreamError
+from proxy.upstream.session import Asked
 
-_UNAUTHORIZED: Final = 401
-_REFUSALS: Final = frozenset({_UNAUTHORIZED, 403})
+_REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _PERSONAL: Final = (hdrs.AUTHORIZATION, hdrs.COOKIE)
 
 
@@ -33,8 +33,9 @@ class ServiceAuthorisation:
         method: str,
         target: str,
         headers: CIMultiDict[str],
-        body: RequestBody | None,
-        send: Callable[[], contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]],
+        send: Callable[[], Asked],
+        *,
+        has_body: bool,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the answer to our own credentials, renewed where they are refused."""
         needed = wanted(method, target)
@@ -42,7 +43,7 @@ class ServiceAuthorisation:
         async with contextlib.AsyncExitStack() as stack:
             response = await stack.enter_async_context(send())
             renewed = await self.renewed(needed, shown, response.status, response.headers)
-            if renewed is not None and body is not None:
+            if renewed is not None and has_body:
                 # What was read of the client's body is gone, or may be on its way.
                 response.close()
                 raise UpstreamError("the proxy's own credentials for the registry were renewed: try again", status=503)
@@ -50,7 +51,7 @@ class ServiceAuthorisation:
                 response.release()
                 headers[hdrs.AUTHORIZATION] = renewed
                 response = await stack.enter_async_context(send())
-            if response.status == _UNAUTHORIZED:
+            if response.status == HTTPStatus.UNAUTHORIZED:
                 response.close()
                 raise refused()
             yield response

@@ -31,8 +31,8 @@ from proxy.store.memory import MemoryStore
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.registry import Upstream
 from proxy.upstream.replies import RefusedError, Reply
+from proxy.upstream.upstream import Upstream
 from tests.lab.fake_registry import FakeRegistry, serving
 from tests.lab.images import Image, build_image
 from tests.lab.redis import Redis
