@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import orjson
@@ -106,7 +107,7 @@ class ServiceHealth:
             return f"the registry at {self._upstream.url} does not answer within {_TIMEOUT:g} s"
         except UpstreamError as error:
             return str(error)
-        is_failing = reply.status >= web.HTTPInternalServerError.status_code
+        is_failing = reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         return f"the registry answers {reply.status}" if is_failing else None
 
 

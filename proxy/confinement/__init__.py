@@ -6,4 +6,5 @@ field_worker the process that parses a large field
 field_body   a field on its way in: parsed in steps here, or by the worker
 frames       how the proxy and a process that cuts talk
 cut_worker   the process that cuts an image with large documents
+cut_apart    a partition cut by the worker: its questions and their answers
 """

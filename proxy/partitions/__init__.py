@@ -6,7 +6,8 @@ Each module imports only from those above it::
     source       base tag -> digest: freshness and permission in one question
     content      the documents that partitions are cut from
     policy       which images may be cut: those with a signature by a trusted key
-    cutting      the questions of a cut answered, here or by the worker
+    answering    the questions of a cut answered from the registry
+    cutting      a cut, here or in a process apart, and what is wrong with images that cannot be cut
     synthesis    source + selection -> partition, made once and stored before it is answered
     lookalikes   tags that look like partitions: what to say of one that is none, and which nobody may write
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs
@@ -36,9 +37,6 @@ LARGE_DOCUMENT: Final = 256 * 1024
 _CONCURRENT_SIZES: Final = 16
 
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
-_OK: Final = 200
-_PARTIAL: Final = 206
-_NOT_FOUND: Final = 404
 
 
 class Contents:
@@ -164,21 +162,21 @@ class Contents:
         upstream = self._upstreams[repository.upstream]
         reply = await upstream.head(path, identity, "*/*")
         size = reply.headers.get(hdrs.CONTENT_LENGTH, "")
-        if reply.status == _OK and _SIZE.fullmatch(size):
+        if reply.status == HTTPStatus.OK and _SIZE.fullmatch(size):
             return int(size)
         # ECR Public answers HEAD with 401, others leave the length out: one byte tells the length as well.
         reply = await upstream.first_byte(path, identity)
         _allowed(reply, digest)
         total = reply.headers.get(hdrs.CONTENT_RANGE, "").rpartition("/")[2]
-        size = total if reply.status == _PARTIAL else reply.headers.get(hdrs.CONTENT_LENGTH, "")
+        size = total if reply.status == HTTPStatus.PARTIAL_CONTENT else reply.headers.get(hdrs.CONTENT_LENGTH, "")
         if not _SIZE.fullmatch(size):
             raise UpstreamError(f"the registry does not tell the size of {digest}")
         return int(size)
 
 
 def _allowed(reply: Reply, digest: Digest) -> Reply:
-    if reply.status == _NOT_FOUND:
+    if reply.status == HTTPStatus.NOT_FOUND:
         raise UpstreamError(f"the image is incomplete: the registry does not have {digest} of it", status=404)
-    if reply.status not in (_OK, _PARTIAL):
+    if reply.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         raise RefusedError(reply)
     return reply

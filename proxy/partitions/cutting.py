@@ -1,8 +1,8 @@
-"""Cutting: the questions of ``twodfs.flatten.cut.cut`` answered from the registry, here or in a process apart.
+"""Cutting: here, or in a process apart; and what is wrong with images that cannot be cut.
 
 An image of usual size is cut here, in steps between which others have their turn. Where its documents are
 large, parsing them would hold the interpreter and leave its objects behind: such images are cut by a process
-of their own (``cut_worker``), a few at a time.
+of their own (``proxy.confinement.cut_apart``), a few at a time.
 """
 
 from __future__ import annotations
@@ -12,43 +12,33 @@ import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from functools import partial
+from typing import Final
 
-import orjson
 from cachetools import LRUCache
 
 from proxy.auth.identity import Identity
 from proxy.clients.limits import Slots
-from proxy.confinement import cut_worker
-from proxy.confinement.apart import CostlyError, explain, started
-from proxy.confinement.frames import LENGTH_BYTES, Frame, length_of
+from proxy.confinement.apart import CostlyError
+from proxy.confinement.cut_apart import CutOptions, cut_apart
 from proxy.metrics.catalogue import SYNTHESIS
+from proxy.partitions.answering import Answering
 from proxy.partitions.content import LARGE_DOCUMENT, Contents
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.records import Provenance
 from proxy.partitions.source import SourceImage
 from proxy.repository import Repository
 from proxy.tracing.spans import trace_id, traced
-from twodfs import errors
-from twodfs.errors import FormatError, PartitionError
-from twodfs.field.field import Field
+from twodfs.errors import FormatError
 from twodfs.field.partition import RESERVED, Selection
-from twodfs.flatten.budget import MAX_DOCUMENT_BYTES, Budget
+from twodfs.flatten.budget import MAX_DOCUMENT_BYTES
 from twodfs.flatten.cut import Answer, Cut, DocumentKind, DocumentNeed, Partition, cut
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import Document
 
 MOST_HERE: Final = 2**20
 """Bytes of documents of an image that is cut in this process; few have a tenth of that."""
 _TURN_SECONDS: Final = 0.00025
-_READ_AT_ONCE: Final = 8
-"""Documents of one image that are on their way at the same time."""
 _APART_AT_ONCE: Final = 4
-_ANSWER_SECONDS: Final = 120.0
-_PIECE: Final = 64 * 1024
-_PIECES_A_TURN: Final = 16 * _PIECE
-# What the process may take: documents and what they become when parsed, and fields twice.
-_MEMORY: Final = 1024 * 2**20
 _MOST_REFUSALS: Final = 1024
 _MOST_IMAGES: Final = 1024
 _LONGEST_REFUSAL: Final = 2048
@@ -75,13 +65,6 @@ class _Refusal:
     problem: str
     path: str
     is_fielded: bool
-
-
-class _Options(TypedDict):
-    image: str
-    max_layers: int
-    max_fields: int
-    version: int
 
 
 class _HeavyError(Exception):
@@ -174,7 +157,8 @@ class Cutter:
 
     async def _observed(self, asked: _Asked, *, apart: bool = False) -> Partition | None:
         begun = time.perf_counter()
-        answering = _Answering(self, self._contents, asked)
+        permit = partial(self.permit, asked.source, asked.identity)
+        answering = Answering(self._contents, asked.source, asked.identity, permit)
         try:
             partition = await (self._apart if apart else self._here)(asked, answering)
         except FormatError as error:
@@ -207,7 +191,7 @@ class Cutter:
         self._refusals[key] = _Refusal(type(error), error.problem, error.path, is_fielded)
 
     @traced("flatten")
-    async def _here(self, asked: _Asked, answering: _Answering) -> Partition | None:
+    async def _here(self, asked: _Asked, answering: Answering) -> Partition | None:
         document = await answering.document()
         if len(document.body) > LARGE_DOCUMENT:
             raise _HeavyError(len(document.body))
@@ -252,34 +236,10 @@ class Cutter:
             answers = {}
 
     @traced("flatten")
-    async def _apart(self, asked: _Asked, answering: _Answering) -> Partition | None:
-        document = await answering.document()
-        memory = _MEMORY + 2 * self._contents.max_fields
-        async with started(cut_worker.__name__, (memory,), talks=True) as worker:
-            told = {
-                "source": [document.media_type, document.digest, str(asked.selection)],
-                "options": self._options(asked),
-            }
-            frame = Frame(told, [document.body])
-            while True:
-                try:
-                    async with asyncio.timeout(_ANSWER_SECONDS):
-                        await _send(worker, frame)
-                        said = await _receive(worker)
-                except TimeoutError:
-                    raise CostlyError(
-                        f"the documents of this image take longer than {_ANSWER_SECONDS:g} s to parse"
-                    ) from None
-                except (asyncio.IncompleteReadError, ConnectionError):
-                    raise explain(await worker.wait(), "the documents of this image", memory) from None
-                if "needs" not in said.head:
-                    return _made(said)
-                needs = tuple(
-                    DocumentNeed(DocumentKind(kind), Digest(digest), size) for kind, digest, size in said.head["needs"]
-                )
-                frame = _answer_frame(await answering.all(needs))
+    async def _apart(self, asked: _Asked, answering: Answering) -> Partition | None:
+        return await cut_apart(await answering.document(), asked.selection, self._options(asked), answering.all)
 
-    def _options(self, asked: _Asked) -> _Options:
+    def _options(self, asked: _Asked) -> CutOptions:
         return {
             "image": asked.source.image,
             "max_layers": self._max_layers,
@@ -288,108 +248,5 @@ class Cutter:
         }
 
 
-class _Answering:
-    """Answers the questions of one cut from the registry, with the credentials of who asked for it."""
-
-    def __init__(self, cutter: Cutter, contents: Contents, asked: _Asked) -> None:
-        self._cutter = cutter
-        self._contents = contents
-        self._asked = asked
-        self._places = asyncio.Semaphore(_READ_AT_ONCE)
-        self._budget = Budget(most_field_bytes=contents.max_fields)
-        self.has_fields = False
-        """Whether the fields were had: what goes wrong from then on may depend on the selection."""
-        self.fields: tuple[Digest, ...] | None = None
-        """Of which fields the image told; None while it told of none."""
-
-    async def document(self) -> Document:
-        """Return the source itself."""
-        source = self._asked.source
-        body = await self._contents.manifest(source.repository, source.digest, self._asked.identity)
-        return Document(source.media_type, source.digest, body)
-
-    async def all(self, needs: tuple[DocumentNeed, ...]) -> dict[DocumentNeed, Answer]:
-        """Return the answers to ``needs``, asked for at the same time."""
-        asks_fields = any(need.kind is DocumentKind.FIELD for need in needs)
-        if asks_fields:
-            self.fields = tuple(need.digest for need in needs if need.kind is DocumentKind.FIELD)
-            # Now it is known to be a 2DFS image; any other with such a tag is none of the policy's.
-            await self._cutter.permit(self._asked.source, self._asked.identity)
-        tasks = {need: asyncio.ensure_future(self._one(need)) for need in needs}
-        try:
-            await asyncio.gather(*tasks.values())  # the first to fail is the reason
-            answers = {need: task.result() for need, task in tasks.items()}
-        finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
-            # An error leads to this frame. Were the tasks still here, they would lead to the error and to all
-            # that was read, in a circle that only the collector ends, which comes seldom (``proxy.process``).
-            del task, tasks
-        self.has_fields = self.has_fields or asks_fields
-        return answers
-
-    async def _one(self, need: DocumentNeed) -> Answer:
-        contents, repository, identity = self._contents, self._asked.source.repository, self._asked.identity
-        if need.kind is DocumentKind.SIZE:
-            return await contents.size(repository, need.digest, identity)
-        async with self._places:
-            match need.kind:
-                case DocumentKind.MANIFEST:
-                    return await contents.manifest(repository, need.digest, identity, need.announced)
-                case DocumentKind.CONFIG:
-                    return await contents.config(repository, need.digest, identity, need.announced)
-                case DocumentKind.FIELD:
-                    field = await contents.field(repository, need.digest, identity)
-                    self._budget.take_field(len(field.packed))
-                    return field
-
-
 def _image(source: SourceImage) -> tuple[Repository, Digest, str]:
     return source.repository, source.digest, source.media_type
-
-
-def _answer_frame(answers: Mapping[DocumentNeed, Answer]) -> Frame:
-    sizes = {need.digest: answer for need, answer in answers.items() if isinstance(answer, int)}
-    bodies = [
-        answer.packed if isinstance(answer, Field) else answer
-        for answer in answers.values()
-        if not isinstance(answer, int)
-    ]
-    return Frame({"sizes": sizes}, bodies)
-
-
-def _made(said: Frame) -> Partition | None:
-    """Return the partition in the last frame, or raise what stands there in place of it."""
-    match said.head:
-        case {"none": True}:
-            return None
-        case {"format": [name, problem, path]}:
-            kind: type[FormatError] = getattr(errors, name)
-            raise kind(problem, path)
-        case {"partition": [name, sentence]}:
-            reason: type[PartitionError] = getattr(errors, name)
-            raise reason(sentence)
-    documents = tuple(
-        Document(media_type, Digest(digest), body)
-        for (media_type, digest), body in zip(said.head["documents"], said.bodies, strict=True)
-    )
-    root = next(one for one in documents if one.digest == said.head["root"])
-    return Partition(Selection.parse(said.head["selection"]), root, documents, *said.head["numbers"])
-
-
-async def _send(worker: asyncio.subprocess.Process, frame: Frame) -> None:
-    assert worker.stdin is not None  # noqa: S101 - it was asked for
-    for part in frame.parts():
-        view = memoryview(part)
-        for at in range(0, len(view), _PIECE):
-            worker.stdin.write(view[at : at + _PIECE])
-            await worker.stdin.drain()
-            if not at % _PIECES_A_TURN:
-                await asyncio.sleep(0)  # a pipe that takes all at once does not let others in
-
-
-async def _receive(worker: asyncio.subprocess.Process) -> Frame:
-    assert worker.stdout is not None  # noqa: S101 - it always is
-    head = orjson.loads(await worker.stdout.readexactly(length_of(await worker.stdout.readexactly(LENGTH_BYTES))))
-    return Frame(head, [await worker.stdout.readexactly(size) for size in head.pop("bodies")])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from http import HTTPStatus
 from itertools import chain, islice
 from typing import Final
 
@@ -24,7 +25,6 @@ from twodfs.field.partition import MAX_TAG_LENGTH, RESERVED, PartitionTag
 
 _MOST_SHOWN: Final = 16
 _MOST_LOOKED_AT: Final = 4096
-_NOT_FOUND: Final = 404
 _UNTOLD: Final = (FormatError, PartitionError, UnsignedError, RefusedError, EndedError)
 """What may keep the names of an image's partitions from being known."""
 
@@ -116,7 +116,7 @@ class Lookalikes:
         except _UNTOLD:
             return self._cutter.is_fielded(source)
         except UpstreamError as error:
-            if error.status != _NOT_FOUND:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
             return self._cutter.is_fielded(source)  # a part of it is missing
         wanted = set(reading.selection().names) - RESERVED

@@ -14,6 +14,7 @@ import asyncio
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
@@ -51,9 +52,6 @@ from twodfs.oci.referrers import (
 SUBJECT_HEADER: Final = "OCI-Subject"
 """With this, a registry says that what was pushed is in the list of what it refers to."""
 
-_OK: Final = 200
-_CREATED: Final = 201
-_NOT_FOUND: Final = 404
 # A registry without the API has no such route, or reads it as another and finds it malformed; some say that
 # they do not support it.
 _NO_API: Final = frozenset({400, 404, 405, 406, 501})
@@ -126,10 +124,10 @@ class Referrers:
             path = f"/v2/{repository.name}/referrers/{digest}"
             query = "" if artifact_type is None else f"?artifactType={quote(artifact_type, safe='')}"
             reply = await self._get(repository, path + query, identity, OCI_INDEX)
-            if reply.status == _OK and _media_type(reply) == OCI_INDEX:
+            if reply.status == HTTPStatus.OK and _media_type(reply) == OCI_INDEX:
                 self._api[repository] = True
                 return await self._pages(repository, reply, path, identity)
-            if reply.status != _OK and reply.status not in _NO_API:
+            if reply.status != HTTPStatus.OK and reply.status not in _NO_API:
                 raise RefusedError(reply)
             if not any(code in reply.body for code in _OF_THE_REPOSITORY):
                 self._api[repository] = False
@@ -186,7 +184,7 @@ class Referrers:
                 if entries_of(listed) == entries_of(parse_object(changed.body)):
                     return
                 reply = await upstream.send("PUT", target, CIMultiDict(headers), changed.body)
-                if reply.status != _CREATED:
+                if reply.status != HTTPStatus.CREATED:
                     raise RefusedError(reply)
         raise UpstreamError(f"the list of referrers of {subject} is written by too many; try again", status=503)
 
@@ -198,9 +196,9 @@ class Referrers:
         ``is_strict``: what is there and is no index is not to be written over.
         """
         reply = await self.tagged(repository, digest, identity)
-        if reply.status == _NOT_FOUND:
+        if reply.status == HTTPStatus.NOT_FOUND:
             return {}
-        if reply.status != _OK:
+        if reply.status != HTTPStatus.OK:
             raise RefusedError(reply)
         try:
             listed = parse_object(reply.body)
@@ -238,7 +236,7 @@ class Referrers:
                 break
             reply = await self._get(repository, following, identity, OCI_INDEX)
             size += len(reply.body)
-            if reply.status != _OK or size > MAX_MANIFEST_BYTES:
+            if reply.status != HTTPStatus.OK or size > MAX_MANIFEST_BYTES:
                 break
             try:
                 entries += entries_of(parse_object(reply.body))
@@ -265,7 +263,7 @@ class Referrers:
             digest = parse_digest(str(entry.get("digest")))
             path = f"/v2/{repository.name}/manifests/{digest}"
             reply = await self._get(repository, path, identity, _ANY_MANIFEST)
-            body = verify(reply.body, digest) if reply.status == _OK else b""
+            body = verify(reply.body, digest) if reply.status == HTTPStatus.OK else b""
             own = entry_of(Document(OCI_MANIFEST, digest, body)).get("artifactType")
         except (FormatError, DigestError):
             return None

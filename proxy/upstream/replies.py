@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -25,7 +26,6 @@ MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
 
 
-_FIRST_REFUSAL: Final = 400
 _STATUSES: Final = range(200, 600)
 
 
@@ -108,7 +108,7 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
 
 def check_given(response: aiohttp.ClientResponse) -> None:
     """Refuse what neither gives nor refuses: no content, or "not modified" where no condition was made."""
-    if response.status < _FIRST_REFUSAL and response.status not in (200, 206):
+    if response.status < HTTPStatus.BAD_REQUEST and response.status not in (200, 206):
         raise UpstreamError(
             f"the registry answers {response.status} for {response.url.path}, which is neither what was "
             "asked for nor a refusal"
