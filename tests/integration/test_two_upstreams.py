@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from proxy.auth.grants import Grants
 from proxy.auth.identity import Identity
-from proxy.auth.realm import RealmPolicy
 from proxy.clients.limits import Slots
 from proxy.config import load
 from proxy.partitions.content import Contents
@@ -32,11 +31,11 @@ from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.replies import RefusedError, Reply
-from proxy.upstream.upstream import Upstream
 from tests.lab.fake_registry import FakeRegistry, serving
 from tests.lab.images import Image, build_image
 from tests.lab.redis import Redis
 from tests.lab.signing import payload_of, signature_manifest, signature_tag
+from tests.lab.upstreams import connected
 from twodfs.field.partition import Selection, readings
 from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import Document, parse_object
@@ -92,13 +91,6 @@ class House:
         made = await self.partitions.get(source, Provenance(source.digest, SELECTION), identity)
         assert made is not None
         return made
-
-
-@contextlib.asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Upstream]:
-    config = load({"upstream": url}, {})
-    async with Upstream.connect(config.upstream, config.blobs, RealmPolicy([url], ())) as upstream:
-        yield upstream
 
 
 @contextlib.asynccontextmanager
