@@ -106,13 +106,13 @@ class Cutter:
         if self._policy is not None:
             await self._policy.check(source, identity)
 
-    async def cut(self, source: SourceImage, recipe: Provenance, identity: Identity) -> Partition | None:
+    async def cut(self, source: SourceImage, provenance: Provenance, identity: Identity) -> Partition | None:
         """Return the partition, None where no image in ``source`` has a field that defines it.
 
-        ``source`` is what the upstream just allowed this client to read, and ``recipe`` says what to cut from
+        ``source`` is what the upstream just allowed this client to read, and ``provenance`` says what to cut from
         it and which release's bytes to write. Raises like ``Partitions.get``.
         """
-        asked = _Asked(source, recipe.selection, identity, recipe.version)
+        asked = _Asked(source, provenance.selection, identity, provenance.version)
         await self._refuse_again(asked)
         if not await self._may_be_defined(asked):
             return None

@@ -144,7 +144,7 @@ class Provenance:
 class Provenances:
     """Every way to make a document, newest first.
 
-    An index or manifest names its source, so it has one recipe. A config does not: images that differ
+    An index or manifest names its source, so it has one provenance. A config does not: images that differ
     elsewhere can have the same one, and a client may be allowed to read only some of them.
     """
 
@@ -157,17 +157,17 @@ class Provenances:
         return OVERHEAD_BYTES * (1 + len(self.ways))
 
     def __or__(self, others: Provenances) -> Provenances:
-        """Return these recipes, and behind them those of ``others``: each once, and not too many."""
+        """Return these provenances, and behind them those of ``others``: each once, and not too many."""
         return Provenances(tuple(dict.fromkeys((*self.ways, *others.ways)))[:_MOST_WAYS])
 
     def encode(self) -> bytes:
-        """Return the recipes as JSON."""
+        """Return the provenances as JSON."""
         return orjson.dumps([(one.version, one.source, str(one.selection)) for one in self.ways])
 
 
 @dataclass(frozen=True, slots=True)
 class ProvenanceKey:
-    """The recipes of one of our documents, by the document's digest."""
+    """The provenances of one of our documents, by the document's digest."""
 
     digest: Digest
 
@@ -175,7 +175,7 @@ class ProvenanceKey:
         return f"recipe:{self.digest}"
 
     def decode(self, encoded: bytes) -> Provenances:
-        """Return the recipes."""
+        """Return the provenances."""
         try:
             ways = [
                 Provenance(parse_digest(source), Selection.parse(selection), int(version))
@@ -190,7 +190,7 @@ class ProvenanceKey:
 class CutPartition:
     """A partition that was cut: its documents by digest, and which of them the tag names."""
 
-    recipe: Provenance
+    provenance: Provenance
     root: Digest
     documents: dict[Digest, Document] = field(repr=False)
     weight: int
@@ -200,12 +200,12 @@ class CutPartition:
 
     @classmethod
     def of(
-        cls, recipe: Provenance, root: Digest, documents: Iterable[Document], left_out_bytes: int = 0
+        cls, provenance: Provenance, root: Digest, documents: Iterable[Document], left_out_bytes: int = 0
     ) -> CutPartition:
         """Return the record of ``documents``, ``root`` among them."""
         by_digest = {document.digest: document for document in documents}
         weight = sum(len(document.body) + OVERHEAD_BYTES for document in by_digest.values()) + OVERHEAD_BYTES
-        return cls(recipe, root, by_digest, weight, left_out_bytes)
+        return cls(provenance, root, by_digest, weight, left_out_bytes)
 
     @property
     def top(self) -> Document:
@@ -245,8 +245,8 @@ class PartitionKey:
             for media_type, digest, size in table:
                 documents.append(Document(media_type, digest, _verified(bodies[at : at + size], digest)))
                 at += size
-            recipe = Provenance(self.source, self.selection, self.version)
-            made = CutPartition.of(recipe, root, documents, int(left_out_bytes))
+            provenance = Provenance(self.source, self.selection, self.version)
+            made = CutPartition.of(provenance, root, documents, int(left_out_bytes))
             is_whole = root in made.documents and all(isinstance(one.media_type, str) for one in documents)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise CorruptRecordError(f"{self} is not a partition") from None

@@ -37,15 +37,15 @@ class Partitions:
         self._store = store
         self._flight: SingleFlight[CutPartition | None] = SingleFlight()
         self._cut_here: LRUCache[Digest, bool] = LRUCache(_MOST_CUT_HERE)
-        # Partitions whose recipes were all in memory when it had lost so many records.
+        # Partitions whose provenances were all in memory when it had lost so many records.
         self._whole: dict[PartitionKey, int] = {}
 
-    async def get(self, source: SourceImage, recipe: Provenance, identity: Identity) -> CutPartition | None:
-        """Return the partition of ``recipe``; None when no image in the source has a field that defines it.
+    async def get(self, source: SourceImage, provenance: Provenance, identity: Identity) -> CutPartition | None:
+        """Return the partition of ``provenance``; None when no image in the source has a field that defines it.
 
         Args:
             source: what the upstream just allowed this client to read.
-            recipe: its digest and the selection.
+            provenance: its digest and the selection.
             identity: fetches what is not known yet.
 
         Raises:
@@ -56,7 +56,7 @@ class Partitions:
             RefusedError, UpstreamError: a part of the source could not be had.
             TooManyRequestsError: too many others are to be cut before it.
         """
-        key = recipe.key(source.repository)
+        key = provenance.key(source.repository)
         made = self._store.peek(key, counted=True) or await self._store.get(key)
         if made is not None:
             await self._cutter.permit(source, identity)
@@ -65,11 +65,11 @@ class Partitions:
         # Errors name the image, so images that share a source do not share a flight.
         flight = (source.image, key)
         try:
-            return await self._flight.do(flight, lambda: self._make(source, recipe, identity))
+            return await self._flight.do(flight, lambda: self._make(source, provenance, identity))
         except RefusedError:
             # The flight may have been another client's, refused for reasons of its own.
             own_flight = (*flight, identity.fingerprint)
-            return await self._flight.do(own_flight, lambda: self._make(source, recipe, identity))
+            return await self._flight.do(own_flight, lambda: self._make(source, provenance, identity))
 
     async def recall(
         self, repository: Repository, digest: Digest, identity: Identity, *, shared: bool
@@ -85,14 +85,16 @@ class Partitions:
             identity: whose right must be known.
             shared: whether to look where other replicas keep theirs, too.
         """
-        recipes = self._store.peek(ProvenanceKey(digest))
-        if recipes is None and shared:
-            recipes = await self._store.get(ProvenanceKey(digest))
-        for recipe in recipes.ways if recipes else ():
-            if self._sources.may_read(identity, repository, recipe.source):
-                made = await self._store.get(recipe.key(repository))
+        provenances = self._store.peek(ProvenanceKey(digest))
+        if provenances is None and shared:
+            provenances = await self._store.get(ProvenanceKey(digest))
+        for provenance in provenances.ways if provenances else ():
+            if self._sources.may_read(identity, repository, provenance.source):
+                made = await self._store.get(provenance.key(repository))
                 if made is not None and digest in made.documents:
-                    await self._cutter.permit(SourceImage(repository, recipe.source, recipe.source, ""), identity)
+                    await self._cutter.permit(
+                        SourceImage(repository, provenance.source, provenance.source, ""), identity
+                    )
                     return made
         return None
 
@@ -114,9 +116,9 @@ class Partitions:
             RefusedError, UpstreamError: a part of the source could not be had.
         """
         refusal: RefusedError | UnsignedError | None = None
-        for recipe in (await self._recipes(digest)).ways:
+        for provenance in (await self._provenances(digest)).ways:
             try:
-                made = await self._by_recipe(repository, recipe, digest, identity, by_us=by_us)
+                made = await self._by_provenance(repository, provenance, digest, identity, by_us=by_us)
             except (RefusedError, UnsignedError) as error:
                 refusal = error
                 continue
@@ -140,39 +142,39 @@ class Partitions:
 
     async def knows(self, digest: Digest) -> bool:
         """Say whether ``digest`` was made here or by another replica; it says nothing of who may read it."""
-        return bool((await self._recipes(digest)).ways)
+        return bool((await self._provenances(digest)).ways)
 
-    async def _by_recipe(
-        self, repository: Repository, recipe: Provenance, digest: Digest, identity: Identity, *, by_us: bool
+    async def _by_provenance(
+        self, repository: Repository, provenance: Provenance, digest: Digest, identity: Identity, *, by_us: bool
     ) -> CutPartition | None:
-        source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
-        if source is None or source.digest != recipe.source:
+        source = await self._sources.resolve(repository, provenance.source, identity, ALL_TYPES)
+        if source is None or source.digest != provenance.source:
             return None
-        if recipe.version <= FLATTEN_VERSION:
+        if provenance.version <= FLATTEN_VERSION:
             is_known = not by_us or digest in self._cut_here
-            return await (self.get if is_known else self._make)(source, recipe, identity)
+            return await (self.get if is_known else self._make)(source, provenance, identity)
         if by_us:
             return None
         # Cut by a later release: it can be served while it is kept, but not made again.
         await self._cutter.permit(source, identity)
-        return await self._store.get(recipe.key(source.repository))
+        return await self._store.get(provenance.key(source.repository))
 
-    async def _make(self, source: SourceImage, recipe: Provenance, identity: Identity) -> CutPartition | None:
-        partition = await self._cutter.cut(source, recipe, identity)
+    async def _make(self, source: SourceImage, provenance: Provenance, identity: Identity) -> CutPartition | None:
+        partition = await self._cutter.cut(source, provenance, identity)
         if partition is None:
             return None
         CELLS.add(partition.allotments)
         # Its documents are those of the rectangles, whatever they were called.
-        resolved = Provenance(recipe.source, partition.selection, recipe.version)
+        resolved = Provenance(provenance.source, partition.selection, provenance.version)
         self._cut_here.update((document.digest, True) for document in partition.documents)
         made = CutPartition.of(resolved, partition.root.digest, partition.documents, partition.left_out_bytes)
-        for key in {recipe.key(source.repository), resolved.key(source.repository)}:
+        for key in {provenance.key(source.repository), resolved.key(source.repository)}:
             await self._publish(key, made)
         get_logger().info(
             "partition cut",
             image=source.image,
             source=source.digest,
-            selection=str(recipe.selection),
+            selection=str(provenance.selection),
             resolved=partition.selection.shown,
             digest=made.root,
             allotments=partition.allotments,
@@ -183,7 +185,7 @@ class Partitions:
 
     async def _keep(self, key: PartitionKey, made: CutPartition) -> None:
         """See to it that what answers the tag can also be found by digest, here and by the other replicas."""
-        if self._whole.get(key) != self._store.losses:  # else its recipes are where they were last time
+        if self._whole.get(key) != self._store.losses:  # else its provenances are where they were last time
             if not all(self._store.peek(ProvenanceKey(digest)) for digest in made.documents):
                 await self._publish(key, made)
             if len(self._whole) >= _MOST_WHOLE:
@@ -194,17 +196,17 @@ class Partitions:
 
     @traced("store")
     async def _publish(self, key: PartitionKey, made: CutPartition) -> None:
-        """Store ``made`` and the recipes of its documents.
+        """Store ``made`` and the provenances of its documents.
 
         Rule 2: clients HEAD the tag and then GET the children by digest, from whichever replica.
         """
         records: dict[RecordKey[Any], Record] = {key: made}
-        known = await asyncio.gather(*(self._recipes(digest) for digest in made.documents))
-        for digest, recipes in zip(made.documents, known, strict=True):
-            records[ProvenanceKey(digest)] = Provenances((made.recipe,)) | recipes
+        known = await asyncio.gather(*(self._provenances(digest) for digest in made.documents))
+        for digest, provenances in zip(made.documents, known, strict=True):
+            records[ProvenanceKey(digest)] = Provenances((made.provenance,)) | provenances
         await self._store.publish(key, records)
 
-    async def _recipes(self, digest: Digest) -> Provenances:
-        """Return every recipe of a document that this replica or another knows."""
+    async def _provenances(self, digest: Digest) -> Provenances:
+        """Return every provenance of a document that this replica or another knows."""
         known = await self._store.get_all(ProvenanceKey(digest))
         return functools.reduce(Provenances.__or__, known, Provenances())

@@ -30,7 +30,7 @@ class Subject:
 class SubjectKey:
     """The subject of a signature manifest, its config or its payload, by that document's digest.
 
-    It leads to the signed document and from there to its recipes, so it grants nothing.
+    It leads to the signed document and from there to its provenances, so it grants nothing.
     """
 
     digest: Digest

@@ -47,7 +47,7 @@ _LONGEST_REASON: Final = 500
 
 
 def canary_seconds(config: CacheConfig) -> int:
-    """Return how long a canary lives that is not looked after: as long as recipes, an hour at least.
+    """Return how long a canary lives that is not looked after: as long as provenances, an hour at least.
 
     A full Redis that drops what expires first (volatile-ttl) would drop it first otherwise, and seem emptied.
     """
@@ -130,7 +130,7 @@ class RedisStore:
     async def put(self, records: Mapping[RecordKey[Any], Record]) -> bool:
         """Send ``records`` to Redis, and say whether all arrived; those above ``redis_max_value`` stay out.
 
-        What cannot be made again goes first: should Redis fail on a large value, its recipe is there.
+        What cannot be made again goes first: should Redis fail on a large value, its provenance is there.
         """
         groups: dict[int, list[tuple[str, bytes]]] = {}
         for key, record in records.items():
@@ -212,7 +212,7 @@ class RedisStore:
         return self._healed_at
 
     async def _put_again(self) -> None:
-        """Put what the Redis of before may have taken to its grave; recipes first, as they live longest."""
+        """Put what the Redis of before may have taken to its grave; provenances first, as they live longest."""
         for ttl, pairs in self._recent.batches():
             if not await self._put(ttl, pairs):
                 return  # failed again: it stays recent

@@ -32,7 +32,7 @@ MODEL = Repository(DEFAULT_UPSTREAM, "team/model")
 ALICE, BOB = (Identity.of({"Authorization": f"Bearer {name}"}) for name in ("alice", "bob"))
 SOURCE = SourceImage(MODEL, "v1", Digest(IMAGE.digest), IMAGE.top.media_type)
 SELECTION = Selection.parse("0.0.1.1")
-RECIPE = Provenance(SOURCE.digest, SELECTION)
+PROVENANCE = Provenance(SOURCE.digest, SELECTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Replica:
         """Hear from the registry that a client may read the source."""
         assert await self.sources.resolve(MODEL, SOURCE.digest, identity, ALL_TYPES) is not None
 
-    async def cut(self, recipe: Provenance = RECIPE) -> CutPartition:
-        made = await self.partitions.get(SOURCE, recipe, ALICE)
+    async def cut(self, provenance: Provenance = PROVENANCE) -> CutPartition:
+        made = await self.partitions.get(SOURCE, provenance, ALICE)
         assert made is not None
         return made
 
@@ -74,7 +74,7 @@ async def test_many_who_ask_at_once_get_one_cut_and_it_is_stored_before_they_do(
     assert all(one is made for one in same)
     paths = [one.path for one in registry.requests]
     assert len(set(paths)) == len(paths)
-    assert replica.store.peek(RECIPE.key(MODEL)) is made
+    assert replica.store.peek(PROVENANCE.key(MODEL)) is made
     for digest in made.documents:
         assert await replica.partitions.knows(digest)
     assert await replica.cut() == made
@@ -84,14 +84,14 @@ async def test_many_who_ask_at_once_get_one_cut_and_it_is_stored_before_they_do(
 async def test_one_partition_by_two_spellings_is_kept_under_both(registry: FakeRegistry, replica: Replica) -> None:
     made = await replica.cut()
     asked = len(registry.requests)
-    other = replace(RECIPE, selection=Selection.parse("0.0.1.1--0.0.0.0"))
+    other = replace(PROVENANCE, selection=Selection.parse("0.0.1.1--0.0.0.0"))
     again = await replica.cut(other)
     assert again.root == made.root
     assert len(registry.requests) == asked  # its documents are known
 
 
 async def test_what_selects_nothing_raises_for_all_who_ask(replica: Replica) -> None:
-    nothing = replace(RECIPE, selection=Selection.parse("7.7.7.7"))
+    nothing = replace(PROVENANCE, selection=Selection.parse("7.7.7.7"))
     errors = await asyncio.gather(*(replica.cut(nothing) for _ in range(3)), return_exceptions=True)
     assert {type(error) for error in errors} == {NothingSelectedError}
 
@@ -135,7 +135,7 @@ async def test_a_partition_that_was_lost_is_cut_again_from_its_provenance(
     made = await replica.cut()
     other = Replica.of(upstreams)
     assert await other.partitions.find(MODEL, made.root, ALICE) is None
-    await other.store.put({ProvenanceKey(made.root): Provenances((RECIPE,))})
+    await other.store.put({ProvenanceKey(made.root): Provenances((PROVENANCE,))})
     found = await other.partitions.find(MODEL, made.root, ALICE)
     assert found is not None
     assert found.documents == made.documents
@@ -155,9 +155,9 @@ async def test_what_this_process_is_to_vouch_for_it_cuts_itself(upstreams: Upstr
     """Others can write to a store that is shared."""
     replica = Replica.of(upstreams)
     forged = Document.of(OCI_INDEX, {"schemaVersion": 2, "manifests": []})
-    partition = CutPartition.of(RECIPE, forged.digest, [forged])
+    partition = CutPartition.of(PROVENANCE, forged.digest, [forged])
     await replica.store.put(
-        {RECIPE.key(MODEL): partition, ProvenanceKey(forged.digest): Provenances((RECIPE,))},
+        {PROVENANCE.key(MODEL): partition, ProvenanceKey(forged.digest): Provenances((PROVENANCE,))},
     )
     assert await replica.partitions.find(MODEL, forged.digest, ALICE) == partition
     assert await replica.partitions.find(MODEL, forged.digest, ALICE, by_us=True) is None
@@ -167,7 +167,7 @@ async def test_what_this_process_is_to_vouch_for_it_cuts_itself(upstreams: Upstr
 
 
 async def test_what_a_later_release_cut_is_served_while_it_is_kept_and_not_made_here(replica: Replica) -> None:
-    later = replace(RECIPE, version=FLATTEN_VERSION + 1)
+    later = replace(PROVENANCE, version=FLATTEN_VERSION + 1)
     document = Document.of(OCI_INDEX, {"schemaVersion": 2, "manifests": [], "annotations": {"a": "later"}})
     partition = CutPartition.of(later, document.digest, [document])
     await replica.store.put({ProvenanceKey(document.digest): Provenances((later,))})
