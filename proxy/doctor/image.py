@@ -21,8 +21,7 @@ from proxy.doctor.client import (
     http_address,
 )
 from proxy.doctor.finding import Finding, Level, ok, problem, skipped, warning
-from proxy.partitions.source import ALL_TYPES
-from proxy.upstream.replies import UpstreamError
+from proxy.upstream.replies import ALL_TYPES, UpstreamError
 from twodfs.errors import AuthError, DigestError, FormatError
 from twodfs.oci.digest import digest_of, parse_digest, verify
 from twodfs.oci.documents import Descriptor, Index, Manifest, parse_manifest

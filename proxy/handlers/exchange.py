@@ -16,9 +16,8 @@ from yarl import URL
 
 from proxy.auth.identity import Identity
 from proxy.auth.realm import TOKEN_PATH, RealmError, Realms
-from proxy.partitions.source import ALL_TYPES
 from proxy.single_flight import SingleFlight
-from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
+from proxy.upstream.replies import ALL_TYPES, MAX_REFUSAL, UpstreamError
 from proxy.upstream.upstream import Upstream
 from proxy.wire.responses import WholeResponse
 

@@ -25,7 +25,7 @@ from proxy.logs import bind_key_id, bind_request_id, bind_user
 from proxy.metrics.catalogue import CLIENT_GONE
 from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.records import CutPartition, Provenance
-from proxy.partitions.source import ALL_TYPES, Sources, accepts_indexes
+from proxy.partitions.source import Sources, accepts_indexes
 from proxy.partitions.synthesis import Partitions
 from proxy.requests.route import (
     OTHER,
@@ -45,7 +45,7 @@ from proxy.requests.route import (
 from proxy.signing.attached import AttachedDocuments
 from proxy.tracing.spans import serves
 from proxy.upstream.referrers import SUBJECT_HEADER
-from proxy.upstream.replies import HeldWriteError
+from proxy.upstream.replies import ALL_TYPES, HeldWriteError
 from proxy.wire.responses import WholeResponse, deliver
 from twodfs.field.partition import mistyped
 from twodfs.oci.digest import digest_of

@@ -18,17 +18,17 @@ from proxy.confinement.field_body import FieldBody
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
 from proxy.partitions.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
-from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
 from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
-from proxy.upstream.replies import RefusedError, Reply, UpstreamError
+from proxy.upstream.replies import ALL_TYPES, RefusedError, Reply, UpstreamError
 from proxy.upstream.upstream import Upstreams
 from twodfs.errors import DigestError
 from twodfs.field.field import Field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.oci.digest import Digest, verify
+from twodfs.oci.documents import MAX_MANIFEST_BYTES
 
 MAX_CONFIG: Final = 8 * 2**20
 """Bytes of an image config."""
@@ -55,7 +55,7 @@ class Contents:
         self._size_slots = asyncio.Semaphore(_CONCURRENT_SIZES)
 
     async def manifest(
-        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_MANIFEST
+        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_MANIFEST_BYTES
     ) -> bytes:
         """Return the manifest or index that has ``digest``.
 
@@ -68,7 +68,7 @@ class Contents:
         Raises:
             RefusedError, UpstreamError: it could not be had, or is not what the digest says.
         """
-        limit = min(MAX_MANIFEST, max(announced, LARGE_DOCUMENT))
+        limit = min(MAX_MANIFEST_BYTES, max(announced, LARGE_DOCUMENT))
         return await self._content(repository, "manifests", digest, identity, limit)
 
     async def config(

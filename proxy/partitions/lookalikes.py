@@ -17,9 +17,9 @@ from proxy.auth.identity import Identity
 from proxy.confinement.apart import EndedError
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
-from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
+from proxy.partitions.source import SourceImage, Sources
 from proxy.repository import Repository
-from proxy.upstream.replies import RefusedError, UpstreamError
+from proxy.upstream.replies import ALL_TYPES, RefusedError, UpstreamError
 from twodfs.errors import FormatError, PartitionError
 from twodfs.field.partition import MAX_TAG_LENGTH, RESERVED, PartitionTag
 

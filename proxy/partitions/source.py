@@ -16,14 +16,10 @@ from proxy.auth.identity import Identity
 from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.tracing.spans import traced
-from proxy.upstream.replies import RefusedError, Reply
+from proxy.upstream.replies import RefusedError
 from proxy.upstream.upstream import Upstreams
 from twodfs.oci.digest import Digest, digest_of, is_digest
-from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES
-
-MAX_MANIFEST: Final = 4 * 2**20
-"""Bytes; the distribution-spec asks registries to take manifests of up to 4 MiB."""
-ALL_TYPES: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
+from twodfs.oci.documents import INDEX_TYPES, MAX_MANIFEST_BYTES
 
 _MOST_TAGS: Final = 65_536
 _LONGEST_ACCEPT: Final = 1024
@@ -135,21 +131,17 @@ class Sources:
         digest = reply.headers.get(_DIGEST_HEADER, "")
         if reply.status != HTTPStatus.OK or not is_digest(digest):
             # Some registries answer HEAD badly or without the digest; GET also brings the words of a refusal.
-            reply = await upstream.get(path, identity, limit=MAX_MANIFEST, accept=accept)
+            reply = await upstream.get(path, identity, limit=MAX_MANIFEST_BYTES, accept=accept)
             digest = digest_of(reply.body)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         if reply.status != HTTPStatus.OK:
             raise RefusedError(reply)
-        source = SourceImage(repository, reference, Digest(digest), _media_type(reply))
+        source = SourceImage(repository, reference, Digest(digest), reply.media_type)
         # No other validator is known to mean the bytes.
         if len(accept) <= _LONGEST_ACCEPT and reply.headers.get(hdrs.ETAG) == f'"{digest}"':
             self._seen[repository, reference, accept] = source
         return source
-
-
-def _media_type(reply: Reply) -> str:
-    return reply.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
 
 
 def accepts_indexes(accept: str) -> bool:

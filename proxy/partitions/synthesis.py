@@ -14,13 +14,13 @@ from proxy.metrics.catalogue import CELLS
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
 from proxy.partitions.records import CutPartition, PartitionKey, Provenance, ProvenanceKey, Provenances
-from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
+from proxy.partitions.source import SourceImage, Sources
 from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.store.records import Record, RecordKey
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
-from proxy.upstream.replies import RefusedError
+from proxy.upstream.replies import ALL_TYPES, RefusedError
 from twodfs.flatten.cut import FLATTEN_VERSION
 from twodfs.oci.digest import Digest
 

@@ -14,16 +14,23 @@ from multidict import CIMultiDictProxy
 
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
-from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import Repository
 from proxy.signing.signatures import Signatures
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.replies import RefusedError, Reply, UpstreamError
+from proxy.upstream.replies import ALL_TYPES, RefusedError, Reply, UpstreamError
 from proxy.upstream.upstream import Upstreams
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, digest_of, verify
-from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, Manifest, parse_manifest, parse_object
+from twodfs.oci.documents import (
+    MAX_MANIFEST_BYTES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Document,
+    Manifest,
+    parse_manifest,
+    parse_object,
+)
 from twodfs.oci.referrers import entries_of, merged_referrers, subject_of
 from twodfs.signing.attachment import Attachments, with_ours
 from twodfs.signing.signature import MAX_PAYLOAD, signature_tag
@@ -163,8 +170,7 @@ class AttachedDocuments:
         """
         if self._referrers.has_api(repository):
             return None
-        path = f"/v2/{repository.name}/manifests/{digest}"
-        reply = await self._upstreams[repository.upstream].get(path, identity, limit=MAX_MANIFEST, accept=ALL_TYPES)
+        reply = await self._manifest(repository, digest, identity)
         try:
             return subject_of(parse_object(reply.body)) if reply.status == HTTPStatus.OK else None
         except FormatError:
@@ -181,8 +187,12 @@ class AttachedDocuments:
             get_logger().warning("not struck from its list", digest=digest, of=subject, reason=str(error))
 
     async def _theirs(self, repository: Repository, digest: Digest, identity: Identity) -> Reply:
-        path = f"/v2/{repository.name}/manifests/{signature_tag(digest)}"
-        return await self._upstreams[repository.upstream].get(path, identity, limit=MAX_MANIFEST, accept=ALL_TYPES)
+        return await self._manifest(repository, signature_tag(digest), identity)
+
+    async def _manifest(self, repository: Repository, reference: str, identity: Identity) -> Reply:
+        path = f"/v2/{repository.name}/manifests/{reference}"
+        upstream = self._upstreams[repository.upstream]
+        return await upstream.get(path, identity, limit=MAX_MANIFEST_BYTES, accept=ALL_TYPES)
 
     async def _with_theirs(
         self,

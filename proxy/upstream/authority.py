@@ -45,7 +45,7 @@ _PATIENCE: Final = 5.0
 _PASSING: Final = frozenset({"scope", "error", "error_description", "error_uri"})
 _Question = tuple[str, ...]
 _Challenges = tuple[Challenge, ...]
-Ask = Callable[[str, URL, CIMultiDict[str], Any], Asked]
+AskRealm = Callable[[str, URL, CIMultiDict[str], Any], Asked]
 """Sends a request with its headers and form; redirects are not followed."""
 
 
@@ -54,7 +54,7 @@ class Authority:
 
     def __init__(
         self,
-        ask: Ask,
+        ask: AskRealm,
         origins: OriginPool,
         source: Source,
         policy: RealmPolicy,

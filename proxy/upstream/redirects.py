@@ -31,7 +31,7 @@ from proxy.upstream.session import Asked, client_session
 from proxy.wire.pool import UpstreamPool
 
 MAX_REDIRECTS: Final = 5
-STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _IMPERSONAL: Final = (
     hdrs.ACCEPT,
     hdrs.ACCEPT_ENCODING,
@@ -47,7 +47,7 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _NOT_PUBLIC: Final = "is not a public address"
 
 MakeSocket = Callable[[Any], socket.socket]
-Ask = Callable[[str, URL, CIMultiDict[str]], Asked]
+AskRegistry = Callable[[str, URL, CIMultiDict[str]], Asked]
 
 
 class RedirectError(Exception):
@@ -83,7 +83,7 @@ class Redirects:
         self,
         config: BlobsConfig,
         origins: Sequence[URL],
-        own: Ask,
+        own: AskRegistry,
         public: aiohttp.ClientSession,
         free: aiohttp.ClientSession,
     ) -> None:
@@ -108,7 +108,7 @@ class Redirects:
         cls,
         config: BlobsConfig,
         origins: Sequence[URL],
-        own: Ask,
+        own: AskRegistry,
         *,
         new_socket: MakeSocket = make_socket,
         **connector: Any,
@@ -147,7 +147,7 @@ class Redirects:
         Raises:
             RedirectError: the way leads where we do not go, or too far, or to no answer.
         """
-        if first.status not in STATUSES:  # nearly always
+        if first.status not in _REDIRECTS:  # nearly always
             return contextlib.nullcontext(first)
         return self._followed(method, url, headers, first)
 
@@ -159,7 +159,7 @@ class Redirects:
         async with contextlib.AsyncExitStack() as stack:
             for left in range(MAX_REDIRECTS, -1, -1):
                 location = response.headers.get(hdrs.LOCATION)
-                if response.status not in STATUSES or location is None:
+                if response.status not in _REDIRECTS or location is None:
                     break
                 if not left:
                     raise RedirectError(f"the registry redirects more than {MAX_REDIRECTS} times for {first.url.path}")

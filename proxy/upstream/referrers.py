@@ -25,13 +25,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.repository import Repository
-from proxy.upstream.replies import RefusedError, Reply, UpstreamError
+from proxy.upstream.replies import ALL_TYPES, NO_HEADERS, RefusedError, Reply, UpstreamError
 from proxy.upstream.upstream import Upstreams
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, parse_digest, verify
 from twodfs.oci.documents import (
-    INDEX_TYPES,
-    MANIFEST_TYPES,
     MAX_MANIFEST_BYTES,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -64,8 +62,6 @@ MOST_PAGES: Final = 16
 _MOST_UNSURE: Final = 32
 _MOST_TYPES: Final = 8192
 _MOST_TRIES: Final = 5
-_ANY_MANIFEST: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
-_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 
 _List = tuple[Repository, Digest]
 
@@ -86,7 +82,7 @@ class Listing:
 
     listed: Json
     is_by_api: bool
-    headers: CIMultiDictProxy[str] = field(default_factory=lambda: _NO_HEADERS)
+    headers: CIMultiDictProxy[str] = field(default_factory=lambda: NO_HEADERS)
 
 
 class Referrers:
@@ -124,7 +120,7 @@ class Referrers:
             path = f"/v2/{repository.name}/referrers/{digest}"
             query = "" if artifact_type is None else f"?artifactType={quote(artifact_type, safe='')}"
             reply = await self._get(repository, path + query, identity, OCI_INDEX)
-            if reply.status == HTTPStatus.OK and _media_type(reply) == OCI_INDEX:
+            if reply.status == HTTPStatus.OK and reply.media_type == OCI_INDEX:
                 self._api[repository] = True
                 return await self._pages(repository, reply, path, identity)
             if reply.status != HTTPStatus.OK and reply.status not in _NO_API:
@@ -203,7 +199,7 @@ class Referrers:
         try:
             listed = parse_object(reply.body)
             entries_of(listed)
-            is_index = listed.get("mediaType", _media_type(reply)) == OCI_INDEX
+            is_index = listed.get("mediaType", reply.media_type) == OCI_INDEX
         except FormatError:
             is_index = False
         if is_index:
@@ -220,7 +216,7 @@ class Referrers:
         """
         # Asked for an index alone, some registries call a tag that names something else unknown.
         path = f"/v2/{repository.name}/manifests/{referrers_tag(digest)}"
-        return await self._get(repository, path, identity, _ANY_MANIFEST)
+        return await self._get(repository, path, identity, ALL_TYPES)
 
     async def _pages(self, repository: Repository, first: Reply, path: str, identity: Identity) -> Listing:
         """Return a list with the entries of its further pages, as far as it stays within bounds."""
@@ -262,7 +258,7 @@ class Referrers:
         try:
             digest = parse_digest(str(entry.get("digest")))
             path = f"/v2/{repository.name}/manifests/{digest}"
-            reply = await self._get(repository, path, identity, _ANY_MANIFEST)
+            reply = await self._get(repository, path, identity, ALL_TYPES)
             body = verify(reply.body, digest) if reply.status == HTTPStatus.OK else b""
             own = entry_of(Document(OCI_MANIFEST, digest, body)).get("artifactType")
         except (FormatError, DigestError):
@@ -273,7 +269,3 @@ class Referrers:
 
     async def _get(self, repository: Repository, path: str, identity: Identity, accept: str) -> Reply:
         return await self._upstreams[repository.upstream].get(path, identity, limit=MAX_MANIFEST_BYTES, accept=accept)
-
-
-def _media_type(reply: Reply) -> str:
-    return reply.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()

@@ -12,16 +12,20 @@ from typing import Final
 
 import aiohttp
 from aiohttp import hdrs
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.metrics.catalogue import UPSTREAM_ERRORS, UPSTREAM_SECONDS
 from proxy.tracing.spans import trace_id
 from proxy.upstream.errors import describe
 from proxy.upstream.redirects import RedirectError
 from proxy.wire.back_pressure import hurry
+from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES
 
 Take = Callable[[bytes], Awaitable[None]]
 
+ALL_TYPES: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
+"""The ``Accept`` of a client that takes any manifest or index."""
+NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""
 
@@ -69,6 +73,11 @@ class Reply:
     reason: str
     headers: CIMultiDictProxy[str]
     body: bytes
+
+    @property
+    def media_type(self) -> str:
+        """Of the body, without parameters."""
+        return self.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
 
 
 def check_found(response: aiohttp.ClientResponse) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp import hdrs
-from multidict import CIMultiDict, CIMultiDictProxy, istr
+from multidict import CIMultiDict, istr
 from yarl import URL
 
 from proxy.auth.credentials import source
@@ -27,6 +27,7 @@ from proxy.upstream.origins import Origin, OriginPool
 from proxy.upstream.redirects import Redirects
 from proxy.upstream.replies import (
     MAX_REFUSAL,
+    NO_HEADERS,
     Reply,
     Take,
     check_found,
@@ -38,7 +39,6 @@ from proxy.upstream.replies import (
 from proxy.upstream.service_authorisation import ServiceAuthorisation, refused, wanted
 from proxy.upstream.session import Asked, RegistrySession, pool_options
 
-_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 _SHORT_QUESTIONS: Final = 8
 """The part of the connections that transfers leave alone, one in so many."""
 _MOST_WAITING: Final = 4096
@@ -264,7 +264,7 @@ class Upstream:
                     # Another host's no is not the registry's, and its challenge is not for anybody's
                     # credentials.
                     if method == hdrs.METH_HEAD and not response.ok:
-                        return Reply(HTTPStatus.BAD_GATEWAY, "", _NO_HEADERS, b"")  # asked for again with GET
+                        return Reply(HTTPStatus.BAD_GATEWAY, "", NO_HEADERS, b"")  # asked for again with GET
                     check_found(response)
                 if method == hdrs.METH_GET:
                     check_given(response)

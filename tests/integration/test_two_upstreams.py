@@ -20,7 +20,7 @@ from proxy.partitions.cutting import Cutter
 from proxy.partitions.lookalikes import ComputedTagError, Lookalikes
 from proxy.partitions.policy import SourcePolicy, UnsignedError
 from proxy.partitions.records import BlobSizeKey, ContentKey, CutPartition, FieldKey, Provenance
-from proxy.partitions.source import ALL_TYPES, Sources
+from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.signing.attached import AttachedDocuments
@@ -30,7 +30,7 @@ from proxy.store.memory import MemoryStore
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.replies import RefusedError, Reply
+from proxy.upstream.replies import ALL_TYPES, RefusedError, Reply
 from tests.lab.fake_registry import FakeRegistry, serving
 from tests.lab.images import Image, build_image
 from tests.lab.redis import Redis

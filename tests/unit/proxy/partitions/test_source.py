@@ -7,9 +7,9 @@ from aiohttp import web
 
 from proxy.auth.grants import Grants
 from proxy.auth.identity import Identity
-from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
+from proxy.partitions.source import SourceImage, Sources
 from proxy.repository import DEFAULT_UPSTREAM, Repository
-from proxy.upstream.replies import RefusedError
+from proxy.upstream.replies import ALL_TYPES, RefusedError
 from proxy.upstream.upstream import Upstreams
 from tests.lab.fake_registry import FakeRegistry
 from tests.lab.partition_requests import IMAGE

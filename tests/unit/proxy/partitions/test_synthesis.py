@@ -13,12 +13,12 @@ from proxy.clients.limits import Slots
 from proxy.partitions.content import Contents
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.records import CutPartition, Provenance, ProvenanceKey, Provenances
-from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
+from proxy.partitions.source import SourceImage, Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
-from proxy.upstream.replies import RefusedError
+from proxy.upstream.replies import ALL_TYPES, RefusedError
 from proxy.upstream.upstream import Upstreams
 from tests.lab.fake_registry import FakeRegistry
 from tests.lab.partition_requests import IMAGE
