@@ -12,11 +12,18 @@ from typing import Final
 import orjson
 
 from proxy import logs, process
-from proxy.app import run
 from proxy.config import Config, ConfigError, load
-from proxy.doctor import command as doctor
-from proxy.preflight import StartError, check, refuse_circle, start_error
+from proxy.insides import versions
 from twodfs import __version__
+
+try:
+    from proxy.app import run
+    from proxy.doctor import command as doctor
+    from proxy.preflight import StartError, check, refuse_circle, start_error
+except ImportError as error:
+    if (reason := versions.without(error)) is None:
+        raise
+    sys.exit(f"twodfs-proxy: {reason}")
 
 _USAGE_ERROR: Final = 2
 _DESCRIPTION: Final = "Pull any rectangle of a 2DFS image from a stock registry."

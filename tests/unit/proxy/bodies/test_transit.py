@@ -1,25 +1,8 @@
 import pytest
 from aiohttp import StreamReader
 
-from proxy.bodies import socket_handoff
+from proxy.bodies import rehearsal
 from proxy.bodies.transit import Bodies
-
-
-async def test_this_aiohttp_lends_its_sockets() -> None:
-    assert socket_handoff.obstacle() is None
-
-
-async def test_an_aiohttp_without_what_is_needed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(socket_handoff._NEEDED, StreamReader, ("read_nowait", "gone"))
-    assert socket_handoff.obstacle() == "this version of aiohttp has no StreamReader.gone"
-
-
-async def test_an_aiohttp_whose_parser_is_made_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def parser(*_: object, **__: object) -> None:
-        raise TypeError("unexpected keyword argument")
-
-    monkeypatch.setattr(socket_handoff, "HttpRequestParser", parser)
-    assert socket_handoff.obstacle() == "this version of aiohttp is unknown: unexpected keyword argument"
 
 
 @pytest.mark.parametrize(
@@ -29,9 +12,13 @@ async def test_an_aiohttp_whose_parser_is_made_otherwise_is_noticed(monkeypatch:
 async def test_bodies_are_spliced_where_that_is_wanted_and_possible(
     monkeypatch: pytest.MonkeyPatch, relay: str, obstacle: str | None, *, spliced: bool
 ) -> None:
-    monkeypatch.setattr(socket_handoff, "obstacle", lambda: obstacle)
+    async def answer() -> str | None:
+        return obstacle
+
+    monkeypatch.setattr(rehearsal, "obstacle", answer)
     content = StreamReader(None, 2**16)  # type: ignore[arg-type] # nothing is read from it
-    with Bodies.open(relay) as bodies, bodies.pipe_for(content, 2**20) as pipe:
-        assert (pipe is not None) == spliced
-    with Bodies.open(relay) as bodies, bodies.pipe_for(content, 2**10) as pipe:
-        assert pipe is None
+    async with Bodies.open(relay) as bodies:
+        with bodies.pipe_for(content, 2**20) as pipe:
+            assert (pipe is not None) == spliced
+        with bodies.pipe_for(content, 2**10) as pipe:
+            assert pipe is None
