@@ -3,6 +3,7 @@
 A request travels down this list; a part imports only from those above it, and so do the modules of each::
 
     config       what can be set, and where a bad value came from
+    insides      what aiohttp and asyncio do not promise, in one place
     process      limits of the machine and the interpreter
     repository   a repository of an upstream
     globs        patterns of repository names

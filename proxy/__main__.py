@@ -45,6 +45,12 @@ def main() -> None:
     except UsageError as error:
         print(f"{PROGRAM.name}: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - the reason
         status = USAGE
+    except ImportError as error:
+        from proxy.insides import versions  # noqa: PLC0415 - needs aiohttp, and help does not
+
+        if (reason := versions.without(error)) is None:
+            raise
+        sys.exit(f"{PROGRAM.name}: {reason}")
     sys.exit(status)
 
 

@@ -37,7 +37,14 @@ from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
-from proxy.preflight import StartError, authenticator, listener_tls, signer, source_keys
+from proxy.preflight import (
+    StartError,
+    authenticator,
+    listener_tls,
+    rehearse_protections,
+    signer,
+    source_keys,
+)
 from proxy.repository import DEFAULT_UPSTREAM
 from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
@@ -104,7 +111,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         if config.admin is not None and shared is None:  # the parent answers for workers
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
         memory = MemoryStore(config.cache.memory)
-        bodies = stack.enter_context(Bodies.open(config.blobs.relay))
+        bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
         handlers = _handlers(
             config,
             authenticator=entered,
@@ -154,13 +161,18 @@ async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> Redis
 
 
 async def run(config: Config) -> None:
-    """Run a proxy until SIGTERM or SIGINT; a second one ends it at once."""
+    """Run a proxy until SIGTERM or SIGINT; a second one ends it at once.
+
+    Raises:
+        StartError: it cannot start.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, _reload, None)
+    await rehearse_protections()
     async with running(config) as started:
         loop.add_signal_handler(signal.SIGHUP, _reload, started.tls)
         await stop.wait()

@@ -5,6 +5,7 @@ A start opens each once, through the same functions as ``--check-config``: it ac
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,10 +14,12 @@ from proxy.auth.credentials import CredentialsError, source
 from proxy.auth.passwords import Passwords
 from proxy.auth.tokens import TokenVerifier
 from proxy.config import Address, Config, SigningConfig
+from proxy.insides.versions import ADVICE
 from proxy.signing.signer import FileSigner, KeyFileError, load_public_key
 from proxy.store.clients import RedisFileError, check_tls
 from proxy.tracing.otlp import TracingError, require
 from proxy.watched import FileError
+from proxy.wire import rehearsal
 from proxy.wire.tls import CertificateError, ListenerTls, registry_context
 from twodfs.signing.ecdsa import PublicKey
 
@@ -35,7 +38,7 @@ def start_error(error: BaseException) -> StartError | None:
 
 
 def check(config: Config) -> None:
-    """Open all that a start opens, but no socket, and close it again.
+    """Open all that a start opens, but no listener, and close it again.
 
     Raises:
         StartError: a start would fail, or the registry is the proxy itself; a line for each reason.
@@ -50,6 +53,7 @@ def check(config: Config) -> None:
         _open_tracing,
         lambda config: source_keys(config.signing),
         lambda config: signer(config.signing),
+        lambda _: asyncio.run(rehearse_protections()),
     ):
         try:
             opens(config)
@@ -57,6 +61,16 @@ def check(config: Config) -> None:
             reasons.append(str(error))
     if reasons:
         raise StartError("\n".join(reasons))
+
+
+async def rehearse_protections() -> None:
+    """Try out what protects the proxy, with the aiohttp and the Python that are installed.
+
+    Raises:
+        StartError: some of it does not work, so that the proxy would be open to what it is meant to refuse.
+    """
+    if (reason := await rehearsal.obstacle()) is not None:
+        raise StartError(f"{reason}; {ADVICE}")
 
 
 def refuse_circle(config: Config) -> None:

@@ -37,6 +37,7 @@ DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY.parent / "results"
 BLOB_SIZE: Final = 64 * 2**20
 STREAMS: Final = (1, 4, 64)
+UPSTREAMS: Final = ("plaintext", "TLS", "registry")
 REFERENCE: Final = "nginx, tuned"
 OPEN_FILES: Final = 16_384
 
@@ -65,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure blob downloads.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mebibytes", type=int, default=4096, help="of each contender in each round")
+    parser.add_argument("--upstreams", nargs="+", choices=UPSTREAMS, default=UPSTREAMS, help="default: all")
     parser.add_argument("--slow", type=int, default=1000, help="slow downloads at once; 0: none")
     arguments = parser.parse_args()
     control = network.enter("benchmarks.blobs")
@@ -79,6 +81,8 @@ def main() -> None:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twodfs-bench-")))
         for title, contenders, streams in line_ups(stack, directory):
+            if title not in arguments.upstreams:
+                continue
             for count in streams:
                 console.print(f"{title}, {count} streams")
                 rounds = [measure_all(contenders, count, arguments.mebibytes) for _ in range(arguments.rounds)]
@@ -88,6 +92,8 @@ def main() -> None:
         console.print(f"{arguments.slow} slow downloads at once, twice")
         content["slow"] = {relay: slow_downloads(arguments.slow, 10, relay) for relay in ("auto", "buffered")}
         console.print_json(data=content["slow"])
+    if set(arguments.upstreams) != set(UPSTREAMS) or not arguments.slow:
+        return  # the report takes whole runs
     write(content)
     console.print("written to benchmarks/results/blobs.json and blobs.svg")
 
@@ -129,6 +135,7 @@ def line_ups(stack: ExitStack, directory: Path) -> Iterator[tuple[str, tuple[Con
         (
             nginx("tuned-tls", origin.tls_url, TUNED),
             proxy("tls", origin.tls_url, "auto"),
+            proxy("tls-buffered", origin.tls_url, "buffered"),
             nginx("stock-tls", origin.tls_url, STOCK),
         ),
         STREAMS,

@@ -6,16 +6,13 @@ turns: what a stream holds while its sink is full is what it read in one go, lit
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
-import ssl
-from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
-from asyncio.sslproto import SSLProtocol, SSLProtocolState, _SSLProtocolTransport
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from proxy.bodies.splice import Mover, SourceEndedError
+from proxy.insides.tls import Tunnel
 
 _MOST: Final = 256 * 1024
 """Bytes that a fast stream reads in one go."""
@@ -25,21 +22,6 @@ _GROWTH: Final = 32
 _STALL_SECONDS: Final = 0.25
 _RECORD: Final = 2**14 + 2**8
 _TURN: Final = 2**20
-
-NEEDED: Final[dict[type, tuple[str, ...]]] = {
-    _SSLProtocolTransport: ("pause_reading", "resume_reading"),
-    SSLProtocol: ("get_buffer", "_abort", "_process_outgoing", "_control_ssl_reading"),
-    SSLProtocolState: ("WRAPPED",),
-}
-_PARTS: Final = (
-    "_transport",
-    "_sslobj",
-    "_incoming",
-    "_outgoing",
-    "_state",
-    "_ssl_buffer",
-    "_ssl_buffer_view",
-)
 
 
 class Scratch:
@@ -51,89 +33,6 @@ class Scratch:
         self.sealed = memoryview(bytearray(_MOST))
         # All that was sealed fits, and the records that were not complete before.
         self.clear = memoryview(bytearray(_MOST + 2 * _RECORD))
-
-
-class Tunnel:
-    """The TLS layer of a connection, borrowed from asyncio."""
-
-    __slots__ = ("_protocol",)
-
-    def __init__(self, protocol: Any) -> None:
-        self._protocol = protocol
-
-    @classmethod
-    def of(cls, transport: asyncio.BaseTransport | None) -> Tunnel | None:
-        """Return the layer below an open TLS ``transport``; None where it is none, or cannot be borrowed."""
-        if not isinstance(transport, _SSLProtocolTransport) or transport.is_closing():
-            return None
-        protocol: Any = transport._ssl_protocol  # noqa: SLF001
-        if not all(hasattr(protocol, part) for part in _PARTS):
-            return None
-        if not isinstance(protocol._transport, _SelectorSocketTransport):  # noqa: SLF001
-            return None
-        return cls(protocol)
-
-    @contextlib.contextmanager
-    def borrowed(self) -> Iterator[bool]:
-        """Keep asyncio from reading the socket; False when it has seen the connection's end already."""
-        protocol = self._protocol
-        protocol._transport.pause_reading()  # noqa: SLF001
-        # asyncio makes itself a new one when it reads again.
-        protocol._ssl_buffer = bytearray()  # noqa: SLF001
-        protocol._ssl_buffer_view = memoryview(protocol._ssl_buffer)  # noqa: SLF001
-        try:
-            yield protocol._state is SSLProtocolState.WRAPPED  # noqa: SLF001
-        finally:
-            if protocol._transport is not None:  # noqa: SLF001
-                protocol._ssl_reading_paused = False  # noqa: SLF001
-                protocol._transport.resume_reading()  # noqa: SLF001
-
-    def abort(self) -> None:
-        """Close the connection without a goodbye: it would have to be looked for behind the body."""
-        self._protocol._abort()  # noqa: SLF001
-
-    def put(self, sealed: memoryview) -> None:
-        """Take bytes that came from the socket."""
-        self._protocol._incoming.write(sealed)  # noqa: SLF001
-
-    def decrypt(self, into: memoryview) -> tuple[int, bool]:
-        """Return how many bytes were written, and whether to call again before the next ``put``.
-
-        No bytes, and to be called again: the other side has ended the connection.
-
-        Raises:
-            ssl.SSLError: the other side does not speak TLS as it should.
-        """
-        read = self._protocol._sslobj.read  # noqa: SLF001
-        at, size = 0, len(into)
-        try:
-            while at < size:
-                got = read(size - at, into[at:])
-                if not got:
-                    return at, True
-                at += got
-        except ssl.SSLWantReadError:
-            pass
-        else:
-            return at, True
-        if self._protocol._outgoing.pending:  # noqa: SLF001 - an answer to a change of keys
-            self._protocol._process_outgoing()  # noqa: SLF001
-        return at, False
-
-    def look(self, source: socket.socket) -> bytes | None:
-        """Return the next byte, b"" at the end or after an error, None when there is none yet."""
-        byte = bytearray(1)
-        try:
-            with contextlib.suppress(BlockingIOError):
-                sealed = source.recv(_RECORD)
-                if not sealed:
-                    return b""
-                self.put(memoryview(sealed))
-            return bytes(byte[: self._protocol._sslobj.read(1, byte)])  # noqa: SLF001
-        except ssl.SSLWantReadError:
-            return None
-        except OSError:
-            return b""
 
 
 class Decrypt(Mover):

@@ -4,7 +4,7 @@ A connection has three owners in layers: the transport (socket, write buffer), t
 stream that the parser feeds. The transport stops reading, what parser and stream already have is passed on
 first, and then the socket is borrowed. Afterwards the parser, which has not seen the body, is replaced by one
 that stands where it would stand. Whatever this needs of aiohttp and asyncio that they do not promise is in
-this module; ``obstacle`` looks whether it is there.
+``proxy.insides``; a start tries it out (``rehearsal``).
 """
 
 from __future__ import annotations
@@ -12,66 +12,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final
 
 import aiohttp
-from aiohttp import StreamReader, TCPConnector, web
+from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpRequestParser
-from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
 
-from proxy.bodies import decrypt, splice
-from proxy.bodies.decrypt import Decrypt, Scratch, Tunnel
+from proxy.bodies.decrypt import Decrypt, Scratch
 from proxy.bodies.splice import Mover, Pipe, Splice
+from proxy.insides.answers import transport_of
+from proxy.insides.client import AnswerConnection, connection_of, is_paused
+from proxy.insides.server import ClientConnection
+from proxy.insides.tls import Tunnel
+from proxy.insides.transports import duplicate, is_plain
 from proxy.wire.pool import AnswerReader
-
-_NEEDED: Final[dict[type, tuple[str, ...]]] = {
-    BaseProtocol: ("_reading_paused", "_parser", "resume_reading", "transport"),
-    RequestHandler: ("_read_bufsize", "max_line_size", "max_field_size", "max_headers"),
-    ResponseHandler: ("set_response_params", "feed_data", "force_close", "should_close"),
-    TCPConnector: ("_release", "_create_connection"),
-    StreamReader: ("total_bytes", "read_nowait", "feed_data", "feed_eof", "is_eof", "exception"),
-    _SelectorSocketTransport: ("pause_reading", "resume_reading", "get_write_buffer_size"),
-    **decrypt.NEEDED,
-}
-
-
-def obstacle() -> str | None:
-    """Say why bodies cannot be moved past aiohttp here; None when they can. Needs the running loop."""
-    if (reason := splice.obstacle()) is not None:
-        return reason
-    wanted = ((owner, name) for owner, names in _NEEDED.items() for name in names)
-    missing = [f"{owner.__name__}.{name}" for owner, name in wanted if not hasattr(owner, name)]
-    if missing:
-        return f"this version of aiohttp has no {', '.join(missing)}"
-    try:
-        return _rehearse()
-    except (TypeError, AttributeError, ValueError) as error:
-        return f"this version of aiohttp is unknown: {error}"
-
-
-def _rehearse() -> str | None:
-    """Exchange the parser of a connection in the middle of a body, without a socket."""
-    protocol = web.Server(_nobody)()
-    protocol._parser = parser = _new_parser(protocol)  # noqa: SLF001
-    head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
-    [(_, content)], _, _ = parser.feed_data(head + b"abc")
-    if content.total_bytes != len(b"abc") or content.is_eof():
-        return "aiohttp's parser does not feed bodies as they arrive"
-    _give_back_request(protocol, content, len(b"de"))
-    messages, _, _ = protocol._parser.feed_data(b"deGET / HTTP/1.1\r\nHost: h\r\n\r\n")  # noqa: SLF001
-    if not content.is_eof() or content.read_nowait() != b"abcde":
-        return "aiohttp's stream does not take a body from elsewhere"
-    return None if len(messages) == 1 else "aiohttp's parser does not begin anew"
-
-
-async def _nobody(_: web.BaseRequest) -> web.StreamResponse:
-    raise NotImplementedError
 
 
 def _uncounted(_: int) -> None:
@@ -94,7 +49,7 @@ class SocketHandoff:
     """
 
     source: asyncio.Transport
-    protocol: BaseProtocol
+    protocol: ClientConnection | AnswerConnection
     content: StreamReader
     length: int
     sink: asyncio.Transport
@@ -121,12 +76,12 @@ class SocketHandoff:
 
         ``surplus`` is called when more arrived than was announced, ``passed`` with what went to the client.
         """
-        connection = answer.connection  # None when all of it is here
-        protocol = connection.protocol if connection is not None else None
-        if not isinstance(protocol, AnswerReader) or not _is_plain(request.transport):
+        protocol = connection_of(answer)  # None when all of it is here
+        sink = request.transport
+        if not isinstance(protocol, AnswerReader) or protocol.transport is None or not is_plain(sink):
             return None
         tunnel = Tunnel.of(protocol.transport)
-        if tunnel is None and not _is_plain(protocol.transport):
+        if tunnel is None and not is_plain(protocol.transport):
             return None
 
         def restore(remaining: int, source: socket.socket) -> None:
@@ -139,11 +94,11 @@ class SocketHandoff:
                 surplus()
 
         return cls(
-            source=protocol.transport,  # type: ignore[arg-type] # it is one of the two
+            source=protocol.transport,
             protocol=protocol,
             content=answer.content,
             length=length,
-            sink=request.transport,  # type: ignore[arg-type] # it is plain
+            sink=sink,
             writer=request.writer,
             await_source=await_source,
             await_sink=await_sink,
@@ -163,19 +118,19 @@ class SocketHandoff:
         await_sink: Callable[[], None],
     ) -> SocketHandoff | None:
         """Return the way of a client's body to the registry; None where sockets cannot be borrowed."""
-        sink = getattr(writer, "transport", None)
-        if not _is_plain(sink) or not _is_plain(request.transport):
+        sink, source, protocol = transport_of(writer), request.transport, request.protocol
+        if not is_plain(sink) or not is_plain(source) or not isinstance(protocol, ClientConnection):
             return None
 
         def restore(remaining: int, _: socket.socket) -> None:
-            _give_back_request(request.protocol, request.content, remaining)
+            protocol.resume_body(request.content, remaining)
 
         return cls(
-            source=request.transport,  # type: ignore[arg-type] # it is plain
-            protocol=request.protocol,
+            source=source,
+            protocol=protocol,
             content=request.content,
             length=length,
-            sink=sink,  # type: ignore[arg-type] # it is plain
+            sink=sink,
             writer=writer,
             await_source=await_source,
             await_sink=await_sink,
@@ -224,7 +179,7 @@ class SocketHandoff:
     async def _run(self, mover: Callable[[socket.socket, socket.socket, int], Mover]) -> int:
         self.writer.send_headers()
         size = self.length - self.content.total_bytes
-        with _duplicate(self.source) as source, _duplicate(self.sink) as sink:
+        with duplicate(self.source) as source, duplicate(self.sink) as sink:
             moving = mover(source, sink, size)
             try:
                 async with self._flushed():
@@ -256,7 +211,7 @@ class SocketHandoff:
                         self.source.pause_reading()
                     await self.writer.write(chunk)
                     self.passed(len(chunk))
-                elif self.protocol._reading_paused:  # noqa: SLF001 - the parser has bytes that wait for the stream
+                elif is_paused(self.protocol):
                     self.protocol.resume_reading()
                 else:
                     is_held = True
@@ -280,18 +235,6 @@ class SocketHandoff:
                 self.sink.set_write_buffer_limits()
 
 
-def _is_plain(transport: asyncio.BaseTransport | None) -> bool:
-    """Say whether this is an open connection whose bytes on the socket are those that the parser sees."""
-    return isinstance(transport, _SelectorSocketTransport) and not transport.is_closing()
-
-
-@contextlib.contextmanager
-def _duplicate(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
-    """Yield the same socket under another number: a loop lets nobody watch those that transports own."""
-    with transport.get_extra_info("socket").dup() as duplicate:
-        yield duplicate
-
-
 def _give_back_answer(protocol: AnswerReader, content: StreamReader, state: bytes | None) -> bool:
     """End an answer whose body went past its parser; its connection returns to the pool.
 
@@ -313,66 +256,3 @@ def _look(source: socket.socket) -> bytes | None:
         return None
     except OSError:
         return b""
-
-
-def _give_back_request(protocol: RequestHandler, content: StreamReader, remaining: int) -> None:
-    """Let the connection read on, with ``remaining`` bytes of the request's body still to come."""
-    if protocol._parser is None:  # noqa: SLF001 - the connection is lost
-        return
-    successor = _new_parser(protocol)
-    if remaining:
-        protocol._parser = _RestOfBody(protocol, content, remaining, successor)  # type: ignore[assignment] # noqa: SLF001
-        protocol.resume_reading(resume_parser=False)
-    else:
-        protocol._parser = successor  # noqa: SLF001
-        content.feed_eof()
-
-
-def _new_parser(protocol: RequestHandler) -> HttpRequestParser:
-    """Return a parser like the connection's own, before its next request."""
-    return HttpRequestParser(
-        protocol,
-        asyncio.get_running_loop(),
-        protocol._read_bufsize,  # noqa: SLF001
-        max_line_size=protocol.max_line_size,
-        max_field_size=protocol.max_field_size,
-        max_headers=protocol.max_headers,
-        payload_exception=web.RequestPayloadError,
-        auto_decompress=False,
-        max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
-    )
-
-
-class _RestOfBody:
-    """Stands in for the parser until a known number of body bytes have come, then leaves to its successor."""
-
-    def __init__(
-        self,
-        protocol: RequestHandler,
-        content: StreamReader,
-        remaining: int,
-        successor: HttpRequestParser,
-    ) -> None:
-        self._protocol = protocol
-        self._content = content
-        self._remaining = remaining
-        self._successor = successor
-
-    def feed_data(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
-        body, rest = data[: self._remaining], data[self._remaining :]
-        self._remaining -= len(body)
-        self._content.feed_data(body)
-        if self._remaining:
-            return (), False, b""
-        self._protocol._parser = self._successor  # noqa: SLF001
-        self._content.feed_eof()
-        return self._successor.feed_data(rest)
-
-    def pause_reading(self) -> None:
-        """Do nothing: the transport stops, and what it had read before fits the stream."""
-
-    def message_consumed(self) -> None:
-        """Do nothing: no request can be behind a body that is not complete."""
-
-    def set_upgraded(self, _: bool) -> None:  # noqa: FBT001 - aiohttp's own
-        """Do nothing: a request with a body that is spliced was no upgrade."""

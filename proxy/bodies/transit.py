@@ -8,15 +8,15 @@ side took what came earlier.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Final
 
 import aiohttp
-from aiohttp import hdrs, payload, web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from proxy.bodies import socket_handoff
+from proxy.bodies import rehearsal
 from proxy.bodies.decrypt import Scratch
 from proxy.bodies.idle_timeout import IdleTimeout
 from proxy.bodies.socket_handoff import SocketHandoff
@@ -48,10 +48,10 @@ class Bodies:
         self._scratch = None if pipes is None else Scratch()
 
     @classmethod
-    @contextlib.contextmanager
-    def open(cls, relay: str) -> Iterator[Bodies]:
-        """Splice if ``relay`` is ``auto`` and this platform can; say once which. Needs the running loop."""
-        reason = socket_handoff.obstacle() if relay == "auto" else f"blobs.relay is {relay}"
+    @contextlib.asynccontextmanager
+    async def open(cls, relay: str) -> AsyncIterator[Bodies]:
+        """Splice if ``relay`` is ``auto`` and this platform can; say once which."""
+        reason = await rehearsal.obstacle() if relay == "auto" else f"blobs.relay is {relay}"
         get_logger().info("blobs are relayed", spliced=reason is None, reason=reason)
         if reason is not None:
             yield cls(None)
@@ -172,14 +172,12 @@ def _pays(content: aiohttp.StreamReader, length: int) -> bool:
     return length - content.total_bytes >= _SMALLEST_SPLICE
 
 
-class RequestBody(payload.Payload):
+class RequestBody(aiohttp.Payload):
     """A client's request body on its way upstream, passed on as it arrives.
 
     aiohttp may send a request again when a kept connection turns out to be dead. What was read from the
     client is gone by then, so a body that was begun refuses to be sent a second time.
     """
-
-    _autoclose = False
 
     def __init__(
         self,
@@ -197,7 +195,11 @@ class RequestBody(payload.Payload):
         self._request = request
         self._idle_timeout = idle_timeout
         self.is_begun = False
-        self._size = request.content_length
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the body; None where the client has not told."""
+        return self._request.content_length
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
         """Refuse: a body in transit is never held as a whole."""

@@ -8,4 +8,6 @@ responses      answers that are exactly what they are given to be
 back_pressure  how far a body is read ahead of its client
 pool           connections to the registry: no wait for ever, and no answer that nobody asked for
 listener       clients' connections: errors in the registry's words, and a bound on everything
+stage          connections to try things out on
+rehearsal      what protects, tried out at a start
 """

@@ -7,13 +7,14 @@ times as much.
 from __future__ import annotations
 
 import contextlib
-from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
 from collections.abc import Iterator
 from typing import Final
 
 import aiohttp
 from aiohttp import web
-from aiohttp.client_proto import ResponseHandler
+
+from proxy.insides.client import connection_of, is_paused
+from proxy.insides.transports import read_at_once
 
 LEAST: Final = 16 * 1024
 """Bytes that are read from the registry at once as long as nothing is known of the client."""
@@ -28,8 +29,7 @@ class BackPressure:
     __slots__ = ("_ahead", "_passed", "_sink", "_source")
 
     def __init__(self, answer: aiohttp.ClientResponse, request: web.BaseRequest) -> None:
-        # None when all of the answer is here.
-        self._source = None if answer.connection is None else answer.connection.protocol
+        self._source = connection_of(answer)  # None when all of the answer is here
         self._sink = request.transport
         self._passed = 0
         self._ahead = LEAST
@@ -45,7 +45,8 @@ class BackPressure:
         ahead = min(self._passed // _GROWTH, MOST)
         if ahead >= 2 * self._ahead:
             self._ahead = ahead
-            _read_at_once(self._source, ahead)
+            if self._source is not None:
+                read_at_once(self._source.transport, ahead)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -53,7 +54,7 @@ class BackPressure:
         if self._sink is not None:
             self._sink.set_write_buffer_limits(high=0)
         # aiohttp stops reading where its own buffer is full, and begins again by itself.
-        source = None if self._source is None or self._source._reading_paused else self._source.transport  # noqa: SLF001
+        source = None if self._source is None or is_paused(self._source) else self._source.transport
         if source is not None:
             source.pause_reading()
         try:
@@ -67,11 +68,5 @@ class BackPressure:
 
 def hurry(answer: aiohttp.ClientResponse) -> None:
     """Read as much of ``answer`` at once as there is: no client holds it up."""
-    if answer.connection is not None:
-        _read_at_once(answer.connection.protocol, MOST)
-
-
-def _read_at_once(protocol: ResponseHandler | None, size: int) -> None:
-    """Read so many bytes of a plaintext connection at once; TLS has its own measure."""
-    if protocol is not None and isinstance(protocol.transport, _SelectorSocketTransport):
-        protocol.transport.max_size = size
+    if (source := connection_of(answer)) is not None:
+        read_at_once(source.transport, MOST)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from asyncio.sslproto import SSLProtocol
-from typing import Any
 
+from proxy.insides.tls import ServerTls
 from proxy.wire.connections import ClientConnections
 
 
-class Handshake(SSLProtocol):
+class Handshake(ServerTls):
     """The TLS layer below a connection's protocol; until its handshake is over, it may have to give way."""
 
     is_idle = True
@@ -27,10 +26,7 @@ class Handshake(SSLProtocol):
         seconds: float,
     ) -> None:
         """``seconds``: that the handshake may take."""
-        nobody: Any = None  # waits for the end of the handshake
-        handshake_timeout: Any = seconds
-        loop = asyncio.get_running_loop()
-        super().__init__(loop, protocol, context, nobody, server_side=True, ssl_handshake_timeout=handshake_timeout)
+        super().__init__(protocol, context, seconds)
         self._connections = connections
         self._socket: asyncio.Transport | None = None
         self._is_over = False
@@ -45,19 +41,17 @@ class Handshake(SSLProtocol):
         if self._socket is not None:
             self._socket.abort()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, where there is room for one more."""
-        self._socket = transport
-        super().connection_made(transport)
+    def opened(self, socket_transport: asyncio.Transport) -> None:
+        """Go on, where there is room for one more."""
+        self._socket = socket_transport
         if not self._connections.opened(self):
-            transport.abort()
+            socket_transport.abort()
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """End."""
-        self._connections.closed(self)
-        super().connection_lost(exc)
-
-    def _on_handshake_complete(self, handshake_exc: Any) -> None:
+    def shaken(self) -> None:
+        """Let the protocol count from here."""
         self._is_over = True
-        self._connections.closed(self)  # its protocol counts from here
-        super()._on_handshake_complete(handshake_exc)
+        self._connections.closed(self)
+
+    def closed(self) -> None:
+        """Count no more."""
+        self._connections.closed(self)

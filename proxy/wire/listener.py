@@ -10,11 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
-from aiohttp.http import RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDictProxy
 
+from proxy.insides.server import ClientConnection, RequestHead
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import count_request
 from proxy.wire.connections import ClientConnections
@@ -26,9 +24,16 @@ _LINGER_SECONDS = 1.0
 # RFC 3986, 3.2.2, with a port.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.%_~-]+\])(?::[0-9]{0,5})?")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Refused = Callable[[str | None, int], None]
+"""Told of a request that is no HTTP: the client's address, and the status that it gets."""
 
 
-def _problem(message: RawRequestMessage) -> str | None:
+def _count_refused(remote: str | None, status: int) -> None:
+    count_request("invalid", "OTHER", status, 0)
+    get_logger().info("request", kind="invalid", status=status, remote=remote)
+
+
+def _problem(message: RequestHead) -> str | None:
     """Say what the parser let pass and the registry, or what stands before it, may read differently.
 
     HTTP/0.9, a coding beside chunked, or any in HTTP/1.0 (RFC 9112, 6.1), a ``Host`` that is none (3.2), and
@@ -53,26 +58,29 @@ def _codings(headers: CIMultiDictProxy[str]) -> list[str]:
     return [one.strip().lower() for one in headers.getall(hdrs.TRANSFER_ENCODING)]
 
 
-class _Protocol(RequestHandler):
+class _Protocol(ClientConnection):
     """aiohttp's connection handler, with errors of the HTTP layer in the registry's words.
 
     A request's headers have a time and a size; aiohttp bounds the time between requests alone.
     """
 
-    __slots__ = ("_connections", "_head_size", "_header_timeout", "_is_ending")
+    __slots__ = ("_connections", "_head_size", "_header_timeout", "_is_last", "_refused")
 
     def __init__(
-        self, manager: web.Server, *, connections: ClientConnections, header_timeout: float, **options: Any
+        self,
+        manager: web.Server,
+        *,
+        connections: ClientConnections,
+        header_timeout: float,
+        refused: Refused,
+        **options: Any,
     ) -> None:
-        super().__init__(manager, loop=asyncio.get_running_loop(), **options)
+        super().__init__(manager, **options)
         self._connections = connections
         self._header_timeout = header_timeout
+        self._refused = refused
         self._head_size = 0
-        self._is_ending = False
-
-    @property
-    def is_idle(self) -> bool:
-        return not (self._request_in_progress or self._messages)
+        self._is_last = False
 
     def give_way(self) -> None:
         if self.transport is not None:
@@ -81,7 +89,7 @@ class _Protocol(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if self._connections.opened(self):
-            self._await_head()
+            self.await_head(self._header_timeout)
         else:
             self._refuse(503, "Service Unavailable", "TOOMANYREQUESTS", "all connections are in use; try again")
 
@@ -89,17 +97,9 @@ class _Protocol(RequestHandler):
         self._connections.closed(self)
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
-        close_time = self._loop.time() + self._header_timeout
-        self._next_keepalive_close_time = close_time
-        if self._keepalive_handle is not None:
-            self._keepalive_handle.cancel()
-        self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
-
-    def _process_keepalive(self) -> None:
-        if self._head_size and self.is_idle and self._loop.time() >= self._next_keepalive_close_time:
+    def too_late(self) -> None:
+        if self._head_size:
             self._refuse(408, "Request Timeout", "UNSUPPORTED", "the request's headers did not arrive in time")
-        super()._process_keepalive()
 
     def _refuse(self, status: int, reason: str, code: str, message: str) -> None:
         """Answer where there is no request to answer, and close the connection."""
@@ -110,19 +110,18 @@ class _Protocol(RequestHandler):
         self.transport.write(f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body)
         # Closed while bytes of the client are unread, the connection would be reset, and the answer with it:
         # so what still comes is read for a moment, and dropped (RFC 9112, section 9.6).
-        super().close()
+        self.take_no_more()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._loop.call_later(_LINGER_SECONDS, self.transport.abort)
+        asyncio.get_running_loop().call_later(_LINGER_SECONDS, self.transport.abort)
 
     def _count_head(self, size: int) -> None:
         """Watch over a request whose headers are not complete yet."""
-        waits = self._waiter is not None and not self._waiter.done()
-        if not (waits or not self._request_count) or self._messages:
+        if not self.awaits_head:
             self._head_size = 0
             return
-        if not self._head_size and self._request_count:
-            self._await_head()
+        if not self._head_size and not self.is_new:
+            self.await_head(self._header_timeout)
         self._head_size += size
         if self._head_size > MAX_HEAD_SIZE:
             message = f"the request's headers have more than {MAX_HEAD_SIZE} bytes"
@@ -134,57 +133,51 @@ class _Protocol(RequestHandler):
         aiohttp stops listening to both: idle ones stay open, their next requests hang until the end, and the
         rest of an upload is not heard.
         """
-        if self._current_request is not None or self._messages:
-            self._is_ending = True
+        if self.is_answering:
+            self._is_last = True
             return
-        super().close()
+        self.take_no_more()
         if self.transport is not None:
             self.transport.close()
 
     def request_ended(self) -> None:
         """Take no other request, if this was to be the last."""
-        if self._is_ending:
-            super().close()
+        if self._is_last:
+            self.take_no_more()
 
     def data_received(self, data: bytes) -> None:
         left: bytes | None = data  # which may be empty: so the parser is told to go on with what it has
-        while left is not None and not (self._close or self._force_close):
+        while left is not None and not self.is_ending:
             left = self._take(left) or None
 
     def _take(self, data: bytes) -> bytes:
         """Take what came; returns what the parser has dropped of it."""
-        known = len(self._messages)
-        is_in_body = self._current_request is not None and not self._current_request.content.is_eof()
-        is_in_body = is_in_body or any(not body.is_eof() for _, body in self._messages)
+        known = self.queued
+        is_in_body = self.is_in_body
         super().data_received(data)
         dropped = b""
-        if len(self._messages) > known and getattr(self._messages[-1][0], "upgrade", False):
-            dropped = self._behind_upgrade(data, is_first=len(self._messages) == known + 1 and not is_in_body)
-        for at, (message, _) in enumerate(self._messages):
-            if isinstance(message, RawRequestMessage) and (problem := _problem(message)) is not None:
-                error = _ErrInfo(status=400, exc=web.RequestPayloadError(problem), message=problem)
-                self._messages[at] = error, EMPTY_PAYLOAD
+        if self.queued > known and self.last_lost_its_tail:
+            dropped = self._behind_upgrade(data, is_first=self.queued == known + 1 and not is_in_body)
+        for at, head in self.queued_heads():
+            if (problem := _problem(head)) is not None:
+                self.refuse_queued(at, problem)
         self._count_head(len(data))
         # aiohttp queues a parse error behind the request under way, whose handler would wait for its body.
-        if self._messages and isinstance(self._messages[-1][0], _ErrInfo) and self._current_request is not None:
-            body = self._current_request.content
-            if not body.is_eof() and body.exception() is None:
-                body.set_exception(web.RequestPayloadError("malformed request body"))
+        body = self.current_body if self.last_is_refused else None
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(web.RequestPayloadError("malformed request body"))
         return dropped
 
     def _behind_upgrade(self, data: bytes, *, is_first: bool) -> bytes:
         """Return what follows a request in ``data`` that asks for another protocol, which it does not get.
 
-        The parser keeps that where it knows the protocol, and drops it where it does not. Where the request
-        ends is known of one without a body that came alone; behind any other the connection is closed.
+        Where the request ends is known of one without a body that came alone; behind any other the connection
+        is closed.
         """
-        message, body = self._messages[-1]
-        if self._upgraded or not isinstance(message, RawRequestMessage):
-            return b""
         head, end, rest = data.partition(b"\r\n\r\n")
-        if is_first and body is EMPTY_PAYLOAD and end and b"\n\n" not in head:
+        if is_first and not self.last_has_body and end and b"\n\n" not in head:
             return rest
-        self._messages[-1] = message._replace(should_close=True), body
+        self.close_behind_last()
         return b""
 
     def handle_error(
@@ -200,8 +193,7 @@ class _Protocol(RequestHandler):
             problem = (message or str(exc or "")).splitlines()
             text = f"the request is not HTTP as RFC 9112 has it: {problem[0] if problem else 'malformed'}"
             body = oci_errors("UNSUPPORTED", text.rstrip(": "))
-            count_request("invalid", "OTHER", status, 0)
-            get_logger().info("request", kind="invalid", status=status, remote=request.remote)
+            self._refused(request.remote, status)
         else:
             get_logger().error("request failed", exc_info=exc, path=request.path)
             body = oci_errors("UNKNOWN", "the proxy failed on this request; its log has the reason")
@@ -224,6 +216,7 @@ class Listener(web.Server):
         header_timeout: float,
         connections: ClientConnections,
         tls: ssl.SSLContext | None = None,
+        refused: Refused = _count_refused,
     ) -> None:
         """``header_timeout``: seconds for a request's head, and for a handshake with ``tls``."""
 
@@ -249,6 +242,7 @@ class Listener(web.Server):
             "max_line_size": MAX_LINE_SIZE,
             "max_field_size": MAX_FIELD_SIZE,
             "read_bufsize": READ_BUFFER,
+            "refused": refused,
         }
 
     def __call__(self) -> asyncio.BaseProtocol:  # type: ignore[override]

@@ -7,13 +7,13 @@ classes here switch those things off, each with the reason beside it.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, istr
 
+from proxy.insides.answers import ExactAnswer, Writer
 from proxy.logs import get_logger
 from twodfs.printable import printable
 
@@ -37,38 +37,27 @@ def count_sent(request: web.BaseRequest, size: int) -> None:
     request[SENT] = request.get(SENT, 0) + size
 
 
-class RelayedResponse(web.StreamResponse):
+class RelayedResponse(ExactAnswer):
     """A response that has exactly the headers it was given, streamed.
 
     The caller removes hop-by-hop headers; framing (length or chunks) and keep-alive are decided here. The
     head waits for what is written first, to leave in one segment with it; ``send_head`` does not wait.
     """
 
-    _send_headers_immediately = False
-
     def send_head(self) -> None:
         """Send the head now: the body is not there yet."""
-        if self._payload_writer is not None:
-            self._payload_writer.send_headers()
+        if self.writer is not None:
+            self.writer.send_headers()
 
     async def send(self, chunk: bytes) -> None:
         """Send some of the body; what the client does not take yet stays with its connection."""
-        if self._payload_writer is not None:
-            writer: Any = self._payload_writer  # its interface does not say that it need not wait
-            await writer.write(chunk, drain=False)
+        if self.writer is not None:
+            await self.writer.write(chunk, drain=False)
 
     async def flush(self) -> None:
         """Wait until the client has taken what was sent, down to what its connection may hold."""
-        if self._payload_writer is not None:
-            await self._payload_writer.drain()
-
-    async def _prepare_headers(self) -> None:
-        if self._req is not None and self._req.version < HttpVersion11 and self.content_length is None:
-            self.force_close()  # HTTP/1.0 has no chunks: the body ends with the connection
-        absent = [name for name in (hdrs.CONTENT_TYPE, hdrs.SERVER) if name not in self.headers]
-        await super()._prepare_headers()
-        for name in absent:
-            self.headers.pop(name, None)
+        if self.writer is not None:
+            await self.writer.drain()
 
 
 class WholeResponse(RelayedResponse):
@@ -84,21 +73,21 @@ class WholeResponse(RelayedResponse):
         super().__init__(status=status, reason=reason, headers=headers)
         self._whole = body
 
-    async def _start(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        writer = await super()._start(request)
-        if not self._must_be_empty_body and self._whole:
-            transport = request.transport
-            if transport is None or transport.is_closing():
-                raise ConnectionResetError("the client is gone")
-            # Answers of before that wait to be taken count as well: clients may ask for many at once.
-            if len(self._whole) <= WINDOW >= transport.get_write_buffer_size():
-                await writer.write(self._whole)  # in one segment with the head
-                count_sent(request, len(self._whole))
-            else:
-                await self._send_in_windows(writer, transport, request)
-        return writer
+    async def begun(self, request: web.BaseRequest, writer: Writer) -> None:
+        """Send the body."""
+        if not self._whole:
+            return
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        # Answers of before that wait to be taken count as well: clients may ask for many at once.
+        if len(self._whole) <= WINDOW >= transport.get_write_buffer_size():
+            await writer.write(self._whole)  # in one segment with the head
+            count_sent(request, len(self._whole))
+        else:
+            await self._send_in_windows(writer, transport, request)
 
-    async def _send_in_windows(self, writer: Any, transport: asyncio.Transport, request: web.BaseRequest) -> None:
+    async def _send_in_windows(self, writer: Writer, transport: asyncio.Transport, request: web.BaseRequest) -> None:
         # Held up as soon as the kernel does not take everything, and until it has. The bound is 1, not 0:
         # at 0 asyncio's TLS would wait for a buffer that is empty already.
         transport.set_write_buffer_limits(high=1, low=0)

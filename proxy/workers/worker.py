@@ -19,7 +19,7 @@ from proxy.clients import hops
 from proxy.config import Config
 from proxy.logs import get_logger
 from proxy.metrics.instruments import snapshot
-from proxy.preflight import StartError, start_error
+from proxy.preflight import StartError, rehearse_protections, start_error
 from proxy.workers.control import Link
 
 
@@ -34,6 +34,7 @@ async def work(config: Config, listening: socket.socket, control: socket.socket)
     async with asyncio.TaskGroup() as tasks:
         answering: asyncio.Task[None] | None = None
         try:
+            await rehearse_protections()
             async with running(config, listening) as started:
                 answering = tasks.create_task(_answer(link, started.health, stop))
                 await link.tell({"event": "ready"})
