@@ -6,8 +6,7 @@ Data goes one way, each module imports only from those above it:
     printable    foreign text as it may be shown
     choices      what can be chosen on the command line
     concurrency  many jobs in threads, the first failure ends all
-    files        files of a configuration, read up to a bound
-    inputs       files that somebody names, opened without a wait and read with a bound
+    files        files that somebody names, opened without a wait and read up to a bound
     progress     who hears how far things are
     oci          documents and the names they go by (pure)
     field        the sparse matrix of allotments, and rectangles of it (pure)

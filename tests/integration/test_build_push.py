@@ -841,7 +841,7 @@ def test_a_build_file_that_is_no_file_is_a_mistake_at_once(workshop: Workshop, k
     os.mkfifo(workshop.directory / "pipe")
     done = workshop.twodfs("build", "scratch", "a/b", "-f", "pipe" if kind == "pipe" else "/dev/zero")
     assert (done.status, done.err.count("\n")) == (2, 1)
-    assert f"it is a {kind}, not a file" in done.err
+    assert f"it is a {kind}, and has to be a regular file" in done.err
 
 
 def test_the_time_outs_of_a_push_are_told(workshop: Workshop) -> None:

@@ -36,7 +36,7 @@ from twodfs.errors import BuildFileError, FormatError, within
 from twodfs.field.coverage import empty_rectangles
 from twodfs.field.field import MAX_COORDINATE, parse_partitions
 from twodfs.field.partition import Selection
-from twodfs.inputs import read_file
+from twodfs.files import open_file, read_up_to
 from twodfs.oci.documents import Json, expect, parse_object
 
 MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
@@ -150,7 +150,8 @@ class BuildFile:
             RecipeError: it cannot be read, is malformed, or a source is missing; the message says where.
         """
         try:
-            body = read_file(path, limit=MAX_RECIPE_BYTES)
+            with open_file(path) as opened:
+                body = read_up_to(opened, MAX_RECIPE_BYTES + 1)
         except OSError as error:
             raise BuildFileError(f"cannot read the build file {path}: {error.strerror}") from None
         if len(body) > MAX_RECIPE_BYTES:

@@ -34,7 +34,7 @@ from typing import BinaryIO, Final
 import orjson
 
 from twodfs.errors import BuildError, DamagedError, DigestError, FormatError
-from twodfs.inputs import open_file, read_file, read_up_to
+from twodfs.files import open_file, read_up_to
 from twodfs.oci.digest import Digest, digest_of, verify
 from twodfs.oci.documents import OCI_INDEX, Descriptor, Document, Index, Json, parse_manifest, parse_object
 from twodfs.storage.writing import (
@@ -341,7 +341,8 @@ class ImageStore:
     def _index(self) -> Index:
         path = self.directory / "index.json"
         try:
-            index = parse_manifest(read_file(path, limit=MAX_INDEX_BYTES), OCI_INDEX)
+            with open_file(path) as file:
+                index = parse_manifest(read_up_to(file, MAX_INDEX_BYTES + 1), OCI_INDEX)
         except FileNotFoundError:
             return Index(OCI_INDEX, (), {"schemaVersion": 2, "mediaType": OCI_INDEX})
         except FormatError as error:
