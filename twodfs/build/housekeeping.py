@@ -15,7 +15,7 @@ from twodfs.errors import BuildError, BuildFileError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Json
 from twodfs.storage.inventory import take_inventory
-from twodfs.storage.store import BASE_NAME, ImageStore
+from twodfs.storage.store import ImageStore, base_name_of
 from twodfs.storage.writing import FullError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
@@ -185,12 +185,10 @@ def _oldest_first(store: ImageStore, blobs: dict[Digest, _Blob]) -> list[str]:
 
 def _image(store: ImageStore, reference: str, image: Descriptor) -> tuple[ListedImage, Iterable[Digest]]:
     """Return an image, and what it needs, each once."""
-    annotations = image.raw.get("annotations") or {}
     found = take_inventory(store, image)
     documents = {one.digest: len(one.body) for one in found.documents}
     blobs = {digest: one.size for digest, one in {**found.blobs, **found.allotments}.items()}
     sizes = {image.digest: image.size, **documents, **blobs}
     problem = str(found.problems[0]) if found.problems else ""
-    base = annotations.get(BASE_NAME, "")
-    listed = ListedImage(reference, image.digest, base, found.cells, sum(sizes.values()), problem)
+    listed = ListedImage(reference, image.digest, base_name_of(image), found.cells, sum(sizes.values()), problem)
     return listed, list(sizes)

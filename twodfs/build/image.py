@@ -11,12 +11,13 @@ from twodfs.choices import Anchor, MediaTypes
 from twodfs.errors import TooManyLayersError
 from twodfs.field.field import Allotment, Field
 from twodfs.field.partition import ALL, Selection
-from twodfs.flatten.compose import MAX_CONFIG_BYTES, Base, Composed, compose
+from twodfs.flatten.compose import Base, Composed, compose
 from twodfs.flatten.cut import DEFAULT_MAX_LAYERS
 from twodfs.layers.build_file import BuildFile
 from twodfs.layers.directories import known_directories
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import Document, ImageConfig
+from twodfs.oci.documents import Document
+from twodfs.oci.image_config import MAX_CONFIG_BYTES, ImageConfig
 from twodfs.oci.platforms import Platform
 from twodfs.progress import Progress
 from twodfs.storage.store import BASE_NAME, ImageStore

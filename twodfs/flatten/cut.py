@@ -27,15 +27,8 @@ from twodfs.field.partition import Selection
 from twodfs.flatten.budget import MAX_FIELD_BYTES, Budget
 from twodfs.flatten.rewrite import ImageWithField, in_its_kind, rewritten_image, rewritten_index
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import (
-    OCI_LAYER_GZIP,
-    Descriptor,
-    Document,
-    ImageConfig,
-    Index,
-    Manifest,
-    parse_manifest,
-)
+from twodfs.oci.documents import OCI_LAYER_GZIP, Descriptor, Document, Index, Manifest, parse_manifest
+from twodfs.oci.image_config import ImageConfig
 
 FLATTEN_VERSION: Final = 2
 """Raised whenever the same source and selection would give other bytes than before; ``cut`` still gives

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from twodfs.errors import BuildError
 from twodfs.flatten.compose import (
     ANCHOR_CONFIG,
-    MAX_CONFIG_BYTES,
     Base,
     BaseImage,
-    describe,
     is_anchor,
     with_anchors,
 )
+from twodfs.images.source import platform_in
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
-from twodfs.oci.platforms import Platform
+from twodfs.oci.documents import Descriptor, Document, Index, Manifest, parse_manifest
 from twodfs.publish.health import ImageHealth, cells_text, examine
 from twodfs.registry.session import Repository
 
@@ -89,9 +87,8 @@ def _base(repository: Repository, root: Document, top: Manifest | Index) -> tupl
     if isinstance(top, Index):
         kept = [one.raw for one in top.manifests if not is_anchor(one)]
         return Base((), top), kept
-    config = ImageConfig.parse(repository.blob(top.config.digest, limit=MAX_CONFIG_BYTES))
-    image = BaseImage(top, Platform.of(config.raw))
-    return Base((image,)), [{**describe(root), "platform": image.platform.to_dict()}]
+    image = BaseImage(top, platform_in(repository, top))
+    return Base((image,)), [{**root.descriptor, "platform": image.platform.to_dict()}]
 
 
 def _check(health: ImageHealth, reference: str) -> None:

@@ -12,11 +12,11 @@ from twodfs.errors import RegistryError
 from twodfs.field.partition import PartitionTag, readings
 from twodfs.field.reading import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES, Budget
-from twodfs.flatten.compose import MAX_CONFIG_BYTES
 from twodfs.flatten.cut import Answer, DocumentKind, DocumentNeed, Partition, cut
 from twodfs.images.source import SizedSource, StoredImage
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
+from twodfs.oci.image_config import MAX_CONFIG_BYTES
 from twodfs.progress import Advance, silent
 from twodfs.registry.session import Repository
 from twodfs.storage.store import ImageStore

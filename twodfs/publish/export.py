@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, cast
 
 from twodfs.choices import ArchiveFormat
 from twodfs.concurrency import concurrently
@@ -20,19 +20,13 @@ from twodfs.errors import BuildError, UsageError
 from twodfs.field.field import Allotment
 from twodfs.field.reading import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
-from twodfs.flatten.compose import MAX_CONFIG_BYTES, describe
 from twodfs.images.layout import CONTAINERD_NAME
-from twodfs.images.source import SizedSource
+from twodfs.images.source import CHUNK, TRANSFERS, SizedSource, platform_in
 from twodfs.images.tarball import ArchivePlace, ArchiveText, Tarball, docker_table, layout_texts
-from twodfs.oci.documents import Descriptor, Document, ImageConfig, Index, Json, Manifest, parse_manifest
-from twodfs.oci.platforms import Platform
+from twodfs.oci.documents import Descriptor, Document, Index, Json, Manifest, parse_manifest
+from twodfs.oci.platforms import Platform, is_wanted
 from twodfs.progress import Progress
 from twodfs.storage.store import REF_NAME
-
-TRANSFERS: Final = 4
-"""Blobs under way at a time."""
-
-_CHUNK: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +122,7 @@ def _chosen(asked: Export) -> tuple[Document, list[_Image]]:
     root = asked.root
     top = parse_manifest(root.body, root.media_type)
     if isinstance(top, Manifest):
-        image = _Image(root, top, _platform(asked.source, top))
+        image = _Image(root, top, platform_in(asked.source, top) if top.is_image else None)
         _check(asked, [image])
         return root, [image]
     entries = {entry.digest: entry for entry in top.manifests}
@@ -136,7 +130,7 @@ def _chosen(asked: Export) -> tuple[Document, list[_Image]]:
     images = concurrently(jobs, limit=TRANSFERS)
     if not asked.platforms and asked.format is ArchiveFormat.OCI:
         return root, images
-    kept = [image for image in images if image.platform and _is_wanted(image.platform, asked.platforms)]
+    kept = [image for image in images if image.platform and is_wanted(image.platform, asked.platforms)]
     _check(asked, kept or [image for image in images if image.platform])
     if len(kept) == 1:
         return kept[0].document, kept
@@ -155,17 +149,6 @@ def _image(source: SizedSource, index: Index, entry: Descriptor) -> _Image:
     is_image = manifest.is_image and any(one is entry for _, one in index.image_entries())
     platform = Platform.of(entry.platform) if is_image else None
     return _Image(Document(entry.media_type, entry.digest, document.body), manifest, platform)
-
-
-def _platform(source: SizedSource, manifest: Manifest) -> Platform | None:
-    if not manifest.is_image:
-        return None
-    config = source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
-    return Platform.of(ImageConfig.parse(config).raw)
-
-
-def _is_wanted(platform: Platform, platforms: Sequence[Platform]) -> bool:
-    return not platforms or any(platform.matches(wanted) for wanted in platforms)
 
 
 def _check(asked: Export, images: Sequence[_Image]) -> None:
@@ -190,7 +173,7 @@ def _entry(root: Document, images: Sequence[_Image], name: str | None) -> Json:
     platform = images[0].platform if images and images[0].document == root else None
     placed = {"platform": platform.to_dict()} if platform else {}
     named = {"annotations": {REF_NAME: name, CONTAINERD_NAME: name}} if name else {}
-    return {**describe(root), **placed, **named}
+    return {**root.descriptor, **placed, **named}
 
 
 def _blobs(source: SizedSource, manifest: Manifest) -> list[Descriptor]:
@@ -225,7 +208,7 @@ def _stream(tarball: Tarball, source: SizedSource, stream: BinaryIO, progress: P
         ):
             source.download(blob, cast("BinaryIO", waiting), advance)
             waiting.seek(0)
-            shutil.copyfileobj(waiting, stream, _CHUNK)
+            shutil.copyfileobj(waiting, stream, CHUNK)
         at = part.at + blob.size
     stream.write(bytes(tarball.size - at))
     stream.flush()
@@ -247,7 +230,7 @@ def _fetch(source: SizedSource, place: ArchivePlace, descriptor: int, progress: 
     blob = place.blob
     with (
         progress.step(f"export {blob.digest[:19]}", blob.size) as advance,
-        io.BufferedWriter(_Window(descriptor, place.at, blob.size), _CHUNK) as file,
+        io.BufferedWriter(_Window(descriptor, place.at, blob.size), CHUNK) as file,
     ):
         source.download(blob, file, advance)
 

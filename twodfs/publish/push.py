@@ -13,23 +13,20 @@ from typing import Final, TypeAlias
 from twodfs.build.allotments import BuiltAllotment
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, DigestError, InvalidReferenceError
-from twodfs.field.field import Allotment
 from twodfs.flatten.compose import ANCHOR_CONFIG
+from twodfs.images.source import TRANSFERS
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import CONFIG_TYPES, FIELD_LAYER, Descriptor, Document
 from twodfs.oci.reference import Reference
 from twodfs.progress import Advance, Progress
 from twodfs.registry.session import Registry
-from twodfs.storage.inventory import take_inventory
-from twodfs.storage.store import BASE_NAME, ImageStore
+from twodfs.storage.inventory import stored_blob, take_inventory
+from twodfs.storage.store import ImageStore
 
 _OWN: Final = CONFIG_TYPES | {FIELD_LAYER, ANCHOR_CONFIG}
 
 LOOKUPS: Final = 8
 """Questions asked at a time."""
-
-TRANSFERS: Final = 4
-"""Blobs under way at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,7 @@ class BlobPusher:
 
         def work() -> None:
             while (made := ready.get()) is not None:
-                self.carry(_descriptor(self._store, made.allotment), made.place, hashed=made.hashed)
+                self.carry(stored_blob(self._store, made.allotment), made.place, hashed=made.hashed)
             ready.put(None)  # for the others
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
@@ -207,27 +204,12 @@ def find_image(store: ImageStore, target: Reference) -> Descriptor:
     return found
 
 
-def base_name_of(image: Descriptor) -> str:
-    """Return the reference of the base that an image of the store was built on; empty where there is none."""
-    annotations = image.raw.get("annotations")
-    name = annotations.get(BASE_NAME) if isinstance(annotations, dict) else None
-    return name if isinstance(name, str) else ""
-
-
 def _content(store: ImageStore, target: Reference) -> _Content:
     found = take_inventory(store, find_image(store, target))
     if found.problems:
         raise found.problems[0]
     root, *below = found.documents
     return _Content(root, tuple(below), tuple({**found.blobs, **found.allotments}.values()), found.places)
-
-
-def _descriptor(store: ImageStore, one: Allotment) -> Descriptor:
-    # A field in the original's form says no sizes.
-    size = store.size(one.digest) if one.size is None else one.size
-    if size is None:
-        raise store.lacks(one.digest)
-    return Descriptor(one.media_type, one.digest, size, {})
 
 
 class _Neighbours:

@@ -13,7 +13,7 @@ from typing import Final
 from twodfs.errors import DigestError, RegistryError, SignatureError
 from twodfs.flatten.cut import SOURCE_ANNOTATION
 from twodfs.oci.digest import parse_digest
-from twodfs.oci.documents import Document, Index, parse_manifest, parse_object
+from twodfs.oci.documents import Document, Index, annotation_in, parse_manifest, parse_object
 from twodfs.registry.session import Repository
 from twodfs.signing.evidence import Answer, EvidenceKind, EvidenceNeed, examine
 from twodfs.signing.signature import Payload, SignatureVerifier
@@ -64,10 +64,9 @@ def verify_source(repository: Repository, partition: Verified, keys: Sequence[Si
         SignatureError: it was cut from nothing, or its source has no signature that is good.
         DigestError, RegistryError, AuthError: as for ``verify_signed``.
     """
-    annotations = parse_object(partition.document.body).get("annotations")
-    told = annotations.get(SOURCE_ANNOTATION) if isinstance(annotations, dict) else None
+    told = annotation_in(parse_object(partition.document.body), SOURCE_ANNOTATION)
     where = f"{repository}@{partition.document.digest}"
-    if not isinstance(told, str):
+    if told is None:
         raise SignatureError(f"{where} is no partition: it does not say what it was cut from")
     try:
         source = parse_digest(told)

@@ -14,14 +14,14 @@ from urllib.parse import quote
 from twodfs.errors import AuthError, DigestError, FormatError, RegistryError
 from twodfs.oci.digest import Digest, digest_of, is_digest, parse_digest, verify
 from twodfs.oci.documents import (
-    INDEX_TYPES,
-    MANIFEST_TYPES,
+    ACCEPT_IMAGES,
+    IMAGE_TYPES,
     MAX_MANIFEST_BYTES,
     OCI_INDEX,
     Descriptor,
     Document,
     Json,
-    expect,
+    own_media_type,
     parse_object,
 )
 from twodfs.oci.referrers import entries_of, next_page, referrers_tag
@@ -35,8 +35,7 @@ CHUNK: Final = 1024 * 1024
 """Bytes of a blob in memory at a time."""
 
 DIGEST_HEADER: Final = "docker-content-digest"
-_KNOWN = INDEX_TYPES | MANIFEST_TYPES
-_ACCEPT: Final = {"Accept": ", ".join(sorted(_KNOWN))}
+_ACCEPT: Final = {"Accept": ACCEPT_IMAGES}
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _FIRST_BYTE: Final = {"Range": "bytes=0-0"}
 _CONTENT_RANGE = re.compile(r"bytes 0-\d+/(\d+)")
@@ -78,7 +77,7 @@ class Repository:
         answer = self._transport.fetch(self._request("HEAD", f"manifests/{reference}", _ACCEPT), 200, limit=0)
         found = answer.headers.get(DIGEST_HEADER)
         length = answer.headers.get("content-length")
-        if is_digest(found) and length.isdecimal() and answer.media_type in _KNOWN:
+        if is_digest(found) and length.isdecimal() and answer.media_type in IMAGE_TYPES:
             return Resolved(Digest(found), answer.media_type, int(length))
         document = self.manifest(reference)
         return Resolved(document.digest, document.media_type, len(document.body))
@@ -93,8 +92,8 @@ class Repository:
         request = self._request("GET", f"manifests/{reference}", _ACCEPT)
         answer = self._transport.fetch(request, 200, limit=limit)
         media_type = answer.media_type
-        if media_type not in _KNOWN:
-            media_type = _own_type(answer.body, media_type)
+        if media_type not in IMAGE_TYPES:  # plain file servers know none to give it
+            media_type = own_media_type(answer.body, media_type)
         promised = reference if is_digest(reference) else answer.headers.get(DIGEST_HEADER)
         digest = parse_digest(promised) if promised else digest_of(answer.body)
         return Document(media_type, digest, verify(answer.body, digest))
@@ -424,12 +423,6 @@ class _Outgoing:
 
     def _damaged(self) -> DigestError:
         return DigestError(f"what should be {self._blob.digest} has other content")
-
-
-def _own_type(body: bytes, served_as: str) -> str:
-    """Return the media type that a manifest gives itself: plain file servers know none to give it."""
-    own = parse_object(body).get("mediaType", served_as)
-    return expect(own, str, "mediaType")
 
 
 def _with_digest(location: str, digest: Digest) -> str:

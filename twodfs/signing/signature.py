@@ -22,7 +22,7 @@ import orjson
 from twodfs.errors import DigestError, FormatError, SignatureError, within
 from twodfs.flatten.cut import SELECTION_ANNOTATION, SOURCE_ANNOTATION
 from twodfs.oci.digest import Digest, parse_digest, verify
-from twodfs.oci.documents import Descriptor, Document, Manifest, expect, parse_manifest, parse_object
+from twodfs.oci.documents import Descriptor, Document, Manifest, annotation_in, expect, parse_manifest, parse_object
 from twodfs.oci.spelling import Keys
 
 PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -182,9 +182,8 @@ def signatures_in(manifest: Document) -> list[Signed]:
 
 
 def _signature(layer: Descriptor) -> bytes | None:
-    annotations = layer.raw.get("annotations")
-    encoded = annotations.get(SIGNATURE_ANNOTATION) if isinstance(annotations, dict) else None
-    if not isinstance(encoded, str) or len(encoded) > _MAX_SIGNATURE_BYTES:
+    encoded = annotation_in(layer.raw, SIGNATURE_ANNOTATION)
+    if encoded is None or len(encoded) > _MAX_SIGNATURE_BYTES:
         return None
     try:
         return base64.b64decode(encoded, validate=True)

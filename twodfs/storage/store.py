@@ -36,7 +36,16 @@ import orjson
 from twodfs.errors import BuildError, DamagedError, DigestError, FormatError
 from twodfs.files import open_file, read_up_to
 from twodfs.oci.digest import Digest, digest_of, verify
-from twodfs.oci.documents import OCI_INDEX, Descriptor, Document, Index, Json, parse_manifest, parse_object
+from twodfs.oci.documents import (
+    OCI_INDEX,
+    Descriptor,
+    Document,
+    Index,
+    Json,
+    annotation_in,
+    parse_manifest,
+    parse_object,
+)
 from twodfs.storage.writing import (
     READ_ONLY,
     FullError,
@@ -268,7 +277,7 @@ class ImageStore:
         Raises:
             BuildError: the store's index is malformed.
         """
-        return [(name, one) for one in self._index().manifests if isinstance(name := _name(one), str)]
+        return [(name, one) for one in self._index().manifests if (name := _name(one)) is not None]
 
     def blobs(self) -> Iterator[tuple[Digest, os.stat_result]]:
         """Yield every blob, whatever its state."""
@@ -370,9 +379,13 @@ class ImageStore:
             raise BuildError(f"{self.directory} holds a layout of version {version}; TWODFS_STORE names another store")
 
 
-def _name(entry: Descriptor) -> object:
-    annotations = entry.raw.get("annotations")
-    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+def base_name_of(image: Descriptor) -> str:
+    """Return the reference of the base that an image of the store was built on; empty where there is none."""
+    return annotation_in(image.raw, BASE_NAME) or ""
+
+
+def _name(entry: Descriptor) -> str | None:
+    return annotation_in(entry.raw, REF_NAME)
 
 
 def _lock(file: BinaryIO, how: int) -> bool:

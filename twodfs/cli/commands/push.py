@@ -30,8 +30,8 @@ def run(arguments: Namespace) -> int:
     from twodfs.cli.console import open_progress, print_json
     from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
     from twodfs.cli.registries import Registries, Security
-    from twodfs.publish.push import BlobPusher, base_name_of, find_image, push_image
-    from twodfs.storage.store import ImageStore, default_directory
+    from twodfs.publish.push import BlobPusher, find_image, push_image
+    from twodfs.storage.store import ImageStore, base_name_of, default_directory
 
     security = Security.of(arguments)
     target = parse_new(arguments.target)
