@@ -572,14 +572,17 @@ def test_a_push_over_plain_http_loads_what_it_needs(workshop: Workshop) -> None:
         text=True,
         check=True,
     ).stderr.splitlines()
-    assert "twodfs.registry.wire" in loaded
+    assert "twodfs.wire.connection" in loaded
     assert not {
         *NEVER_LOADED,
         "ssl",
         "http.client",
         "email",
         "twodfs.registry.auth",
-        "twodfs.registry.credentials",
+        "twodfs.credentials.credentials",
+        "twodfs.credentials.docker_config",
+        "twodfs.credentials.programs",
+        "subprocess",
     } & {*loaded}
 
 

@@ -19,6 +19,7 @@ from tests.lab.images import push_image
 from tests.lab.peers import require
 from tests.lab.registry import Registry
 from tests.lab.token_server import IDENTITY_TOKEN, LOGIN, OTHER_LOGIN, TokenServer, token_server
+from twodfs.credentials.credentials import Credentials
 from twodfs.errors import AuthError, DigestError, RegistryError
 from twodfs.oci.digest import digest_of
 from twodfs.oci.documents import (
@@ -31,11 +32,10 @@ from twodfs.oci.documents import (
     Document,
     Json,
 )
-from twodfs.registry.auth import Credentials
 from twodfs.registry.message import Request
-from twodfs.registry.pool import ConnectionPool
 from twodfs.registry.session import Repository, Retries, open_registry
 from twodfs.registry.transport import Transport, located
+from twodfs.wire.pool import ConnectionPool
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -16,7 +16,6 @@ answers (distribution's "Token Authentication Specification", and its OAuth2 var
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from itertools import islice
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+from twodfs.credentials.credentials import Credentials
 from twodfs.errors import AuthError, FormatError
 from twodfs.oci.documents import parse_object
 from twodfs.oci.reference import is_loopback
@@ -53,33 +53,6 @@ class Challenge:
 
     scheme: str
     parameters: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a user can show a registry. Secrets stay out of the ``repr``.
-
-    Attributes:
-        username: of a login; may be empty beside a token.
-        password: of a login, or a personal access token.
-        identity_token: an OAuth2 refresh token that the token server gave at login.
-        registry_token: a bearer token to be sent as it is.
-    """
-
-    username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-    registry_token: str = field(default="", repr=False)
-
-    @property
-    def is_login(self) -> bool:
-        """Whether it holds a username and a password."""
-        return bool(self.username and self.password)
-
-    def basic(self) -> str:
-        """Return the ``Authorization`` of RFC 7617, in UTF-8."""
-        pair = f"{self.username}:{self.password}".encode()
-        return "Basic " + base64.b64encode(pair).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

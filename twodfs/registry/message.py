@@ -14,7 +14,9 @@ from twodfs.concurrency import scope
 from twodfs.errors import FormatError, RegistryError
 from twodfs.oci.documents import parse_object
 from twodfs.printable import printable
-from twodfs.registry.wire import Body, Headers, Response, WireError
+from twodfs.wire.connection import RequestBody
+from twodfs.wire.failures import WireError
+from twodfs.wire.response import Headers, Response
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 TEMPORARY: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -31,7 +33,7 @@ class Request:
     url: str
     scopes: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Body | None = None
+    body: RequestBody | None = None
 
     @property
     def shown_url(self) -> str:

@@ -28,7 +28,8 @@ from twodfs.oci.referrers import entries_of, next_page, referrers_tag
 from twodfs.progress import Advance, silent
 from twodfs.registry.message import Request
 from twodfs.registry.transport import TextAnswer, Transport, located
-from twodfs.registry.wire import Headers, RequestWriter
+from twodfs.wire.connection import RequestWriter
+from twodfs.wire.response import Headers
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 CHUNK: Final = 1024 * 1024

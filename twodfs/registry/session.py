@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from twodfs.errors import AuthError, RegistryError
 from twodfs.registry.message import Request
-from twodfs.registry.pool import ConnectionPool
 from twodfs.registry.repository import MAX_ANSWER_BYTES, Repository, Resolved
 from twodfs.registry.transport import Keychain, Retries, Transport
+from twodfs.wire.pool import ConnectionPool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from twodfs.registry.auth import Credentials
+    from twodfs.credentials.credentials import Credentials
 
 __all__ = ["Keychain", "Registry", "Repository", "Resolved", "Retries", "open_registry"]
 
@@ -96,6 +96,6 @@ def open_registry(
 
 
 def _from_docker(registry: str) -> Credentials | None:
-    from twodfs.registry.credentials import find_credentials  # noqa: PLC0415 - many registries ask nothing
+    from twodfs.credentials.lookup import find_credentials  # noqa: PLC0415 - many registries ask nothing
 
     return find_credentials(registry)

@@ -16,11 +16,15 @@ from twodfs.concurrency import scope
 from twodfs.errors import RegistryError
 from twodfs.oci.reference import DOCKER_HUB, is_loopback
 from twodfs.registry.message import TEMPORARY, Answer, Request, describe, read, refusal
-from twodfs.registry.pool import ConnectionPool, SocketAddress
-from twodfs.registry.wire import BrokenError, Connection, RequestWriter, Response, WireError
+from twodfs.wire.connection import Connection, RequestWriter
+from twodfs.wire.failures import BrokenError, WireError
+from twodfs.wire.pool import ConnectionPool
+from twodfs.wire.response import Response
+from twodfs.wire.url import HttpUrl
 
 if TYPE_CHECKING:  # loaded once a registry asks who one is
-    from twodfs.registry.auth import Authorization, Credentials, Flow, TokenAnswer, TokenRequest
+    from twodfs.credentials.credentials import Credentials
+    from twodfs.registry.auth import Authorization, Flow, TokenAnswer, TokenRequest
 
 T = TypeVar("T")
 Keychain: TypeAlias = Callable[[str], "Credentials | None"]
@@ -99,7 +103,7 @@ class ReceivedAnswer(NamedTuple):
     """An answer, and the address that gave it."""
 
     response: Response
-    address: SocketAddress
+    address: HttpUrl
 
 
 class Timeouts:
@@ -160,7 +164,7 @@ class Transport:
         # One on this machine is taken to speak plain HTTP, as most do, until it turns out otherwise.
         self._may_speak_tls = self._plain_http and not plain_http
         self.url = f"{'http' if self._plain_http else 'https'}://{host}"
-        self._origin = SocketAddress.parse(self.url).origin
+        self._origin = HttpUrl.parse(self.url).origin
         self._pool = pool
         self._keychain = keychain
         self._retries = retries
@@ -248,7 +252,7 @@ class Transport:
             return False
         self._plain_http = self._may_speak_tls = False
         self.url = self.url.replace("http://", "https://", 1)
-        self._origin = SocketAddress.parse(self.url).origin
+        self._origin = HttpUrl.parse(self.url).origin
         return True
 
     def _moved(self, url: str) -> str:
@@ -334,7 +338,7 @@ class Transport:
             raise request.failed(f"redirected more than {_MAX_REDIRECTS} times")
 
     @contextmanager
-    def _once(self, request: Request, address: SocketAddress, headers: Mapping[str, str]) -> Iterator[Response]:
+    def _once(self, request: Request, address: HttpUrl, headers: Mapping[str, str]) -> Iterator[Response]:
         """Send a request to one address; keep the connection where the answer was read to its end."""
         head = _head(request, address, headers, self._pool)
         # What is stored may take long; a question, of a token server as well, is answered at once.
@@ -398,14 +402,14 @@ def _expected(request: Request, arrived: ReceivedAnswer, expected: tuple[int, ..
     return arrived
 
 
-def _parsed(request: Request, url: str) -> SocketAddress:
+def _parsed(request: Request, url: str) -> HttpUrl:
     try:
-        return SocketAddress.parse(url)
+        return HttpUrl.parse(url)
     except ValueError:
         raise request.failed("this is no address that can be asked") from None
 
 
-def _head(request: Request, address: SocketAddress, headers: Mapping[str, str], pool: ConnectionPool) -> bytes:
+def _head(request: Request, address: HttpUrl, headers: Mapping[str, str], pool: ConnectionPool) -> bytes:
     """Return a request up to its body (RFC 9112, 3)."""
     target = address.target
     lines = {"Host": address.authority, **_HEADERS, **headers}
@@ -419,7 +423,7 @@ def _head(request: Request, address: SocketAddress, headers: Mapping[str, str], 
     return f"{request.method} {target} HTTP/1.1\r\n{written}{authorization}\r\n".encode("latin-1")
 
 
-def _settle(pool: ConnectionPool, address: SocketAddress, connection: Connection, *, keep: bool) -> None:
+def _settle(pool: ConnectionPool, address: HttpUrl, connection: Connection, *, keep: bool) -> None:
     if keep:
         pool.put(address.origin, connection)
     else:
