@@ -24,7 +24,8 @@ from tests.lab.registry import Registry
 from tests.lab.rootfs import apply_layers
 from tests.lab.workshop import CONTENT, SOURCE, Workshop
 from twodfs.cli import PROGRAM
-from twodfs.registry.transport import COMMIT_SECONDS, IDLE_SECONDS, Retries
+from twodfs.registry.exchange import COMMIT_SECONDS, IDLE_SECONDS
+from twodfs.registry.retries import Retries
 
 ANCHOR_TYPE = "application/vnd.2dfs.allotments.v1"
 GZIP_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -885,7 +886,7 @@ def test_layers_that_the_registry_does_not_mount_are_downloaded_after_all(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = push_image(workshop.registry.url, "base/unmounted", "v1")
-    monkeypatch.setattr("twodfs.registry.session.Repository.mount", lambda *_: False)
+    monkeypatch.setattr("twodfs.registry.session.RemoteRepository.mount", lambda *_: False)
     monkeypatch.setenv("TWODFS_STORE", str(workshop.store))
     monkeypatch.chdir(workshop.directory)
     PROGRAM.run(["build", base.reference(), workshop.target("made/unmounted"), "--push"])

@@ -18,7 +18,7 @@ from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
 from twodfs.oci.image_config import MAX_CONFIG_BYTES
 from twodfs.progress import Advance, silent
-from twodfs.registry.session import Repository
+from twodfs.registry.session import RemoteRepository
 from twodfs.storage.store import ImageStore
 
 _AT_A_TIME: Final = 8
@@ -87,7 +87,7 @@ def in_store(store: ImageStore, repository: str) -> Lookup:
     return look_up
 
 
-def in_registry(repository: Repository) -> Lookup:
+def in_registry(repository: RemoteRepository) -> Lookup:
     """Return a look-up in a registry."""
 
     def look_up(tag: str) -> FoundImage | None:

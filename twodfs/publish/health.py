@@ -27,7 +27,7 @@ from twodfs.oci.documents import (
     Manifest,
     parse_manifest,
 )
-from twodfs.registry.session import Repository
+from twodfs.registry.session import RemoteRepository
 
 _AT_A_TIME: Final = 16
 _NOT_FOUND: Final = 404
@@ -103,7 +103,7 @@ class ImageHealth:
         }
 
 
-def examine(repository: Repository, name: str) -> ImageHealth:
+def examine(repository: RemoteRepository, name: str) -> ImageHealth:
     """Return the health of the image that ``name``, a tag or digest, has in ``repository``.
 
     Raises:
@@ -121,7 +121,7 @@ def examine(repository: Repository, name: str) -> ImageHealth:
     return ImageHealth(root, tuple(missing), tuple(found), _hidden(repository, name, found))
 
 
-def _hidden(repository: Repository, name: str, fields: Sequence[FieldHealth]) -> tuple[str, ...] | None:
+def _hidden(repository: RemoteRepository, name: str, fields: Sequence[FieldHealth]) -> tuple[str, ...] | None:
     """Return the tags that read as partitions of ``name``."""
     if is_digest(name):
         return ()
@@ -141,7 +141,7 @@ def _hidden(repository: Repository, name: str, fields: Sequence[FieldHealth]) ->
     return tuple(sorted(hidden))
 
 
-def _manifests(repository: Repository, root: Document) -> tuple[list[Manifest], list[Descriptor]]:
+def _manifests(repository: RemoteRepository, root: Document) -> tuple[list[Manifest], list[Descriptor]]:
     """Return the manifests that a registry keeps along with ``root``, and the entries of those it lacks."""
     top = parse_manifest(root.body, root.media_type)
     if isinstance(top, Manifest):
@@ -153,7 +153,7 @@ def _manifests(repository: Repository, root: Document) -> tuple[list[Manifest], 
     return [one for one in found if isinstance(one, Manifest)], missing
 
 
-def _manifest(repository: Repository, entry: Descriptor) -> Manifest | Index | None:
+def _manifest(repository: RemoteRepository, entry: Descriptor) -> Manifest | Index | None:
     try:
         document = repository.manifest(entry.digest)
     except RegistryError as error:
@@ -163,7 +163,7 @@ def _manifest(repository: Repository, entry: Descriptor) -> Manifest | Index | N
     return parse_manifest(document.body, entry.media_type)
 
 
-def _field(repository: Repository, digest: Digest, listed: set[Digest]) -> FieldHealth:
+def _field(repository: RemoteRepository, digest: Digest, listed: set[Digest]) -> FieldHealth:
     field = read_field(repository.blob(digest, limit=MAX_FIELD_BYTES))
     digests = dict.fromkeys(one.digest for one in field)
     answers = concurrently((partial(_size, repository, one) for one in digests), limit=_AT_A_TIME)
@@ -184,7 +184,7 @@ def _sorted_out(
     yield tuple(one for one in present if one.digest not in listed)
 
 
-def _size(repository: Repository, digest: Digest) -> int | None:
+def _size(repository: RemoteRepository, digest: Digest) -> int | None:
     try:
         return repository.size(digest)
     except RegistryError as error:

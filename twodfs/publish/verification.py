@@ -14,7 +14,7 @@ from twodfs.errors import DigestError, RegistryError, SignatureError
 from twodfs.flatten.cut import SOURCE_ANNOTATION
 from twodfs.oci.digest import parse_digest
 from twodfs.oci.documents import Document, Index, annotation_in, parse_manifest, parse_object
-from twodfs.registry.session import Repository
+from twodfs.registry.session import RemoteRepository
 from twodfs.signing.evidence import Answer, EvidenceKind, EvidenceNeed, examine
 from twodfs.signing.signature import Payload, SignatureVerifier
 
@@ -30,7 +30,7 @@ class Verified:
 
 
 def verify_signed(
-    repository: Repository, reference: str, keys: Sequence[SignatureVerifier], *, recursive: bool = False
+    repository: RemoteRepository, reference: str, keys: Sequence[SignatureVerifier], *, recursive: bool = False
 ) -> list[Verified]:
     """Return what ``reference`` names once it is known to be signed by one of ``keys``.
 
@@ -55,7 +55,7 @@ def verify_signed(
     return verified
 
 
-def verify_source(repository: Repository, partition: Verified, keys: Sequence[SignatureVerifier]) -> Verified:
+def verify_source(repository: RemoteRepository, partition: Verified, keys: Sequence[SignatureVerifier]) -> Verified:
     """Return the image that a partition was cut from once it is known to be signed by one of ``keys``.
 
     Which one that is stands in the partition itself, whose signature covers it.
@@ -80,7 +80,7 @@ def verify_source(repository: Repository, partition: Verified, keys: Sequence[Si
         raise SignatureError(f"{where} was cut from {source}, which the registry does not have") from None
 
 
-def _verify(repository: Repository, document: Document, keys: Sequence[SignatureVerifier]) -> Verified:
+def _verify(repository: RemoteRepository, document: Document, keys: Sequence[SignatureVerifier]) -> Verified:
     steps = examine(document.digest, keys)
     try:
         need = next(steps)
@@ -99,7 +99,7 @@ def _verify(repository: Repository, document: Document, keys: Sequence[Signature
         raise SignatureError(f"{repository}@{document.digest} has no good signature: {error}") from None
 
 
-def _answer(repository: Repository, need: EvidenceNeed) -> Answer:
+def _answer(repository: RemoteRepository, need: EvidenceNeed) -> Answer:
     try:
         match need.kind:
             case EvidenceKind.MANIFEST:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,7 +20,16 @@ from twodfs.wire.failures import WireError
 from twodfs.wire.response import Headers, Response
 
 MAX_ERROR_BYTES: Final = 64 * 1024
-TEMPORARY: Final = frozenset({408, 429, 500, 502, 503, 504})
+TEMPORARY: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 """Statuses after which the same request may succeed."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
@@ -73,7 +83,7 @@ def read(request: Request, response: Response, limit: int) -> bytes:
 
 
 @contextmanager
-def describe(request: Request) -> Iterator[None]:
+def described(request: Request) -> Iterator[None]:
     """Turn the failures of a connection into a ``RegistryError``."""
     try:
         yield

@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from twodfs.errors import AuthError, RegistryError
+from twodfs.registry.authorization import Keychain
 from twodfs.registry.message import Request
-from twodfs.registry.repository import MAX_ANSWER_BYTES, Repository, Resolved
-from twodfs.registry.transport import Keychain, Retries, Transport
+from twodfs.registry.repository import MAX_ANSWER_BYTES, RemoteRepository, Resolved
+from twodfs.registry.retries import Retries
+from twodfs.registry.transport import Transport
 from twodfs.wire.pool import ConnectionPool
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from twodfs.credentials.credentials import Credentials
 
-__all__ = ["Keychain", "Registry", "Repository", "Resolved", "Retries", "open_registry"]
+__all__ = ["Keychain", "Registry", "RemoteRepository", "Resolved", "Retries", "open_registry"]
 
 
 class Registry:
@@ -49,14 +51,14 @@ class Registry:
             raise
         return self._transport.was_challenged
 
-    def repository(self, name: str, *, push: bool = False) -> Repository:
+    def repository(self, name: str, *, push: bool = False) -> RemoteRepository:
         """Return the repository ``name``.
 
         Args:
             name: without the registry.
             push: whether tokens must allow writing to it.
         """
-        return Repository(self._transport, name, (f"repository:{name}:{'pull,push' if push else 'pull'}",))
+        return RemoteRepository(self._transport, name, (f"repository:{name}:{'pull,push' if push else 'pull'}",))
 
 
 @contextmanager
