@@ -34,7 +34,8 @@ from twodfs.errors import FormatError, PartitionError
 from twodfs.field.field import Field
 from twodfs.field.partition import RESERVED, Selection
 from twodfs.flatten.budget import MAX_DOCUMENT_BYTES, Budget
-from twodfs.flatten.cut import Answer, Cut, DocumentKind, DocumentNeed, Partition, cut
+from twodfs.flatten.cut import Cut, Partition, cut
+from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
 
@@ -230,7 +231,9 @@ class Cutter:
         finally:
             steps.close()
 
-    async def _step(self, steps: Cut, answers: Mapping[DocumentNeed, Answer] | None) -> tuple[DocumentNeed, ...]:
+    async def _step(
+        self, steps: Cut, answers: Mapping[DocumentNeed, DocumentAnswer] | None
+    ) -> tuple[DocumentNeed, ...]:
         """Go on with a cut until it needs something that is not yet there, and return what.
 
         Raises:
@@ -308,7 +311,7 @@ class _Answering:
         body = await self._contents.manifest(source.repository, source.digest, self._asked.identity)
         return Document(source.media_type, source.digest, body)
 
-    async def all(self, needs: tuple[DocumentNeed, ...]) -> dict[DocumentNeed, Answer]:
+    async def all(self, needs: tuple[DocumentNeed, ...]) -> dict[DocumentNeed, DocumentAnswer]:
         """Return the answers to ``needs``, asked for at the same time."""
         asks_fields = any(need.kind is DocumentKind.FIELD for need in needs)
         if asks_fields:
@@ -329,7 +332,7 @@ class _Answering:
         self.has_fields = self.has_fields or asks_fields
         return answers
 
-    async def _one(self, need: DocumentNeed) -> Answer:
+    async def _one(self, need: DocumentNeed) -> DocumentAnswer:
         contents, repository, identity = self._contents, self._asked.source.repository, self._asked.identity
         if need.kind is DocumentKind.SIZE:
             return await contents.size(repository, need.digest, identity)
@@ -349,7 +352,7 @@ def _image(source: SourceImage) -> tuple[Repository, Digest, str]:
     return source.repository, source.digest, source.media_type
 
 
-def _answer_frame(answers: Mapping[DocumentNeed, Answer]) -> Frame:
+def _answer_frame(answers: Mapping[DocumentNeed, DocumentAnswer]) -> Frame:
     sizes = {need.digest: answer for need, answer in answers.items() if isinstance(answer, int)}
     bodies = [
         answer.packed if isinstance(answer, Field) else answer

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from twodfs.build.keys import KeyCache, key_of_content, key_of_stamps
 from twodfs.concurrency import concurrently, scope
-from twodfs.field.field import Allotment
+from twodfs.field.allotment import Allotment
 from twodfs.layers.build_file import BuildFile, Cell, mistakes_of
 from twodfs.layers.compression import Packing
 from twodfs.layers.layer import Layer, LayerPlan

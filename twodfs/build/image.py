@@ -9,10 +9,11 @@ from twodfs.build.allotments import Listener, Method, make_allotments
 from twodfs.build.kinds import of_kind
 from twodfs.choices import Anchor, MediaTypes
 from twodfs.errors import TooManyLayersError
-from twodfs.field.field import Allotment, Field
+from twodfs.field.allotment import Allotment
+from twodfs.field.field import Field
 from twodfs.field.partition import ALL, Selection
+from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
 from twodfs.flatten.compose import Base, Composed, compose
-from twodfs.flatten.cut import DEFAULT_MAX_LAYERS
 from twodfs.layers.build_file import BuildFile
 from twodfs.layers.directories import known_directories
 from twodfs.oci.digest import Digest

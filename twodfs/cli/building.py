@@ -21,8 +21,8 @@ from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
 from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
 from twodfs.errors import BuildFileError, DamagedError
+from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
 from twodfs.flatten.compose import Base
-from twodfs.flatten.cut import DEFAULT_MAX_LAYERS
 from twodfs.images.scratch import SCRATCH, scratch
 from twodfs.layers.build_file import BuildFile
 from twodfs.layers.compression import Packing

@@ -11,6 +11,8 @@ from typing import Final
 
 from twodfs.errors import TooLargeError
 
+DEFAULT_MAX_LAYERS: Final = 125
+"""Docker Engine's classic store takes 125 layers and fails at 126 with "max depth exceeded"."""
 MAX_DOCUMENT_BYTES: Final = 32 * 2**20
 """Bytes of index, manifests and configs; large images of many platforms have one megabyte."""
 MAX_FIELD_BYTES: Final = 256 * 2**20

@@ -17,7 +17,8 @@ from typing import Final
 
 from twodfs.choices import Anchor
 from twodfs.errors import within
-from twodfs.field.field import Allotment, write_field, write_original_field
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import write_field, write_original_field
 from twodfs.field.partition import Selection
 from twodfs.flatten.rewrite import complete_history, field_line
 from twodfs.oci.digest import Digest

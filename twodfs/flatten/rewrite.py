@@ -12,7 +12,7 @@ from typing import Final
 from twodfs.errors import FormatError, within
 from twodfs.field.allotment import Allotment
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import DOCKER_LAYER_ZSTD, Document, Index, Json, Manifest
+from twodfs.oci.documents import DOCKER_LAYER_ZSTD, Descriptor, Document, Index, Json, Manifest
 from twodfs.oci.image_config import ImageConfig
 from twodfs.oci.translation import TO_OCI, layer_type, translated_index, translated_manifest
 
@@ -25,6 +25,11 @@ class ImageWithField:
 
     manifest: Manifest
     position: int
+
+    @property
+    def field(self) -> Descriptor:
+        """The descriptor of its field."""
+        return self.manifest.layers[self.position]
 
 
 @dataclass(frozen=True, slots=True)

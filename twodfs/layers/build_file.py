@@ -33,10 +33,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from twodfs.errors import BuildFileError, FormatError, within
-from twodfs.field.coverage import empty_rectangles
-from twodfs.field.field import MAX_COORDINATE, parse_partitions
+from twodfs.field.allotment import MAX_COORDINATE
+from twodfs.field.names import parse_partitions
 from twodfs.field.partition import Selection
 from twodfs.files import open_file, read_up_to
+from twodfs.layers.coverage import empty_rectangles
 from twodfs.oci.documents import Json, expect, parse_object
 
 MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024

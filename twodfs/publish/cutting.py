@@ -9,10 +9,11 @@ from typing import BinaryIO, Final, TypeAlias
 
 from twodfs.concurrency import concurrently
 from twodfs.errors import RegistryError
+from twodfs.field.document import read_field
 from twodfs.field.partition import PartitionTag, readings
-from twodfs.field.reading import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES, Budget
-from twodfs.flatten.cut import Answer, DocumentKind, DocumentNeed, Partition, cut
+from twodfs.flatten.cut import Partition, cut
+from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
 from twodfs.images.source import SizedSource, StoredImage
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
@@ -135,7 +136,7 @@ def _partition(base: FoundImage, reading: PartitionTag, repository: str) -> CutI
     return CutImage(base.source, partition, {one.digest: one for one in partition.documents})
 
 
-def _answer(source: SizedSource, need: DocumentNeed, budget: Budget) -> Answer:
+def _answer(source: SizedSource, need: DocumentNeed, budget: Budget) -> DocumentAnswer:
     match need.kind:
         case DocumentKind.MANIFEST:
             body = source.manifest(need.digest).body

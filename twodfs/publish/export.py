@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, cast
 from twodfs.choices import ArchiveFormat
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, UsageError
-from twodfs.field.field import Allotment
-from twodfs.field.reading import read_field
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.images.layout import CONTAINERD_NAME
 from twodfs.images.source import CHUNK, TRANSFERS, SizedSource, platform_in

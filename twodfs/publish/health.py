@@ -13,9 +13,9 @@ from typing import Final
 
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, RegistryError
-from twodfs.field.field import Allotment
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import read_field
 from twodfs.field.partition import MAX_TAG_LENGTH, RESERVED, readings
-from twodfs.field.reading import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.oci.digest import Digest, is_digest
 from twodfs.oci.documents import (

@@ -8,9 +8,10 @@ from functools import partial
 
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError
-from twodfs.field.field import Allotment, Field
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import read_field
+from twodfs.field.field import Field
 from twodfs.field.partition import ALL, Selection
-from twodfs.field.reading import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.flatten.compose import is_anchor
 from twodfs.images.source import ImageSource, platform_in

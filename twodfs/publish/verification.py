@@ -15,7 +15,7 @@ from twodfs.flatten.cut import SOURCE_ANNOTATION
 from twodfs.oci.digest import parse_digest
 from twodfs.oci.documents import Document, Index, annotation_in, parse_manifest, parse_object
 from twodfs.registry.session import RemoteRepository
-from twodfs.signing.evidence import Answer, EvidenceKind, EvidenceNeed, examine
+from twodfs.signing.evidence import EvidenceAnswer, EvidenceKind, EvidenceNeed, examine
 from twodfs.signing.signature import Payload, SignatureVerifier
 
 _NOT_FOUND: Final = 404
@@ -99,7 +99,7 @@ def _verify(repository: RemoteRepository, document: Document, keys: Sequence[Sig
         raise SignatureError(f"{repository}@{document.digest} has no good signature: {error}") from None
 
 
-def _answer(repository: RemoteRepository, need: EvidenceNeed) -> Answer:
+def _answer(repository: RemoteRepository, need: EvidenceNeed) -> EvidenceAnswer:
     try:
         match need.kind:
             case EvidenceKind.MANIFEST:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from twodfs.errors import DamagedError, TwodfsError
 from twodfs.field.allotment import Allotment
-from twodfs.field.reading import read_field
+from twodfs.field.document import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import MAX_MANIFEST_BYTES, Descriptor, Document, Manifest, parse_manifest

@@ -6,7 +6,7 @@ import pytest
 from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
 from twodfs.choices import Anchor
 from twodfs.errors import BuildError, BuildFileError
-from twodfs.field.field import Allotment
+from twodfs.field.allotment import Allotment
 from twodfs.flatten.compose import Base, compose, scratch_config, scratch_image
 from twodfs.oci.digest import Digest
 from twodfs.oci.platforms import Platform

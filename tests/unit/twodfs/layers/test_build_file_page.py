@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.field.field import MAX_COORDINATE
+from twodfs.field.allotment import MAX_COORDINATE
 from twodfs.layers import build_file as recipe
 from twodfs.layers.build_file import BuildFile
 
