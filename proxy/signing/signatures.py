@@ -25,7 +25,7 @@ from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Document
 from twodfs.signing.attachment import Attachment, Attachments
 from twodfs.signing.bundle import encoded_for_signing, statement_of
-from twodfs.signing.signature import Payload, told_of
+from twodfs.signing.signature import Payload, signed_annotations
 
 
 class Signatures:
@@ -58,7 +58,7 @@ class Signatures:
         if subject is None or subject.media_type not in INDEX_TYPES | MANIFEST_TYPES:
             return None
         payload = Payload.of(subject, f"{self._registry}/{repository.name}").encode()
-        statement = statement_of(subject, told_of(subject))
+        statement = statement_of(subject, signed_annotations(subject))
         signatures = []
         for signed in (payload, encoded_for_signing(statement)):
             key = SignatureKey(digest_of(signed), self._signer.public_key.fingerprint)

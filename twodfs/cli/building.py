@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from twodfs.build.allotments import BuiltAllotment, Method, look_at
+from twodfs.build.allotments import BuiltAllotment, Method, check_sources
 from twodfs.build.image import Built, Plan, build_image, partitions_beyond
 from twodfs.build.kinds import check_kind
 from twodfs.choices import Anchor, MediaTypes
@@ -105,7 +105,7 @@ class _BuildSession:
         """Return what was built, and what was pushed where that is asked for."""
         asked = self.asked
         if asked.base != SCRATCH:
-            look_at(self.recipe)  # a mistake shows before a base of gigabytes is fetched
+            check_sources(self.recipe)  # a mistake shows before a base of gigabytes is fetched
         platforms = parse_platforms(asked.platforms)
         base, base_name = self._base(platforms, checksum=checksum)
         plan = Plan(

@@ -21,7 +21,7 @@ from twodfs.oci.documents import (
 )
 from twodfs.oci.reference import Reference
 from twodfs.progress import Advance, silent
-from twodfs.storage.store import REF_NAME
+from twodfs.storage.index import REF_NAME
 
 INDEX: Final = "index.json"
 MARKER: Final = "oci-layout"

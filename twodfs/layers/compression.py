@@ -62,7 +62,7 @@ class Packing:
         """Hold the choices against each other.
 
         Raises:
-            RecipeError: no image can be made like that.
+            BuildFileError: no image can be made like that.
         """
         lowest, highest = _LEVELS.get(self.compression, (0, 0))
         if self.level is not None and not lowest <= self.level <= highest:

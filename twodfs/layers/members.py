@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from twodfs.errors import BuildError, FormatError
-from twodfs.layers.build_file import WHITEOUT, Copy, check_length
+from twodfs.layers.build_file import Copy
+from twodfs.layers.destinations import WHITEOUT, check_length
 from twodfs.layers.links import is_followed
 from twodfs.layers.patterns import find_matches, parents_of
 

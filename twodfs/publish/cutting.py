@@ -79,7 +79,7 @@ def in_store(store: ImageStore, repository: str) -> Lookup:
     """Return a look-up in ``store`` of the tags of ``repository``, whose name includes the registry."""
 
     def look_up(tag: str) -> FoundImage | None:
-        image = store.find(f"{repository}:{tag}")
+        image = store.index.find(f"{repository}:{tag}")
         if image is None:
             return None
         source = StoredImage(store, image)

@@ -53,7 +53,7 @@ class SignatureVerifier(Protocol):
         """Say the same of a payload whose SHA-256 is ``digest``."""
 
 
-def told_of(partition: Document) -> dict[str, str]:
+def signed_annotations(partition: Document) -> dict[str, str]:
     """Return what our signatures say of a document of a partition, beside its digest."""
     annotations = parse_object(partition.body).get("annotations", {})
     told = {key: annotations[key] for key in (SELECTION_ANNOTATION, SOURCE_ANNOTATION)}
@@ -81,7 +81,7 @@ class Payload:
 
         Its source and its selection, which are in its annotations, are told in the payload as well.
         """
-        return cls(repository, subject.digest, told_of(subject))
+        return cls(repository, subject.digest, signed_annotations(subject))
 
     @classmethod
     def parse(cls, body: bytes) -> Payload:
@@ -127,14 +127,14 @@ class Payload:
     @property
     def source(self) -> str | None:
         """The digest of the image that a partition was cut from."""
-        return self._told(SOURCE_ANNOTATION)
+        return self._optional_text(SOURCE_ANNOTATION)
 
     @property
     def selection(self) -> str | None:
         """What of the field a partition holds."""
-        return self._told(SELECTION_ANNOTATION)
+        return self._optional_text(SELECTION_ANNOTATION)
 
-    def _told(self, key: str) -> str | None:
+    def _optional_text(self, key: str) -> str | None:
         value = self.optional.get(key)
         return value if isinstance(value, str) else None
 
