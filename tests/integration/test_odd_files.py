@@ -12,7 +12,7 @@ import pytest
 
 from proxy.app import running
 from proxy.config import ConfigError, load, settings
-from proxy.config.schema import CredentialsConfig
+from proxy.config.upstream import CredentialsConfig
 from proxy.preflight import StartError, start_error
 from tests.lab.certificates import Authority
 from tests.lab.programs import environment
