@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import orjson
@@ -106,9 +107,13 @@ class ServiceHealth:
             return f"the registry at {self._upstream.url} does not answer within {_TIMEOUT:g} s"
         except UpstreamError as error:
             return str(error)
-        is_failing = reply.status >= web.HTTPInternalServerError.status_code
+        is_failing = reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         return f"the registry answers {reply.status}" if is_failing else None
 
 
 def _json(is_well: bool, document: dict[str, str]) -> web.Response:  # noqa: FBT001 - the two parts of a Report
-    return web.Response(status=200 if is_well else 503, body=orjson.dumps(document), content_type="application/json")
+    return web.Response(
+        status=HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE,
+        body=orjson.dumps(document),
+        content_type="application/json",
+    )

@@ -18,6 +18,8 @@ from typing import Final
 
 MOST: Final = 2**20
 """Bytes that a file of a configuration has at most, unless it is said otherwise."""
+MOST_PEM: Final = 4 * 2**20
+"""Bytes that a file of certificates or keys has at most; those of all public authorities have a quarter of it."""
 PIPE_SECONDS: Final = 10.0
 _PIPE_PIECE: Final = 64 * 1024
 _PIECE: Final = 1024 * 1024

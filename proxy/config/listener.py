@@ -8,6 +8,7 @@ from pydantic import ByteSize, Field, model_validator
 
 from proxy.config.section import Section
 from proxy.config.values import File, Seconds
+from twodfs.oci.documents import MAX_MANIFEST_BYTES
 
 
 class TlsConfig(Section):
@@ -48,7 +49,7 @@ class LimitsConfig(Section):
         512, ge=0, le=100_000, description="Cuts that wait, a quarter of them for one address; then 429."
     )
     manifest_body: ByteSize = Field(
-        ByteSize(4 * 2**20), ge=1024, description="Largest manifest that is pushed; larger ones get 413."
+        ByteSize(MAX_MANIFEST_BYTES), ge=1024, description="Largest manifest that is pushed; larger ones get 413."
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import ByteSize, Field, SecretStr, field_validator, model_validato
 
 from proxy.config.section import Section
 from proxy.config.values import Paths, RedisUrl, RegistryName, Seconds, SecondsOrZero
+from twodfs.flatten.budget import DEFAULT_MAX_LAYERS, MAX_FIELD_BYTES
 
 _SHORTEST_SECRET: Final = 16
 
@@ -67,10 +68,13 @@ class PartitionConfig(Section):
     """How partitions are cut."""
 
     max_layers: int = Field(
-        125, ge=1, le=4096, description="Most layers of a partition; Docker's classic store fails at 126."
+        DEFAULT_MAX_LAYERS,
+        ge=1,
+        le=4096,
+        description="Most layers of a partition; Docker's classic store fails at 126.",
     )
     max_field: ByteSize = Field(
-        ByteSize(256 * 2**20),
+        ByteSize(MAX_FIELD_BYTES),
         ge=1024,
         description="Largest field document that is read; a million cells take 245 MB.",
     )

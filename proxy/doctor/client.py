@@ -26,7 +26,6 @@ from twodfs.registry.auth import Challenge, TokenAnswer, TokenRequest, answer, p
 _PATIENCE: Final = 10.0
 """Seconds for one question; nobody waits longer for a doctor."""
 _MOST_BODY: Final = 4 * 2**20
-_UNAUTHORIZED: Final = 401
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs
@@ -17,7 +18,6 @@ from proxy.confinement.field_body import FieldBody
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
 from proxy.partitions.records import BlobSize, BlobSizeKey, Content, ContentKey, FieldKey, ParsedField
-from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
 from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.store.tiered import TieredStore
@@ -28,17 +28,14 @@ from twodfs.errors import DigestError
 from twodfs.field.field import Field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.oci.digest import Digest, verify
+from twodfs.oci.documents import ACCEPT_IMAGES, MAX_MANIFEST_BYTES
+from twodfs.oci.image_config import MAX_CONFIG_BYTES
 
-MAX_CONFIG: Final = 8 * 2**20
-"""Bytes of an image config."""
 LARGE_DOCUMENT: Final = 256 * 1024
 """Bytes: what parses in a millisecond or two."""
 _CONCURRENT_SIZES: Final = 16
 
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
-_OK: Final = 200
-_PARTIAL: Final = 206
-_NOT_FOUND: Final = 404
 
 
 class Contents:
@@ -57,7 +54,7 @@ class Contents:
         self._size_slots = asyncio.Semaphore(_CONCURRENT_SIZES)
 
     async def manifest(
-        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_MANIFEST
+        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_MANIFEST_BYTES
     ) -> bytes:
         """Return the manifest or index that has ``digest``.
 
@@ -70,14 +67,14 @@ class Contents:
         Raises:
             RefusedError, UpstreamError: it could not be had, or is not what the digest says.
         """
-        limit = min(MAX_MANIFEST, max(announced, LARGE_DOCUMENT))
+        limit = min(MAX_MANIFEST_BYTES, max(announced, LARGE_DOCUMENT))
         return await self._content(repository, "manifests", digest, identity, limit)
 
     async def config(
-        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_CONFIG
+        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_CONFIG_BYTES
     ) -> bytes:
         """Return the image config that has ``digest``; arguments and errors are those of ``manifest``."""
-        limit = min(MAX_CONFIG, max(announced, LARGE_DOCUMENT))
+        limit = min(MAX_CONFIG_BYTES, max(announced, LARGE_DOCUMENT))
         return await self._content(repository, "blobs", digest, identity, limit)
 
     async def field(self, repository: Repository, digest: Digest, identity: Identity) -> Field:
@@ -140,7 +137,7 @@ class Contents:
 
     @traced("fetch")
     async def _fetch(self, repository: Repository, kind: str, digest: Digest, identity: Identity, limit: int) -> bytes:
-        accept = ALL_TYPES if kind == "manifests" else "*/*"
+        accept = ACCEPT_IMAGES if kind == "manifests" else "*/*"
         path = f"/v2/{repository.name}/{kind}/{digest}"
         upstream = self._upstreams[repository.upstream]
         reply = _allowed(await upstream.get(path, identity, limit=limit, accept=accept), digest)
@@ -164,21 +161,23 @@ class Contents:
         upstream = self._upstreams[repository.upstream]
         reply = await upstream.head(path, identity, "*/*")
         size = reply.headers.get(hdrs.CONTENT_LENGTH, "")
-        if reply.status == _OK and _SIZE.fullmatch(size):
+        if reply.status == HTTPStatus.OK and _SIZE.fullmatch(size):
             return int(size)
         # ECR Public answers HEAD with 401, others leave the length out: one byte tells the length as well.
         reply = await upstream.first_byte(path, identity)
         _allowed(reply, digest)
         total = reply.headers.get(hdrs.CONTENT_RANGE, "").rpartition("/")[2]
-        size = total if reply.status == _PARTIAL else reply.headers.get(hdrs.CONTENT_LENGTH, "")
+        size = total if reply.status == HTTPStatus.PARTIAL_CONTENT else reply.headers.get(hdrs.CONTENT_LENGTH, "")
         if not _SIZE.fullmatch(size):
             raise UpstreamError(f"the registry does not tell the size of {digest}")
         return int(size)
 
 
 def _allowed(reply: Reply, digest: Digest) -> Reply:
-    if reply.status == _NOT_FOUND:
-        raise UpstreamError(f"the image is incomplete: the registry does not have {digest} of it", status=404)
-    if reply.status not in (_OK, _PARTIAL):
+    if reply.status == HTTPStatus.NOT_FOUND:
+        raise UpstreamError(
+            f"the image is incomplete: the registry does not have {digest} of it", status=HTTPStatus.NOT_FOUND
+        )
+    if reply.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         raise RefusedError(reply)
     return reply

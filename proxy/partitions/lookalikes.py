@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from http import HTTPStatus
 from itertools import chain, islice
 from typing import Final
 
@@ -16,15 +17,15 @@ from proxy.auth.identity import Identity
 from proxy.confinement.apart import EndedError
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
-from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
+from proxy.partitions.source import SourceImage, Sources
 from proxy.repository import Repository
 from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.errors import FormatError, PartitionError
 from twodfs.field.partition import MAX_TAG_LENGTH, RESERVED, PartitionTag
+from twodfs.oci.documents import ACCEPT_IMAGES
 
 _MOST_SHOWN: Final = 16
 _MOST_LOOKED_AT: Final = 4096
-_NOT_FOUND: Final = 404
 _UNTOLD: Final = (FormatError, PartitionError, UnsignedError, RefusedError, EndedError)
 """What may keep the names of an image's partitions from being known."""
 
@@ -116,7 +117,7 @@ class Lookalikes:
         except _UNTOLD:
             return self._cutter.is_fielded(source)
         except UpstreamError as error:
-            if error.status != _NOT_FOUND:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
             return self._cutter.is_fielded(source)  # a part of it is missing
         wanted = set(reading.selection().names) - RESERVED
@@ -124,7 +125,7 @@ class Lookalikes:
 
     async def _readable(self, repository: Repository, tag: str, identity: Identity) -> SourceImage | None:
         with contextlib.suppress(RefusedError):
-            return await self._sources.resolve(repository, tag, identity, ALL_TYPES)
+            return await self._sources.resolve(repository, tag, identity, ACCEPT_IMAGES)
         return None
 
 

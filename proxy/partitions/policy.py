@@ -7,6 +7,7 @@ good one is remembered for a while; a bad one never, since the next push may bri
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 from cachetools import TTLCache
@@ -26,8 +27,6 @@ from twodfs.oci.referrers import entries_of
 from twodfs.signing.ecdsa import PublicKey
 from twodfs.signing.evidence import EvidenceAnswer, EvidenceKind, EvidenceNeed, examine
 
-_OK: Final = 200
-_NOT_FOUND: Final = 404
 _MOST_VERDICTS: Final = 65_536
 
 
@@ -84,9 +83,9 @@ class SourcePolicy:
         path = f"/v2/{repository.name}/{'manifests' if is_manifest else 'blobs'}/{need.reference}"
         accept = OCI_MANIFEST if is_manifest else "*/*"
         reply = await self._upstreams[repository.upstream].get(path, identity, limit=need.limit, accept=accept)
-        if reply.status == _NOT_FOUND:
+        if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if reply.status != _OK:
+        if reply.status != HTTPStatus.OK:
             raise RefusedError(reply)
         return Document(OCI_MANIFEST, digest_of(reply.body), reply.body) if is_manifest else reply.body
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs
@@ -18,15 +19,8 @@ from proxy.tracing.spans import traced
 from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply
 from twodfs.oci.digest import Digest, digest_of, is_digest
-from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES
+from twodfs.oci.documents import INDEX_TYPES, MAX_MANIFEST_BYTES
 
-MAX_MANIFEST: Final = 4 * 2**20
-"""Bytes; the distribution-spec asks registries to take manifests of up to 4 MiB."""
-ALL_TYPES: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
-
-_OK: Final = 200
-_NOT_MODIFIED: Final = 304
-_NOT_FOUND: Final = 404
 _MOST_TAGS: Final = 65_536
 _LONGEST_ACCEPT: Final = 1024
 """Bytes; engines send half of that. Clients choose it freely, so the answer to a longer one is not kept."""
@@ -130,18 +124,18 @@ class Sources:
         upstream = self._upstreams[repository.upstream]
         reply = await upstream.head(path, identity, accept, held=held)
         # The registry need not read the manifest to say this, which is a quarter of its work.
-        if reply.status == _NOT_MODIFIED and seen is not None:
+        if reply.status == HTTPStatus.NOT_MODIFIED and seen is not None:
             return seen
-        if reply.status == _NOT_FOUND:
+        if reply.status == HTTPStatus.NOT_FOUND:
             return None
         digest = reply.headers.get(_DIGEST_HEADER, "")
-        if reply.status != _OK or not is_digest(digest):
+        if reply.status != HTTPStatus.OK or not is_digest(digest):
             # Some registries answer HEAD badly or without the digest; GET also brings the words of a refusal.
-            reply = await upstream.get(path, identity, limit=MAX_MANIFEST, accept=accept)
+            reply = await upstream.get(path, identity, limit=MAX_MANIFEST_BYTES, accept=accept)
             digest = digest_of(reply.body)
-        if reply.status == _NOT_FOUND:
+        if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if reply.status != _OK:
+        if reply.status != HTTPStatus.OK:
             raise RefusedError(reply)
         source = SourceImage(repository, reference, Digest(digest), _media_type(reply))
         # No other validator is known to mean the bytes.

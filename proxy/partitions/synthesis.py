@@ -14,7 +14,7 @@ from proxy.metrics.catalogue import CELLS
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
 from proxy.partitions.records import CutPartition, PartitionKey, Provenance, ProvenanceKey, Provenances
-from proxy.partitions.source import ALL_TYPES, SourceImage, Sources
+from proxy.partitions.source import SourceImage, Sources
 from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.store.records import Record, RecordKey
@@ -23,6 +23,7 @@ from proxy.tracing.spans import traced
 from proxy.upstream.replies import RefusedError
 from twodfs.flatten.cut import FLATTEN_VERSION
 from twodfs.oci.digest import Digest
+from twodfs.oci.documents import ACCEPT_IMAGES
 
 _MOST_CUT_HERE: Final = 65_536
 _MOST_WHOLE: Final = 8192
@@ -145,7 +146,7 @@ class Partitions:
     async def _by_recipe(
         self, repository: Repository, recipe: Provenance, digest: Digest, identity: Identity, *, by_us: bool
     ) -> CutPartition | None:
-        source = await self._sources.resolve(repository, recipe.source, identity, ALL_TYPES)
+        source = await self._sources.resolve(repository, recipe.source, identity, ACCEPT_IMAGES)
         if source is None or source.digest != recipe.source:
             return None
         if recipe.version <= FLATTEN_VERSION:

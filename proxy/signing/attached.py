@@ -8,13 +8,12 @@ of its own, and is made anew from both when it is asked for by that.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from http import HTTPStatus
 
 from multidict import CIMultiDictProxy
 
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
-from proxy.partitions.source import ALL_TYPES, MAX_MANIFEST
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import Repository
 from proxy.signing.signatures import Signatures
@@ -23,13 +22,19 @@ from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, digest_of, verify
-from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, Manifest, parse_manifest, parse_object
+from twodfs.oci.documents import (
+    ACCEPT_IMAGES,
+    MAX_MANIFEST_BYTES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Document,
+    Manifest,
+    parse_manifest,
+    parse_object,
+)
 from twodfs.oci.referrers import entries_of, merged_referrers, subject_of
 from twodfs.signing.attachment import Attachments, with_ours
 from twodfs.signing.signature import MAX_PAYLOAD, signature_tag
-
-_OK: Final = 200
-_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +90,10 @@ class AttachedDocuments:
         if not await self._partitions.knows(digest):
             return None
         theirs = await self._theirs(repository, digest, identity)
-        if theirs.status not in (_OK, _NOT_FOUND):
+        if theirs.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             return theirs
         ours = await self._signatures.of(repository, digest, identity)
-        if ours is None or theirs.status == _NOT_FOUND:
+        if ours is None or theirs.status == HTTPStatus.NOT_FOUND:
             return None if ours is None else ours.tagged.manifest
         merged = await self._with_theirs(repository, digest, ours, identity, theirs)
         return merged[0] if merged else theirs
@@ -127,7 +132,7 @@ class AttachedDocuments:
         if not await self._partitions.knows(digest):
             return None
         theirs = await self._referrers.tagged(repository, digest, identity)
-        if theirs.status not in (_OK, _NOT_FOUND):
+        if theirs.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             return theirs
         ours = await self._signatures.of(repository, digest, identity)
         if ours is None:
@@ -167,9 +172,11 @@ class AttachedDocuments:
         if self._referrers.has_api(repository):
             return None
         path = f"/v2/{repository.name}/manifests/{digest}"
-        reply = await self._upstreams[repository.upstream].get(path, identity, limit=MAX_MANIFEST, accept=ALL_TYPES)
+        reply = await self._upstreams[repository.upstream].get(
+            path, identity, limit=MAX_MANIFEST_BYTES, accept=ACCEPT_IMAGES
+        )
         try:
-            return subject_of(parse_object(reply.body)) if reply.status == _OK else None
+            return subject_of(parse_object(reply.body)) if reply.status == HTTPStatus.OK else None
         except FormatError:
             return None
 
@@ -185,7 +192,9 @@ class AttachedDocuments:
 
     async def _theirs(self, repository: Repository, digest: Digest, identity: Identity) -> Reply:
         path = f"/v2/{repository.name}/manifests/{signature_tag(digest)}"
-        return await self._upstreams[repository.upstream].get(path, identity, limit=MAX_MANIFEST, accept=ALL_TYPES)
+        return await self._upstreams[repository.upstream].get(
+            path, identity, limit=MAX_MANIFEST_BYTES, accept=ACCEPT_IMAGES
+        )
 
     async def _with_theirs(
         self,
@@ -197,7 +206,7 @@ class AttachedDocuments:
     ) -> tuple[Document, ...]:
         """Return their signature manifest with ours in it, and its config; empty where nothing is added."""
         theirs = theirs or await self._theirs(repository, digest, identity)
-        if theirs.status != _OK:
+        if theirs.status != HTTPStatus.OK:
             return ()
         config = await self._config(repository, theirs.body, identity)
         merged = with_ours(Document(OCI_MANIFEST, digest_of(theirs.body), theirs.body), config, ours.tagged)
@@ -214,7 +223,7 @@ class AttachedDocuments:
         path = f"/v2/{repository.name}/blobs/{parsed.config.digest}"
         reply = await self._upstreams[repository.upstream].get(path, identity, limit=MAX_PAYLOAD, accept="*/*")
         try:
-            return verify(reply.body, parsed.config.digest) if reply.status == _OK else None
+            return verify(reply.body, parsed.config.digest) if reply.status == HTTPStatus.OK else None
         except DigestError:
             return None
 
@@ -228,10 +237,10 @@ class AttachedDocuments:
     ) -> Document | None:
         """Return the list under the tag with ours in it; None where nothing is added."""
         theirs = theirs or await self._referrers.tagged(repository, digest, identity)
-        if theirs.status not in (_OK, _NOT_FOUND):
+        if theirs.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             return None
         try:
-            listed = parse_object(theirs.body) if theirs.status == _OK else {}
+            listed = parse_object(theirs.body) if theirs.status == HTTPStatus.OK else {}
             merged = merged_referrers(listed, ours.entries)
             is_index = listed.get("mediaType", OCI_INDEX) == OCI_INDEX
         except FormatError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import BinaryIO, Final, TypeAlias
 
 from twodfs.concurrency import concurrently
@@ -23,7 +24,6 @@ from twodfs.registry.session import RemoteRepository
 from twodfs.storage.store import ImageStore
 
 _AT_A_TIME: Final = 8
-_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def in_registry(repository: RemoteRepository) -> Lookup:
         try:
             return FoundImage(repository, repository.manifest(tag), tag)
         except RegistryError as error:
-            if error.status == _NOT_FOUND:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
 

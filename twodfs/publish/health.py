@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 from twodfs.concurrency import concurrently
@@ -30,8 +31,15 @@ from twodfs.oci.documents import (
 from twodfs.registry.session import RemoteRepository
 
 _AT_A_TIME: Final = 16
-_NOT_FOUND: Final = 404
-_NO_TAGS: Final = (401, 403, 404, 405, 501)
+_NO_TAGS: Final = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.NOT_IMPLEMENTED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +165,7 @@ def _manifest(repository: RemoteRepository, entry: Descriptor) -> Manifest | Ind
     try:
         document = repository.manifest(entry.digest)
     except RegistryError as error:
-        if error.status == _NOT_FOUND:
+        if error.status == HTTPStatus.NOT_FOUND:
             return None
         raise
     return parse_manifest(document.body, entry.media_type)
@@ -188,7 +196,7 @@ def _size(repository: RemoteRepository, digest: Digest) -> int | None:
     try:
         return repository.size(digest)
     except RegistryError as error:
-        if error.status == _NOT_FOUND:
+        if error.status == HTTPStatus.NOT_FOUND:
             return None
         raise
 

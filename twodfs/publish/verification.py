@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from http import HTTPStatus
 
 from twodfs.errors import DigestError, RegistryError, SignatureError
 from twodfs.flatten.cut import SOURCE_ANNOTATION
@@ -17,8 +17,6 @@ from twodfs.oci.documents import Document, Index, annotation_in, parse_manifest,
 from twodfs.registry.session import RemoteRepository
 from twodfs.signing.evidence import EvidenceAnswer, EvidenceKind, EvidenceNeed, examine
 from twodfs.signing.signature import Payload, SignatureVerifier
-
-_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def verify_source(repository: RemoteRepository, partition: Verified, keys: Seque
     try:
         return _verify(repository, repository.manifest(source), keys)
     except RegistryError as error:
-        if error.status != _NOT_FOUND:
+        if error.status != HTTPStatus.NOT_FOUND:
             raise
         raise SignatureError(f"{where} was cut from {source}, which the registry does not have") from None
 
@@ -109,6 +107,6 @@ def _answer(repository: RemoteRepository, need: EvidenceNeed) -> EvidenceAnswer:
             case EvidenceKind.BLOB:
                 return repository.blob(parse_digest(need.reference), limit=need.limit)
     except RegistryError as error:
-        if error.status != _NOT_FOUND:
+        if error.status != HTTPStatus.NOT_FOUND:
             raise
         return None

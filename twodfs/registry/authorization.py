@@ -20,9 +20,6 @@ Keychain: TypeAlias = Callable[[str], "Credentials | None"]
 
 MAX_TOKEN_BYTES: Final = 1024 * 1024
 
-_EARLY: Final = 10.0
-"""Seconds before its end after which a token is no longer begun with."""
-
 
 class Authorizations:
     """The headers that a registry takes, by the scopes that they are good for. For any thread."""
@@ -46,9 +43,7 @@ class Authorizations:
         return header if time.monotonic() < until else None
 
     def _remember(self, scopes: tuple[str, ...], authorization: Authorization) -> str:
-        lifetime = authorization.lifetime
-        good_for = float("inf") if lifetime is None else max(lifetime - _EARLY, lifetime / 2)
-        self._authorised[scopes] = (authorization.header, time.monotonic() + good_for)
+        self._authorised[scopes] = (authorization.header, time.monotonic() + authorization.good_for(float("inf")))
         return authorization.header
 
     def meet(self, asked: list[str], scopes: tuple[str, ...], refused: str | None, *, plain_http: bool) -> str | None:

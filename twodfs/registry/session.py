@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from twodfs.errors import AuthError, RegistryError
@@ -44,9 +45,9 @@ class Registry:
         """
         request = Request("GET", f"{self._transport.url}/v2/")
         try:
-            self._transport.fetch(request, 200, limit=MAX_ANSWER_BYTES)
+            self._transport.fetch(request, HTTPStatus.OK, limit=MAX_ANSWER_BYTES)
         except RegistryError as error:
-            if error.status in (401, 403):
+            if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
                 raise AuthError(f"{self._transport.registry} refuses this username and password") from None
             raise
         return self._transport.was_challenged
