@@ -15,7 +15,7 @@ from twodfs.concurrency import scope
 from twodfs.errors import FormatError, RegistryError
 from twodfs.oci.documents import parse_object
 from twodfs.printable import printable
-from twodfs.wire.connection import RequestBody
+from twodfs.wire.connection import OutgoingBody
 from twodfs.wire.failures import WireError
 from twodfs.wire.response import Headers, Response
 
@@ -43,7 +43,7 @@ class Request:
     url: str
     scopes: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: RequestBody | None = None
+    body: OutgoingBody | None = None
 
     @property
     def shown_url(self) -> str:
@@ -57,7 +57,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WholeAnswer:
     """A whole answer."""
 
     status: int

@@ -27,7 +27,7 @@ from twodfs.oci.documents import (
 from twodfs.oci.referrers import entries_of, next_page, referrers_tag
 from twodfs.progress import Advance, silent
 from twodfs.registry.exchange import TextBody
-from twodfs.registry.message import Answer, Request
+from twodfs.registry.message import Request, WholeAnswer
 from twodfs.registry.requests import RepositoryRequests
 from twodfs.registry.transport import Transport
 from twodfs.registry.upload import CHUNK, BlobUploads
@@ -155,7 +155,7 @@ class RemoteRepository:
             found += (one for one in listed or () if isinstance(one, str)) if isinstance(listed, list) else ()
         return tuple(found)
 
-    def _pages(self, request: Request, path: str) -> Iterator[Answer]:
+    def _pages(self, request: Request, path: str) -> Iterator[WholeAnswer]:
         """Yield the first pages of the list at ``path``, of which ``request`` asks for the first."""
         for _ in range(_MOST_PAGES):
             answer = self._transport.fetch(request, HTTPStatus.OK, limit=MAX_MANIFEST_BYTES)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from twodfs.registry.message import Request
 from twodfs.registry.transport import Transport
-from twodfs.wire.connection import RequestBody
+from twodfs.wire.connection import OutgoingBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class RepositoryRequests:
         method: str,
         path: str,
         headers: Mapping[str, str] | None = None,
-        body: RequestBody | None = None,
+        body: OutgoingBody | None = None,
     ) -> Request:
         """Return a request of ``path`` below the repository."""
         return Request(method, f"{self.transport.url}/v2/{self.name}/{path}", self.scopes, headers or {}, body)

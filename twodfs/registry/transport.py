@@ -11,7 +11,7 @@ from twodfs.errors import RegistryError
 from twodfs.oci.reference import DOCKER_HUB, is_loopback
 from twodfs.registry.authorization import Authorizations, Keychain
 from twodfs.registry.exchange import Exchanges, ReceivedAnswer
-from twodfs.registry.message import Answer, Request, read, refusal
+from twodfs.registry.message import Request, WholeAnswer, read, refusal
 from twodfs.registry.retries import Attempts, Retries
 from twodfs.wire.failures import BrokenError, WireError
 from twodfs.wire.pool import ConnectionPool
@@ -71,7 +71,7 @@ class Transport:
         """Return the attempts at one thing that may be tried again."""
         return Attempts(self._retries, lambda: self._exchanges.has_answered, is_transfer=is_transfer)
 
-    def fetch(self, request: Request, *expected: int, limit: int) -> Answer:
+    def fetch(self, request: Request, *expected: int, limit: int) -> WholeAnswer:
         """Return the answer to ``request``, with a body of at most ``limit`` bytes; retried.
 
         Raises:
@@ -79,9 +79,9 @@ class Transport:
             AuthError: the registry wants credentials that there are none of.
         """
 
-        def attempt() -> Answer:
+        def attempt() -> WholeAnswer:
             with self.exchange(request, *expected) as (response, _):
-                return Answer(response.status, response.headers, read(request, response, limit))
+                return WholeAnswer(response.status, response.headers, read(request, response, limit))
 
         return self.retry(attempt)
 

@@ -42,7 +42,7 @@ class RequestWriter(Protocol):
         """Send so many bytes of a file, which need not pass through this process; return how many it had."""
 
 
-class RequestBody(Protocol):
+class OutgoingBody(Protocol):
     """A request's body."""
 
     @property
@@ -86,7 +86,7 @@ class Connection:
         """Say whether the other side has sent something, or has ended the connection."""
         return bool(self._poll.poll(0))
 
-    def exchange(self, head: bytes, body: RequestBody | None, method: str, idle: float, commit: float) -> Response:
+    def exchange(self, head: bytes, body: OutgoingBody | None, method: str, idle: float, commit: float) -> Response:
         """Send a request and return the answer, its body unread.
 
         Args:
