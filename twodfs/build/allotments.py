@@ -91,7 +91,7 @@ def make_allotments(
 
 
 def check_sources(recipe: BuildFile) -> None:
-    """Look at everything that ``recipe`` names, before anything that takes long; nothing is read.
+    """Check that all sources of ``recipe`` can be put into layers; quick, as nothing is read.
 
     Raises:
         BuildError: a file cannot be read.

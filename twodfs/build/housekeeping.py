@@ -124,7 +124,7 @@ def prune(store: ImageStore, max_size: int, *, images: bool) -> Pruned:
     """Remove what no image needs, longest unused first, until blobs take ``max_size`` bytes at most.
 
     Waits for builds and pushes to end. What an image needs stays, so that more may be left than asked for; of
-    one that is damaged that is what can be read.
+    a damaged image, the part that can be read stays.
 
     Args:
         store: what is to shrink.

@@ -1,4 +1,4 @@
-"""Build an image into the store: a base, and a recipe's allotments on top."""
+"""Build an image into the store: a base, and a build file's allotments on top."""
 
 from __future__ import annotations
 

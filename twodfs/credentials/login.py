@@ -1,6 +1,6 @@
 """Keep credentials where Docker keeps them, and forget them: in a helper where one is set up, or the file.
 
-Whatever else the file says stays as it is. It is replaced in one step, readable by its owner alone.
+The rest of the file stays as it is. It is replaced in one step, readable by its owner alone.
 """
 
 from __future__ import annotations

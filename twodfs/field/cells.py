@@ -122,7 +122,7 @@ class Cells:
         """Yield the places of the cells in ``rectangles`` in row-major order, each once, neighbours together.
 
         Beside them it yields None for every half a microsecond or so of looking around: in a tall field each
-        row that has cells takes a search or two, and whoever has to bound them can. None of the rectangles
+        row that has cells takes a search or two, and a caller that has to bound them can. None of the rectangles
         may be inverted.
         """
         keys = self._keys

@@ -1,4 +1,4 @@
-"""What the documents of one image may take together, so that a cut has a bound whatever it is a cut of.
+"""Bounds of the documents of one image together, so that every cut has a bound.
 
 Documents are cheap to push: 64 manifests of 4 MiB each are well within what registries take, and a gigabyte
 of objects once they are parsed.

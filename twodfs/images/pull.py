@@ -52,7 +52,7 @@ def pull_base(
         parsed = parse_manifest(top.body, top.media_type)
         if isinstance(parsed, Index):
             base = _index(source, parsed, platforms, reference)
-            _tell_what_is_left_out(parsed, base, platforms, progress)
+            _note_omissions(parsed, base, platforms, progress)
         else:
             base = Base((_single(source, parsed, store, reference),))
         _check(base, platforms, reference)
@@ -90,7 +90,7 @@ def _image(entry: Descriptor, document: Document) -> BaseImage | None:
     return BaseImage(manifest, Platform.of(entry.platform), entry)
 
 
-def _tell_what_is_left_out(index: Index, base: Base, platforms: Sequence[Platform], progress: Progress) -> None:
+def _note_omissions(index: Index, base: Base, platforms: Sequence[Platform], progress: Progress) -> None:
     images = sum(1 for _ in index.image_entries())
     others = len(index.manifests) - (images if platforms else len(base.images))
     if others:

@@ -23,7 +23,7 @@ TRANSFERS: Final = 4
 
 
 class ImageSource(Protocol):
-    """Where an image is read from. Whatever it hands out was hashed."""
+    """Where an image is read from. All that it hands out was hashed."""
 
     def manifest(self, reference: str) -> Document:
         """Return the manifest or index of a tag or digest."""

@@ -173,7 +173,7 @@ class _Window(io.RawIOBase):
         return self._at
 
     def truncate(self, size: int | None = None) -> int:
-        """Leave the bytes: whoever begins again writes over them."""
+        """Leave the bytes: a transfer that begins again writes over them."""
         return self._size if size is None else size
 
     def write(self, content: Any) -> int:  # any buffer; Python 3.11 has no name for them

@@ -161,7 +161,7 @@ class OutgoingBlob:
             sent = outlet.write_file(self._file, self._sent, min(left, _BIG))
             if not sent:
                 raise self._damaged()
-            self._tell(sent)
+            self._count(sent)
 
     def _send_verified(self, outlet: RequestWriter) -> None:
         algorithm, _, expected = self._blob.digest.partition(":")
@@ -175,11 +175,11 @@ class OutgoingBlob:
             if left < 0 or (not left and hasher.hexdigest() != expected):
                 break
             outlet.write(buffer[:size])
-            self._tell(size)
+            self._count(size)
         if left or hasher.hexdigest() != expected:
             raise self._damaged()
 
-    def _tell(self, sent: int) -> None:
+    def _count(self, sent: int) -> None:
         self._sent += sent
         self._advance(sent)
 

@@ -59,12 +59,12 @@ def encoded_for_signing(statement: bytes) -> bytes:
     return _encoding(_STATEMENT, statement)
 
 
-def statement_of(subject: Document, told: Mapping[str, str]) -> bytes:
-    """Return the statement that signs ``subject``, with what else the signer ``told``, as cosign does."""
+def statement_of(subject: Document, annotations: Mapping[str, str]) -> bytes:
+    """Return the statement that signs ``subject``, with further ``annotations`` of the signer, as cosign does."""
     algorithm, _, encoded = subject.digest.partition(":")
     named: Json = {"digest": {algorithm: encoded}}
-    if told:
-        named["annotations"] = dict(sorted(told.items()))
+    if annotations:
+        named["annotations"] = dict(sorted(annotations.items()))
     return orjson.dumps(
         {
             "_type": "https://in-toto.io/Statement/v1",

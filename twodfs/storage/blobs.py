@@ -31,7 +31,7 @@ class Ingest:
     _store: BlobStore
 
     def commit(self, digest: Digest) -> None:
-        """Give the blob its name. Whoever wrote the bytes vouches that they hash to ``digest``."""
+        """Give the blob its name. The caller vouches that the bytes hash to ``digest``."""
         self.file.flush()
         os.utime(self.file.fileno(), ns=(time.time_ns(), _SEALED))
         target = self._store.path(digest)

@@ -75,7 +75,7 @@ class Connection:
         self._socket.close()
 
     def abort(self) -> None:
-        """Fail whatever goes on in it; from any thread."""
+        """Fail the exchange that goes on in it; from any thread."""
         try:
             # Not the method of a TLS socket, which changes what the other thread uses.
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
