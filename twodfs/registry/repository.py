@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from twodfs.errors import DigestError, FormatError, RegistryError
@@ -62,14 +61,12 @@ class Resolved:
     size: int
 
 
-class RemoteRepository:
+class RemoteRepository(BlobUploads):
     """One repository of a registry. Every step may be made again, and is, when it fails for the moment."""
 
     def __init__(self, transport: Transport, name: str, scopes: tuple[str, ...]) -> None:
+        super().__init__(RepositoryRequests(transport, name, scopes))
         self.name = name
-        self._transport = transport
-        self._requests = RepositoryRequests(transport, name, scopes)
-        self._uploads = BlobUploads(self._requests)
 
     def __str__(self) -> str:
         return str(self._requests)
@@ -260,26 +257,6 @@ class RemoteRepository:
         if not length.isdecimal():
             raise request.failed("the registry does not tell the size of the blob", status=status)
         return int(length)
-
-    def upload(
-        self,
-        blob: Descriptor,
-        content: Path | bytes,
-        *,
-        mount_from: str | None = None,
-        verify: bool = False,
-        advance: Advance = silent,
-    ) -> bool:
-        """Give the repository a blob; return whether bytes travelled. See ``BlobUploads.upload``."""
-        return self._uploads.upload(blob, content, mount_from=mount_from, verify=verify, advance=advance)
-
-    def mount(self, digest: Digest, source: str) -> bool:
-        """Let the registry take a blob from its repository ``source``; return whether it did.
-
-        Raises:
-            RegistryError: the registry fails.
-        """
-        return self._uploads.mount(digest, source)
 
     def put_manifest(self, document: Document, tag: str | None = None) -> None:
         """Store a manifest or index, under ``tag`` or by its digest alone.
