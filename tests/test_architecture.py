@@ -128,11 +128,7 @@ def test_no_test_module_imports_from_another() -> None:
 
 # One name for one thing; where several things of a package have one, and why.
 SHARED_NAMES = {
-    # A command and the function that does its work.
-    "twodfs.cli": {
-        *("anchor", "build", "doctor", "export", "images", "inspect", "login", "logout", "push", "verify"),
-        *("declare", "run"),  # what the table of commands finds in the module of each
-    },
+    "twodfs.cli": {"declare", "run"},  # what the table of commands finds in the module of each
     "proxy.confinement": {"main"},  # where a process begins
     "proxy.bodies": {"obstacle"},  # the same question, asked of each layer before a start
 }
