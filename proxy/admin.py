@@ -112,4 +112,8 @@ class ServiceHealth:
 
 
 def _json(is_well: bool, document: dict[str, str]) -> web.Response:  # noqa: FBT001 - the two parts of a Report
-    return web.Response(status=200 if is_well else 503, body=orjson.dumps(document), content_type="application/json")
+    return web.Response(
+        status=HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE,
+        body=orjson.dumps(document),
+        content_type="application/json",
+    )

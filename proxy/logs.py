@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, Final, TextIO, cast
 
 import orjson
@@ -39,12 +40,10 @@ _SECRET: Final = re.compile(
 )
 # What a path has in it where it could hold one of these; most have none of it.
 _SUSPICIOUS: Final = re.compile(r"[=@\s]")
-_ERROR_STATUS: Final = 400
 _KEY_ID_BYTES: Final = 6
 _LONGEST_AGENT: Final = 200
 # Engines of one kind call themselves the same.
 _AGENTS_REMEMBERED: Final = 512
-_OUR_FAULT: Final = 500
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _user: ContextVar[str | None] = ContextVar("user", default=None)
@@ -181,11 +180,14 @@ class AccessLine:
 
         ``sent``: bytes of the answer's body; ``agent``: what the client calls itself.
         """
-        level = logging.WARNING if status >= _OUR_FAULT else logging.INFO
+        level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         if level < self._level:
             return
         if (
-            kind == "blob" and status < _ERROR_STATUS and self._blob_sample < 1 and random.random() >= self._blob_sample  # noqa: S311 - which lines to keep is no secret
+            kind == "blob"
+            and status < HTTPStatus.BAD_REQUEST
+            and self._blob_sample < 1
+            and random.random() >= self._blob_sample  # noqa: S311 - which lines to keep is no secret
         ):
             return
         if _SUSPICIOUS.search(path):  # a query or a header that was percent-encoded into the path

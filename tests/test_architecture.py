@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("twodfs", "proxy")
 # The pure core: no event loop, no sockets, no files.
 PURE = ("errors", "printable", "oci", "field", "flatten", "signing")
+# Of packages that are not.
+PURE_MODULES = ("credentials.credentials", "registry.auth")
 # What knows aiohttp's insides: the package that they are to be changed in when they change.
 INSIDERS = {
     "proxy.wire.listener",
@@ -56,13 +58,14 @@ def test_the_format_never_imports_the_service() -> None:
     assert not [pair for pair in wrong if pair[1].split(".")[0] == "proxy"]
 
 
-@pytest.mark.parametrize("part", [*PURE, "registry.auth"])
+@pytest.mark.parametrize("part", [*PURE, *PURE_MODULES])
 def test_the_core_is_pure(part: str) -> None:
     for name in (one for one in ALL if f"{one}.".startswith(f"twodfs.{part}.")):
         imported = set(imports(ALL[name]))
         assert not {one for one in imported if one.split(".")[0] in IMPURE_LIBRARIES}
-        own = {one.split(".")[1] for one in imported if one.startswith("twodfs.")}
-        assert own <= {*PURE, "choices", part.split(".", maxsplit=1)[0]}
+        own = {f"{one.removeprefix('twodfs.')}." for one in imported if one.startswith("twodfs.")}
+        pure = tuple(f"{one}." for one in (*PURE, *PURE_MODULES, "choices"))
+        assert not {one for one in own if not one.startswith(pure)}
 
 
 def parts(package: str) -> set[str]:
@@ -121,3 +124,44 @@ def test_no_test_module_imports_from_another() -> None:
     for file in (ROOT / "tests").rglob("test_*.py"):
         wrong = [one for one in imports(file) if re.match(r"tests\.(.*\.)?test_", one)]
         assert not wrong, f"{file} imports {wrong}"
+
+
+# One name for one thing; where several things of a package have one, and why.
+SHARED_NAMES = {
+    "twodfs.cli": {"declare", "run"},  # what the table of commands finds in the module of each
+    "proxy.confinement": {"main"},  # where a process begins
+    "proxy.bodies": {"obstacle"},  # the same question, asked of each layer before a start
+}
+
+
+def definitions(file: Path, *kinds: type[ast.AST]) -> Iterator[str]:
+    """Yield the public names of ``kinds`` that a module defines."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, kinds) and not (name := getattr(node, "name", "_")).startswith("_"):
+            yield name
+
+
+def places(names: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return where each name that stands in several modules does."""
+    found: dict[str, list[str]] = {}
+    for name, module in names:
+        found.setdefault(name, []).append(module)
+    return {name: modules for name, modules in found.items() if len(modules) > 1}
+
+
+@pytest.mark.parametrize("package", [one for one in LAYERED if one.count(".") == 1])
+def test_a_public_name_of_a_package_stands_for_one_thing(package: str) -> None:
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    inside = {name: file for name, file in ALL.items() if f"{name}.".startswith(f"{package}.")}
+    found = places((one, name) for name, file in inside.items() for one in definitions(file, *kinds))
+    assert not {name: where for name, where in found.items() if name not in SHARED_NAMES.get(package, set())}
+
+
+def test_a_public_class_of_proxy_and_twodfs_stands_for_one_thing() -> None:
+    assert not places((one, name) for name, file in ALL.items() for one in definitions(file, ast.ClassDef))
+
+
+def test_names_that_stand_twice_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("class A: ...\nclass _A: ...\ndef a() -> None: ...\nA = 1\n")
+    assert list(definitions(tmp_path / "module.py", ast.ClassDef, ast.FunctionDef)) == ["A", "a"]
+    assert places(iter([("A", "x"), ("B", "x"), ("A", "y")])) == {"A": ["x", "y"]}

@@ -6,13 +6,14 @@ Data goes one way, each module imports only from those above it:
     printable    foreign text as it may be shown
     choices      what can be chosen on the command line
     concurrency  many jobs in threads, the first failure ends all
-    files        files of a configuration, read up to a bound
-    inputs       files that somebody names, opened without a wait and read with a bound
-    progress     who hears how far things are
+    files        files that somebody names, opened without a wait and read up to a bound
+    progress     a listener to how far things are
     oci          documents and the names they go by (pure)
     field        the sparse matrix of allotments, and rectangles of it (pure)
     flatten      a field and an image made one, and cut apart again (pure)
     signing      signatures in cosign's formats (pure)
+    credentials  who the user is to a registry
+    wire         HTTP/1.1 as a client of registries needs it
     registry     the distribution API, its client
     layers       a build file -> layers
     storage      images on this machine

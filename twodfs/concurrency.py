@@ -38,7 +38,7 @@ class ThreadScope:
             raise Stopped
 
     def stop(self) -> None:
-        """Let ``check`` raise from now on, and wake whoever waits."""
+        """Let ``check`` raise from now on, and wake the waiting calls."""
         with self._changing:
             self._stopped.set()
             wakers = list(self._wakers)
@@ -131,7 +131,7 @@ def _run(works: Sequence[Callable[[], None]]) -> None:
             work()
         except Stopped:
             pass
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
             failures.append(error)
             inner.stop()
         finally:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 
 class TwodfsError(Exception):
-    """Whatever this package raises on purpose."""
+    """Every error that this package raises on purpose."""
 
 
 class FormatError(TwodfsError):

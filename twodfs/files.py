@@ -1,8 +1,8 @@
-"""One way to read a file of somebody's configuration: keys, certificates, passwords, Docker's own.
+"""One way to open a file that somebody names: a configuration, a key, a build file, a part of an image.
 
-Such a file is a regular one with a bounded size. A device may never end, and a pipe that nobody writes to
-never begin, so neither is read by chance. What is read once, at the start, may come through a pipe
-(``--config <(…)``, ``/dev/stdin``): whoever writes to it has ``PIPE_SECONDS`` to be through.
+Such a file is a regular one and is read up to a bound. A device may never end, and a pipe without a writer
+holds up the reader, so neither is read by chance. A file that is read once, at the start, may come through a
+pipe (``--config <(…)``, ``/dev/stdin``): its writer has ``PIPE_SECONDS`` to be through.
 """
 
 from __future__ import annotations
@@ -12,65 +12,95 @@ import os
 import select
 import stat
 import time
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
 MOST: Final = 2**20
-"""Bytes that a file has at most, unless it is said otherwise."""
+"""Bytes that a file of a configuration has at most, unless it is said otherwise."""
+MOST_PEM: Final = 4 * 2**20
+"""Bytes that a file of certificates or keys has at most; those of all public authorities have a quarter of it."""
 PIPE_SECONDS: Final = 10.0
-_AT_ONCE: Final = 64 * 1024
-_KINDS: Final = (
-    (stat.S_ISDIR, "a directory"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISSOCK, "a socket"),
-)
+_PIPE_PIECE: Final = 64 * 1024
+_PIECE: Final = 1024 * 1024
+_KINDS: Final = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def open_file(path: Path, *, follow: bool = True, may_be_pipe: bool = False) -> FileIO:
+    """Return a regular file, to be read without a buffer and closed. Never waits.
+
+    Args:
+        path: where it is.
+        follow: whether ``path`` itself may be a link.
+        may_be_pipe: whether a pipe and ``/dev/null`` will do as well; reads of a pipe do not wait either.
+
+    Raises:
+        OSError: there is none, it may not be read, or it is no regular file; ``strerror`` says which, without
+            the path.
+    """
+    # Looked at first: to open some devices is to do something.
+    _check_kind(path.stat(follow_symlinks=follow), path, may_be_pipe=may_be_pipe)
+    # O_NONBLOCK: else a pipe without a writer is waited for while it is opened.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW))
+    try:
+        _check_kind(os.fstat(descriptor), path, may_be_pipe=may_be_pipe)
+        return FileIO(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def read_file(path: Path, *, limit: int = MOST, may_be_pipe: bool = False) -> bytes:
-    """Return what is in ``path``.
-
-    Args:
-        path: of a regular file, or a link to one.
-        limit: most bytes that it may have.
-        may_be_pipe: whether a pipe and ``/dev/null`` will do as well, for what is read once.
+    """Return what is in ``path``; arguments as for ``open_file``, and the most bytes that it may have.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or has more bytes; ``strerror`` says which, without
-            the path.
+        OSError: as ``open_file`` does; or it has more bytes, or is a pipe whose writer takes too long.
     """
-    # O_NONBLOCK: else a pipe without a writer is waited for while it is opened.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        is_pipe = may_be_pipe and stat.S_ISFIFO(mode)
-        is_empty = may_be_pipe and stat.S_ISCHR(mode) and os.path.samestat(os.fstat(descriptor), _null())
-        if not (stat.S_ISREG(mode) or is_pipe or is_empty):
-            kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
-            raise OSError(errno.EINVAL, f"it is {kind}, and has to be a regular file")
-        return _read(descriptor, limit, time.monotonic() + PIPE_SECONDS if is_pipe else None)
-    finally:
-        os.close(descriptor)
+    with open_file(path, may_be_pipe=may_be_pipe) as file:
+        is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+        content = _read_pipe(file, limit + 1) if is_pipe else read_up_to(file, limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes")
+    return content
 
 
-def _null() -> os.stat_result:
-    return Path(os.devnull).stat()
-
-
-def _read(descriptor: int, limit: int, deadline: float | None) -> bytes:
+def read_up_to(file: FileIO, most: int) -> bytes:
+    """Return what ``file`` has left, ``most`` bytes at most."""
     content = bytearray()
-    while len(content) <= limit:
-        if deadline is not None and not _is_ready(descriptor, deadline):
-            raise OSError(errno.ETIMEDOUT, f"it is a pipe whose writer is not through after {PIPE_SECONDS:g} s")
-        chunk = os.read(descriptor, min(_AT_ONCE, limit + 1 - len(content)))
-        if not chunk:
-            return bytes(content)
-        content += chunk
-    raise OSError(errno.EFBIG, f"it has more than {limit} bytes")
+    while len(content) < most and (piece := file.read(min(most - len(content), _PIECE))):
+        content += piece
+    return bytes(content)
 
 
-def _is_ready(descriptor: int, deadline: float) -> bool:
+def _read_pipe(file: FileIO, most: int) -> bytes:
+    content = bytearray()
+    deadline = time.monotonic() + PIPE_SECONDS
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+    poll.register(file, select.POLLIN)
+    while len(content) < most:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise OSError(errno.ETIMEDOUT, f"it is a pipe whose writer is not through after {PIPE_SECONDS:g} s")
+        piece = os.read(file.fileno(), min(_PIPE_PIECE, most - len(content)))
+        if not piece:
+            break
+        content += piece
+    return bytes(content)
+
+
+def _check_kind(found: os.stat_result, path: Path, *, may_be_pipe: bool) -> None:
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFREG or (may_be_pipe and (kind == stat.S_IFIFO or _is_null(found))):
+        return
+    code = errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL
+    raise OSError(code, f"it is {_KINDS.get(kind, 'something else')}, and has to be a regular file", str(path))
+
+
+def _is_null(found: os.stat_result) -> bool:
+    return stat.S_ISCHR(found.st_mode) and os.path.samestat(found, Path(os.devnull).stat())

@@ -1,4 +1,4 @@
-"""Who hears how far things are. Whoever does the work knows no terminal; it tells a ``Progress``."""
+"""Listeners to how far things are. The code that does the work knows no terminal; it tells a ``Progress``."""
 
 from __future__ import annotations
 

@@ -17,16 +17,10 @@ from typing import Any, Final
 from proxy.config import CredentialsConfig
 from proxy.logs import get_logger
 from proxy.watched import FileError, WatchedFile
+from twodfs.credentials.credentials import Credentials
+from twodfs.credentials.docker_config import MAX_DOCKER_CONFIG_BYTES, DockerConfig, HelperLookup, config_path
+from twodfs.credentials.docker_helper import parse_helper_answer, run_helper
 from twodfs.errors import AuthError, FormatError
-from twodfs.registry.auth import Credentials
-from twodfs.registry.credentials import (
-    MAX_CONFIG_BYTES,
-    DockerConfig,
-    HelperLookup,
-    config_path,
-    parse_helper_answer,
-    run_helper,
-)
 
 _HELPER_SECONDS: Final = 300.0
 """Seconds for which what a credential helper said is good."""
@@ -102,7 +96,7 @@ def _parse_secret(content: bytes, username: str) -> Credentials:
 
 def _docker_config(config: CredentialsConfig, registry: str) -> Source:
     path = config.file or config_path()
-    watched = WatchedFile(path, _parse_docker_config, limit=MAX_CONFIG_BYTES)
+    watched = WatchedFile(path, _parse_docker_config, limit=MAX_DOCKER_CONFIG_BYTES)
     helped: tuple[float, Credentials | None] | None = None
 
     async def give(fresh: bool) -> Credentials | None:  # noqa: FBT001

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -36,7 +37,7 @@ from proxy.wire.responses import RelayedResponse, count_sent, expects_continue
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SMALLEST_SPLICE: Final = 64 * 1024
 """Bytes that must still be to come for a splice to pay."""
-_SPLICED_STATUS: Final = frozenset({200, 206})
+_SPLICED_STATUS: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 
 
 class Bodies:

@@ -5,33 +5,26 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
 
     redis_url    where Redis is: one server, Sentinels, a cluster
     values       what a single value may be
-    schema       the sections, every setting with its default and its meaning
+    section      a table of the file
+    upstream     the registry behind the proxy
+    listener     what clients connect to, and what they may use of it
+    partitions   how partitions are cut, kept and signed
+    access       who may do what
+    telemetry    logs, metrics and traces
+    schema       the whole, every setting with its default and its meaning
     sources      flags, environment and file, merged; mistakes put into words
 """
 
 from __future__ import annotations
 
+from proxy.config.access import AuthConfig, ClientsConfig, RuleConfig, TokenConfig
+from proxy.config.listener import ClientConfig, LimitsConfig, TlsConfig
+from proxy.config.partitions import CacheConfig, PartitionConfig, SigningConfig
 from proxy.config.redis_url import RedisAddress, Topology
-from proxy.config.schema import (
-    AuthConfig,
-    BlobsConfig,
-    CacheConfig,
-    ClientConfig,
-    ClientsConfig,
-    Config,
-    CredentialsConfig,
-    LimitsConfig,
-    LogConfig,
-    MetricsConfig,
-    PartitionConfig,
-    RuleConfig,
-    SigningConfig,
-    TlsConfig,
-    TokenConfig,
-    TracingConfig,
-    UpstreamConfig,
-)
+from proxy.config.schema import Config
 from proxy.config.sources import ConfigError, environment_variable, load, settings
+from proxy.config.telemetry import LogConfig, MetricsConfig, TracingConfig
+from proxy.config.upstream import BlobsConfig, CredentialsConfig, UpstreamConfig
 from proxy.config.values import Address, Network
 
 __all__ = [

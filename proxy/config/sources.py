@@ -12,7 +12,8 @@ from typing import Any, Final, get_args, get_type_hints
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from proxy.config.schema import Config, Section
+from proxy.config.schema import Config
+from proxy.config.section import Section
 from twodfs.files import read_file
 
 ENVIRONMENT_PREFIX: Final = "TWODFS_PROXY_"

@@ -230,7 +230,7 @@ OptionalAddress = Annotated[
     BeforeValidator(_address_or_none),
     PlainSerializer(lambda one: str(one) if one else "none"),
 ]
-Authority = Annotated[str, BeforeValidator(_authority)]
+HostAndPort = Annotated[str, BeforeValidator(_authority)]
 RegistryName = Annotated[str | None, BeforeValidator(_authority)]
 File = Annotated[Path | None, BeforeValidator(_file)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
@@ -246,7 +246,7 @@ Paths = Annotated[
 ]
 Listed = BeforeValidator(_list)
 RealmHost = Annotated[str, BeforeValidator(_realm_host)]
-Origin = Annotated[str, BeforeValidator(_origin)]
+OriginUrl = Annotated[str, BeforeValidator(_origin)]
 OriginList = Annotated[str, BeforeValidator(_origins)]
 TokenService = Annotated[str, BeforeValidator(_token_service)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]

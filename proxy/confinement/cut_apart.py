@@ -15,7 +15,8 @@ from twodfs import errors
 from twodfs.errors import FormatError, PartitionError
 from twodfs.field.field import Field
 from twodfs.field.partition import Selection
-from twodfs.flatten.cut import Answer, DocumentKind, DocumentNeed, Partition
+from twodfs.flatten.cut import Partition
+from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
 
@@ -25,7 +26,7 @@ _PIECES_A_TURN: Final = 16 * _PIECE
 # What the process may take: documents and what they become when parsed, and fields twice.
 _MEMORY: Final = 1024 * 2**20
 
-Answers = Callable[[tuple[DocumentNeed, ...]], Awaitable[Mapping[DocumentNeed, Answer]]]
+Answers = Callable[[tuple[DocumentNeed, ...]], Awaitable[Mapping[DocumentNeed, DocumentAnswer]]]
 """Returns what a cut needs to go on."""
 
 
@@ -71,7 +72,7 @@ async def cut_apart(
             frame = _answer_frame(await answers(needs))
 
 
-def _answer_frame(answers: Mapping[DocumentNeed, Answer]) -> Frame:
+def _answer_frame(answers: Mapping[DocumentNeed, DocumentAnswer]) -> Frame:
     sizes = {need.digest: answer for need, answer in answers.items() if isinstance(answer, int)}
     bodies = [
         answer.packed if isinstance(answer, Field) else answer

@@ -16,7 +16,8 @@ from proxy.confinement.frames import LENGTH_BYTES, Frame, length_of
 from twodfs.errors import FormatError, PartitionError
 from twodfs.field.field import Field
 from twodfs.field.partition import Selection
-from twodfs.flatten.cut import Answer, DocumentKind, DocumentNeed, Partition, cut
+from twodfs.flatten.cut import Partition, cut
+from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
 
@@ -52,11 +53,13 @@ def _cut(questions: BinaryIO, answers: BinaryIO) -> Frame:
         return Frame({_PARTITION: [type(error).__name__, str(error)]})
 
 
-def _answers(needs: tuple[DocumentNeed, ...], questions: BinaryIO, answers: BinaryIO) -> dict[DocumentNeed, Answer]:
+def _answers(
+    needs: tuple[DocumentNeed, ...], questions: BinaryIO, answers: BinaryIO
+) -> dict[DocumentNeed, DocumentAnswer]:
     _send(answers, Frame({"needs": [(need.kind, need.digest, need.announced) for need in needs]}))
     said = _receive(questions)
     bodies = iter(said.bodies)
-    answered: dict[DocumentNeed, Answer] = {}
+    answered: dict[DocumentNeed, DocumentAnswer] = {}
     for need in needs:
         match need.kind:
             case DocumentKind.SIZE:

@@ -19,7 +19,8 @@ import orjson
 from proxy.confinement import field_worker
 from proxy.confinement.apart import CostlyError, explain, started
 from twodfs.errors import DigestError, FormatError
-from twodfs.field.field import Field, LongStepError
+from twodfs.field.field import Field
+from twodfs.field.slices import LongStepError
 from twodfs.oci.digest import Digest
 
 MOST_HERE: Final = 4 * 2**20

@@ -19,14 +19,13 @@ from proxy.config import UpstreamConfig
 from proxy.doctor.network import why
 from proxy.upstream.replies import UpstreamError
 from proxy.upstream.upstream import Upstream
+from twodfs.credentials.lookup import find_credentials
 from twodfs.errors import AuthError
 from twodfs.registry.auth import Challenge, TokenAnswer, TokenRequest, answer, parse_challenges
-from twodfs.registry.credentials import find_credentials
 
 _PATIENCE: Final = 10.0
 """Seconds for one question; nobody waits longer for a doctor."""
 _MOST_BODY: Final = 4 * 2**20
-_UNAUTHORIZED: Final = 401
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -21,21 +22,17 @@ from proxy.doctor.client import (
     http_address,
 )
 from proxy.doctor.finding import Finding, Level, ok, problem, skipped, warning
-from proxy.upstream.replies import ALL_TYPES, UpstreamError
+from proxy.upstream.replies import UpstreamError
 from twodfs.errors import AuthError, DigestError, FormatError
 from twodfs.oci.digest import digest_of, parse_digest, verify
-from twodfs.oci.documents import Descriptor, Index, Manifest, parse_manifest
+from twodfs.oci.documents import ACCEPT_IMAGES, MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, parse_manifest
 
 _DIGEST_HEADER: Final = "Docker-Content-Digest"
-_ACCEPT: Final[dict[str, str]] = {hdrs.ACCEPT: ALL_TYPES}
+_ACCEPT: Final[dict[str, str]] = {hdrs.ACCEPT: ACCEPT_IMAGES}
 _ONE_BYTE: Final[dict[str, str]] = {hdrs.RANGE: "bytes=0-0"}
 _FIRST_BYTE: Final = re.compile(r"bytes 0-0/(?:[0-9]+|\*)")
 _MOST_SHOWN: Final = 140
 """Characters of a header that are shown."""
-_MANIFEST_LIMIT: Final = 4 * 2**20
-_OK: Final = 200
-_PARTIAL: Final = 206
-_UNAUTHORIZED: Final = 401
 _REDIRECTS: Final = range(300, 400)
 
 
@@ -76,7 +73,7 @@ async def check_image(patient: RegistryProbe, probe: ImageProbe) -> AsyncIterato
 async def _enter(patient: RegistryProbe, probe: ImageProbe) -> tuple[RegistryAccess, Finding]:
     """Find out as whom the image can be read."""
     heard = await patient.ask("GET", _manifest_path(probe.repository, probe.tag), anonymous(), more=_ACCEPT)
-    if heard.status != _UNAUTHORIZED:
+    if heard.status != HTTPStatus.UNAUTHORIZED:
         return RegistryAccess(anonymous(), "anonymously"), ok(
             "access", f"{probe.name} is asked for without credentials"
         )
@@ -86,13 +83,13 @@ async def _enter(patient: RegistryProbe, probe: ImageProbe) -> tuple[RegistryAcc
 
 async def _manifests(patient: RegistryProbe, probe: ImageProbe, access: RegistryAccess) -> AsyncIterator[Finding]:
     path = _manifest_path(probe.repository, probe.tag)
-    got = await patient.ask("GET", path, access.identity, limit=_MANIFEST_LIMIT, more=_ACCEPT)
-    if got.status != _OK:
+    got = await patient.ask("GET", path, access.identity, limit=MAX_MANIFEST_BYTES, more=_ACCEPT)
+    if got.status != HTTPStatus.OK:
         yield problem(
             "image",
             f"the registry answers {got.status} for {probe.name}, asked {access.who}",
             "check the names, and that this user may pull it"
-            if got.status != _UNAUTHORIZED
+            if got.status != HTTPStatus.UNAUTHORIZED
             else "log in with 'twodfs login' or 'docker login' as the user that runs this",
         )
         return
@@ -138,7 +135,7 @@ def _is_of(claimed: str, body: bytes) -> bool:
 
 
 def _manifest_head(head: ProbeAnswer, got: ProbeAnswer) -> Finding:
-    if head.status != _OK:
+    if head.status != HTTPStatus.OK:
         return warning(
             "head",
             f"HEAD of a manifest answers {head.status} where GET answers {got.status}",
@@ -179,8 +176,8 @@ async def _image_manifest(
         if entry is None:
             return None
         path = _manifest_path(probe.repository, entry.digest)
-        child = await patient.ask("GET", path, access.identity, limit=_MANIFEST_LIMIT, more=_ACCEPT)
-        if child.status != _OK:
+        child = await patient.ask("GET", path, access.identity, limit=MAX_MANIFEST_BYTES, more=_ACCEPT)
+        if child.status != HTTPStatus.OK:
             raise UpstreamError(f"{probe.name} is incomplete: the registry answers {child.status} for {entry.digest}")
         parsed = parse_manifest(child.body, _media_type(child))
     return parsed if isinstance(parsed, Manifest) else None
@@ -219,8 +216,8 @@ def _blob_head(head: ProbeAnswer, blob: Descriptor) -> Finding:
     if head.status in _REDIRECTS:
         return ok("blob-head", "HEAD of a blob is redirected as GET is")
     length = _length(head)
-    if head.status != _OK or length is None:
-        seen = f"answers {head.status}" if head.status != _OK else "lacks Content-Length"
+    if head.status != HTTPStatus.OK or length is None:
+        seen = f"answers {head.status}" if head.status != HTTPStatus.OK else "lacks Content-Length"
         return warning(
             "blob-head",
             f"HEAD of a blob {seen}",
@@ -270,22 +267,22 @@ def _target(origin: str, location: str) -> SplitResult | None:
 
 
 def _range(status: int, content_range: str | None) -> Finding:
-    if status == _PARTIAL and content_range and _FIRST_BYTE.fullmatch(content_range):
+    if status == HTTPStatus.PARTIAL_CONTENT and content_range and _FIRST_BYTE.fullmatch(content_range):
         return ok("range", "blobs can be read in part (206): broken downloads go on where they ended")
-    if status == _OK:
+    if status == HTTPStatus.OK:
         return warning(
             "range",
             "Range is ignored: the whole blob comes",
             "let Range pass to the registry or its storage; a download that breaks off starts anew otherwise",
         )
-    if status == _PARTIAL and content_range:
+    if status == HTTPStatus.PARTIAL_CONTENT and content_range:
         return problem(
             "range",
             f"a blob's first byte is asked for, and {content_range[:_MOST_SHOWN]} comes",
             "something between here and the blobs answers with another part: take it out; downloads that go "
             "on where they ended get wrong bytes",
         )
-    if status == _PARTIAL:
+    if status == HTTPStatus.PARTIAL_CONTENT:
         return warning(
             "range",
             "206 comes without Content-Range",

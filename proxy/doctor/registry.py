@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -30,15 +31,10 @@ from twodfs.registry.auth import answer
 _PING: Final = "/v2/"
 _VERSION_HEADER: Final = "Docker-Distribution-Api-Version"
 _VERSION: Final = "registry/2.0"
-_OK: Final = 200
-_UNAUTHORIZED: Final = 401
-_FORBIDDEN: Final = 403
-_TOO_MANY: Final = 429
 _REDIRECTS: Final = range(300, 400)
-_SERVER_ERROR: Final = 500
 _MOST_SKEW: Final = 30.0
 _SCHEMES: Final = ("bearer", "basic")
-_NOT_FOR_STRANGERS: Final = (400, 401, 403)
+_NOT_FOR_STRANGERS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 async def check_registry(patient: RegistryProbe) -> tuple[list[Finding], ProbeAnswer | None]:
@@ -52,7 +48,7 @@ async def check_registry(patient: RegistryProbe) -> tuple[list[Finding], ProbeAn
         return [_unreachable(patient.origin, error)], None
     tls = _tls(patient.origin)
     api = _api(patient.origin, heard)
-    if heard.status not in (_OK, _UNAUTHORIZED):
+    if heard.status not in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED):
         return [*tls, api], None
     findings = [*tls, api, _clock(heard, time.time()), _connections(heard)]
     return [*findings, *await _authentication(patient, heard)], heard
@@ -107,7 +103,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _api(origin: str, heard: ProbeAnswer) -> Finding:
-    if heard.status not in (_OK, _UNAUTHORIZED):
+    if heard.status not in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED):
         return _no_api(origin, heard)
     versions = " ".join(heard.headers.getall(_VERSION_HEADER, ())).split()
     if versions and _VERSION not in versions:
@@ -128,7 +124,7 @@ def _api(origin: str, heard: ProbeAnswer) -> Finding:
 
 def _is_registrys(heard: ProbeAnswer, *, is_told: bool) -> bool:
     """Say whether an answer can be a registry's: a challenge, nothing or JSON, and never a page."""
-    if heard.status == _UNAUTHORIZED:
+    if heard.status == HTTPStatus.UNAUTHORIZED:
         return is_told or bool(heard.challenges)
     if "html" in heard.headers.get(hdrs.CONTENT_TYPE, ""):
         return False
@@ -150,18 +146,18 @@ def _no_api(origin: str, heard: ProbeAnswer) -> Finding:
             f"{origin}{_PING} redirects to {goes}",
             "let upstream.url name the place where it leads to",
         )
-    if heard.status >= _SERVER_ERROR:
+    if heard.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(
             "api", f"{origin}{_PING} answers {heard.status}", "look at the registry's log: it fails by itself"
         )
-    if heard.status == _TOO_MANY:
+    if heard.status == HTTPStatus.TOO_MANY_REQUESTS:
         return problem(
             "api",
             f"{origin}{_PING} answers {heard.status}: it takes no more requests from here for now",
             "let the registry, or what limits requests before it, allow the proxy what its clients need: it "
             "asks for all of them",
         )
-    if heard.status == _FORBIDDEN:
+    if heard.status == HTTPStatus.FORBIDDEN:
         return problem(
             "api",
             f"{origin}{_PING} answers {heard.status}: it lets nobody in from here",
@@ -208,7 +204,7 @@ def _connections(heard: ProbeAnswer) -> Finding:
 
 
 async def _authentication(patient: RegistryProbe, heard: ProbeAnswer) -> list[Finding]:
-    if heard.status == _OK:
+    if heard.status == HTTPStatus.OK:
         return [ok("auth", "the registry asks nobody who they are (/v2/ answers 200)")]
     known = [one for one in heard.challenges if one.scheme in _SCHEMES]
     if not known:
@@ -250,7 +246,7 @@ async def _tokens(patient: RegistryProbe, heard: ProbeAnswer) -> Finding:
         )
     if reply.status in _NOT_FOR_STRANGERS:
         return ok("tokens", f"the token server {host} answers, and has none for strangers ({reply.status})")
-    if reply.status == _TOO_MANY:
+    if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
         return warning(
             "tokens",
             f"the token server {host} answers {reply.status}: it takes no more requests from here for now",

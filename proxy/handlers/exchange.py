@@ -17,9 +17,10 @@ from yarl import URL
 from proxy.auth.identity import Identity
 from proxy.auth.realm import TOKEN_PATH, RealmError, Realms
 from proxy.single_flight import SingleFlight
-from proxy.upstream.replies import ALL_TYPES, MAX_REFUSAL, UpstreamError
+from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
 from proxy.upstream.upstream import Upstream
 from proxy.wire.responses import WholeResponse
+from twodfs.oci.documents import ACCEPT_IMAGES
 
 _MAX_REQUEST: Final = 64 * 1024
 _MAX_ANSWER: Final = 2**20
@@ -65,7 +66,7 @@ class TokenEndpoint:
 
     async def _learn(self) -> URL:
         """Ask the registry for its challenge (distribution-spec, "Determining Support")."""
-        reply = await self._upstream.get("/v2/", _UNKNOWN, limit=MAX_REFUSAL, accept=ALL_TYPES)
+        reply = await self._upstream.get("/v2/", _UNKNOWN, limit=MAX_REFUSAL, accept=ACCEPT_IMAGES)
         try:
             realm = self._realms.learn(reply.headers.getall(hdrs.WWW_AUTHENTICATE, ()))
         except RealmError as error:

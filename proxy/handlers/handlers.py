@@ -45,11 +45,11 @@ from proxy.requests.route import (
 from proxy.signing.attached import AttachedDocuments
 from proxy.tracing.spans import serves
 from proxy.upstream.referrers import SUBJECT_HEADER
-from proxy.upstream.replies import ALL_TYPES, HeldWriteError
+from proxy.upstream.replies import HeldWriteError
 from proxy.wire.responses import WholeResponse, deliver
 from twodfs.field.partition import mistyped
 from twodfs.oci.digest import digest_of
-from twodfs.oci.documents import Document
+from twodfs.oci.documents import ACCEPT_IMAGES, Document
 
 _REQUEST_ID: Final = "X-Request-Id"
 _CREATED: Final = 201
@@ -255,7 +255,7 @@ class Handlers:
         # A client that takes no index hears of the partition what the registry says of the source image, but
         # where the registry gives it the image, that has no such partition.
         base = pull.readings[0].base
-        known = await self._sources.resolve(pull.repository, base, identity, ALL_TYPES)
+        known = await self._sources.resolve(pull.repository, base, identity, ACCEPT_IMAGES)
         source_target = f"/v2/{pull.repository.name}/manifests/{base}"
         return await self._relay.forward(request, target if known is None else source_target)
 

@@ -10,7 +10,7 @@ from proxy.auth.identity import Identity
 from proxy.partitions.content import Contents
 from proxy.partitions.source import SourceImage
 from twodfs.flatten.budget import Budget
-from twodfs.flatten.cut import Answer, DocumentKind, DocumentNeed
+from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
 
@@ -42,7 +42,7 @@ class Answering:
         body = await self._contents.manifest(source.repository, source.digest, self._identity)
         return Document(source.media_type, source.digest, body)
 
-    async def all(self, needs: tuple[DocumentNeed, ...]) -> dict[DocumentNeed, Answer]:
+    async def all(self, needs: tuple[DocumentNeed, ...]) -> dict[DocumentNeed, DocumentAnswer]:
         """Return the answers to ``needs``, asked for at the same time."""
         asks_fields = any(need.kind is DocumentKind.FIELD for need in needs)
         if asks_fields:
@@ -63,7 +63,7 @@ class Answering:
         self.has_fields = self.has_fields or asks_fields
         return answers
 
-    async def _one(self, need: DocumentNeed) -> Answer:
+    async def _one(self, need: DocumentNeed) -> DocumentAnswer:
         contents, repository, identity = self._contents, self._source.repository, self._identity
         if need.kind is DocumentKind.SIZE:
             return await contents.size(repository, need.digest, identity)

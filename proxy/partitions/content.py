@@ -22,16 +22,15 @@ from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
-from proxy.upstream.replies import ALL_TYPES, RefusedError, Reply, UpstreamError
+from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from proxy.upstream.upstream import Upstreams
 from twodfs.errors import DigestError
 from twodfs.field.field import Field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.oci.digest import Digest, verify
-from twodfs.oci.documents import MAX_MANIFEST_BYTES
+from twodfs.oci.documents import ACCEPT_IMAGES, MAX_MANIFEST_BYTES
+from twodfs.oci.image_config import MAX_CONFIG_BYTES
 
-MAX_CONFIG: Final = 8 * 2**20
-"""Bytes of an image config."""
 LARGE_DOCUMENT: Final = 256 * 1024
 """Bytes: what parses in a millisecond or two."""
 _CONCURRENT_SIZES: Final = 16
@@ -72,10 +71,10 @@ class Contents:
         return await self._content(repository, "manifests", digest, identity, limit)
 
     async def config(
-        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_CONFIG
+        self, repository: Repository, digest: Digest, identity: Identity, announced: int = MAX_CONFIG_BYTES
     ) -> bytes:
         """Return the image config that has ``digest``; arguments and errors are those of ``manifest``."""
-        limit = min(MAX_CONFIG, max(announced, LARGE_DOCUMENT))
+        limit = min(MAX_CONFIG_BYTES, max(announced, LARGE_DOCUMENT))
         return await self._content(repository, "blobs", digest, identity, limit)
 
     async def field(self, repository: Repository, digest: Digest, identity: Identity) -> Field:
@@ -138,7 +137,7 @@ class Contents:
 
     @traced("fetch")
     async def _fetch(self, repository: Repository, kind: str, digest: Digest, identity: Identity, limit: int) -> bytes:
-        accept = ALL_TYPES if kind == "manifests" else "*/*"
+        accept = ACCEPT_IMAGES if kind == "manifests" else "*/*"
         path = f"/v2/{repository.name}/{kind}/{digest}"
         upstream = self._upstreams[repository.upstream]
         reply = _allowed(await upstream.get(path, identity, limit=limit, accept=accept), digest)

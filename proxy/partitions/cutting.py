@@ -32,7 +32,8 @@ from proxy.tracing.spans import trace_id, traced
 from twodfs.errors import FormatError
 from twodfs.field.partition import RESERVED, Selection
 from twodfs.flatten.budget import MAX_DOCUMENT_BYTES
-from twodfs.flatten.cut import Answer, Cut, DocumentKind, DocumentNeed, Partition, cut
+from twodfs.flatten.cut import Cut, Partition, cut
+from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
 from twodfs.oci.digest import Digest
 
 MOST_HERE: Final = 2**20
@@ -214,7 +215,9 @@ class Cutter:
         finally:
             steps.close()
 
-    async def _step(self, steps: Cut, answers: Mapping[DocumentNeed, Answer] | None) -> tuple[DocumentNeed, ...]:
+    async def _step(
+        self, steps: Cut, answers: Mapping[DocumentNeed, DocumentAnswer] | None
+    ) -> tuple[DocumentNeed, ...]:
         """Go on with a cut until it needs something that is not yet there, and return what.
 
         Raises:

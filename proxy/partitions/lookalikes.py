@@ -19,9 +19,10 @@ from proxy.partitions.cutting import Cutter
 from proxy.partitions.policy import UnsignedError
 from proxy.partitions.source import SourceImage, Sources
 from proxy.repository import Repository
-from proxy.upstream.replies import ALL_TYPES, RefusedError, UpstreamError
+from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.errors import FormatError, PartitionError
 from twodfs.field.partition import MAX_TAG_LENGTH, RESERVED, PartitionTag
+from twodfs.oci.documents import ACCEPT_IMAGES
 
 _MOST_SHOWN: Final = 16
 _MOST_LOOKED_AT: Final = 4096
@@ -124,7 +125,7 @@ class Lookalikes:
 
     async def _readable(self, repository: Repository, tag: str, identity: Identity) -> SourceImage | None:
         with contextlib.suppress(RefusedError):
-            return await self._sources.resolve(repository, tag, identity, ALL_TYPES)
+            return await self._sources.resolve(repository, tag, identity, ACCEPT_IMAGES)
         return None
 
 

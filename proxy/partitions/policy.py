@@ -25,7 +25,7 @@ from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import OCI_MANIFEST, Document
 from twodfs.oci.referrers import entries_of
 from twodfs.signing.ecdsa import PublicKey
-from twodfs.signing.evidence import Answer, EvidenceKind, EvidenceNeed, examine
+from twodfs.signing.evidence import EvidenceAnswer, EvidenceKind, EvidenceNeed, examine
 
 _MOST_VERDICTS: Final = 65_536
 
@@ -72,7 +72,7 @@ class SourcePolicy:
         except StopIteration:
             get_logger().info("source signature found", image=source.image, source=source.digest)
 
-    async def _answer(self, repository: Repository, need: EvidenceNeed, identity: Identity) -> Answer:
+    async def _answer(self, repository: Repository, need: EvidenceNeed, identity: Identity) -> EvidenceAnswer:
         if need.kind is EvidenceKind.REFERRERS:
             try:
                 listing = await self._referrers.of(repository, Digest(need.reference), identity)

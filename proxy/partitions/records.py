@@ -15,8 +15,8 @@ import orjson
 from proxy.repository import Repository
 from proxy.store.records import OVERHEAD_BYTES, CorruptRecordError, Lifetime
 from twodfs.errors import TwodfsError
-from twodfs.field.cells import PACKED_FORMAT
-from twodfs.field.field import Field, PackedError
+from twodfs.field.cells import PACKED_FORMAT, PackedError
+from twodfs.field.field import Field
 from twodfs.field.partition import Selection
 from twodfs.flatten.cut import FLATTEN_VERSION
 from twodfs.oci.digest import Digest, parse_digest, verify

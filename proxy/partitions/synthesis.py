@@ -20,9 +20,10 @@ from proxy.single_flight import SingleFlight
 from proxy.store.records import Record, RecordKey
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
-from proxy.upstream.replies import ALL_TYPES, RefusedError
+from proxy.upstream.replies import RefusedError
 from twodfs.flatten.cut import FLATTEN_VERSION
 from twodfs.oci.digest import Digest
+from twodfs.oci.documents import ACCEPT_IMAGES
 
 _MOST_CUT_HERE: Final = 65_536
 _MOST_WHOLE: Final = 8192
@@ -147,7 +148,7 @@ class Partitions:
     async def _by_provenance(
         self, repository: Repository, provenance: Provenance, digest: Digest, identity: Identity, *, by_us: bool
     ) -> CutPartition | None:
-        source = await self._sources.resolve(repository, provenance.source, identity, ALL_TYPES)
+        source = await self._sources.resolve(repository, provenance.source, identity, ACCEPT_IMAGES)
         if source is None or source.digest != provenance.source:
             return None
         if provenance.version <= FLATTEN_VERSION:

@@ -18,11 +18,12 @@ from proxy.partitions.synthesis import Partitions
 from proxy.repository import Repository
 from proxy.signing.signatures import Signatures
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.replies import ALL_TYPES, RefusedError, Reply, UpstreamError
+from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from proxy.upstream.upstream import Upstreams
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, digest_of, verify
 from twodfs.oci.documents import (
+    ACCEPT_IMAGES,
     MAX_MANIFEST_BYTES,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -192,7 +193,7 @@ class AttachedDocuments:
     async def _manifest(self, repository: Repository, reference: str, identity: Identity) -> Reply:
         path = f"/v2/{repository.name}/manifests/{reference}"
         upstream = self._upstreams[repository.upstream]
-        return await upstream.get(path, identity, limit=MAX_MANIFEST_BYTES, accept=ALL_TYPES)
+        return await upstream.get(path, identity, limit=MAX_MANIFEST_BYTES, accept=ACCEPT_IMAGES)
 
     async def _with_theirs(
         self,

@@ -22,10 +22,10 @@ from proxy.single_flight import SingleFlight
 from proxy.store.records import Record, RecordKey
 from proxy.store.tiered import TieredStore
 from twodfs.oci.digest import Digest, digest_of
-from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Document
+from twodfs.oci.documents import IMAGE_TYPES, Document
 from twodfs.signing.attachment import Attachment, Attachments
 from twodfs.signing.bundle import encoded_for_signing, statement_of
-from twodfs.signing.signature import Payload, told_of
+from twodfs.signing.signature import Payload, signed_annotations
 
 
 class Signatures:
@@ -55,10 +55,10 @@ class Signatures:
         """
         made = await self._partitions.find(repository, digest, identity)
         subject = None if made is None else made.documents[digest]
-        if subject is None or subject.media_type not in INDEX_TYPES | MANIFEST_TYPES:
+        if subject is None or subject.media_type not in IMAGE_TYPES:
             return None
         payload = Payload.of(subject, f"{self._registry}/{repository.name}").encode()
-        statement = statement_of(subject, told_of(subject))
+        statement = statement_of(subject, signed_annotations(subject))
         signatures = []
         for signed in (payload, encoded_for_signing(statement)):
             key = SignatureKey(digest_of(signed), self._signer.public_key.fingerprint)

@@ -23,13 +23,12 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from proxy.config import CacheConfig, RedisAddress, Topology
 from proxy.store.replies import bind, bounded_parser
-from twodfs.files import read_file
+from twodfs.files import MOST_PEM, read_file
 
 # A cluster deals keys out by their hash: this many miss none of a handful of shards but by rare bad luck.
 _CANARIES_IN_A_CLUSTER: Final = 16
 _SHORTEST_WAIT: Final = 0.05
 _PREPARATION: Final = 3.0
-_MOST_PEM: Final = 4 * 2**20
 """Bytes of a file of certificates: those that systems trust have a quarter of a megabyte."""
 
 
@@ -216,7 +215,7 @@ def tls_files(address: RedisAddress, config: CacheConfig) -> dict[str, Any]:
     for name, (setting, file) in files.items():
         if file is not None and address.is_tls:
             try:
-                read_file(file, limit=_MOST_PEM)  # OpenSSL reads it again, and a device for ever
+                read_file(file, limit=MOST_PEM)  # OpenSSL reads it again, and a device for ever
             except OSError as error:
                 raise RedisFileError(f"{setting} cannot be read: {file}: {error.strerror}") from None
             told[name] = str(file)

@@ -25,11 +25,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.repository import Repository
-from proxy.upstream.replies import ALL_TYPES, NO_HEADERS, RefusedError, Reply, UpstreamError
+from proxy.upstream.replies import NO_HEADERS, RefusedError, Reply, UpstreamError
 from proxy.upstream.upstream import Upstreams
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, parse_digest, verify
 from twodfs.oci.documents import (
+    ACCEPT_IMAGES,
     MAX_MANIFEST_BYTES,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -216,7 +217,7 @@ class Referrers:
         """
         # Asked for an index alone, some registries call a tag that names something else unknown.
         path = f"/v2/{repository.name}/manifests/{referrers_tag(digest)}"
-        return await self._get(repository, path, identity, ALL_TYPES)
+        return await self._get(repository, path, identity, ACCEPT_IMAGES)
 
     async def _pages(self, repository: Repository, first: Reply, path: str, identity: Identity) -> Listing:
         """Return a list with the entries of its further pages, as far as it stays within bounds."""
@@ -258,7 +259,7 @@ class Referrers:
         try:
             digest = parse_digest(str(entry.get("digest")))
             path = f"/v2/{repository.name}/manifests/{digest}"
-            reply = await self._get(repository, path, identity, ALL_TYPES)
+            reply = await self._get(repository, path, identity, ACCEPT_IMAGES)
             body = verify(reply.body, digest) if reply.status == HTTPStatus.OK else b""
             own = entry_of(Document(OCI_MANIFEST, digest, body)).get("artifactType")
         except (FormatError, DigestError):

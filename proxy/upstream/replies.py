@@ -19,12 +19,9 @@ from proxy.tracing.spans import trace_id
 from proxy.upstream.errors import describe
 from proxy.upstream.redirects import RedirectError
 from proxy.wire.back_pressure import hurry
-from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES
 
 Take = Callable[[bytes], Awaitable[None]]
 
-ALL_TYPES: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
-"""The ``Accept`` of a client that takes any manifest or index."""
 NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an answer that is not what was asked for; error documents are small."""

@@ -11,10 +11,9 @@ from typing import Final
 
 from proxy.config import TlsConfig, UpstreamConfig
 from proxy.logs import get_logger
-from twodfs.files import read_file
+from twodfs.files import MOST_PEM, read_file
 
 _POLL_SECONDS: Final = 2.0
-_MOST_PEM: Final = 4 * 2**20
 """Bytes of a file of certificates: those that systems trust have a quarter of a megabyte."""
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT_CERTIFICATES: Final = {
@@ -174,6 +173,6 @@ def _load_bundle(context: ssl.SSLContext, file: Path, setting: str) -> None:
 
 def _check_readable(setting: str, file: Path) -> None:
     try:
-        read_file(file, limit=_MOST_PEM)  # OpenSSL reads a device for ever
+        read_file(file, limit=MOST_PEM)  # OpenSSL reads a device for ever
     except OSError as error:
         raise CertificateError(f"{setting} cannot be read: {file}: {error.strerror}") from None

@@ -308,7 +308,7 @@ def test_what_is_no_file_of_a_layout_is_refused_and_nobody_waits(
     sentence = "is refused: it is a link that leads out of"
     if what == "pipe":
         os.mkfifo(place)
-        sentence = "is no OCI layout" if part == "index" else "it is a pipe, not a file"
+        sentence = "is no OCI layout" if part == "index" else "it is a pipe, and has to be a regular file"
     elif what == "device":
         place.symlink_to("/dev/zero")
         sentence = "is no OCI layout" if part == "index" else sentence

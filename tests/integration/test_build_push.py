@@ -24,7 +24,8 @@ from tests.lab.registry import Registry
 from tests.lab.rootfs import apply_layers
 from tests.lab.workshop import CONTENT, SOURCE, Workshop
 from twodfs.cli import PROGRAM
-from twodfs.registry.transport import COMMIT_SECONDS, IDLE_SECONDS, Retries
+from twodfs.registry.exchange import COMMIT_SECONDS, IDLE_SECONDS
+from twodfs.registry.retries import Retries
 
 ANCHOR_TYPE = "application/vnd.2dfs.allotments.v1"
 GZIP_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -572,14 +573,17 @@ def test_a_push_over_plain_http_loads_what_it_needs(workshop: Workshop) -> None:
         text=True,
         check=True,
     ).stderr.splitlines()
-    assert "twodfs.registry.wire" in loaded
+    assert "twodfs.wire.connection" in loaded
     assert not {
         *NEVER_LOADED,
         "ssl",
         "http.client",
         "email",
         "twodfs.registry.auth",
-        "twodfs.registry.credentials",
+        "twodfs.credentials.credentials",
+        "twodfs.credentials.docker_config",
+        "twodfs.credentials.programs",
+        "subprocess",
     } & {*loaded}
 
 
@@ -841,7 +845,7 @@ def test_a_build_file_that_is_no_file_is_a_mistake_at_once(workshop: Workshop, k
     os.mkfifo(workshop.directory / "pipe")
     done = workshop.twodfs("build", "scratch", "a/b", "-f", "pipe" if kind == "pipe" else "/dev/zero")
     assert (done.status, done.err.count("\n")) == (2, 1)
-    assert f"it is a {kind}, not a file" in done.err
+    assert f"it is a {kind}, and has to be a regular file" in done.err
 
 
 def test_the_time_outs_of_a_push_are_told(workshop: Workshop) -> None:
@@ -882,7 +886,7 @@ def test_layers_that_the_registry_does_not_mount_are_downloaded_after_all(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = push_image(workshop.registry.url, "base/unmounted", "v1")
-    monkeypatch.setattr("twodfs.registry.session.Repository.mount", lambda *_: False)
+    monkeypatch.setattr("twodfs.registry.session.RemoteRepository.mount", lambda *_: False)
     monkeypatch.setenv("TWODFS_STORE", str(workshop.store))
     monkeypatch.chdir(workshop.directory)
     PROGRAM.run(["build", base.reference(), workshop.target("made/unmounted"), "--push"])

@@ -9,8 +9,8 @@ import pytest
 from tests.lab.fields import large_field, push_bare_field
 from tests.lab.layers import Blob
 from tests.lab.registry import Registry
-from twodfs.flatten.compose import MAX_CONFIG_BYTES
 from twodfs.oci.documents import FIELD_LAYER
+from twodfs.oci.image_config import MAX_CONFIG_BYTES
 
 _RUN = """
 import resource, subprocess, sys

@@ -25,7 +25,7 @@ from tests.lab.cutting import cut_from
 from tests.lab.documents import FIELD_LAYER, OCI
 from tests.lab.fake_registry import proxied, served
 from tests.lab.proxy import Proxy
-from twodfs.field.field import MAX_NAMED_RECTANGLES
+from twodfs.field.names import MAX_NAMED_RECTANGLES
 from twodfs.flatten.budget import MAX_DOCUMENT_BYTES
 from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import Document

@@ -12,13 +12,13 @@ import pytest
 
 from proxy.app import running
 from proxy.config import ConfigError, load, settings
-from proxy.config.schema import CredentialsConfig
+from proxy.config.upstream import CredentialsConfig
 from proxy.preflight import StartError, start_error
 from tests.lab.certificates import Authority
 from tests.lab.programs import environment
 from twodfs.cli.commands.verify import _load
+from twodfs.credentials.docker_config import read_config
 from twodfs.errors import AuthError, KeyFormatError
-from twodfs.registry.credentials import read_config
 
 BESIDE: dict[str, dict[str, str]] = {
     "upstream.ca_file": {"upstream.url": "https://127.0.0.1:1"},

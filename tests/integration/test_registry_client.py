@@ -19,6 +19,7 @@ from tests.lab.images import push_image
 from tests.lab.peers import require
 from tests.lab.registry import Registry
 from tests.lab.token_server import IDENTITY_TOKEN, LOGIN, OTHER_LOGIN, TokenServer, token_server
+from twodfs.credentials.credentials import Credentials
 from twodfs.errors import AuthError, DigestError, RegistryError
 from twodfs.oci.digest import digest_of
 from twodfs.oci.documents import (
@@ -31,11 +32,11 @@ from twodfs.oci.documents import (
     Document,
     Json,
 )
-from twodfs.registry.auth import Credentials
+from twodfs.registry.exchange import located
 from twodfs.registry.message import Request
-from twodfs.registry.pool import ConnectionPool
-from twodfs.registry.session import Repository, Retries, open_registry
-from twodfs.registry.transport import Transport, located
+from twodfs.registry.session import RemoteRepository, Retries, open_registry
+from twodfs.registry.transport import Transport
+from twodfs.wire.pool import ConnectionPool
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,7 +47,7 @@ AT_ONCE = Retries(attempts=4, first_delay=0, longest_delay=0)
 class Threaded:
     """A repository whose methods run in a thread, so that the servers of a test's loop can answer them."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: RemoteRepository) -> None:
         self._repository = repository
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
@@ -591,7 +592,7 @@ def test_plain_http_is_for_this_machine_or_on_demand(
 
 
 async def test_a_registry_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twodfs.registry.transport.IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("twodfs.registry.exchange.IDLE_SECONDS", 0.1)
     asked: list[str] = []
     over = asyncio.Event()
 
@@ -611,7 +612,7 @@ async def test_a_registry_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch
 async def test_a_post_that_hangs_is_given_up_as_soon_as_any_question(
     monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr("twodfs.registry.transport.IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("twodfs.registry.exchange.IDLE_SECONDS", 0.1)
     hung: list[str] = []
     over = asyncio.Event()
 
@@ -635,7 +636,7 @@ async def test_a_post_that_hangs_is_given_up_as_soon_as_any_question(
 async def test_an_upload_that_the_registry_stops_reading_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twodfs.registry.transport.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("twodfs.registry.exchange.IDLE_SECONDS", 0.2)
     size = 32 * 1024 * 1024
     with (tmp_path / "blob").open("wb") as file:
         file.truncate(size)

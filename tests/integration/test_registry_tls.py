@@ -49,7 +49,7 @@ def test_whatever_a_tls_server_makes_of_plain_http_it_is_asked_again_in_tls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manner: str
 ) -> None:
     context = certificate(tmp_path)
-    monkeypatch.setattr("twodfs.registry.pool.CERTIFICATES", tmp_path / "certs.d")
+    monkeypatch.setattr("twodfs.wire.pool.CERTIFICATES", tmp_path / "certs.d")
 
     def answer(first: socket.socket) -> None:
         first.recv(1000)
@@ -128,7 +128,7 @@ def test_what_cannot_be_trusted_or_spoken_is_a_mistake_of_the_command_line(
 def test_a_client_certificate_of_dockers_certs_d_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
     pair, client = authority.issue("registry", "127.0.0.1"), authority.issue("client", "ann")
-    monkeypatch.setattr("twodfs.registry.pool.CERTIFICATES", tmp_path / "certs.d")
+    monkeypatch.setattr("twodfs.wire.pool.CERTIFICATES", tmp_path / "certs.d")
     tls = {"certificate": str(pair.certificate), "key": str(pair.key), "clientcas": [str(authority.bundle)]}
     with Registry.start(tmp_path, extra_config={"http": {"tls": tls}}) as registry:
         trusted = tmp_path / "certs.d" / registry.address

@@ -30,7 +30,7 @@ from proxy.store.memory import MemoryStore
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.replies import ALL_TYPES, RefusedError, Reply
+from proxy.upstream.replies import RefusedError, Reply
 from tests.lab.fake_registry import FakeRegistry, serving
 from tests.lab.images import Image, build_image
 from tests.lab.redis import Redis
@@ -38,7 +38,7 @@ from tests.lab.signing import payload_of, signature_manifest, signature_tag
 from tests.lab.upstreams import connected
 from twodfs.field.partition import Selection, readings
 from twodfs.oci.digest import Digest, digest_of
-from twodfs.oci.documents import Document, parse_object
+from twodfs.oci.documents import ACCEPT_IMAGES, Document, parse_object
 from twodfs.oci.referrers import entries_of
 from twodfs.signing.ecdsa import PrivateKey
 
@@ -86,7 +86,7 @@ class House:
     policy: SourcePolicy
 
     async def cut(self, repository: Repository, identity: Identity) -> CutPartition:
-        source = await self.sources.resolve(repository, "v1", identity, ALL_TYPES)
+        source = await self.sources.resolve(repository, "v1", identity, ACCEPT_IMAGES)
         assert source is not None
         made = await self.partitions.get(source, Provenance(source.digest, SELECTION), identity)
         assert made is not None
@@ -145,15 +145,15 @@ async def mixed(redis_server: Redis) -> AsyncIterator[House]:
 
 async def test_a_tag_names_what_its_own_registry_says(mixed: House) -> None:
     for _ in range(2):  # asked, and remembered
-        one = await mixed.sources.resolve(ONE, "v1", ALICE, ALL_TYPES)
-        other = await mixed.sources.resolve(OTHER, "v1", ALICE, ALL_TYPES)
+        one = await mixed.sources.resolve(ONE, "v1", ALICE, ACCEPT_IMAGES)
+        other = await mixed.sources.resolve(OTHER, "v1", ALICE, ACCEPT_IMAGES)
         assert one is not None
         assert other is not None
         assert (one.digest, other.digest) == (SAME.digest, DIFFERENT.digest)
     assert (len(mixed.one.requests), len(mixed.other.requests)) == (1, 1)
     mixed.sources.forget(ONE)  # something was written there
     for repository in (ONE, OTHER):
-        await mixed.sources.resolve(repository, "v1", ALICE, ALL_TYPES)
+        await mixed.sources.resolve(repository, "v1", ALICE, ACCEPT_IMAGES)
     assert (len(mixed.one.requests), len(mixed.other.requests)) == (2, 1)
 
 
@@ -175,7 +175,7 @@ async def test_a_yes_of_one_registry_grants_nothing_of_the_other(house: House) -
     assert house.sources.may_read(ALICE, ONE, Digest(SAME.digest))
     assert not house.sources.may_read(ALICE, OTHER, Digest(SAME.digest))
     with pytest.raises(RefusedError):
-        await house.sources.resolve(OTHER, "v1", ALICE, ALL_TYPES)
+        await house.sources.resolve(OTHER, "v1", ALICE, ACCEPT_IMAGES)
     for digest in made.documents:
         assert await house.partitions.recall(OTHER, digest, ALICE, shared=True) is None
         with pytest.raises(RefusedError):
@@ -311,8 +311,8 @@ async def test_a_source_that_is_signed_in_one_registry_is_not_so_in_the_other(ho
         return None if found is None else web.Response(body=found.content, content_type=found.media_type)
 
     house.one.interpose, house.other.interpose = has_the_signature, None
-    one = await house.sources.resolve(ONE, "v1", ALICE, ALL_TYPES)
-    other = await house.sources.resolve(OTHER, "v1", ALICE, ALL_TYPES)
+    one = await house.sources.resolve(ONE, "v1", ALICE, ACCEPT_IMAGES)
+    other = await house.sources.resolve(OTHER, "v1", ALICE, ACCEPT_IMAGES)
     assert one is not None
     assert other is not None
     assert one.digest == other.digest
@@ -337,14 +337,14 @@ async def test_what_is_asked_of_both_at_once_is_asked_of_each(house: House, ques
     field, layer = Digest(SAME.field_blob.digest), Digest(SAME.platform().base[0].blob.digest)
     house.one.allowed = house.other.allowed = {ALICE}
     if question == "partition":
-        sources = [await house.sources.resolve(one, "v1", ALICE, ALL_TYPES) for one in (ONE, OTHER)]
+        sources = [await house.sources.resolve(one, "v1", ALICE, ACCEPT_IMAGES) for one in (ONE, OTHER)]
         assert all(sources)
     house.one.meeting = house.other.meeting = asyncio.Barrier(2)
 
     async def ask(repository: Repository) -> object:
         match question:
             case "tag":
-                return await house.sources.resolve(repository, "v1", ALICE, ALL_TYPES)
+                return await house.sources.resolve(repository, "v1", ALICE, ACCEPT_IMAGES)
             case "content":
                 return await house.contents.manifest(repository, Digest(SAME.digest), ALICE)
             case "field":

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from twodfs.field.field import Field
 from twodfs.field.partition import Selection
-from twodfs.flatten.cut import Answer, DocumentKind, DocumentNeed, Partition, cut
+from twodfs.flatten.cut import Partition, cut
+from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
 
@@ -19,7 +20,7 @@ def cut_from(
 ) -> Partition | None:
     """Cut a partition whose source lies in `blobs`, by digest; what was needed goes into `asked`."""
 
-    def answer(need: DocumentNeed) -> Answer:
+    def answer(need: DocumentNeed) -> DocumentAnswer:
         body = blobs[need.digest]
         match need.kind:
             case DocumentKind.FIELD:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from twodfs.oci.digest import digest_of
-from twodfs.registry.session import Repository, Retries, open_registry
+from twodfs.registry.session import RemoteRepository, Retries, open_registry
 
 ONCE = Retries(attempts=1)
 
@@ -78,7 +78,7 @@ def saying(*answers: bytes) -> Talk:
 
 
 @contextmanager
-def opened(address: str, retries: Retries = ONCE, *, plain_http: bool = True) -> Iterator[Repository]:
+def opened(address: str, retries: Retries = ONCE, *, plain_http: bool = True) -> Iterator[RemoteRepository]:
     with open_registry(address, plain_http=plain_http, keychain=lambda _registry: None, retries=retries) as registry:
         yield registry.repository("a", push=True)
 

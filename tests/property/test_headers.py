@@ -29,8 +29,8 @@ from twodfs.errors import RegistryError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import INDEX_TYPES, OCI_INDEX, Document
 from twodfs.registry.auth import parse_challenges
+from twodfs.registry.exchange import located
 from twodfs.registry.message import _seconds
-from twodfs.registry.transport import located
 
 CLIENTS = ClientAddresses(public_url="https://public.example")
 ORIGINS = LocationRewriter(("http://registry.example:5000",), CLIENTS)

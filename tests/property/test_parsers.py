@@ -32,21 +32,16 @@ from tests.property.strategies import (
     mutations,
     pieces,
 )
+from twodfs.credentials.credentials import Credentials
 from twodfs.errors import AuthError, DigestError, FormatError, PartitionError, TwodfsError
 from twodfs.field.field import Field
 from twodfs.field.partition import MAX_TAG_LENGTH, Selection, readings
 from twodfs.flatten.validate import validate
 from twodfs.oci.digest import Digest, digest_of, is_digest, verify
-from twodfs.oci.documents import (
-    INDEX_TYPES,
-    MANIFEST_TYPES,
-    Document,
-    ImageConfig,
-    parse_manifest,
-    parse_object,
-)
+from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Document, parse_manifest, parse_object
+from twodfs.oci.image_config import ImageConfig
 from twodfs.oci.reference import REPOSITORY, TAG
-from twodfs.registry.auth import Credentials, TokenAnswer, TokenRequest, answer, parse_challenges
+from twodfs.registry.auth import TokenAnswer, TokenRequest, answer, parse_challenges
 
 TARGETS = pieces(
     *(

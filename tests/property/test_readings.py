@@ -14,7 +14,8 @@ from tests.lab.work import grows_with_its_input
 from tests.property.strategies import CONFIG, FIELD, INDEX, MANIFEST, SOURCE, as_bytes, mutations, paths
 from twodfs.errors import FormatError, TwodfsError
 from twodfs.field.field import Field
-from twodfs.oci.documents import ImageConfig, parse_manifest
+from twodfs.oci.documents import parse_manifest
+from twodfs.oci.image_config import ImageConfig
 from twodfs.signing.signature import Payload
 
 LETTERS = {"s": "sSſ", "k": "kK\N{KELVIN SIGN}"}  # noqa: RUF001 - letters that Go takes for others

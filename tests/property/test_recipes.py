@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.lab.work import grows_with_its_input
 from tests.property.strategies import ANY_JSON, as_bytes, mutations, pieces
 from twodfs.errors import FormatError
-from twodfs.field.coverage import empty_rectangles
 from twodfs.field.partition import Rectangle
 from twodfs.layers.build_file import BuildFile
+from twodfs.layers.coverage import empty_rectangles
 
 HERE = Path("/build")
 FILE = {

@@ -1,4 +1,4 @@
-"""The allotments of a recipe: the unchanged ones come from the store, the others are built in threads.
+"""The allotments of a build file: the unchanged ones come from the store, the others are built in threads.
 
 Each thread looks at the next allotment's files, finds its layer by what they are (see ``keys``), or reads,
 packs and hashes them into the store in one pass. So memory holds one piece of a file for each thread, and of
@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from twodfs.build.keys import KeyCache, key_of_content, key_of_stamps
 from twodfs.concurrency import concurrently, scope
-from twodfs.field.field import Allotment
+from twodfs.field.allotment import Allotment
 from twodfs.layers.build_file import BuildFile, Cell, mistakes_of
 from twodfs.layers.compression import Packing
 from twodfs.layers.layer import Layer, LayerPlan
@@ -42,7 +42,7 @@ class BuiltAllotment:
     place: str
 
 
-Listener: TypeAlias = Callable[[BuiltAllotment], None]
+OnBuilt: TypeAlias = Callable[[BuiltAllotment], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def make_allotments(
     method: Method,
     store: ImageStore,
     progress: Progress,
-    listener: Listener,
+    listener: OnBuilt,
     *,
     directories: Mapping[str, str] | None = None,
 ) -> tuple[Allotment, ...]:
@@ -81,21 +81,21 @@ def make_allotments(
 
     Raises:
         BuildError: a file cannot be read, or changes meanwhile.
-        RecipeError: two allotments bring the same name, one takes a directory's, or something else in the
+        BuildFileError: two allotments bring the same name, one takes a directory's, or something else in the
             build file is wrong.
     """
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
-        works = _Works(recipe, method, store, keys, progress, claims=PathClaims(directories))
-        concurrently([partial(works.run, listener)] * method.jobs, limit=method.jobs)
-    return works.allotments()
+        jobs = _AllotmentJobs(recipe, method, store, keys, progress, claims=PathClaims(directories))
+        concurrently([partial(jobs.run, listener)] * method.jobs, limit=method.jobs)
+    return jobs.allotments()
 
 
-def look_at(recipe: BuildFile) -> None:
-    """Look at everything that ``recipe`` names, before anything that takes long; nothing is read.
+def check_sources(recipe: BuildFile) -> None:
+    """Check that all sources of ``recipe`` can be put into layers; quick, as nothing is read.
 
     Raises:
         BuildError: a file cannot be read.
-        RecipeError: as for ``make_allotments``, as far as that can be told without the base.
+        BuildFileError: as for ``make_allotments``, as far as that can be told without the base.
     """
     claims = PathClaims()
     for cell in recipe.cells:
@@ -104,7 +104,7 @@ def look_at(recipe: BuildFile) -> None:
             claims.claim(LayerPlan.of(cell.copies).members)
 
 
-class _Works:
+class _AllotmentJobs:
     """Cells on their way to being allotments, handed out to threads in order."""
 
     def __init__(
@@ -128,7 +128,7 @@ class _Works:
         self._taking = threading.Lock()
         self._made: list[Allotment | None] = [None] * len(recipe.cells)
 
-    def run(self, tell: Listener) -> None:
+    def run(self, tell: OnBuilt) -> None:
         """Make allotments until none is left."""
         check = scope().check
         while (taken := self._take(check)) is not None:

@@ -15,7 +15,7 @@ from twodfs.errors import BuildError, BuildFileError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Json
 from twodfs.storage.inventory import take_inventory
-from twodfs.storage.store import BASE_NAME, ImageStore
+from twodfs.storage.store import ImageStore, base_name_of
 from twodfs.storage.writing import FullError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
@@ -94,7 +94,7 @@ def parse_size(text: str) -> int:
     """Return the bytes that ``text`` says: ``500MB`` are 500 million, ``1.5GiB`` are 1.5 times 2^30.
 
     Raises:
-        RecipeError: it is no size.
+        BuildFileError: it is no size.
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None:
@@ -105,7 +105,7 @@ def parse_size(text: str) -> int:
 
 def list_images(store: ImageStore) -> list[ListedImage]:
     """Return the images of ``store``, by name; those that are damaged as far as they can be read."""
-    return sorted((_image(store, *one)[0] for one in store.images()), key=lambda one: one.reference)
+    return sorted((_image(store, *one)[0] for one in store.index.images()), key=lambda one: one.reference)
 
 
 def remove_images(store: ImageStore, references: Sequence[str]) -> None:
@@ -114,7 +114,7 @@ def remove_images(store: ImageStore, references: Sequence[str]) -> None:
     Raises:
         BuildError: there is no such image; then none is forgotten.
     """
-    unknown = store.untag(*references)
+    unknown = store.index.untag(*references)
     if unknown:
         names, others = ", ".join(unknown), "" if len(unknown) == len(references) else "; nothing was removed"
         raise BuildError(f"the store {store.directory} has no image {names}{others}; 'twodfs images' lists them")
@@ -124,7 +124,7 @@ def prune(store: ImageStore, max_size: int, *, images: bool) -> Pruned:
     """Remove what no image needs, longest unused first, until blobs take ``max_size`` bytes at most.
 
     Waits for builds and pushes to end. What an image needs stays, so that more may be left than asked for; of
-    one that is damaged that is what can be read.
+    a damaged image, the part that can be read stays.
 
     Args:
         store: what is to shrink.
@@ -134,7 +134,7 @@ def prune(store: ImageStore, max_size: int, *, images: bool) -> Pruned:
     with store.alone():
         blobs = {digest: _Blob(digest, one.st_size, one.st_atime_ns) for digest, one in store.blobs()}
         left = sum(one.size for one in blobs.values())
-        images_of = dict(store.images())
+        images_of = dict(store.index.images())
         needed: Counter[Digest] = Counter()
         damaged = []
         for reference, image in images_of.items():
@@ -146,7 +146,7 @@ def prune(store: ImageStore, max_size: int, *, images: bool) -> Pruned:
         for reference in _oldest_first(store, blobs) if images else ():
             if left - freed <= max_size:
                 break
-            store.untag(reference)
+            store.index.untag(reference)
             forgotten.append(reference)
             needed.subtract(_image(store, reference, images_of[reference])[1])
             more, size = _remove(store, blobs, needed, left - freed - max_size)
@@ -179,18 +179,16 @@ def _remove(store: ImageStore, blobs: dict[Digest, _Blob], needed: Counter[Diges
 
 
 def _oldest_first(store: ImageStore, blobs: dict[Digest, _Blob]) -> list[str]:
-    used = {name: blobs[one.digest].used if one.digest in blobs else 0 for name, one in store.images()}
+    used = {name: blobs[one.digest].used if one.digest in blobs else 0 for name, one in store.index.images()}
     return sorted(used, key=lambda name: (used[name], name))
 
 
 def _image(store: ImageStore, reference: str, image: Descriptor) -> tuple[ListedImage, Iterable[Digest]]:
     """Return an image, and what it needs, each once."""
-    annotations = image.raw.get("annotations") or {}
     found = take_inventory(store, image)
     documents = {one.digest: len(one.body) for one in found.documents}
     blobs = {digest: one.size for digest, one in {**found.blobs, **found.allotments}.items()}
     sizes = {image.digest: image.size, **documents, **blobs}
     problem = str(found.problems[0]) if found.problems else ""
-    base = annotations.get(BASE_NAME, "")
-    listed = ListedImage(reference, image.digest, base, found.cells, sum(sizes.values()), problem)
+    listed = ListedImage(reference, image.digest, base_name_of(image), found.cells, sum(sizes.values()), problem)
     return listed, list(sizes)

@@ -1,22 +1,24 @@
-"""Build an image into the store: a base, and a recipe's allotments on top."""
+"""Build an image into the store: a base, and a build file's allotments on top."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twodfs.build.allotments import Listener, Method, make_allotments
+from twodfs.build.allotments import Method, OnBuilt, make_allotments
 from twodfs.build.kinds import of_kind
 from twodfs.choices import Anchor, MediaTypes
 from twodfs.errors import TooManyLayersError
-from twodfs.field.field import Allotment, Field
+from twodfs.field.allotment import Allotment
+from twodfs.field.field import Field
 from twodfs.field.partition import ALL, Selection
-from twodfs.flatten.compose import MAX_CONFIG_BYTES, Base, Composed, compose
-from twodfs.flatten.cut import DEFAULT_MAX_LAYERS
+from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
+from twodfs.flatten.compose import Base, Composed, compose
 from twodfs.layers.build_file import BuildFile
 from twodfs.layers.directories import known_directories
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import Document, ImageConfig
+from twodfs.oci.documents import Document
+from twodfs.oci.image_config import MAX_CONFIG_BYTES, ImageConfig
 from twodfs.oci.platforms import Platform
 from twodfs.progress import Progress
 from twodfs.storage.store import BASE_NAME, ImageStore
@@ -64,7 +66,7 @@ class Plan:
     media_types: MediaTypes | None = None
 
 
-def build_image(plan: Plan, store: ImageStore, progress: Progress, listener: Listener) -> Built:
+def build_image(plan: Plan, store: ImageStore, progress: Progress, listener: OnBuilt) -> Built:
     """Build ``plan`` into ``store`` and return what was built.
 
     The same sources on the same base give the same bytes. ``listener`` hears of each allotment as soon as it
@@ -72,7 +74,7 @@ def build_image(plan: Plan, store: ImageStore, progress: Progress, listener: Lis
 
     Raises:
         BuildError: a source cannot be read, or changes meanwhile.
-        RecipeError: the build file is wrong, or the base does not go with the plan.
+        BuildFileError: the build file is wrong, or the base does not go with the plan.
         FormatError: a config of the base has more history entries than layers.
     """
     base = of_kind(plan.base, plan.media_types, plan.method.packing)
@@ -118,4 +120,4 @@ def _store(composed: Composed, plan: Plan, store: ImageStore) -> None:
     for document in composed.documents:
         store.put(document.body)
     annotations = {BASE_NAME: plan.base_name} if plan.base_name else {}
-    store.tag(plan.target, composed.root, annotations)
+    store.index.tag(plan.target, composed.root, annotations)

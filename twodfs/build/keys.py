@@ -61,7 +61,7 @@ def key_of_stamps(members: Iterable[Member], packing: Packing) -> bytes | None:
     latest = time.time_ns() - SETTLED_NS
     parts = []
     for one in members:
-        # The mtime may be anything, tomorrow too; whoever sets it changes the ctime.
+        # The mtime may be anything, tomorrow too; but to set it changes the ctime.
         if one.stamp is not None and one.stamp.ctime_ns > latest:
             return None
         source = None if one.stamp is None or one.source is None else str(one.source.absolute())
@@ -91,7 +91,7 @@ class KeyCache:
         """
         self._path = path
         self._lock = threading.Lock()
-        with self._in_words():
+        with self._described_failures():
             try:
                 self._database = self._open()
             except sqlite3.DatabaseError as error:
@@ -120,7 +120,7 @@ class KeyCache:
         return self._use(found)
 
     def record(self, keys: Iterable[bytes], layer: Layer) -> None:
-        """Remember that each of ``keys`` stands for ``layer``, from this moment on, whatever happens next."""
+        """Remember that each of ``keys`` stands for ``layer``, from this moment on, even if the process is killed."""
         rows = [(key, *_columns(layer), _seal(key, layer)) for key in keys]
 
         def recorded(database: sqlite3.Connection) -> None:
@@ -143,7 +143,7 @@ class KeyCache:
         self._use(kept)
 
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._lock, self._in_words():
+        with self._lock, self._described_failures():
             try:
                 return work(self._database)
             except sqlite3.DatabaseError as error:
@@ -177,7 +177,7 @@ class KeyCache:
         return database
 
     @contextmanager
-    def _in_words(self) -> Iterator[None]:
+    def _described_failures(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:

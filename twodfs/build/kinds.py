@@ -15,7 +15,7 @@ def check_kind(kind: MediaTypes | None, packing: Packing) -> None:
     """Hold the choices against each other.
 
     Raises:
-        RecipeError: no image can be made like that.
+        BuildFileError: no image can be made like that.
     """
     if kind is MediaTypes.DOCKER and packing.compression is Compression.ZSTD:
         raise BuildFileError(_no_zstd("--compression zstd"))
@@ -32,7 +32,7 @@ def of_kind(base: Base, kind: MediaTypes | None, packing: Packing) -> Base:
     original registry, gets OCI's.
 
     Raises:
-        RecipeError: Docker's media types are to name layers in zstd.
+        BuildFileError: Docker's media types are to name layers in zstd.
     """
     is_zstd = packing.compression is Compression.ZSTD
     if kind is None:

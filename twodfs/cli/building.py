@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from twodfs.build.allotments import BuiltAllotment, Method, look_at
+from twodfs.build.allotments import BuiltAllotment, Method, check_sources
 from twodfs.build.image import Built, Plan, build_image, partitions_beyond
 from twodfs.build.kinds import check_kind
 from twodfs.choices import Anchor, MediaTypes
@@ -21,8 +21,8 @@ from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
 from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
 from twodfs.errors import BuildFileError, DamagedError
+from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
 from twodfs.flatten.compose import Base
-from twodfs.flatten.cut import DEFAULT_MAX_LAYERS
 from twodfs.images.scratch import SCRATCH, scratch
 from twodfs.layers.build_file import BuildFile
 from twodfs.layers.compression import Packing
@@ -105,7 +105,7 @@ class _BuildSession:
         """Return what was built, and what was pushed where that is asked for."""
         asked = self.asked
         if asked.base != SCRATCH:
-            look_at(self.recipe)  # a mistake shows before a base of gigabytes is fetched
+            check_sources(self.recipe)  # a mistake shows before a base of gigabytes is fetched
         platforms = parse_platforms(asked.platforms)
         base, base_name = self._base(platforms, checksum=checksum)
         plan = Plan(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from twodfs.field.field import Allotment, Field
+from twodfs.field.allotment import Allotment
+from twodfs.field.field import Field
 
 HOLE: Final = "·"
 UNKNOWN: Final = "?"

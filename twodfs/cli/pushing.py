@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from twodfs.cli.grid import count_text, size_text
 from twodfs.cli.registries import Registries
@@ -15,8 +16,6 @@ from twodfs.storage.store import ImageStore
 
 if TYPE_CHECKING:
     from twodfs.publish.push import Fetch, PushCounts, Pushed
-
-_NOT_FOUND: Final = 404
 
 
 def parse_target(text: str) -> Reference:
@@ -60,7 +59,7 @@ def base_layers(base_name: str, store: ImageStore, registries: Registries, progr
         try:
             fetch_layer(repository, layer, store, progress)
         except RegistryError as error:
-            if error.status == _NOT_FOUND:  # it is none of the base's
+            if error.status == HTTPStatus.NOT_FOUND:  # it is none of the base's
                 return False
             raise
         return True

@@ -96,8 +96,8 @@ def registry_name(text: str) -> str:
     Raises:
         InvalidReferenceError: it is none.
     """
+    from twodfs.credentials.docker_config import registry_host  # noqa: PLC0415
     from twodfs.oci.reference import DOCKER_HUB, Reference  # noqa: PLC0415 - for logins alone
-    from twodfs.registry.credentials import registry_host  # noqa: PLC0415
 
     host = registry_host(text or DOCKER_HUB)
     try:

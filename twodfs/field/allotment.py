@@ -25,7 +25,7 @@ CELL_KEYS = Keys(
     *("tocDigest", "compression", "compressedSize"),  # of the fork that writes eStargz and zstd:chunked
 )
 INFERRED_ZSTD: Final = (OCI_LAYER_ZSTD, True)
-"""What ``said_type`` returns for a type that is read from ``compression``."""
+"""What ``media_type_in`` returns for a type that is read from ``compression``."""
 _LONGEST_TYPE: Final = 255
 """RFC 6838, section 4.2: two names of 127 characters at most, and a slash."""
 _LAYER_TYPE: Final = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{_LONGEST_TYPE}}}")
@@ -58,13 +58,13 @@ class Allotment:
         CELL_KEYS.check(cell)
         if cell.get("digest") in ("", None):
             return None
-        is_inferred = said_type(cell) is INFERRED_ZSTD
+        is_inferred = media_type_in(cell) is INFERRED_ZSTD
         return cls(
             row=_coordinate(cell, "row"),
             col=_coordinate(cell, "col"),
             digest=_bare_digest(cell, "digest"),
             diff_id=_bare_digest(cell, "diffid"),
-            size=check_size(expect(said_size(cell), int, "size"), "size") or None,
+            size=check_size(expect(size_in(cell), int, "size"), "size") or None,
             media_type=OCI_LAYER_ZSTD if is_inferred else _media_type(cell),
             is_inferred=is_inferred,
         )
@@ -90,7 +90,7 @@ def is_layer_type(value: object) -> bool:
     return isinstance(value, str) and value.lower() != FIELD_LAYER and _LAYER_TYPE.fullmatch(value) is not None
 
 
-def said_size(cell: Json) -> object:
+def size_in(cell: Json) -> object:
     """Return the cell's ``size``, not checked, else its ``compressedSize`` where that can be one, else 0.
 
     No layer is empty; 0 is how Go writes a number that nobody set.
@@ -102,10 +102,10 @@ def said_size(cell: Json) -> object:
     return other if type(other) is int and 0 < other <= LARGEST_SIZE else 0
 
 
-def said_type(cell: Json) -> object:
+def media_type_in(cell: Json) -> object:
     """Return the cell's ``mediaType``, not checked, else what its ``compression`` comes to.
 
-    The fork writes "zstd", "stargz", which is gzip to whoever does not look closer, or nothing.
+    The fork writes "zstd", "stargz", which is gzip unless one looks closer, or nothing.
     """
     if "mediaType" in cell:
         return cell["mediaType"]

@@ -17,42 +17,23 @@ where ours are absent; ``tocDigest``, like all that is not known, is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
-from twodfs.errors import FormatError, NothingSelectedError, PartitionError, within
+from twodfs.errors import NothingSelectedError, PartitionError, within
 from twodfs.field.allotment import MAX_COORDINATE, Allotment
-from twodfs.field.cells import Cells, PackedError, Packer
-from twodfs.field.partition import ALL, RESERVED, Rectangle, Selection, is_name
+from twodfs.field.cells import Cells, PackedError
+from twodfs.field.names import named_in_steps
+from twodfs.field.packer import Packer
+from twodfs.field.partition import ALL, Selection
+from twodfs.field.rectangle import Rectangle
 from twodfs.field.selected import SelectedCells
-from twodfs.field.slices import Body, LongStepError, OtherOrderError, Slice, Slices, in_whole
-from twodfs.oci.documents import Json, expect, parse_object
+from twodfs.field.slices import FieldBytes, LongStepError, OtherOrderError, Slice, Slices, in_whole
+from twodfs.field.steps import finished
+from twodfs.oci.documents import parse_object
 from twodfs.oci.spelling import Keys
-
-__all__ = [
-    "MAX_COORDINATE",
-    "MOST_SEARCHES",
-    "Allotment",
-    "Extent",
-    "Field",
-    "LongStepError",
-    "Measure",
-    "PackedError",
-    "Selecting",
-    "finished",
-    "parse_partitions",
-    "write_field",
-    "write_original_field",
-]
-
-MAX_NAMED_RECTANGLES = 256
-"""Rectangles behind one name: an image has room for fewer layers."""
-MAX_RECTANGLES = 16_384
-"""Rectangles behind all names of a field together."""
-MAX_ORIGINAL_CELLS = 2_000_000
-"""Cells, holes included, in a field that is written like the original's: 400 MB of JSON."""
 
 MAX_SELECTED_RECTANGLES = 1024
 """Rectangles that a selection stands for once its names are resolved: four names of the most."""
@@ -66,7 +47,6 @@ _SIZES_A_SEARCH = 16
 
 _KEYS = Keys("rows", "rows_size", "owner", "partitions")
 
-T = TypeVar("T")
 Reading: TypeAlias = "Generator[None, None, Field]"
 Resolving: TypeAlias = "Generator[None, None, Selection | None]"
 Selecting: TypeAlias = "Generator[None, None, list[Allotment]]"
@@ -117,7 +97,7 @@ class Field:
         return cls(packer.finish({}))
 
     @classmethod
-    def parse(cls, body: Body) -> Field:
+    def parse(cls, body: FieldBytes) -> Field:
         """Return the field in ``body``.
 
         Raises:
@@ -126,7 +106,7 @@ class Field:
         return finished(cls.parse_in_steps(body))
 
     @classmethod
-    def parse_in_steps(cls, body: Body, *, at_once: int | None = None) -> Reading:
+    def parse_in_steps(cls, body: FieldBytes, *, at_once: int | None = None) -> Reading:
         """Parse like ``parse``, and yield every half a millisecond or so: others may have something to do.
 
         A document whose keys stand in an unusual order is parsed in one long step.
@@ -151,7 +131,7 @@ class Field:
                 yield
         _KEYS.check(about)
         names: dict[str, str] = {}
-        for name, selection in _named_in_steps(about.get("partitions")):
+        for name, selection in named_in_steps(about.get("partitions")):
             names[name] = str(selection)
             yield
         return cls((yield from packer.finish_in_steps(names)))
@@ -320,16 +300,6 @@ class Field:
         return extent is None or rectangle.x1 > extent.last_row or rectangle.y1 > extent.last_col
 
 
-def finished(steps: Generator[None, None, T]) -> T:
-    """Return what ``steps`` come to, taken one after the other."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-
-
 def _pack(part: Slice, packer: Packer) -> None:
     if packer.add_raw(part.cells):
         return
@@ -338,89 +308,3 @@ def _pack(part: Slice, packer: Packer) -> None:
             one = Allotment.from_dict(raw)
         if one is not None:
             packer.add(one)
-
-
-def parse_partitions(raw: object) -> dict[str, Selection]:
-    """Return the named partitions in ``raw``: a field's, or those of a build file; None for none at all.
-
-    Raises:
-        FormatError: a name breaks the grammar or is reserved, or names no rectangles; with the path.
-    """
-    return dict(_named_in_steps(raw))
-
-
-def _named_in_steps(raw: object) -> Iterator[tuple[str, Selection]]:
-    """Yield names and what they stand for; each takes some milliseconds at most."""
-    named = {} if raw is None else expect(raw, dict, "partitions")
-    with within("partitions"):
-        if sum(text.count("--") + 1 for text in named.values() if isinstance(text, str)) > MAX_RECTANGLES:
-            raise FormatError(f"the names stand for more than {MAX_RECTANGLES} rectangles")
-        for name, text in named.items():
-            yield _free_name(name), _rectangles(text, name)
-
-
-def _free_name(name: str) -> str:
-    if name in RESERVED:
-        raise FormatError(f"{name!r} is reserved: 'all' is every allotment, 'base' is none", name)
-    if not is_name(name):
-        raise FormatError(f"{name[:140]!r} is no name; expected a-z, then any of a-z 0-9 _ and single - between them")
-    return name
-
-
-def _rectangles(text: object, name: str) -> Selection:
-    written = expect(text, str, name)
-    if written.count("--") >= MAX_NAMED_RECTANGLES:
-        raise FormatError(f"more than {MAX_NAMED_RECTANGLES} rectangles", name)
-    try:
-        selection = Selection.parse(written)
-        for rectangle in selection.rectangles:
-            rectangle.check()
-    except PartitionError as error:
-        raise FormatError(str(error), name) from None
-    if selection.names or not selection.rectangles:
-        raise FormatError(f"{text!r} is a name; expected rectangles x1.y1.x2.y2, chained with --", name)
-    return selection
-
-
-def write_field(
-    allotments: Iterable[Allotment], *, owner: str = "", partitions: Mapping[str, Selection] | None = None
-) -> Json:
-    """Return the field's JSON: one entry for each row that has allotments, holes left out."""
-    rows: dict[int, list[Json]] = {}
-    for allotment in sorted(allotments, key=lambda one: (one.row, one.col)):
-        rows.setdefault(allotment.row, []).append(allotment.to_dict())
-    named = {"partitions": {name: str(partitions[name]) for name in sorted(partitions)}} if partitions else {}
-    return {
-        "rows": [{"allotments": cells, "allotments_size": len(cells)} for cells in rows.values()],
-        "rows_size": len(rows),
-        "owner": owner,
-        **named,
-    }
-
-
-def write_original_field(allotments: Iterable[Allotment]) -> Json:
-    """Return the field's JSON as the original builder writes it for a build file in row-major order.
-
-    It has no sizes and no media types, every row up to the last, and in each every column up to its last
-    allotment: a hole has no digest, and says the column of the allotment that follows it.
-
-    Raises:
-        FormatError: there are too many holes to write each of them.
-    """
-    widths: dict[int, int] = {}
-    ordered = sorted(allotments, key=lambda one: (one.row, one.col))
-    for one in ordered:
-        widths[one.row] = one.col + 1
-    if max(widths, default=0) + sum(widths.values()) > MAX_ORIGINAL_CELLS:
-        raise FormatError(f"the original format writes each hole, and these are over {MAX_ORIGINAL_CELLS}")
-    rows: list[list[Json]] = [[] for _ in range(max(widths, default=-1) + 1)]
-    for one in ordered:
-        cells = rows[one.row]
-        hole = {"row": one.row, "col": one.col, "digest": "", "diffid": ""}
-        cells += [hole] * (one.col - len(cells))
-        cells.append(hole | {"digest": one.digest.partition(":")[2], "diffid": one.diff_id.partition(":")[2]})
-    return {
-        "rows": [{"allotments": cells, "allotments_size": len(cells)} for cells in rows],
-        "rows_size": len(rows),
-        "owner": "",
-    }

@@ -16,7 +16,7 @@ it before it sends anything; ``--`` is canonical. A chain is the union of its li
 
 A name begins with a letter and has no dot, a rectangle begins with a digit and has three: neither can be
 mistaken for the other. ``all`` is every allotment, ``base`` none of them; both are reserved. What any other
-name means is written in the field, so only whoever has the field can resolve it.
+name means is written in the field, so only a reader of the field can resolve it.
 
 A tag can be read in more than one way: ``v1--1.2.3.4--0.0.0.1`` is two rectangles of ``v1``, or one
 rectangle of the tag ``v1--1.2.3.4``. ``readings`` lists all, longest chain first; which one holds is decided

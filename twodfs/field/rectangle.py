@@ -59,12 +59,12 @@ def outermost(rectangles: Iterable[Rectangle]) -> list[Rectangle]:
         others = [one for one in unique if not one.is_inverted]
         # What holds another comes before it, and is kept itself or held by one that was.
         others.sort(key=lambda one: (one.x1, -one.x2, one.y1, -one.y2))
-        before = _Before(others)
-        unique = [*kept, *filter(before.takes, others)]
+        so_far = _OutermostSoFar(others)
+        unique = [*kept, *filter(so_far.takes, others)]
     return sorted(unique, key=_corners)
 
 
-class _Before:
+class _OutermostSoFar:
     """Rectangles that come by their first rows, and whether one of those before holds the next.
 
     A Fenwick tree over last rows, the largest first. Each node has the columns of its rectangles as stairs:
@@ -77,7 +77,7 @@ class _Before:
         self._lasts: list[list[int]] = [[] for _ in range(len(self._last_rows) + 1)]
 
     def takes(self, one: Rectangle) -> bool:
-        """Keep ``one`` and return True, unless one that was kept holds it."""
+        """Keep ``one`` and return True, unless a rectangle that was kept holds it."""
         rank = bisect_left(self._last_rows, -one.x2) + 1
         at = rank
         while at:

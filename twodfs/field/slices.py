@@ -17,7 +17,7 @@ from twodfs.errors import FormatError, within
 from twodfs.oci.documents import Json, expect, parse_json
 from twodfs.oci.spelling import Keys
 
-Body: TypeAlias = "bytes | mmap.mmap"
+FieldBytes: TypeAlias = "bytes | mmap.mmap"
 
 SLICE_BYTES: Final = 64 * 1024
 """About half a millisecond of work."""
@@ -58,7 +58,7 @@ class Slices:
     where the other members have more than ``at_once`` bytes.
     """
 
-    def __init__(self, body: Body, at_once: int | None = None) -> None:
+    def __init__(self, body: FieldBytes, at_once: int | None = None) -> None:
         self._body = body
         self._at_once = at_once
         self.rest: Json = {}
@@ -133,7 +133,7 @@ def _array(members: Json, key: str, path: str) -> list[Any]:
     return [] if value is None else expect(value, list, path)
 
 
-def _end(match_at: Callable[[Body, int], re.Match[bytes] | None], body: Body, at: int) -> int:
+def _end(match_at: Callable[[FieldBytes, int], re.Match[bytes] | None], body: FieldBytes, at: int) -> int:
     found = match_at(body, at)
     if found is None:
         raise OtherOrderError

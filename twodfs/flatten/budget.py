@@ -1,4 +1,4 @@
-"""What the documents of one image may take together, so that a cut has a bound whatever it is a cut of.
+"""Bounds of the documents of one image together, so that every cut has a bound.
 
 Documents are cheap to push: 64 manifests of 4 MiB each are well within what registries take, and a gigabyte
 of objects once they are parsed.
@@ -11,6 +11,8 @@ from typing import Final
 
 from twodfs.errors import TooLargeError
 
+DEFAULT_MAX_LAYERS: Final = 125
+"""Docker Engine's classic store takes 125 layers and fails at 126 with "max depth exceeded"."""
 MAX_DOCUMENT_BYTES: Final = 32 * 2**20
 """Bytes of index, manifests and configs; large images of many platforms have one megabyte."""
 MAX_FIELD_BYTES: Final = 256 * 2**20

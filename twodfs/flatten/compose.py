@@ -17,7 +17,8 @@ from typing import Final
 
 from twodfs.choices import Anchor
 from twodfs.errors import within
-from twodfs.field.field import Allotment, write_field, write_original_field
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import write_field, write_original_field
 from twodfs.field.partition import Selection
 from twodfs.flatten.rewrite import complete_history, field_line
 from twodfs.oci.digest import Digest
@@ -29,18 +30,16 @@ from twodfs.oci.documents import (
     OCI_MANIFEST,
     Descriptor,
     Document,
-    ImageConfig,
     Index,
     Json,
     Manifest,
     parse_manifest,
 )
+from twodfs.oci.image_config import ImageConfig
 from twodfs.oci.platforms import Platform
 
 ANCHOR_ARTIFACT: Final = "application/vnd.2dfs.allotments.v1"
 ANCHOR_CONFIG: Final = "application/vnd.2dfs.allotments.config.v1+json"
-
-MAX_CONFIG_BYTES: Final = 8 * 1024 * 1024
 
 EPOCH: Final = "1970-01-01T00:00:00Z"
 
@@ -93,7 +92,7 @@ def scratch_image(platform: Platform) -> BaseImage:
     content: Json = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": describe(scratch_config(platform)),
+        "config": scratch_config(platform).descriptor,
         "layers": [],
     }
     manifest = parse_manifest(Document.of(OCI_MANIFEST, content).body, OCI_MANIFEST)
@@ -154,7 +153,7 @@ def with_anchors(
     made = list(_anchors(allotments))
     anchors = Anchors(tuple(config for config, _ in made), tuple(manifest for _, manifest in made))
     named = (
-        {**describe(one), "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors.manifests
+        {**one.descriptor, "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors.manifests
     )
     return _index(base, [*map(dict, entries), *named]), anchors
 
@@ -178,13 +177,8 @@ def _own_configs(base: Base, configs: Mapping[Digest, ImageConfig], field: Docum
     return own
 
 
-def describe(document: Document) -> Json:
-    """Return a descriptor of ``document``."""
-    return {"mediaType": document.media_type, "digest": document.digest, "size": len(document.body)}
-
-
 def _with_field(manifest: Manifest, config: Document | None, field: Document) -> Document:
-    layers = [*(layer.raw for layer in manifest.layers), describe(field)]
+    layers = [*(layer.raw for layer in manifest.layers), field.descriptor]
     named = manifest.config.raw if config is None else manifest.config.pointing_at(config)
     return Document.of(manifest.media_type, {**manifest.raw, "config": named, "layers": layers})
 
@@ -192,7 +186,7 @@ def _with_field(manifest: Manifest, config: Document | None, field: Document) ->
 def _entry(image: BaseImage, made: Document) -> Json:
     if image.entry is not None:
         return image.entry.pointing_at(made)
-    return {**describe(made), "platform": image.platform.to_dict()}
+    return {**made.descriptor, "platform": image.platform.to_dict()}
 
 
 def _index(base: Base, entries: list[Json]) -> Document:
@@ -222,7 +216,7 @@ def _anchors(allotments: Sequence[Allotment]) -> Iterator[tuple[Document, Docume
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "artifactType": ANCHOR_ARTIFACT,
-            "config": describe(config),
+            "config": config.descriptor,
             "layers": [{"mediaType": one.media_type, "digest": one.digest, "size": one.size} for one in part],
         }
         yield config, Document.of(OCI_MANIFEST, content)

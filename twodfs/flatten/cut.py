@@ -16,26 +16,20 @@ process and every release that has the same ``FLATTEN_VERSION``.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Final, TypeAlias, TypeVar
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
 
-from twodfs.errors import FormatError, NothingSelectedError, TooManyLayersError, UnsupportedTypeError, within
-from twodfs.field.field import Allotment, Field
+from twodfs.errors import FormatError, UnsupportedTypeError, within
+from twodfs.field.allotment import Allotment
 from twodfs.field.partition import Selection
-from twodfs.flatten.budget import MAX_FIELD_BYTES, Budget
+from twodfs.flatten.budget import DEFAULT_MAX_LAYERS, MAX_FIELD_BYTES, Budget
+from twodfs.flatten.needs import TURN, DocumentKind, DocumentNeed, Steps, bytes_in, field_in, size_from
 from twodfs.flatten.rewrite import ImageWithField, in_its_kind, rewritten_image, rewritten_index
+from twodfs.flatten.selecting import SelectionLimits, resolve, select
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import (
-    OCI_LAYER_GZIP,
-    Descriptor,
-    Document,
-    ImageConfig,
-    Index,
-    Manifest,
-    parse_manifest,
-)
+from twodfs.oci.documents import OCI_LAYER_GZIP, Descriptor, Document, Index, Manifest, parse_manifest
+from twodfs.oci.image_config import ImageConfig
 
 FLATTEN_VERSION: Final = 2
 """Raised whenever the same source and selection would give other bytes than before; ``cut`` still gives
@@ -47,41 +41,11 @@ those of each version before:
 """
 _SECOND: Final = 2
 
-DEFAULT_MAX_LAYERS: Final = 125
-"""Docker Engine's classic store takes 125 layers and fails at 126 with "max depth exceeded"."""
-
 MAX_IMAGES: Final = 64
 """The most images (platforms) of one index; the largest official ones have some fifteen."""
 
 SOURCE_ANNOTATION: Final = "2dfs.source.digest"
 SELECTION_ANNOTATION: Final = "2dfs.selection"
-
-
-class DocumentKind(StrEnum):
-    """What a ``DocumentNeed`` is answered with."""
-
-    MANIFEST = "manifest"  # bytes that hash to the digest
-    CONFIG = "config"  # bytes that hash to the digest
-    FIELD = "field"  # the parsed Field
-    SIZE = "size"  # the blob's size in bytes, an int
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentNeed:
-    """Something ``cut`` cannot know by itself."""
-
-    kind: DocumentKind
-    digest: Digest
-    announced: int = field(default=0, compare=False)
-    """Bytes that it has, as its descriptor says."""
-
-
-Answer: TypeAlias = "bytes | Field | int"
-Cut: TypeAlias = "Generator[tuple[DocumentNeed, ...], Mapping[DocumentNeed, Answer], Partition | None]"
-T = TypeVar("T")
-Steps: TypeAlias = "Generator[tuple[DocumentNeed, ...], Mapping[DocumentNeed, Answer], T]"
-
-_TURN: Final[tuple[DocumentNeed, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +70,7 @@ class Partition:
     left_out_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """What a selection is held to: the image's name in errors, its layers, and whether equal cells merge."""
-
-    image: str
-    max_layers: int
-    merged: bool
+Cut: TypeAlias = "Steps[Partition | None]"
 
 
 def cut(
@@ -159,21 +117,21 @@ def cut(
     if not fielded:
         return None
     configs = {one.manifest.config.digest: one.manifest.config.size for one in fielded.values()}
-    field_layers = {layer.digest: layer.size for layer in map(_field_layer, fielded.values())}
+    field_layers = {layer.digest: layer.size for layer in (one.field for one in fielded.values())}
     budget.announce(configs.values())
     budget.announce_fields(field_layers.values())
     answers = yield (
         *(DocumentNeed(DocumentKind.FIELD, digest, size) for digest, size in field_layers.items()),
         *(DocumentNeed(DocumentKind.CONFIG, digest, size) for digest, size in configs.items()),
     )
-    by_field = {digest: _field(answers, DocumentNeed(DocumentKind.FIELD, digest)) for digest in field_layers}
+    by_field = {digest: field_in(answers, DocumentNeed(DocumentKind.FIELD, digest)) for digest in field_layers}
     for one_field in by_field.values():
         budget.take_field(len(one_field.packed))
-    resolved = yield from _resolve(fielded, by_field, selection)
+    resolved = yield from resolve(fielded, by_field, selection)
     if not resolved:
         return None
-    limits = _Limits(image, max_layers, merged=version >= _SECOND)
-    chosen = yield from _select(fielded, by_field, resolved, selection, limits)
+    limits = SelectionLimits(image, max_layers, merged=version >= _SECOND)
+    chosen = yield from select(fielded, by_field, resolved, selection, limits)
 
     unsized = _batch(
         DocumentNeed(DocumentKind.SIZE, one.digest)
@@ -181,7 +139,7 @@ def cut(
         for one in allotments
         if one.size is None
     )
-    sizes = {need.digest: _size(need, answer) for need, answer in (yield unsized).items()} if unsized else {}
+    sizes = {need.digest: size_from(need, answer) for need, answer in (yield unsized).items()} if unsized else {}
     sizes |= {one.digest: one.size for some in chosen.values() for one in some if one.size is not None}
 
     if version < _SECOND:
@@ -192,11 +150,11 @@ def cut(
         one = fielded[by]
         if version >= _SECOND:
             one = in_its_kind(one, allotments)
-        config = _config(_bytes(answers, DocumentNeed(DocumentKind.CONFIG, one.manifest.config.digest)), one, budget)
+        config = _config(bytes_in(answers, DocumentNeed(DocumentKind.CONFIG, one.manifest.config.digest)), one, budget)
         flat[by] = rewritten_image(
             one, config, allotments, sizes, provenance[resolved[by]], replaces_line=version >= _SECOND
         )
-        yield _TURN
+        yield TURN
     meanings = {resolved.get(by) for by in fielded}
     common = next(iter(resolved.values())) if len(meanings) == 1 else selection
     root = rewritten_index(top, flat, provenance[common]) if isinstance(top, Index) else flat[source.digest].manifest
@@ -251,16 +209,16 @@ def _image_manifests(top: Index, budget: Budget) -> Steps[dict[Digest, Manifest]
         DocumentNeed(DocumentKind.MANIFEST, digest, entry.size) for digest, (_, entry) in entries.items()
     )
     for digest in entries:
-        budget.take(_bytes(answers, DocumentNeed(DocumentKind.MANIFEST, digest)))
+        budget.take(bytes_in(answers, DocumentNeed(DocumentKind.MANIFEST, digest)))
     manifests = {}
     for digest, (at, entry) in entries.items():
         with within(f"manifests[{at}]"):
-            manifest = parse_manifest(_bytes(answers, DocumentNeed(DocumentKind.MANIFEST, digest)), entry.media_type)
+            manifest = parse_manifest(bytes_in(answers, DocumentNeed(DocumentKind.MANIFEST, digest)), entry.media_type)
         if isinstance(manifest, Manifest):
             budget.count(len(manifest.layers), "layers")
             if manifest.is_image:
                 manifests[digest] = manifest
-        yield _TURN
+        yield TURN
     return manifests
 
 
@@ -273,77 +231,6 @@ def _fielded(manifest: Manifest) -> ImageWithField | None:
     return ImageWithField(manifest, positions[0])
 
 
-def _field_layer(one: ImageWithField) -> Descriptor:
-    return one.manifest.layers[one.position]
-
-
-def _resolve(
-    fielded: Mapping[Digest, ImageWithField], by_field: Mapping[Digest, Field], selection: Selection
-) -> Steps[dict[Digest, Selection]]:
-    """Return what ``selection`` means to each image whose field defines its names."""
-    meanings: dict[Digest, Selection | None] = {}
-    for digest, its in by_field.items():
-        meanings[digest] = yield from _in_turns(its.resolve_in_steps(selection))
-        yield _TURN
-    by_image = ((by, meanings[_field_layer(one).digest]) for by, one in fielded.items())
-    return {by: meaning for by, meaning in by_image if meaning is not None}
-
-
-def _select(
-    fielded: Mapping[Digest, ImageWithField],
-    by_field: Mapping[Digest, Field],
-    resolved: Mapping[Digest, Selection],
-    asked: Selection,
-    limits: _Limits,
-) -> Steps[dict[Digest, list[Allotment]]]:
-    """Return the selected allotments of each image in which something is selected."""
-    chosen: dict[Digest, list[Allotment]] = {}
-    # Platforms share a field as a rule, and so what is selected of it.
-    found: dict[tuple[Digest, int], list[Allotment] | NothingSelectedError] = {}
-    nothing: NothingSelectedError | None = None
-    for by, selection in resolved.items():
-        field = _field_layer(fielded[by]).digest
-        base_layers = len(fielded[by].manifest.layers) - 1
-        limit = max(0, limits.max_layers - base_layers)
-        if (field, limit) not in found:
-            try:
-                found[field, limit] = yield from _in_turns(
-                    by_field[field].select_in_steps(selection, limit=limit, image=limits.image, merged=limits.merged)
-                )
-            except TooManyLayersError:
-                raise _too_many_layers(asked, limits.image, base_layers, limits.max_layers) from None
-            except NothingSelectedError as error:
-                found[field, limit] = error
-        what = found[field, limit]
-        if isinstance(what, NothingSelectedError):
-            nothing = what
-        else:
-            chosen[by] = what
-    if nothing and not chosen:
-        raise nothing
-    return chosen
-
-
-def _in_turns(working: Generator[None, None, T]) -> Steps[T]:
-    while True:
-        try:
-            next(working)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        yield _TURN
-
-
-def _too_many_layers(asked: Selection, image: str, base_layers: int, max_layers: int) -> TooManyLayersError:
-    if base_layers < max_layers:
-        made_of = f"{base_layers} of the base and more than {max_layers - base_layers} allotments"
-        advice = "container runtimes cannot unpack that many, select fewer"
-    else:
-        made_of = f"the base alone has {base_layers}"
-        advice = "container runtimes cannot unpack that many, and no allotment fits on top"
-    return TooManyLayersError(f"partition {asked} of {image} needs more than {max_layers} layers: {made_of}; {advice}")
-
-
 def _config(body: bytes, one: ImageWithField, budget: Budget) -> ImageConfig:
     budget.take(body)
     with within(f"config {one.manifest.config.digest}"):
@@ -351,23 +238,3 @@ def _config(body: bytes, one: ImageWithField, budget: Budget) -> ImageConfig:
     budget.count(len(config.diff_ids), "diff ids")
     budget.count(len(config.history), "history entries")
     return config
-
-
-def _bytes(answers: Mapping[DocumentNeed, Answer], need: DocumentNeed) -> bytes:
-    answer = answers[need]
-    if not isinstance(answer, bytes):
-        raise TypeError(f"{need} takes bytes, was sent {type(answer).__name__}")
-    return answer
-
-
-def _field(answers: Mapping[DocumentNeed, Answer], need: DocumentNeed) -> Field:
-    answer = answers[need]
-    if not isinstance(answer, Field):
-        raise TypeError(f"{need} takes a Field, was sent {type(answer).__name__}")
-    return answer
-
-
-def _size(need: DocumentNeed, answer: Answer) -> int:
-    if not isinstance(answer, int):
-        raise TypeError(f"{need} takes an int, was sent {type(answer).__name__}")
-    return answer

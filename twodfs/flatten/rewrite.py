@@ -12,8 +12,9 @@ from typing import Final
 from twodfs.errors import FormatError, within
 from twodfs.field.allotment import Allotment
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import DOCKER_LAYER_ZSTD, Document, ImageConfig, Index, Json, Manifest
-from twodfs.oci.translation import TO_OCI, translated_index, translated_manifest
+from twodfs.oci.documents import DOCKER_LAYER_ZSTD, Descriptor, Document, Index, Json, Manifest
+from twodfs.oci.image_config import ImageConfig
+from twodfs.oci.translation import TO_OCI, layer_type, translated_index, translated_manifest
 
 _FIELD_LINE: Final = "2dfs field "
 
@@ -24,6 +25,11 @@ class ImageWithField:
 
     manifest: Manifest
     position: int
+
+    @property
+    def field(self) -> Descriptor:
+        """The descriptor of its field."""
+        return self.manifest.layers[self.position]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ def in_its_kind(source: ImageWithField, allotments: Sequence[Allotment]) -> Imag
     manifest = source.manifest
     listed = {
         *(layer.media_type for layer in manifest.layers),
-        *(manifest.layer_type(one.media_type) for one in allotments),
+        *(layer_type(manifest, one.media_type) for one in allotments),
     }
     if not manifest.is_docker or DOCKER_LAYER_ZSTD not in listed:
         return source
@@ -72,7 +78,7 @@ def rewritten_image(
     layers = [dict(layer.raw) for layer in manifest.layers]
     layers[source.position : source.position + 1] = [
         {
-            "mediaType": _layer_type(manifest, one.media_type),
+            "mediaType": layer_type(manifest, one.media_type),
             "digest": one.digest,
             "size": sizes[one.digest],
         }
@@ -80,13 +86,6 @@ def rewritten_image(
     ]
     flat = _annotated(manifest.raw, {"config": manifest.config.pointing_at(written), "layers": layers}, provenance)
     return Flattened(Document.of(manifest.media_type, flat), written)
-
-
-def _layer_type(manifest: Manifest, media_type: str) -> str:
-    """Return what an allotment of ``media_type`` is listed as; a cell may say it in Docker's words."""
-    if media_type == DOCKER_LAYER_ZSTD and not manifest.is_docker:
-        return TO_OCI[media_type]
-    return manifest.layer_type(media_type)
 
 
 def field_line(field: Digest, created: Mapping[str, str]) -> Json:

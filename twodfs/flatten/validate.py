@@ -9,15 +9,8 @@ from collections.abc import Mapping
 
 from twodfs.errors import ValidationError
 from twodfs.oci.digest import Digest, digest_of
-from twodfs.oci.documents import (
-    FIELD_LAYER,
-    Descriptor,
-    Document,
-    ImageConfig,
-    Index,
-    Manifest,
-    parse_manifest,
-)
+from twodfs.oci.documents import FIELD_LAYER, Descriptor, Document, Index, Manifest, parse_manifest
+from twodfs.oci.image_config import ImageConfig
 
 
 def validate(root: Document, documents: Mapping[Digest, bytes]) -> list[Manifest]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol, Self, cast
 
 from twodfs.errors import BuildError
+from twodfs.files import open_file
 from twodfs.images.inflation import GZIP_MAGIC, Inflation, inflate
-from twodfs.inputs import inside, open_file
 
 MAX_MEMBERS: Final = 100_000
 MAX_HEADER: Final = 1024 * 1024
@@ -52,7 +52,7 @@ class Directory:
     def open(self, name: str) -> BinaryIO:
         """Return the content of a file; links are followed as long as they stay in the directory."""
         try:
-            return io.BufferedReader(open_file(inside(self.path, name), follow=False))
+            return io.BufferedReader(open_file(_inside(self.path, name), follow=False))
         except OSError as error:
             raise BuildError(f"cannot read {self.path / name}: {error.strerror}") from None
 
@@ -174,6 +174,20 @@ class _HeaderFile:
         if not 0 <= size <= MAX_HEADER:
             raise BuildError(f"{self._path} is refused: it has a header of more than {MAX_HEADER} bytes")
         return self._file.read(size)
+
+
+def _inside(directory: Path, name: str) -> Path:
+    """Return where the file ``name`` of ``directory`` is, links followed as long as they stay in it.
+
+    Raises:
+        BuildError: one leads out of it.
+        OSError: links go round.
+    """
+    root = os.path.realpath(directory)
+    place = os.path.realpath(directory / name)
+    if os.path.commonpath((root, place)) != root:
+        raise BuildError(f"{directory / name} is refused: it is a link that leads out of {directory}")
+    return Path(place)
 
 
 def _plain(path: Path, scratch: Path, inflation: Inflation, stack: ExitStack) -> BinaryIO:

@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 from urllib.parse import quote
@@ -24,7 +25,6 @@ SECONDS: Final = 900.0
 
 _UNIX: Final = "unix://"
 _MAX_ANSWER: Final = 4 * 1024 * 1024
-_FOUND: Final = 200
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def _asked(connection: _Connection, target: str, name: str) -> http.client.HTTPR
         answer = connection.getresponse()
     except OSError as error:
         raise BuildError(f"no Docker Engine answers at {connection.path}: {error.strerror or error}") from None
-    if answer.status != _FOUND:
+    if answer.status != HTTPStatus.OK:
         content = json.loads(answer.read(_MAX_ANSWER))
         message = content.get("message") if isinstance(content, dict) else None
         raise BuildError(f"the Docker Engine does not give {name}: {message or answer.reason}")

@@ -7,22 +7,21 @@ from typing import BinaryIO, Final
 
 from twodfs.errors import BuildError, FormatError, InvalidReferenceError
 from twodfs.images.archive import Files
-from twodfs.images.source import copy_verified
+from twodfs.images.source import copy_verified, manifest_in
 from twodfs.images.tarball import blob_path
-from twodfs.oci.digest import Digest, is_digest, verify
+from twodfs.oci.digest import Digest, verify
 from twodfs.oci.documents import (
     MAX_MANIFEST_BYTES,
     OCI_INDEX,
     Descriptor,
     Document,
     Index,
-    expect,
+    annotation_in,
     parse_manifest,
-    parse_object,
 )
 from twodfs.oci.reference import Reference
 from twodfs.progress import Advance, silent
-from twodfs.storage.store import REF_NAME
+from twodfs.storage.index import REF_NAME
 
 INDEX: Final = "index.json"
 MARKER: Final = "oci-layout"
@@ -55,14 +54,11 @@ class LayoutImage:
         Raises:
             BuildError, DigestError: it is not there, too big, or damaged.
         """
-        digest = Digest(reference) if is_digest(reference) else self._root.digest
-        body = self.blob(digest, limit=MAX_MANIFEST_BYTES)
-        media_type = parse_object(body).get("mediaType", self._root.media_type)
-        return Document(expect(media_type, str, "mediaType"), digest, body)
+        return manifest_in(self, reference, self._root)
 
     def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob of at most ``limit`` bytes; raises like ``manifest``."""
-        return verify(read_file(self._files, blob_path(digest), limit=limit), digest)
+        return verify(read_bounded(self._files, blob_path(digest), limit=limit), digest)
 
     def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a blob into ``file``; raises like ``manifest``."""
@@ -73,7 +69,7 @@ class LayoutImage:
         return str(self._files)
 
 
-def read_file(files: Files, name: str, *, limit: int) -> bytes:
+def read_bounded(files: Files, name: str, *, limit: int) -> bytes:
     """Return a file of at most ``limit`` bytes; raises ``BuildError`` when it is missing or bigger."""
     with files.open(name) as file:
         content = file.read(limit + 1)
@@ -97,7 +93,7 @@ def _normal(name: str) -> Reference | None:
 def _index(files: Files) -> Index:
     if not files.has(INDEX):
         raise BuildError(f"{files} is no OCI layout: it has no {INDEX}")
-    index = parse_manifest(read_file(files, INDEX, limit=MAX_MANIFEST_BYTES), OCI_INDEX)
+    index = parse_manifest(read_bounded(files, INDEX, limit=MAX_MANIFEST_BYTES), OCI_INDEX)
     if not isinstance(index, Index):
         raise BuildError(f"{INDEX} of {files} is no index")
     return index
@@ -116,8 +112,6 @@ def _chosen(index: Index, wanted: str, place: str) -> Descriptor:
 
 
 def _names(entry: Descriptor) -> Iterator[str]:
-    annotations = entry.raw.get("annotations")
     for key in (CONTAINERD_NAME, REF_NAME):
-        name = annotations.get(key) if isinstance(annotations, dict) else None
-        if isinstance(name, str):
+        if (name := annotation_in(entry.raw, key)) is not None:
             yield name

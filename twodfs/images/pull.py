@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, FormatError
-from twodfs.flatten.compose import MAX_CONFIG_BYTES, Base, BaseImage
-from twodfs.images.source import ImageSource
-from twodfs.oci.documents import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
-from twodfs.oci.platforms import Platform
+from twodfs.flatten.compose import Base, BaseImage
+from twodfs.images.source import TRANSFERS, ImageSource
+from twodfs.oci.documents import Descriptor, Document, Index, Manifest, parse_manifest
+from twodfs.oci.image_config import MAX_CONFIG_BYTES, ImageConfig
+from twodfs.oci.platforms import Platform, is_wanted
 from twodfs.progress import Progress
 from twodfs.storage.store import ImageStore
-
-TRANSFERS: Final = 4
-"""Blobs under way at a time."""
 
 
 def pull_base(
@@ -55,7 +52,7 @@ def pull_base(
         parsed = parse_manifest(top.body, top.media_type)
         if isinstance(parsed, Index):
             base = _index(source, parsed, platforms, reference)
-            _tell_what_is_left_out(parsed, base, platforms, progress)
+            _note_omissions(parsed, base, platforms, progress)
         else:
             base = Base((_single(source, parsed, store, reference),))
         _check(base, platforms, reference)
@@ -76,7 +73,7 @@ def _single(source: ImageSource, manifest: Manifest, store: ImageStore, referenc
 
 def _index(source: ImageSource, index: Index, platforms: Sequence[Platform], reference: str) -> Base:
     entries = [entry for _, entry in index.image_entries()]
-    wanted = [entry for entry in entries if _is_wanted(Platform.of(entry.platform), platforms)]
+    wanted = [entry for entry in entries if is_wanted(Platform.of(entry.platform), platforms)]
     if not wanted:
         offered = ", ".join(str(Platform.of(entry.platform)) for entry in entries) or "none"
         asked = " or ".join(map(str, platforms)) or "any platform"
@@ -93,11 +90,7 @@ def _image(entry: Descriptor, document: Document) -> BaseImage | None:
     return BaseImage(manifest, Platform.of(entry.platform), entry)
 
 
-def _is_wanted(platform: Platform, platforms: Sequence[Platform]) -> bool:
-    return not platforms or any(platform.matches(wanted) for wanted in platforms)
-
-
-def _tell_what_is_left_out(index: Index, base: Base, platforms: Sequence[Platform], progress: Progress) -> None:
+def _note_omissions(index: Index, base: Base, platforms: Sequence[Platform], progress: Progress) -> None:
     images = sum(1 for _ in index.image_entries())
     others = len(index.manifests) - (images if platforms else len(base.images))
     if others:

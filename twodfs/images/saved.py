@@ -15,13 +15,12 @@ import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from twodfs.errors import BuildError, DigestError, FormatError, within
-from twodfs.flatten.compose import MAX_CONFIG_BYTES
 from twodfs.images.archive import Files
 from twodfs.images.inflation import GZIP_MAGIC, Inflation, inflate
-from twodfs.images.layout import INDEX, MARKER, LayoutImage, names_image, read_file
+from twodfs.images.layout import INDEX, MARKER, LayoutImage, names_image, read_bounded
 from twodfs.images.source import CHUNK, ImageSource, copy_verified
 from twodfs.oci.digest import Digest, digest_of, from_bare_hex, verify
 from twodfs.oci.documents import (
@@ -32,11 +31,12 @@ from twodfs.oci.documents import (
     OCI_MANIFEST,
     Descriptor,
     Document,
-    ImageConfig,
     Json,
     expect,
+    list_in,
     parse_json,
 )
+from twodfs.oci.image_config import MAX_CONFIG_BYTES, ImageConfig
 from twodfs.oci.spelling import Keys
 from twodfs.progress import Advance, silent
 
@@ -73,7 +73,7 @@ class _SavedImage:
         self._files = files
         config = _config(files, expect(entry.get("Config"), str, "Config"))
         diff_ids = ImageConfig.parse(config).diff_ids
-        names = [expect(one, str, f"Layers[{at}]") for at, one in enumerate(_array(entry, "Layers"))]
+        names = [expect(one, str, f"Layers[{at}]") for at, one in enumerate(list_in(entry, "Layers"))]
         if len(names) != len(diff_ids):
             raise BuildError(f"{files} is damaged: {len(names)} layers for {len(diff_ids)} diff ids")
         layers = [_layer(files, *one, inflation) for one in zip(names, diff_ids, strict=True)]
@@ -81,7 +81,7 @@ class _SavedImage:
         content: Json = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": OCI_CONFIG, "digest": digest_of(config), "size": len(config)},
+            "config": Document(OCI_CONFIG, digest_of(config), config).descriptor,
             "layers": layers,
         }
         self._root = Document.of(OCI_MANIFEST, content)
@@ -108,7 +108,7 @@ class _SavedImage:
 
 
 def _table(files: Files) -> list[Json]:
-    table = parse_json(read_file(files, TABLE, limit=MAX_MANIFEST_BYTES))
+    table = parse_json(read_bounded(files, TABLE, limit=MAX_MANIFEST_BYTES))
     entries = [expect(one, dict, f"[{at}]") for at, one in enumerate(expect(table, list, ""))]
     for at, entry in enumerate(entries):
         with within(f"[{at}]"):
@@ -129,17 +129,12 @@ def _chosen(table: Sequence[Json], wanted: str, place: str) -> Json:
 
 
 def _tags(entry: Json) -> list[str]:
-    return [expect(tag, str, f"RepoTags[{at}]") for at, tag in enumerate(_array(entry, "RepoTags"))]
-
-
-def _array(entry: Json, key: str) -> list[Any]:
-    value = entry.get(key)
-    return [] if value is None else expect(value, list, key)
+    return [expect(tag, str, f"RepoTags[{at}]") for at, tag in enumerate(list_in(entry, "RepoTags"))]
 
 
 def _config(files: Files, name: str) -> bytes:
     """Return the config, held against the digest that its name is as a rule."""
-    body = read_file(files, name, limit=MAX_CONFIG_BYTES)
+    body = read_bounded(files, name, limit=MAX_CONFIG_BYTES)
     promised = posixpath.basename(name).removesuffix(".json")
     return verify(body, from_bare_hex(promised)) if _HEX.fullmatch(promised) else body
 

@@ -10,16 +10,20 @@ from typing import BinaryIO, Final, Protocol
 from twodfs.concurrency import scope
 from twodfs.errors import BuildError, DigestError
 from twodfs.oci.digest import Digest, is_digest
-from twodfs.oci.documents import MAX_MANIFEST_BYTES, Descriptor, Document, expect, parse_object
+from twodfs.oci.documents import MAX_MANIFEST_BYTES, Descriptor, Document, Manifest, own_media_type
+from twodfs.oci.image_config import MAX_CONFIG_BYTES, ImageConfig
+from twodfs.oci.platforms import Platform
 from twodfs.progress import Advance, silent
 from twodfs.storage.store import ImageStore
 
 CHUNK: Final = 1024 * 1024
 """Bytes of a blob in memory at a time."""
+TRANSFERS: Final = 4
+"""Blobs under way at a time."""
 
 
 class ImageSource(Protocol):
-    """Where an image is read from. Whatever it hands out was hashed."""
+    """Where an image is read from. All that it hands out was hashed."""
 
     def manifest(self, reference: str) -> Document:
         """Return the manifest or index of a tag or digest."""
@@ -47,10 +51,7 @@ class StoredImage:
 
     def manifest(self, reference: str) -> Document:
         """Return the manifest of a digest, else the image's own."""
-        digest = Digest(reference) if is_digest(reference) else self.image.digest
-        body = self.store.read(digest, limit=MAX_MANIFEST_BYTES)
-        media_type = parse_object(body).get("mediaType", self.image.media_type)
-        return Document(expect(media_type, str, "mediaType"), digest, body)
+        return manifest_in(self, reference, self.image)
 
     def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob."""
@@ -80,6 +81,24 @@ class StoredImage:
                 copy_verified(stored, blob, file, advance)
             except DigestError:
                 raise self.store.has_damaged(blob.digest) from None
+
+
+def manifest_in(source: ImageSource, reference: str, root: Descriptor) -> Document:
+    """Return the manifest of a digest in the one image ``root`` of ``source``, that of ``root`` for any other name.
+
+    Raises:
+        FormatError: it is no manifest.
+        TwodfsError: as ``source.blob`` does.
+    """
+    digest = Digest(reference) if is_digest(reference) else root.digest
+    body = source.blob(digest, limit=MAX_MANIFEST_BYTES)
+    return Document(own_media_type(body, root.media_type), digest, body)
+
+
+def platform_in(source: ImageSource, manifest: Manifest) -> Platform:
+    """Return the platform that the config of an image in ``source`` names; raises like ``manifest_in``."""
+    config = source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
+    return Platform.of(ImageConfig.parse(config).raw)
 
 
 def copy_verified(source: BinaryIO | FileIO, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:

@@ -1,5 +1,7 @@
 """From a build file to layers.
 
+coverage     which rectangles hold none of a build file's cells (pure)
+destinations paths in the image (pure)
 build_file   ``2dfs.json``
 patterns     what matches ``weights/**/*.bin``
 directories  what no file may take the place of (pure)

@@ -33,25 +33,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from twodfs.errors import BuildFileError, FormatError, within
-from twodfs.field.coverage import empty_rectangles
-from twodfs.field.field import MAX_COORDINATE, parse_partitions
+from twodfs.field.allotment import MAX_COORDINATE
+from twodfs.field.names import parse_partitions
 from twodfs.field.partition import Selection
-from twodfs.inputs import read_file
+from twodfs.files import open_file, read_up_to
+from twodfs.layers.coverage import empty_rectangles
+from twodfs.layers.destinations import parse_destination
 from twodfs.oci.documents import Json, expect, parse_object
 
-MAX_RECIPE_BYTES: Final = 64 * 1024 * 1024
+MAX_BUILD_FILE_BYTES: Final = 64 * 1024 * 1024
 
-WHITEOUT: Final = ".wh."
-"""How a layer says that a file is gone (image-spec, layer.md, "Whiteouts"); no file may have such a name."""
-
-_RECIPE_KEYS = ("allotments", "partitions")
+_FILE_KEYS = ("allotments", "partitions")
 _ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid", "follow")
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAX_ID = 2**31 - 1
-MAX_NAME: Final = 255
-"""Bytes of a file's name, on Linux's file systems."""
-MAX_PATH: Final = 4095
-"""Bytes of a path, its leading slash included; Linux's PATH_MAX counts the NUL at the end as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +117,13 @@ class BuildFile:
 
     @classmethod
     def parse(cls, body: bytes, directory: Path) -> BuildFile:
-        """Return the recipe in ``body``, whose sources are relative to ``directory``.
+        """Return the build file in ``body``, whose sources are relative to ``directory``.
 
         Raises:
             FormatError: malformed, with a path like ``allotments[3].dst``.
         """
         raw = parse_object(body)
-        _only(raw, _RECIPE_KEYS)
+        _only(raw, _FILE_KEYS)
         entries = expect(raw.get("allotments"), list, "allotments")
         if not entries:
             raise FormatError("a field needs at least one allotment", "allotments")
@@ -144,21 +139,22 @@ class BuildFile:
 
     @classmethod
     def load(cls, path: Path) -> BuildFile:
-        """Return the recipe in the file ``path``, whose sources all exist.
+        """Return the build file in the file ``path``, whose sources all exist.
 
         Raises:
-            RecipeError: it cannot be read, is malformed, or a source is missing; the message says where.
+            BuildFileError: it cannot be read, is malformed, or a source is missing; the message says where.
         """
         try:
-            body = read_file(path, limit=MAX_RECIPE_BYTES)
+            with open_file(path) as opened:
+                body = read_up_to(opened, MAX_BUILD_FILE_BYTES + 1)
         except OSError as error:
             raise BuildFileError(f"cannot read the build file {path}: {error.strerror}") from None
-        if len(body) > MAX_RECIPE_BYTES:
-            raise BuildFileError(f"{path} has more than {MAX_RECIPE_BYTES} bytes; is it a build file?")
+        if len(body) > MAX_BUILD_FILE_BYTES:
+            raise BuildFileError(f"{path} has more than {MAX_BUILD_FILE_BYTES} bytes; is it a build file?")
         with mistakes_of(path):
-            recipe = replace(cls.parse(body, path.parent), file=path)
-            _check_sources(recipe)
-        return recipe
+            loaded = replace(cls.parse(body, path.parent), file=path)
+            _check_sources(loaded)
+        return loaded
 
 
 @contextmanager
@@ -185,7 +181,7 @@ def _cell(entry: object, directory: Path, path: str) -> Cell:
     copies = tuple(
         Copy(
             source=directory / fixed,
-            target=_target(target, target_path),
+            target=parse_destination(target, target_path),
             path=f"{path}.{source_path}",
             pattern=pattern,
             mode=mode,
@@ -219,41 +215,6 @@ def _texts(raw: Json, key: str) -> Iterator[tuple[str, str]]:
         if not text or "\0" in text:
             raise FormatError("expected a path, found none" if not text else "a path has no NUL in it", path)
         yield text, path
-
-
-def _target(text: str, path: str) -> str:
-    """Return ``text`` without slashes at its ends; it has one spelling only, so that clashes are seen."""
-    if text == "/":
-        return ""
-    target = text.removeprefix("/").removesuffix("/")
-    parts = target.split("/")
-    if ".." in parts:
-        raise FormatError(f"{text!r} climbs with '..'; write the path as it is in the image", path)
-    if "" in parts or "." in parts:
-        clean = "/".join(part for part in parts if part not in ("", "."))
-        slash = "/" if clean and text.endswith("/") else ""
-        raise FormatError(f"{text!r} is not normalised; write '/{clean}{slash}'", path)
-    if any(part.startswith(WHITEOUT) for part in parts):
-        raise FormatError(f"{text!r}: names that begin with {WHITEOUT!r} delete files in a layer", path)
-    for part in parts:
-        if _bytes(part) > MAX_NAME:
-            raise FormatError(f"{part[:20] + '...'!r} has more than {MAX_NAME} bytes; no file can", path)
-    check_length(target, path)
-    return target
-
-
-def check_length(target: str, path: str) -> None:
-    """Hold the length of a path in the image against what engines take.
-
-    Raises:
-        FormatError: it is longer; ``path`` says where in the build file it comes from.
-    """
-    if _bytes(target) >= MAX_PATH:
-        raise FormatError(f"'/{target[:20]}...' has more than {MAX_PATH} bytes; no engine takes such a path", path)
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "surrogateescape"))
 
 
 def _split(source: str, path: str) -> tuple[str, str]:
@@ -313,8 +274,8 @@ def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]
         raise FormatError(f"{one} selects no allotment of this file", f"partitions.{name}")
 
 
-def _check_sources(recipe: BuildFile) -> None:
-    for cell in recipe.cells:
+def _check_sources(file: BuildFile) -> None:
+    for cell in file.cells:
         for copy in cell.copies:
             if copy.pattern:
                 continue

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from twodfs.choices import Compression
 from twodfs.errors import BuildFileError
+from twodfs.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 
 __all__ = ["GZIP_LEVEL", "WORTHWHILE", "ZSTD_LEVEL", "Compression", "Compressor", "Packing"]
 
@@ -25,7 +26,6 @@ ZSTD_LEVEL: Final = 3
 WORTHWHILE: Final = 0.8
 """``auto`` compresses where at least a fifth is saved: inflating costs every node that pulls."""
 
-_TAR = "application/vnd.oci.image.layer.v1.tar"
 _STORED = 0
 
 
@@ -62,7 +62,7 @@ class Packing:
         """Hold the choices against each other.
 
         Raises:
-            RecipeError: no image can be made like that.
+            BuildFileError: no image can be made like that.
         """
         lowest, highest = _LEVELS.get(self.compression, (0, 0))
         if self.level is not None and not lowest <= self.level <= highest:
@@ -101,7 +101,7 @@ def shrinks(sample: Iterable[bytes]) -> bool:
 class Plain:
     """The tar as it is."""
 
-    media_type = _TAR
+    media_type = OCI_LAYER
 
     def compress(self, data: bytes | memoryview, /) -> bytes | memoryview:
         """Return ``data``."""
@@ -115,7 +115,7 @@ class Plain:
 class Gzip:
     """RFC 1952 around zlib's deflate; zlib's own header tells the operating system it was built for."""
 
-    media_type = _TAR + "+gzip"
+    media_type = OCI_LAYER_GZIP
     _SPEEDS: Final = {1: b"\x04", 9: b"\x02"}  # RFC 1952, 2.3.1, XFL
 
     def __init__(self, level: int) -> None:
@@ -141,7 +141,7 @@ class Gzip:
 class Zstd:
     """RFC 8878, one frame without a checksum: the blob's digest is one."""
 
-    media_type = _TAR + "+zstd"
+    media_type = OCI_LAYER_ZSTD
 
     def __init__(self, level: int) -> None:
         import zstandard  # noqa: PLC0415 - takes 10 ms, and few ask for it

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from twodfs.layers.patterns import parents_of
-from twodfs.oci.documents import ImageConfig
+from twodfs.oci.image_config import ImageConfig
 
 _ENGINES: Final = ("proc", "sys", "dev", "etc")
 """Where engines mount or write something in every container (runtime-spec, "Default Filesystems")."""

@@ -15,7 +15,7 @@ from io import FileIO
 from typing import Final, Protocol
 
 from twodfs.errors import BuildError, FormatError
-from twodfs.inputs import open_file
+from twodfs.files import open_file
 from twodfs.layers.build_file import Copy
 from twodfs.layers.compression import Compression, Compressor, Packing
 from twodfs.layers.members import Member, Stamp, find_members

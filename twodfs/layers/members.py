@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from twodfs.errors import BuildError, FormatError
-from twodfs.layers.build_file import WHITEOUT, Copy, check_length
+from twodfs.layers.build_file import Copy
+from twodfs.layers.destinations import WHITEOUT, check_length
 from twodfs.layers.links import is_followed
 from twodfs.layers.patterns import find_matches, parents_of
 
@@ -227,7 +228,7 @@ def _mode(copy: Copy, kind: bytes, on_disk: int) -> int:
     if kind == tarfile.SYMTYPE:
         return 0o777
     if kind == tarfile.DIRTYPE:
-        # Whoever may read a file's content may look into its directory.
+        # A user who may read a file may look into its directory.
         return 0o755 if copy.mode is None else copy.mode | (copy.mode & 0o444) >> 2
     if copy.mode is not None:
         return copy.mode

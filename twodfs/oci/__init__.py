@@ -4,7 +4,8 @@ digest       content addresses
 reference    ``registry/repository:tag@digest``
 platforms    ``linux/arm64/v8``
 spelling     keys that Go takes for others
-documents    descriptors, manifests, indexes and configs, OCI and Docker
+documents    descriptors, manifests and indexes, OCI and Docker
+image_config image configs
 translation  Docker's media types in OCI's terms, and the other way round
 referrers    lists of what refers to a manifest, and the tag that keeps one
 """

@@ -1,4 +1,4 @@
-"""Descriptors, manifests, indexes and image configs: OCI image-spec v1.1 and Docker's schema 2.
+"""Descriptors, manifests and indexes: OCI image-spec v1.1 and Docker's schema 2.
 
 A parsed document keeps the JSON it came from: what we do not know must survive when the document is written
 again (image-spec, "Extensibility": implementations must ignore what they do not recognise).
@@ -15,7 +15,7 @@ import orjson
 
 from twodfs.errors import DigestError, FormatError, UnsupportedTypeError, within
 from twodfs.oci.digest import Digest, digest_of, parse_digest
-from twodfs.oci.spelling import check_config_keys, check_descriptor_keys, check_history_keys, check_top_keys
+from twodfs.oci.spelling import check_descriptor_keys, check_top_keys
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -38,13 +38,11 @@ MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+IMAGE_TYPES: Final = INDEX_TYPES | MANIFEST_TYPES
+"""What a tag can name."""
+ACCEPT_IMAGES: Final = ", ".join(sorted(IMAGE_TYPES))
+"""The ``Accept`` of a client that takes any of them."""
 CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
-
-_OCI_TO_DOCKER_LAYER: Final = {
-    OCI_LAYER: DOCKER_LAYER,
-    OCI_LAYER_GZIP: DOCKER_LAYER_GZIP,
-    OCI_LAYER_ZSTD: DOCKER_LAYER_ZSTD,
-}
 
 LARGEST_SIZE: Final = 2**63 - 1
 """Bytes of a blob, at most: descriptors have 64 bits."""
@@ -77,6 +75,11 @@ class Document:
             raise FormatError(f"cannot be written as JSON: {error}") from None
         return cls(media_type, digest_of(body), body)
 
+    @property
+    def descriptor(self) -> Json:
+        """The JSON of a descriptor that points at it."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.body)}
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
@@ -98,7 +101,7 @@ class Descriptor:
         check_descriptor_keys(members)
         size = check_size(expect(members.get("size"), int, "size"), "size")
         media_type = expect(members.get("mediaType"), str, "mediaType")
-        return cls(media_type, _digest(members.get("digest"), "digest"), size, members)
+        return cls(media_type, digest_in(members.get("digest"), "digest"), size, members)
 
     @property
     def platform(self) -> Mapping[str, Any]:
@@ -112,11 +115,7 @@ class Descriptor:
         ``data`` embeds the content itself (descriptor.md, "Embedded Content"), so it goes.
         """
         kept = {key: value for key, value in self.raw.items() if key not in ("data", "urls")}
-        return kept | {
-            "mediaType": document.media_type,
-            "digest": document.digest,
-            "size": len(document.body),
-        }
+        return kept | document.descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +141,6 @@ class Manifest:
         """Return where among ``layers`` the 2DFS fields stand."""
         return [at for at, layer in enumerate(self.layers) if layer.media_type == FIELD_LAYER]
 
-    def layer_type(self, media_type: str) -> str:
-        """Return the layer media type that this kind of manifest writes for the OCI ``media_type``."""
-        return _OCI_TO_DOCKER_LAYER.get(media_type, media_type) if self.is_docker else media_type
-
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -168,35 +163,6 @@ class Index:
                 yield at, entry
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
-    """An image config: the parts that grow with the layers, and all the rest untouched."""
-
-    diff_ids: tuple[Digest, ...]
-    history: tuple[Json, ...]
-    created: str | None
-    raw: Mapping[str, Any] = field(repr=False)
-
-    @classmethod
-    def parse(cls, body: bytes) -> ImageConfig:
-        """Return the config in ``body`` (image-spec, config.md).
-
-        Raises:
-            FormatError: it is no JSON object, ``rootfs.diff_ids`` or ``history`` are malformed, or a known
-                property is spelled otherwise.
-        """
-        raw = parse_object(body)
-        check_config_keys(raw)
-        rootfs = expect(raw.get("rootfs"), dict, "rootfs")
-        with within("rootfs"):
-            diff_ids = _list(rootfs, "diff_ids")
-            parsed = tuple(_digest(one, f"diff_ids[{at}]") for at, one in enumerate(diff_ids))
-        history = tuple(expect(one, dict, f"history[{at}]") for at, one in enumerate(_list(raw, "history")))
-        check_history_keys(history)
-        created = raw.get("created")
-        return cls(parsed, history, created if isinstance(created, str) else None, raw)
-
-
 def parse_manifest(body: bytes, media_type: str) -> Manifest | Index:
     """Return the manifest or index in ``body``.
 
@@ -211,19 +177,35 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest | Index:
     raw = parse_object(body)
     check_top_keys(raw)
     own_type = expect(raw.get("mediaType", media_type), str, "mediaType")
-    if own_type != media_type and media_type in INDEX_TYPES | MANIFEST_TYPES:
+    if own_type != media_type and media_type in IMAGE_TYPES:
         raise FormatError(f"{own_type!r} contradicts the media type {media_type!r} it is served as", "mediaType")
     # CVE-2021-41190: a document that is both a manifest and an index is read differently by each client.
     if "manifests" in raw and ("layers" in raw or "config" in raw):
         raise FormatError("a document has either 'manifests' or 'config' and 'layers', not both")
     if own_type in INDEX_TYPES:
-        entries = _list(raw, "manifests")
+        entries = list_in(raw, "manifests")
         return Index(own_type, _descriptors(entries, "manifests"), raw)
     if own_type in MANIFEST_TYPES:
         with within("config"):
             config = Descriptor.from_dict(raw.get("config"))
-        return Manifest(own_type, config, _descriptors(_list(raw, "layers"), "layers"), raw)
+        return Manifest(own_type, config, _descriptors(list_in(raw, "layers"), "layers"), raw)
     raise UnsupportedTypeError(f"media type {own_type[:140]!r} is neither an image manifest nor an index")
+
+
+def own_media_type(body: bytes, served_as: str) -> str:
+    """Return the media type that a manifest or index gives itself; ``served_as`` where it gives none.
+
+    Raises:
+        FormatError: it is no JSON object, or its media type is no text.
+    """
+    return expect(parse_object(body).get("mediaType", served_as), str, "mediaType")
+
+
+def annotation_in(raw: Mapping[str, Any], key: str) -> str | None:
+    """Return the annotation ``key`` of a document or descriptor; None where it has none that is a text."""
+    annotations = raw.get("annotations")
+    value = annotations.get(key) if isinstance(annotations, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def parse_object(body: bytes | memoryview) -> Json:
@@ -288,7 +270,7 @@ def check_size(size: int, path: str) -> int:
     return size
 
 
-def _list(raw: Mapping[str, Any], key: str) -> list[Any]:
+def list_in(raw: Mapping[str, Any], key: str) -> list[Any]:
     """Return the array under ``key``; absent and ``null`` (how Go writes a nil slice) are empty."""
     value = raw.get(key)
     return [] if value is None else expect(value, list, key)
@@ -302,7 +284,12 @@ def _descriptors(entries: list[Any], key: str) -> tuple[Descriptor, ...]:
     return tuple(found)
 
 
-def _digest(value: object, path: str) -> Digest:
+def digest_in(value: object, path: str) -> Digest:
+    """Return the digest that ``value`` writes.
+
+    Raises:
+        FormatError: it writes none.
+    """
     text = expect(value, str, path)
     try:
         return parse_digest(text)

@@ -28,7 +28,7 @@ class Platform:
         """Return the platform that ``text`` writes.
 
         Raises:
-            RecipeError: it is not ``os/architecture`` or ``os/architecture/variant``.
+            BuildFileError: it is not ``os/architecture`` or ``os/architecture/variant``.
         """
         if not _PLATFORM.fullmatch(text):
             raise BuildFileError(f"{text[:140]!r} is no platform; expected os/architecture, as linux/amd64")
@@ -60,10 +60,16 @@ class Platform:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
+def is_wanted(platform: Platform, wanted: Iterable[Platform]) -> bool:
+    """Say whether ``platform`` is one of those ``wanted``; with none of them, all are."""
+    asked = tuple(wanted)
+    return not asked or any(platform.matches(one) for one in asked)
+
+
 def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
     """Return the platforms that ``texts`` write, each of them one or several between commas.
 
     Raises:
-        RecipeError: one of them is none.
+        BuildFileError: one of them is none.
     """
     return tuple(dict.fromkeys(Platform.parse(one.strip()) for text in texts for one in text.split(",")))

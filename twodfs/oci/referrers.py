@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 from twodfs.errors import DigestError, within
 from twodfs.oci.digest import Digest, parse_digest
-from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, Json, expect, parse_object
+from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, Json, expect, list_in, parse_object
 from twodfs.oci.spelling import check_descriptor_keys, check_top_keys
 
 EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
@@ -76,7 +76,7 @@ def entry_of(manifest: Document) -> Json:
         FormatError: the manifest is no JSON object.
     """
     raw = parse_object(manifest.body)
-    entry: Json = {"mediaType": manifest.media_type, "digest": manifest.digest, "size": len(manifest.body)}
+    entry = manifest.descriptor
     config = raw.get("config")
     own = raw.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
     if isinstance(own, str):
@@ -101,8 +101,7 @@ def entries_of(listed: Mapping[str, Any]) -> list[Json]:
         FormatError: it is no index, or spells a key as engines read another.
     """
     check_top_keys(listed)
-    entries = listed.get("manifests")
-    kept = [] if entries is None else expect(entries, list, "manifests")
+    kept: list[Json] = list_in(listed, "manifests")
     for at, one in enumerate(kept):
         with within(f"manifests[{at}]"):
             check_descriptor_keys(expect(one, dict, ""))

@@ -44,6 +44,19 @@ TO_DOCKER: Final[Mapping[str, str]] = {oci: docker for docker, oci in TO_OCI.ite
 """Docker's media type for each of OCI's."""
 
 
+_ALLOTMENT_TYPES: Final = frozenset({OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD})
+
+
+def layer_type(manifest: Manifest, media_type: str) -> str:
+    """Return the media type under which ``manifest`` lists a layer; ``media_type`` is in either's words.
+
+    A manifest of Docker's has Docker's types for what builders write, and what else a cell may say unchanged.
+    """
+    if manifest.is_docker:
+        return TO_DOCKER[media_type] if media_type in _ALLOTMENT_TYPES else media_type
+    return TO_OCI[media_type] if media_type == DOCKER_LAYER_ZSTD else media_type
+
+
 def has_zstd(manifest: Manifest) -> bool:
     """Say whether a layer of ``manifest`` is in zstd."""
     return any(layer.media_type in (OCI_LAYER_ZSTD, DOCKER_LAYER_ZSTD) for layer in manifest.layers)

@@ -1,8 +1,10 @@
 """Images that are built: pushed, exported, cut, anchored, examined.
 
 cutting      a partition of an image of the store or of a registry
+mount_sources where a blob may lie already
 push         an image of the store -> registry
-export       a partition -> archive
+archive_output an archive that was planned, written
+export       an image or a partition -> archive
 health       a field's allotments, looked for in a registry
 anchoring    a registry's image, safe from its garbage collection
 inspection   what an image consists of

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from twodfs.errors import BuildError
 from twodfs.flatten.compose import (
     ANCHOR_CONFIG,
-    MAX_CONFIG_BYTES,
     Base,
     BaseImage,
-    describe,
     is_anchor,
     with_anchors,
 )
+from twodfs.images.source import platform_in
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import Descriptor, Document, ImageConfig, Index, Manifest, parse_manifest
-from twodfs.oci.platforms import Platform
+from twodfs.oci.documents import Descriptor, Document, Index, Manifest, parse_manifest
 from twodfs.publish.health import ImageHealth, cells_text, examine
-from twodfs.registry.session import Repository
+from twodfs.registry.session import RemoteRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Anchored:
     renewed: bool = False
 
 
-def anchor_image(repository: Repository, tag: str) -> Anchored:
+def anchor_image(repository: RemoteRepository, tag: str) -> Anchored:
     """Let ``tag`` name an index that lists every allotment, so that the registry keeps them.
 
     An image without an index gets one of its own kind. Nothing is done where all are listed.
@@ -74,7 +72,7 @@ def anchor_image(repository: Repository, tag: str) -> Anchored:
     return Anchored(root, before.digest, len(unprotected), wrapped=isinstance(top, Manifest), renewed=is_old)
 
 
-def _has_old_anchor(repository: Repository, top: Manifest | Index) -> bool:
+def _has_old_anchor(repository: RemoteRepository, top: Manifest | Index) -> bool:
     """Say whether an anchor's config is the empty one that earlier releases wrote."""
     for entry in top.manifests if isinstance(top, Index) else ():
         if is_anchor(entry):
@@ -84,14 +82,15 @@ def _has_old_anchor(repository: Repository, top: Manifest | Index) -> bool:
     return False
 
 
-def _base(repository: Repository, root: Document, top: Manifest | Index) -> tuple[Base, list[Mapping[str, object]]]:
+def _base(
+    repository: RemoteRepository, root: Document, top: Manifest | Index
+) -> tuple[Base, list[Mapping[str, object]]]:
     """Return what the new index is made from, and its entries without the anchors of before."""
     if isinstance(top, Index):
         kept = [one.raw for one in top.manifests if not is_anchor(one)]
         return Base((), top), kept
-    config = ImageConfig.parse(repository.blob(top.config.digest, limit=MAX_CONFIG_BYTES))
-    image = BaseImage(top, Platform.of(config.raw))
-    return Base((image,)), [{**describe(root), "platform": image.platform.to_dict()}]
+    image = BaseImage(top, platform_in(repository, top))
+    return Base((image,)), [{**root.descriptor, "platform": image.platform.to_dict()}]
 
 
 def _check(health: ImageHealth, reference: str) -> None:

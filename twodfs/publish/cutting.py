@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import BinaryIO, Final, TypeAlias
 
 from twodfs.concurrency import concurrently
 from twodfs.errors import RegistryError
+from twodfs.field.document import read_field
 from twodfs.field.partition import PartitionTag, readings
-from twodfs.field.reading import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES, Budget
-from twodfs.flatten.compose import MAX_CONFIG_BYTES
-from twodfs.flatten.cut import Answer, DocumentKind, DocumentNeed, Partition, cut
+from twodfs.flatten.cut import Partition, cut
+from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
 from twodfs.images.source import SizedSource, StoredImage
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
+from twodfs.oci.image_config import MAX_CONFIG_BYTES
 from twodfs.progress import Advance, silent
-from twodfs.registry.session import Repository
+from twodfs.registry.session import RemoteRepository
 from twodfs.storage.store import ImageStore
 
 _AT_A_TIME: Final = 8
-_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def in_store(store: ImageStore, repository: str) -> Lookup:
     """Return a look-up in ``store`` of the tags of ``repository``, whose name includes the registry."""
 
     def look_up(tag: str) -> FoundImage | None:
-        image = store.find(f"{repository}:{tag}")
+        image = store.index.find(f"{repository}:{tag}")
         if image is None:
             return None
         source = StoredImage(store, image)
@@ -87,14 +88,14 @@ def in_store(store: ImageStore, repository: str) -> Lookup:
     return look_up
 
 
-def in_registry(repository: Repository) -> Lookup:
+def in_registry(repository: RemoteRepository) -> Lookup:
     """Return a look-up in a registry."""
 
     def look_up(tag: str) -> FoundImage | None:
         try:
             return FoundImage(repository, repository.manifest(tag), tag)
         except RegistryError as error:
-            if error.status == _NOT_FOUND:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
 
@@ -135,7 +136,7 @@ def _partition(base: FoundImage, reading: PartitionTag, repository: str) -> CutI
     return CutImage(base.source, partition, {one.digest: one for one in partition.documents})
 
 
-def _answer(source: SizedSource, need: DocumentNeed, budget: Budget) -> Answer:
+def _answer(source: SizedSource, need: DocumentNeed, budget: Budget) -> DocumentAnswer:
     match need.kind:
         case DocumentKind.MANIFEST:
             body = source.manifest(need.digest).body

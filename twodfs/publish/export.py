@@ -1,38 +1,27 @@
-"""Write an image or a partition into an archive: streamed, hashed on the way, whole or not at all."""
+"""Write an image or a partition into an archive: which of its parts, and under which name."""
 
 from __future__ import annotations
 
-import fcntl
-import io
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO
 
 from twodfs.choices import ArchiveFormat
 from twodfs.concurrency import concurrently
-from twodfs.errors import BuildError, UsageError
-from twodfs.field.field import Allotment
-from twodfs.field.reading import read_field
+from twodfs.errors import BuildError
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
-from twodfs.flatten.compose import MAX_CONFIG_BYTES, describe
 from twodfs.images.layout import CONTAINERD_NAME
-from twodfs.images.source import SizedSource
-from twodfs.images.tarball import ArchivePlace, ArchiveText, Tarball, docker_table, layout_texts
-from twodfs.oci.documents import Descriptor, Document, ImageConfig, Index, Json, Manifest, parse_manifest
-from twodfs.oci.platforms import Platform
+from twodfs.images.source import TRANSFERS, SizedSource, platform_in
+from twodfs.images.tarball import Tarball, docker_table, layout_texts
+from twodfs.oci.documents import Descriptor, Document, Index, Json, Manifest, parse_manifest
+from twodfs.oci.platforms import Platform, is_wanted
 from twodfs.progress import Progress
-from twodfs.storage.store import REF_NAME
-
-TRANSFERS: Final = 4
-"""Blobs under way at a time."""
-
-_CHUNK: Final = 1024 * 1024
+from twodfs.publish.archive_output import write_file, write_stream
+from twodfs.storage.index import REF_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +67,6 @@ class Export:
     stream: BinaryIO | None = None
 
 
-def check_file(file: Path) -> None:
-    """Look at where an archive is to go.
-
-    An archive is written in no particular order and takes its place once it is whole.
-
-    Raises:
-        UsageError: it cannot go there.
-    """
-    if file.is_dir():
-        raise UsageError(f"{file} is a directory; name a file, as {file / 'model.tar'}")
-    if file.exists() and not file.is_file():
-        raise UsageError(f"{file} is no regular file, and is left alone; name another")
-    parent = _target(file).parent
-    if not parent.is_dir():
-        raise UsageError(f"cannot write {file}: there is no directory {parent}; make it first")
-
-
 def export_image(asked: Export, progress: Progress) -> Exported:
     """Write an image into an archive; the same image gives the same bytes.
 
@@ -116,9 +88,9 @@ def export_image(asked: Export, progress: Progress) -> Exported:
     blobs = {blob.digest: blob for image in images for blob in _blobs(asked.source, image.manifest)}
     tarball = Tarball.plan(texts, blobs.values())
     if asked.file:
-        _write(tarball, asked.source, asked.file, progress)
+        write_file(tarball, asked.source, asked.file, progress)
     elif asked.stream:
-        _stream(tarball, asked.source, asked.stream, progress)
+        write_stream(tarball, asked.source, asked.stream, progress)
     platforms = tuple(image.platform for image in images if image.platform)
     return Exported(root, asked.format, platforms, tarball.size)
 
@@ -128,7 +100,7 @@ def _chosen(asked: Export) -> tuple[Document, list[_Image]]:
     root = asked.root
     top = parse_manifest(root.body, root.media_type)
     if isinstance(top, Manifest):
-        image = _Image(root, top, _platform(asked.source, top))
+        image = _Image(root, top, platform_in(asked.source, top) if top.is_image else None)
         _check(asked, [image])
         return root, [image]
     entries = {entry.digest: entry for entry in top.manifests}
@@ -136,7 +108,7 @@ def _chosen(asked: Export) -> tuple[Document, list[_Image]]:
     images = concurrently(jobs, limit=TRANSFERS)
     if not asked.platforms and asked.format is ArchiveFormat.OCI:
         return root, images
-    kept = [image for image in images if image.platform and _is_wanted(image.platform, asked.platforms)]
+    kept = [image for image in images if image.platform and is_wanted(image.platform, asked.platforms)]
     _check(asked, kept or [image for image in images if image.platform])
     if len(kept) == 1:
         return kept[0].document, kept
@@ -155,17 +127,6 @@ def _image(source: SizedSource, index: Index, entry: Descriptor) -> _Image:
     is_image = manifest.is_image and any(one is entry for _, one in index.image_entries())
     platform = Platform.of(entry.platform) if is_image else None
     return _Image(Document(entry.media_type, entry.digest, document.body), manifest, platform)
-
-
-def _platform(source: SizedSource, manifest: Manifest) -> Platform | None:
-    if not manifest.is_image:
-        return None
-    config = source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
-    return Platform.of(ImageConfig.parse(config).raw)
-
-
-def _is_wanted(platform: Platform, platforms: Sequence[Platform]) -> bool:
-    return not platforms or any(platform.matches(wanted) for wanted in platforms)
 
 
 def _check(asked: Export, images: Sequence[_Image]) -> None:
@@ -190,7 +151,7 @@ def _entry(root: Document, images: Sequence[_Image], name: str | None) -> Json:
     platform = images[0].platform if images and images[0].document == root else None
     placed = {"platform": platform.to_dict()} if platform else {}
     named = {"annotations": {REF_NAME: name, CONTAINERD_NAME: name}} if name else {}
-    return {**describe(root), **placed, **named}
+    return {**root.descriptor, **placed, **named}
 
 
 def _blobs(source: SizedSource, manifest: Manifest) -> list[Descriptor]:
@@ -206,143 +167,3 @@ def _blobs(source: SizedSource, manifest: Manifest) -> list[Descriptor]:
 def _allotment(source: SizedSource, one: Allotment) -> Descriptor:
     size = source.size(one.digest) if one.size is None else one.size
     return Descriptor(one.media_type, one.digest, size, {})
-
-
-def _stream(tarball: Tarball, source: SizedSource, stream: BinaryIO, progress: Progress) -> None:
-    at = 0
-    parts: list[ArchiveText | ArchivePlace] = [*tarball.texts, *tarball.places]
-    for part in sorted(parts, key=lambda part: part.at):
-        stream.write(bytes(part.at - at))
-        if isinstance(part, ArchiveText):
-            stream.write(part.content)
-            at = part.at + len(part.content)
-            continue
-        blob = part.blob
-        # A transfer may begin again, and what has gone out does not come back.
-        with (
-            tempfile.TemporaryFile() as waiting,
-            progress.step(f"export {blob.digest[:19]}", blob.size) as advance,
-        ):
-            source.download(blob, cast("BinaryIO", waiting), advance)
-            waiting.seek(0)
-            shutil.copyfileobj(waiting, stream, _CHUNK)
-        at = part.at + blob.size
-    stream.write(bytes(tarball.size - at))
-    stream.flush()
-
-
-def _write(tarball: Tarball, source: SizedSource, file: Path, progress: Progress) -> None:
-    with _replacing(file) as descriptor:
-        os.truncate(descriptor, tarball.size)
-        for text in tarball.texts:
-            _pwrite(descriptor, text.content, text.at)
-        concurrently(
-            (partial(_fetch, source, place, descriptor, progress) for place in tarball.places),
-            limit=TRANSFERS,
-        )
-        os.fsync(descriptor)
-
-
-def _fetch(source: SizedSource, place: ArchivePlace, descriptor: int, progress: Progress) -> None:
-    blob = place.blob
-    with (
-        progress.step(f"export {blob.digest[:19]}", blob.size) as advance,
-        io.BufferedWriter(_Window(descriptor, place.at, blob.size), _CHUNK) as file,
-    ):
-        source.download(blob, file, advance)
-
-
-@contextmanager
-def _replacing(file: Path) -> Iterator[int]:
-    """Yield a descriptor of a new file that takes the place of ``file`` at the end of the block.
-
-    A link stays one. What a killed run has left is written over, and goes as well.
-    """
-    check_file(file)
-    target = _target(file)
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        descriptor = _opened_alone(temporary, file)
-        try:
-            yield descriptor
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.filename not in (None, str(temporary)):
-            raise
-        raise BuildError(f"cannot write {file}: {error.strerror}") from None
-
-
-def _target(file: Path) -> Path:
-    return Path(os.path.realpath(file))
-
-
-def _opened_alone(temporary: Path, file: Path) -> int:
-    """Return a descriptor of ``temporary``, empty, which nobody else has while it is open."""
-    while True:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(descriptor, temporary):
-                os.truncate(descriptor, 0)
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            raise BuildError(f"{file} is being written by another export; wait for it") from None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # the other export has just ended, and given it its name
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _pwrite(descriptor: int, content: bytes | memoryview, at: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(descriptor, view, at)
-        view, at = view[written:], at + written
-
-
-class _Window(io.RawIOBase):
-    """A stretch of the archive as a file of its own, so that several blobs are on their way at once."""
-
-    def __init__(self, descriptor: int, start: int, size: int) -> None:
-        self._descriptor = descriptor
-        self._start = start
-        self._size = size
-        self._at = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        return self._at
-
-    def truncate(self, size: int | None = None) -> int:
-        """Leave the bytes: whoever begins again writes over them."""
-        return self._size if size is None else size
-
-    def write(self, content: Any) -> int:  # any buffer; Python 3.11 has no name for them
-        view = memoryview(content).cast("B")
-        if self._at + len(view) > self._size:
-            raise BuildError(f"a blob has more than the {self._size} bytes that its descriptor says")
-        _pwrite(self._descriptor, view, self._start + self._at)
-        self._at += len(view)
-        return len(view)

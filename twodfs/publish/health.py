@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, RegistryError
-from twodfs.field.field import Allotment
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import read_field
 from twodfs.field.partition import MAX_TAG_LENGTH, RESERVED, readings
-from twodfs.field.reading import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.oci.digest import Digest, is_digest
 from twodfs.oci.documents import (
@@ -27,11 +28,18 @@ from twodfs.oci.documents import (
     Manifest,
     parse_manifest,
 )
-from twodfs.registry.session import Repository
+from twodfs.registry.session import RemoteRepository
 
 _AT_A_TIME: Final = 16
-_NOT_FOUND: Final = 404
-_NO_TAGS: Final = (401, 403, 404, 405, 501)
+_NO_TAGS: Final = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.NOT_IMPLEMENTED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,7 @@ class ImageHealth:
         }
 
 
-def examine(repository: Repository, name: str) -> ImageHealth:
+def examine(repository: RemoteRepository, name: str) -> ImageHealth:
     """Return the health of the image that ``name``, a tag or digest, has in ``repository``.
 
     Raises:
@@ -121,7 +129,7 @@ def examine(repository: Repository, name: str) -> ImageHealth:
     return ImageHealth(root, tuple(missing), tuple(found), _hidden(repository, name, found))
 
 
-def _hidden(repository: Repository, name: str, fields: Sequence[FieldHealth]) -> tuple[str, ...] | None:
+def _hidden(repository: RemoteRepository, name: str, fields: Sequence[FieldHealth]) -> tuple[str, ...] | None:
     """Return the tags that read as partitions of ``name``."""
     if is_digest(name):
         return ()
@@ -141,7 +149,7 @@ def _hidden(repository: Repository, name: str, fields: Sequence[FieldHealth]) ->
     return tuple(sorted(hidden))
 
 
-def _manifests(repository: Repository, root: Document) -> tuple[list[Manifest], list[Descriptor]]:
+def _manifests(repository: RemoteRepository, root: Document) -> tuple[list[Manifest], list[Descriptor]]:
     """Return the manifests that a registry keeps along with ``root``, and the entries of those it lacks."""
     top = parse_manifest(root.body, root.media_type)
     if isinstance(top, Manifest):
@@ -153,17 +161,17 @@ def _manifests(repository: Repository, root: Document) -> tuple[list[Manifest], 
     return [one for one in found if isinstance(one, Manifest)], missing
 
 
-def _manifest(repository: Repository, entry: Descriptor) -> Manifest | Index | None:
+def _manifest(repository: RemoteRepository, entry: Descriptor) -> Manifest | Index | None:
     try:
         document = repository.manifest(entry.digest)
     except RegistryError as error:
-        if error.status == _NOT_FOUND:
+        if error.status == HTTPStatus.NOT_FOUND:
             return None
         raise
     return parse_manifest(document.body, entry.media_type)
 
 
-def _field(repository: Repository, digest: Digest, listed: set[Digest]) -> FieldHealth:
+def _field(repository: RemoteRepository, digest: Digest, listed: set[Digest]) -> FieldHealth:
     field = read_field(repository.blob(digest, limit=MAX_FIELD_BYTES))
     digests = dict.fromkeys(one.digest for one in field)
     answers = concurrently((partial(_size, repository, one) for one in digests), limit=_AT_A_TIME)
@@ -184,11 +192,11 @@ def _sorted_out(
     yield tuple(one for one in present if one.digest not in listed)
 
 
-def _size(repository: Repository, digest: Digest) -> int | None:
+def _size(repository: RemoteRepository, digest: Digest) -> int | None:
     try:
         return repository.size(digest)
     except RegistryError as error:
-        if error.status == _NOT_FOUND:
+        if error.status == HTTPStatus.NOT_FOUND:
             return None
         raise
 

@@ -8,17 +8,17 @@ from functools import partial
 
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError
-from twodfs.field.field import Allotment, Field
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import read_field
+from twodfs.field.field import Field
 from twodfs.field.partition import ALL, Selection
-from twodfs.field.reading import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
-from twodfs.flatten.compose import MAX_CONFIG_BYTES, is_anchor
-from twodfs.images.source import ImageSource
+from twodfs.flatten.compose import is_anchor
+from twodfs.images.source import ImageSource, platform_in
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import (
     Descriptor,
     Document,
-    ImageConfig,
     Index,
     Json,
     Manifest,
@@ -114,8 +114,7 @@ def _image(source: ImageSource, manifest: Manifest, digest: Digest, platform: Pl
     if not manifest.is_image:
         return None
     if platform is None:
-        config = source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
-        platform = Platform.of(ImageConfig.parse(config).raw)
+        platform = platform_in(source, manifest)
     positions = manifest.field_positions()
     field = manifest.layers[positions[0]].digest if positions else None
     return InspectedImage(platform, digest, manifest.media_type, len(manifest.layers) - len(positions), field)

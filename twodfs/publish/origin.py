@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twodfs.flatten.cut import SELECTION_ANNOTATION, SOURCE_ANNOTATION
-from twodfs.oci.documents import Json, parse_object
+from twodfs.oci.documents import Json, annotation_in, parse_object
 from twodfs.publish.cutting import CutImage, FoundImage
 
 
@@ -32,10 +32,9 @@ class PartitionOrigin:
     @classmethod
     def of(cls, image: FoundImage) -> PartitionOrigin | None:
         """Return where ``image`` is from; None when it is no partition."""
-        annotations = parse_object(image.root.body).get("annotations")
-        said = annotations if isinstance(annotations, dict) else {}
-        source, selection = said.get(SOURCE_ANNOTATION), said.get(SELECTION_ANNOTATION)
-        if not isinstance(source, str) or not isinstance(selection, str):
+        raw = parse_object(image.root.body)
+        source, selection = annotation_in(raw, SOURCE_ANNOTATION), annotation_in(raw, SELECTION_ANNOTATION)
+        if source is None or selection is None:
             return None
         if not isinstance(image.source, CutImage):
             return cls(source, selection)

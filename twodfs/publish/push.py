@@ -12,24 +12,19 @@ from typing import Final, TypeAlias
 
 from twodfs.build.allotments import BuiltAllotment
 from twodfs.concurrency import concurrently
-from twodfs.errors import BuildError, DigestError, InvalidReferenceError
-from twodfs.field.field import Allotment
-from twodfs.flatten.compose import ANCHOR_CONFIG
+from twodfs.errors import BuildError, DigestError
+from twodfs.images.source import TRANSFERS
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import CONFIG_TYPES, FIELD_LAYER, Descriptor, Document
+from twodfs.oci.documents import Descriptor, Document
 from twodfs.oci.reference import Reference
 from twodfs.progress import Advance, Progress
+from twodfs.publish.mount_sources import MountSources
 from twodfs.registry.session import Registry
-from twodfs.storage.inventory import take_inventory
-from twodfs.storage.store import BASE_NAME, ImageStore
-
-_OWN: Final = CONFIG_TYPES | {FIELD_LAYER, ANCHOR_CONFIG}
+from twodfs.storage.inventory import stored_blob, take_inventory
+from twodfs.storage.store import ImageStore
 
 LOOKUPS: Final = 8
 """Questions asked at a time."""
-
-TRANSFERS: Final = 4
-"""Blobs under way at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,7 @@ class BlobPusher:
         """
         self._fetch = fetch
         self.repository = registry.repository(target.repository, push=True)
-        self._neighbours = _Neighbours(store, target, base_name)
+        self._mount_sources = MountSources(store, target, base_name)
         self._store = store
         self._progress = progress
         self._begun: set[Digest] = set()
@@ -119,7 +114,7 @@ class BlobPusher:
         if self.repository.has_blob(blob.digest):
             self._present.append(blob.size)
             return
-        mount_from = self._neighbours.having(blob.digest)
+        mount_from = self._mount_sources.best_for(blob.digest)
         if not self._store.has(blob.digest, blob.size):
             # A base of the same registry was not downloaded: as a rule, its layers need not travel at all.
             if mount_from and self.repository.mount(blob.digest, mount_from):
@@ -163,7 +158,7 @@ class BlobPusher:
 
         def work() -> None:
             while (made := ready.get()) is not None:
-                self.carry(_descriptor(self._store, made.allotment), made.place, hashed=made.hashed)
+                self.carry(stored_blob(self._store, made.allotment), made.place, hashed=made.hashed)
             ready.put(None)  # for the others
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
@@ -195,80 +190,21 @@ def push_image(store: ImageStore, target: Reference, pusher: BlobPusher) -> Push
     return pusher.pushed(content.root)
 
 
-def find_image(store: ImageStore, target: Reference) -> Descriptor:
+def stored_image(store: ImageStore, target: Reference) -> Descriptor:
     """Return what ``target`` names in ``store``.
 
     Raises:
         BuildError: nothing.
     """
-    found = store.find(str(target))
+    found = store.index.find(str(target))
     if found is None:
         raise BuildError(f"the store {store.directory} has no image {target}; 'twodfs build' makes one")
     return found
 
 
-def base_name_of(image: Descriptor) -> str:
-    """Return the reference of the base that an image of the store was built on; empty where there is none."""
-    annotations = image.raw.get("annotations")
-    name = annotations.get(BASE_NAME) if isinstance(annotations, dict) else None
-    return name if isinstance(name, str) else ""
-
-
 def _content(store: ImageStore, target: Reference) -> _Content:
-    found = take_inventory(store, find_image(store, target))
+    found = take_inventory(store, stored_image(store, target))
     if found.problems:
         raise found.problems[0]
     root, *below = found.documents
     return _Content(root, tuple(below), tuple({**found.blobs, **found.allotments}.values()), found.places)
-
-
-def _descriptor(store: ImageStore, one: Allotment) -> Descriptor:
-    # A field in the original's form says no sizes.
-    size = store.size(one.digest) if one.size is None else one.size
-    if size is None:
-        raise store.lacks(one.digest)
-    return Descriptor(one.media_type, one.digest, size, {})
-
-
-class _Neighbours:
-    """Other repositories of a registry, and what they may have: those of the base and of the store's images.
-
-    The images are read when something is lacking for the first time. Whether they were pushed is not known.
-    """
-
-    def __init__(self, store: ImageStore, target: Reference, base_name: str) -> None:
-        self._store = store
-        self._target = target
-        self._base = self._neighbour(base_name)
-        self._reading = threading.Lock()
-        self._found: tuple[dict[Digest, str], dict[Digest, str]] | None = None
-
-    def having(self, digest: Digest) -> str | None:
-        """Return the repository that is the most likely to have a blob."""
-        with self._reading:
-            if self._found is None:
-                self._found = self._read()
-        own, others = self._found
-        return own.get(digest) or self._base or others.get(digest)
-
-    def _read(self) -> tuple[dict[Digest, str], dict[Digest, str]]:
-        own: dict[Digest, str] = {}  # what no base has
-        others: dict[Digest, str] = {}
-        for name, image in self._store.images():
-            repository = self._neighbour(name)
-            if repository is not None:
-                content = take_inventory(self._store, image)
-                made = [one.digest for one in content.blobs.values() if one.media_type in _OWN]
-                own.update(dict.fromkeys([*content.allotments, *made], repository))
-                others.update(dict.fromkeys(content.blobs, repository))
-        return own, others
-
-    def _neighbour(self, name: str) -> str | None:
-        """Return the repository of an image, where it is another one of the same registry."""
-        try:
-            other = Reference.parse(name) if name else None
-        except InvalidReferenceError:
-            other = None
-        if other is None or other.registry != self._target.registry:
-            return None
-        return other.repository if other.repository != self._target.repository else None

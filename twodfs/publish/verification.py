@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from http import HTTPStatus
 
 from twodfs.errors import DigestError, RegistryError, SignatureError
 from twodfs.flatten.cut import SOURCE_ANNOTATION
 from twodfs.oci.digest import parse_digest
-from twodfs.oci.documents import Document, Index, parse_manifest, parse_object
-from twodfs.registry.session import Repository
-from twodfs.signing.evidence import Answer, EvidenceKind, EvidenceNeed, examine
+from twodfs.oci.documents import Document, Index, annotation_in, parse_manifest, parse_object
+from twodfs.registry.session import RemoteRepository
+from twodfs.signing.evidence import EvidenceAnswer, EvidenceKind, EvidenceNeed, examine
 from twodfs.signing.signature import Payload, SignatureVerifier
-
-_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class Verified:
 
 
 def verify_signed(
-    repository: Repository, reference: str, keys: Sequence[SignatureVerifier], *, recursive: bool = False
+    repository: RemoteRepository, reference: str, keys: Sequence[SignatureVerifier], *, recursive: bool = False
 ) -> list[Verified]:
     """Return what ``reference`` names once it is known to be signed by one of ``keys``.
 
@@ -55,7 +53,7 @@ def verify_signed(
     return verified
 
 
-def verify_source(repository: Repository, partition: Verified, keys: Sequence[SignatureVerifier]) -> Verified:
+def verify_source(repository: RemoteRepository, partition: Verified, keys: Sequence[SignatureVerifier]) -> Verified:
     """Return the image that a partition was cut from once it is known to be signed by one of ``keys``.
 
     Which one that is stands in the partition itself, whose signature covers it.
@@ -64,10 +62,9 @@ def verify_source(repository: Repository, partition: Verified, keys: Sequence[Si
         SignatureError: it was cut from nothing, or its source has no signature that is good.
         DigestError, RegistryError, AuthError: as for ``verify_signed``.
     """
-    annotations = parse_object(partition.document.body).get("annotations")
-    told = annotations.get(SOURCE_ANNOTATION) if isinstance(annotations, dict) else None
+    told = annotation_in(parse_object(partition.document.body), SOURCE_ANNOTATION)
     where = f"{repository}@{partition.document.digest}"
-    if not isinstance(told, str):
+    if told is None:
         raise SignatureError(f"{where} is no partition: it does not say what it was cut from")
     try:
         source = parse_digest(told)
@@ -76,12 +73,12 @@ def verify_source(repository: Repository, partition: Verified, keys: Sequence[Si
     try:
         return _verify(repository, repository.manifest(source), keys)
     except RegistryError as error:
-        if error.status != _NOT_FOUND:
+        if error.status != HTTPStatus.NOT_FOUND:
             raise
         raise SignatureError(f"{where} was cut from {source}, which the registry does not have") from None
 
 
-def _verify(repository: Repository, document: Document, keys: Sequence[SignatureVerifier]) -> Verified:
+def _verify(repository: RemoteRepository, document: Document, keys: Sequence[SignatureVerifier]) -> Verified:
     steps = examine(document.digest, keys)
     try:
         need = next(steps)
@@ -100,7 +97,7 @@ def _verify(repository: Repository, document: Document, keys: Sequence[Signature
         raise SignatureError(f"{repository}@{document.digest} has no good signature: {error}") from None
 
 
-def _answer(repository: Repository, need: EvidenceNeed) -> Answer:
+def _answer(repository: RemoteRepository, need: EvidenceNeed) -> EvidenceAnswer:
     try:
         match need.kind:
             case EvidenceKind.MANIFEST:
@@ -110,6 +107,6 @@ def _answer(repository: Repository, need: EvidenceNeed) -> Answer:
             case EvidenceKind.BLOB:
                 return repository.blob(parse_digest(need.reference), limit=need.limit)
     except RegistryError as error:
-        if error.status != _NOT_FOUND:
+        if error.status != HTTPStatus.NOT_FOUND:
             raise
         return None

@@ -16,14 +16,15 @@ answers (distribution's "Token Authentication Specification", and its OAuth2 var
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import islice
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+from twodfs.credentials.credentials import Credentials
 from twodfs.errors import AuthError, FormatError
 from twodfs.oci.documents import parse_object
 from twodfs.oci.reference import is_loopback
@@ -34,6 +35,9 @@ MAX_CHALLENGES: Final = 16
 
 DEFAULT_TOKEN_LIFETIME: Final = 60.0
 """Seconds a token lives when the server does not say ("Token Authentication Specification", expires_in)."""
+
+_EARLY: Final = 10.0
+"""Seconds before its end after which a token is no longer begun with."""
 
 CLIENT_ID: Final = "twodfs"
 _ANSWER_KEYS: Final = Keys("token", "access_token", "expires_in", "issued_at", "refresh_token")
@@ -53,33 +57,6 @@ class Challenge:
 
     scheme: str
     parameters: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a user can show a registry. Secrets stay out of the ``repr``.
-
-    Attributes:
-        username: of a login; may be empty beside a token.
-        password: of a login, or a personal access token.
-        identity_token: an OAuth2 refresh token that the token server gave at login.
-        registry_token: a bearer token to be sent as it is.
-    """
-
-    username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-    registry_token: str = field(default="", repr=False)
-
-    @property
-    def is_login(self) -> bool:
-        """Whether it holds a username and a password."""
-        return bool(self.username and self.password)
-
-    def basic(self) -> str:
-        """Return the ``Authorization`` of RFC 7617, in UTF-8."""
-        pair = f"{self.username}:{self.password}".encode()
-        return "Basic " + base64.b64encode(pair).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +83,13 @@ class Authorization:
 
     header: str = field(repr=False)
     lifetime: float | None = None
+
+    def good_for(self, otherwise: float) -> float:
+        """Return the seconds for which new requests are begun with it; ``otherwise`` where it does not expire.
+
+        Not those right before its end, in which a request may still be under way.
+        """
+        return otherwise if self.lifetime is None else max(self.lifetime - _EARLY, self.lifetime / 2)
 
 
 Flow: TypeAlias = Generator[TokenRequest, TokenAnswer, Authorization]
@@ -212,7 +196,7 @@ def _fetch_token(
     if credentials and credentials.identity_token:
         reply = yield _oauth_request(realm, service, wanted, credentials.identity_token)
         # Token servers older than the OAuth2 variant know no POST.
-        if not (reply.status in (404, 405) and credentials.is_login):
+        if not (reply.status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED) and credentials.is_login):
             return _token(reply, registry, realm)
     reply = yield _token_request(realm, service, wanted, credentials)
     return _token(reply, registry, realm)
@@ -252,12 +236,12 @@ def _oauth_request(realm: SplitResult, service: str, scopes: Sequence[str], iden
 
 
 def _token(reply: TokenAnswer, registry: str, realm: SplitResult) -> Authorization:
-    if reply.status in (400, 401, 403):
+    if reply.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise AuthError(
             f"the token server {realm.hostname} refused access to {registry} ({reply.status}): "
             f"check the repository's name, or log in again with 'twodfs login {registry}'"
         )
-    if reply.status != 200:  # noqa: PLR2004 - the one status a token comes with
+    if reply.status != HTTPStatus.OK:
         raise AuthError(f"the token server {realm.hostname} of {registry} answered {reply.status}")
     try:
         content = parse_object(reply.body)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -14,10 +15,21 @@ from twodfs.concurrency import scope
 from twodfs.errors import FormatError, RegistryError
 from twodfs.oci.documents import parse_object
 from twodfs.printable import printable
-from twodfs.registry.wire import Body, Headers, Response, WireError
+from twodfs.wire.connection import OutgoingBody
+from twodfs.wire.failures import WireError
+from twodfs.wire.response import Headers, Response
 
 MAX_ERROR_BYTES: Final = 64 * 1024
-TEMPORARY: Final = frozenset({408, 429, 500, 502, 503, 504})
+TEMPORARY: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 """Statuses after which the same request may succeed."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
@@ -31,7 +43,7 @@ class Request:
     url: str
     scopes: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Body | None = None
+    body: OutgoingBody | None = None
 
     @property
     def shown_url(self) -> str:
@@ -45,7 +57,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WholeAnswer:
     """A whole answer."""
 
     status: int
@@ -71,7 +83,7 @@ def read(request: Request, response: Response, limit: int) -> bytes:
 
 
 @contextmanager
-def describe(request: Request) -> Iterator[None]:
+def described(request: Request) -> Iterator[None]:
     """Turn the failures of a connection into a ``RegistryError``."""
     try:
         yield

@@ -11,20 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from twodfs.errors import AuthError, RegistryError
+from twodfs.registry.authorization import Keychain
 from twodfs.registry.message import Request
-from twodfs.registry.pool import ConnectionPool
-from twodfs.registry.repository import MAX_ANSWER_BYTES, Repository, Resolved
-from twodfs.registry.transport import Keychain, Retries, Transport
+from twodfs.registry.repository import MAX_ANSWER_BYTES, RemoteRepository, Resolved
+from twodfs.registry.retries import Retries
+from twodfs.registry.transport import Transport
+from twodfs.wire.pool import ConnectionPool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from twodfs.registry.auth import Credentials
+    from twodfs.credentials.credentials import Credentials
 
-__all__ = ["Keychain", "Registry", "Repository", "Resolved", "Retries", "open_registry"]
+__all__ = ["Keychain", "Registry", "RemoteRepository", "Resolved", "Retries", "open_registry"]
 
 
 class Registry:
@@ -42,21 +45,21 @@ class Registry:
         """
         request = Request("GET", f"{self._transport.url}/v2/")
         try:
-            self._transport.fetch(request, 200, limit=MAX_ANSWER_BYTES)
+            self._transport.fetch(request, HTTPStatus.OK, limit=MAX_ANSWER_BYTES)
         except RegistryError as error:
-            if error.status in (401, 403):
+            if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
                 raise AuthError(f"{self._transport.registry} refuses this username and password") from None
             raise
         return self._transport.was_challenged
 
-    def repository(self, name: str, *, push: bool = False) -> Repository:
+    def repository(self, name: str, *, push: bool = False) -> RemoteRepository:
         """Return the repository ``name``.
 
         Args:
             name: without the registry.
             push: whether tokens must allow writing to it.
         """
-        return Repository(self._transport, name, (f"repository:{name}:{'pull,push' if push else 'pull'}",))
+        return RemoteRepository(self._transport, name, (f"repository:{name}:{'pull,push' if push else 'pull'}",))
 
 
 @contextmanager
@@ -96,6 +99,6 @@ def open_registry(
 
 
 def _from_docker(registry: str) -> Credentials | None:
-    from twodfs.registry.credentials import find_credentials  # noqa: PLC0415 - many registries ask nothing
+    from twodfs.credentials.lookup import find_credentials  # noqa: PLC0415 - many registries ask nothing
 
     return find_credentials(registry)

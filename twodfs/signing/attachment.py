@@ -12,7 +12,7 @@ from typing import Final
 
 from twodfs.errors import FormatError
 from twodfs.oci.digest import Digest, digest_of
-from twodfs.oci.documents import OCI_CONFIG, OCI_MANIFEST, Document, Json, expect, parse_object
+from twodfs.oci.documents import OCI_CONFIG, OCI_MANIFEST, Document, Json, annotation_in, expect, parse_object
 from twodfs.oci.referrers import entry_of
 from twodfs.signing.bundle import (
     BUNDLE_TYPE,
@@ -74,9 +74,9 @@ class Attachment:
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "artifactType": artifact_type,
-            "config": descriptor(config),
-            "layers": [{**descriptor(layer), **of_layer}],
-            "subject": descriptor(subject),
+            "config": config.descriptor,
+            "layers": [{**layer.descriptor, **of_layer}],
+            "subject": subject.descriptor,
             **more,
         }
         return cls(Document.of(OCI_MANIFEST, content), config, layer)
@@ -116,11 +116,6 @@ class Attachments:
         return self.tagged.entry, self.bundle.entry
 
 
-def descriptor(document: Document) -> Json:
-    """Return the JSON of a descriptor that points at ``document``."""
-    return {"mediaType": document.media_type, "digest": document.digest, "size": len(document.body)}
-
-
 def with_ours(theirs: Document, config: bytes | None, ours: Attachment) -> tuple[Document, ...]:
     """Return a signature manifest that carries the signatures of ``theirs``, and ``ours`` behind them.
 
@@ -146,16 +141,14 @@ def with_ours(theirs: Document, config: bytes | None, ours: Attachment) -> tuple
     if longer is None:
         return (Document.of(OCI_MANIFEST, content),)
     before = raw.get("config")
-    pointed = {**(before if isinstance(before, dict) else {}), **descriptor(longer)}
+    pointed = {**(before if isinstance(before, dict) else {}), **longer.descriptor}
     return Document.of(OCI_MANIFEST, {**content, "config": pointed}), longer
 
 
 def _is_same(layer: object, ours: Json) -> bool:
     if not isinstance(layer, dict) or layer.get("digest") != ours["digest"]:
         return False
-    annotations = layer.get("annotations")
-    found = annotations.get(SIGNATURE_ANNOTATION) if isinstance(annotations, dict) else None
-    return bool(found == ours["annotations"][SIGNATURE_ANNOTATION])
+    return annotation_in(layer, SIGNATURE_ANNOTATION) == annotation_in(ours, SIGNATURE_ANNOTATION)
 
 
 def _longer(config: bytes, diff_id: Digest, layers: int) -> Document | None:

@@ -59,12 +59,12 @@ def encoded_for_signing(statement: bytes) -> bytes:
     return _encoding(_STATEMENT, statement)
 
 
-def statement_of(subject: Document, told: Mapping[str, str]) -> bytes:
-    """Return the statement that signs ``subject``, with what else the signer ``told``, as cosign does."""
+def statement_of(subject: Document, annotations: Mapping[str, str]) -> bytes:
+    """Return the statement that signs ``subject``, with further ``annotations`` of the signer, as cosign does."""
     algorithm, _, encoded = subject.digest.partition(":")
     named: Json = {"digest": {algorithm: encoded}}
-    if told:
-        named["annotations"] = dict(sorted(told.items()))
+    if annotations:
+        named["annotations"] = dict(sorted(annotations.items()))
     return orjson.dumps(
         {
             "_type": "https://in-toto.io/Statement/v1",
@@ -108,7 +108,7 @@ def check_bundle(body: bytes, digest: Digest, keys: Sequence[SignatureVerifier])
         if "dsseEnvelope" in raw:
             with within("dsseEnvelope"):
                 statement = _opened(expect(raw["dsseEnvelope"], dict, ""), keys)
-            return _said(statement, digest)
+            return _checked_statement(statement, digest)
         if "messageSignature" in raw:
             with within("messageSignature"):
                 message = expect(raw["messageSignature"], dict, "")
@@ -134,7 +134,7 @@ def _opened(envelope: Json, keys: Iterable[SignatureVerifier]) -> bytes:
     return content
 
 
-def _said(statement: bytes, digest: Digest) -> Payload:
+def _checked_statement(statement: bytes, digest: Digest) -> Payload:
     raw = parse_object(statement)
     _STATEMENT_KEYS.check(raw)
     if raw.get("_type") not in _STATEMENT_KINDS:

@@ -52,16 +52,15 @@ class PublicKey:
 
     def verifies(self, payload: bytes, signature: bytes) -> bool:
         """Say whether ``signature`` (ASN.1, SHA-256) was made over ``payload`` with this key's other half."""
-        try:
-            self._key.verify(signature, payload, ec.ECDSA(_HASH))
-        except InvalidSignature:
-            return False
-        return True
+        return self._verifies(payload, signature, _HASH)
 
     def verifies_digest(self, digest: bytes, signature: bytes) -> bool:
         """Say the same of a payload whose SHA-256 is ``digest`` (32 bytes)."""
+        return self._verifies(digest, signature, _PREHASHED)
+
+    def _verifies(self, signed: bytes, signature: bytes, algorithm: hashes.HashAlgorithm | utils.Prehashed) -> bool:
         try:
-            self._key.verify(signature, digest, ec.ECDSA(_PREHASHED))
+            self._key.verify(signature, signed, ec.ECDSA(algorithm))
         except InvalidSignature:
             return False
         return True

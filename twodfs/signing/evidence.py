@@ -75,11 +75,11 @@ class EvidenceNeed:
     limit: int = MAX_MANIFEST_BYTES
 
 
-Answer = Document | Sequence[Mapping[str, Any]] | bytes | None
-Steps = Generator[EvidenceNeed, Answer, Payload | None]
+EvidenceAnswer = Document | Sequence[Mapping[str, Any]] | bytes | None
+_Steps = Generator[EvidenceNeed, EvidenceAnswer, Payload | None]
 
 
-def examine(digest: Digest, keys: Sequence[SignatureVerifier]) -> Generator[EvidenceNeed, Answer, Payload]:
+def examine(digest: Digest, keys: Sequence[SignatureVerifier]) -> Generator[EvidenceNeed, EvidenceAnswer, Payload]:
     """Yield what is needed to find a signature of ``digest`` by one of ``keys``; return what it says.
 
     A ``DigestError`` that is thrown in means that the registry sent other content than was asked for.
@@ -106,7 +106,7 @@ def examine(digest: Digest, keys: Sequence[SignatureVerifier]) -> Generator[Evid
     raise SignatureError("; ".join(dict.fromkeys(reasons)) or f"there is no tag {tag} and no referrer")
 
 
-def _manifest(reference: str, limit: int) -> Generator[EvidenceNeed, Answer, Document | None]:
+def _manifest(reference: str, limit: int) -> Generator[EvidenceNeed, EvidenceAnswer, Document | None]:
     answer = yield EvidenceNeed(EvidenceKind.MANIFEST, reference, limit)
     return answer if isinstance(answer, Document) else None
 
@@ -131,7 +131,7 @@ def _candidates(listed: Sequence[object]) -> list[Digest]:
     return list(dict.fromkeys(sure + unsure))[:MAX_SIGNATURES]
 
 
-def _in_manifest(manifest: Document, digest: Digest, keys: Sequence[SignatureVerifier], reasons: list[str]) -> Steps:
+def _in_manifest(manifest: Document, digest: Digest, keys: Sequence[SignatureVerifier], reasons: list[str]) -> _Steps:
     """Return what a good signature in ``manifest`` says; None, and say why, where there is none."""
     try:
         bundles = list(_bundles_in(manifest))
@@ -163,7 +163,7 @@ def _bundles_in(manifest: Document) -> Iterator[Descriptor]:
     yield from [one for one in layers if is_bundle_type(one.media_type) and one.size <= MAX_BUNDLE][:1]
 
 
-def _blob(blob: Descriptor, limit: int) -> Generator[EvidenceNeed, Answer, bytes]:
+def _blob(blob: Descriptor, limit: int) -> Generator[EvidenceNeed, EvidenceAnswer, bytes]:
     try:
         body = yield EvidenceNeed(EvidenceKind.BLOB, blob.digest, limit)
         if not isinstance(body, bytes):

@@ -22,7 +22,7 @@ import orjson
 from twodfs.errors import DigestError, FormatError, SignatureError, within
 from twodfs.flatten.cut import SELECTION_ANNOTATION, SOURCE_ANNOTATION
 from twodfs.oci.digest import Digest, parse_digest, verify
-from twodfs.oci.documents import Descriptor, Document, Manifest, expect, parse_manifest, parse_object
+from twodfs.oci.documents import Descriptor, Document, Manifest, annotation_in, expect, parse_manifest, parse_object
 from twodfs.oci.spelling import Keys
 
 PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -53,7 +53,7 @@ class SignatureVerifier(Protocol):
         """Say the same of a payload whose SHA-256 is ``digest``."""
 
 
-def told_of(partition: Document) -> dict[str, str]:
+def signed_annotations(partition: Document) -> dict[str, str]:
     """Return what our signatures say of a document of a partition, beside its digest."""
     annotations = parse_object(partition.body).get("annotations", {})
     told = {key: annotations[key] for key in (SELECTION_ANNOTATION, SOURCE_ANNOTATION)}
@@ -81,7 +81,7 @@ class Payload:
 
         Its source and its selection, which are in its annotations, are told in the payload as well.
         """
-        return cls(repository, subject.digest, told_of(subject))
+        return cls(repository, subject.digest, signed_annotations(subject))
 
     @classmethod
     def parse(cls, body: bytes) -> Payload:
@@ -127,14 +127,14 @@ class Payload:
     @property
     def source(self) -> str | None:
         """The digest of the image that a partition was cut from."""
-        return self._told(SOURCE_ANNOTATION)
+        return self._optional_text(SOURCE_ANNOTATION)
 
     @property
     def selection(self) -> str | None:
         """What of the field a partition holds."""
-        return self._told(SELECTION_ANNOTATION)
+        return self._optional_text(SELECTION_ANNOTATION)
 
-    def _told(self, key: str) -> str | None:
+    def _optional_text(self, key: str) -> str | None:
         value = self.optional.get(key)
         return value if isinstance(value, str) else None
 
@@ -182,9 +182,8 @@ def signatures_in(manifest: Document) -> list[Signed]:
 
 
 def _signature(layer: Descriptor) -> bytes | None:
-    annotations = layer.raw.get("annotations")
-    encoded = annotations.get(SIGNATURE_ANNOTATION) if isinstance(annotations, dict) else None
-    if not isinstance(encoded, str) or len(encoded) > _MAX_SIGNATURE_BYTES:
+    encoded = annotation_in(layer.raw, SIGNATURE_ANNOTATION)
+    if encoded is None or len(encoded) > _MAX_SIGNATURE_BYTES:
         return None
     try:
         return base64.b64decode(encoded, validate=True)

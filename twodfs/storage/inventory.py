@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twodfs.errors import TwodfsError
-from twodfs.field.reading import read_field
+from twodfs.errors import DamagedError, TwodfsError
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import MAX_MANIFEST_BYTES, Descriptor, Document, Manifest, parse_manifest
@@ -89,10 +90,21 @@ class _Reading:
             return
         self.cells += field.count
         for one in field:
-            # A field in the original's form says no sizes.
-            size = self._store.size(one.digest) if one.size is None else one.size
-            if size is None:
-                self.problems.append(self._store.lacks(one.digest))
+            try:
+                self.allotments[one.digest] = stored_blob(self._store, one)
+            except DamagedError as error:
+                self.problems.append(error)
             else:
                 self.places.setdefault(one.digest, f"row {one.row}, column {one.col}")
-                self.allotments[one.digest] = Descriptor(one.media_type, one.digest, size, {})
+
+
+def stored_blob(store: ImageStore, one: Allotment) -> Descriptor:
+    """Return the descriptor of an allotment's blob; a field in the original's form says no sizes.
+
+    Raises:
+        DamagedError: nothing tells the size, as the store does not have it.
+    """
+    size = store.size(one.digest) if one.size is None else one.size
+    if size is None:
+        raise store.lacks(one.digest)
+    return Descriptor(one.media_type, one.digest, size, {})

@@ -19,41 +19,25 @@ leaves the store. A blob's access time is when it was last asked for; ``prune`` 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import orjson
-
-from twodfs.errors import BuildError, DamagedError, DigestError, FormatError
-from twodfs.inputs import open_file, read_file, read_up_to
-from twodfs.oci.digest import Digest, digest_of, verify
-from twodfs.oci.documents import OCI_INDEX, Descriptor, Document, Index, Json, parse_manifest, parse_object
-from twodfs.storage.writing import (
-    READ_ONLY,
-    FullError,
-    having_room,
-    overwrite,
-    replace,
-    unreadable,
-    unusable,
-    writing,
+from twodfs.errors import BuildError, FormatError
+from twodfs.oci.documents import (
+    Descriptor,
+    annotation_in,
+    parse_object,
 )
+from twodfs.storage.blobs import BlobStore
+from twodfs.storage.index import ImageIndex, opened_lock
+from twodfs.storage.writing import READ_ONLY, replace, unusable, writing
 
-REF_NAME: Final = "org.opencontainers.image.ref.name"
 BASE_NAME: Final = "org.opencontainers.image.base.name"
-MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
 
-_SEALED = 0
-"""When every blob was last modified, in nanoseconds."""
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -73,26 +57,12 @@ def default_directory() -> Path:
         raise BuildError("there is no home directory for the store; TWODFS_STORE names one") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Ingest:
-    """A blob on its way in: write to ``file``, then ``commit``; otherwise nothing stays of it."""
+class ImageStore(BlobStore):
+    """A store in a directory, made when it is not there.
 
-    file: BinaryIO
-    _path: Path
-    _store: ImageStore
-
-    def commit(self, digest: Digest) -> None:
-        """Give the blob its name. Whoever wrote the bytes vouches that they hash to ``digest``."""
-        self.file.flush()
-        os.utime(self.file.fileno(), ns=(time.time_ns(), _SEALED))
-        target = self._store.path(digest)
-        with writing(self._store.directory):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._path.replace(target)
-
-
-class ImageStore:
-    """A store in a directory, made when it is not there."""
+    Attributes:
+        index: the images that it has names for.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Open the store.
@@ -100,182 +70,18 @@ class ImageStore:
         Raises:
             BuildError: the directory cannot be made or written, or is a layout of another version.
         """
-        self.directory = directory
+        super().__init__(directory)
+        self.index = ImageIndex(directory)
         try:
-            self.temporary = directory / "tmp"
             self.temporary.mkdir(parents=True, exist_ok=True)
             (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             marker = directory / "oci-layout"
             if not marker.exists():
-                with self._locked():
+                with self.index.locked():
                     replace(marker, _LAYOUT)
             self._check_version(marker)
         except OSError as error:
             raise unusable(directory, error.strerror) from None
-
-    def path(self, digest: Digest) -> Path:
-        """Return where the blob of ``digest`` lies, or would."""
-        algorithm, _, encoded = digest.partition(":")
-        return self.directory / "blobs" / algorithm / encoded
-
-    def has(self, digest: Digest, size: int) -> bool:
-        """Say whether the store has a blob of ``size`` bytes, not written to since; note that it is used."""
-        path = self.path(digest)
-        try:
-            status = path.stat()
-            if (status.st_size, status.st_mtime_ns) != (size, _SEALED):
-                return False
-            os.utime(path, ns=(time.time_ns(), _SEALED))
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            if error.errno not in READ_ONLY:
-                raise
-        return True
-
-    def size(self, digest: Digest) -> int | None:
-        """Return the bytes of a blob, None where the store has none."""
-        try:
-            return self.path(digest).stat().st_size
-        except FileNotFoundError:
-            return None
-
-    def is_sound(self, digest: Digest, size: int) -> bool:
-        """Say whether the store has a blob whose bytes still hash to its digest."""
-        if not self.has(digest, size):
-            return False
-        with self.open(digest) as file:
-            return hashlib.file_digest(file, digest.partition(":")[0]).hexdigest() == digest.partition(":")[2]
-
-    def open(self, digest: Digest) -> FileIO:
-        """Return the content of a blob, to be closed.
-
-        Raises:
-            BuildError: it may not be read.
-            FileNotFoundError: there is none.
-        """
-        try:
-            return open_file(self.path(digest))
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise unreadable(self.directory, error.strerror) from None
-
-    def discard(self, digest: Digest) -> None:
-        """Forget a blob."""
-        with writing(self.directory):
-            self.path(digest).unlink(missing_ok=True)
-
-    def read(self, digest: Digest, *, limit: int) -> bytes:
-        """Return a blob of at most ``limit`` bytes; verified.
-
-        Raises:
-            BuildError: it is bigger, or may not be read.
-            DamagedError: the store does not have it, or it was damaged on the disk.
-        """
-        try:
-            with self.open(digest) as file:
-                content = read_up_to(file, limit + 1)
-        except FileNotFoundError:
-            raise self.lacks(digest) from None
-        if len(content) > limit:
-            raise BuildError(f"{digest} has more than {limit} bytes, which is all that is read here")
-        try:
-            return verify(content, digest)
-        except DigestError:
-            raise self.has_damaged(digest) from None
-
-    def lacks(self, digest: Digest) -> DamagedError:
-        """Return the error that says so."""
-        return DamagedError(f"the store {self.directory} lacks {digest}; build the image again")
-
-    def has_damaged(self, digest: Digest) -> DamagedError:
-        """Return the error that says so."""
-        return DamagedError(
-            f"the store {self.directory} has {digest} damaged, its bytes are others; build the image again"
-        )
-
-    def put(self, content: bytes, digest: Digest | None = None) -> Digest:
-        """Store ``content`` and return its digest: SHA-256, unless the caller verified another.
-
-        What the store has damaged is written again.
-        """
-        digest = digest or digest_of(content)
-        if not self._holds(digest, content):
-            with self.ingest() as blob:
-                blob.file.write(content)
-                blob.commit(digest)
-        return digest
-
-    def _holds(self, digest: Digest, content: bytes) -> bool:
-        try:
-            if not self.has(digest, len(content)):
-                return False
-            with self.open(digest) as file:
-                return read_up_to(file, len(content) + 1) == content
-        except FileNotFoundError:  # somebody found it damaged, and dropped it
-            return False
-
-    @contextmanager
-    def ingest(self) -> Iterator[Ingest]:
-        """Yield a place for a new blob; what is not committed at the end of the block is gone.
-
-        The store must be in use.
-
-        Raises:
-            BuildError: there is no room for it.
-        """
-        with writing(self.directory):
-            descriptor, name = tempfile.mkstemp(dir=self.temporary)
-        path = Path(name)
-        with having_room(self.directory):
-            try:
-                with open(descriptor, "w+b") as file:  # noqa: PTH123 - it is a descriptor, not a path
-                    yield Ingest(file, path, self)
-            finally:
-                path.unlink(missing_ok=True)
-
-    def tag(self, reference: str, document: Document, annotations: Mapping[str, str]) -> None:
-        """Let ``reference`` name ``document``, a manifest or index of the store, from now on."""
-        entry = {
-            "mediaType": document.media_type,
-            "digest": document.digest,
-            "size": len(document.body),
-            "annotations": {**annotations, REF_NAME: reference},
-        }
-        with self._locked():
-            index = self._index()
-            if any(one.raw == entry for one in index.manifests):
-                return
-            self._write_index(index, [one for one in index.manifests if _name(one) != reference], entry)
-
-    def untag(self, *references: str) -> tuple[str, ...]:
-        """Let ``references`` name nothing; their blobs stay. Return those that do already, then all stay.
-
-        It takes no room on the disk.
-        """
-        with self._locked():
-            index = self._index()
-            names = {_name(one) for one in index.manifests}
-            unknown = tuple(one for one in references if one not in names)
-            if not unknown:
-                self._write_index(index, [one for one in index.manifests if _name(one) not in references])
-            return unknown
-
-    def images(self) -> list[tuple[str, Descriptor]]:
-        """Return every reference and what it names, in the order in which they were given.
-
-        Raises:
-            BuildError: the store's index is malformed.
-        """
-        return [(name, one) for one in self._index().manifests if isinstance(name := _name(one), str)]
-
-    def blobs(self) -> Iterator[tuple[Digest, os.stat_result]]:
-        """Yield every blob, whatever its state."""
-        for algorithm in (self.directory / "blobs").iterdir():
-            with os.scandir(algorithm) as found:
-                for one in found:
-                    yield Digest(f"{algorithm.name}:{one.name}"), one.stat()
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -313,52 +119,10 @@ class ImageStore:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Wait until nobody uses the store, and keep it to oneself; what killed runs have left goes."""
-        with self._opened_lock("use.lock") as file:
+        with opened_lock(self.directory, "use.lock") as file:
             _lock(file, fcntl.LOCK_EX)
             self._sweep()
             yield
-
-    def _write_index(self, index: Index, kept: Iterable[Descriptor], *more: Json) -> None:
-        content = orjson.dumps({**index.raw, "manifests": [*(one.raw for one in kept), *more]})
-        path = self.directory / "index.json"
-        try:
-            with writing(self.directory):
-                replace(path, content)
-        except FullError:
-            if more:
-                raise
-            with writing(self.directory):  # what gets shorter needs no room of its own
-                overwrite(path, content)
-
-    def find(self, reference: str) -> Descriptor | None:
-        """Return the descriptor that ``reference`` names, None when the store has no such image.
-
-        Raises:
-            BuildError: the store's index is malformed.
-        """
-        return next((one for one in self._index().manifests if _name(one) == reference), None)
-
-    def _index(self) -> Index:
-        path = self.directory / "index.json"
-        try:
-            index = parse_manifest(read_file(path, limit=MAX_INDEX_BYTES), OCI_INDEX)
-        except FileNotFoundError:
-            return Index(OCI_INDEX, (), {"schemaVersion": 2, "mediaType": OCI_INDEX})
-        except FormatError as error:
-            raise BuildError(f"{path}: {error}; mend or remove it") from None
-        if not isinstance(index, Index):
-            raise BuildError(f"{path} is no index; mend or remove it")
-        return index
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._opened_lock("index.lock") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield  # closing the file gives the lock back
-
-    def _opened_lock(self, name: str) -> BinaryIO:
-        with writing(self.directory):
-            return (self.directory / name).open("ab")
 
     def _check_version(self, marker: Path) -> None:
         try:
@@ -369,9 +133,9 @@ class ImageStore:
             raise BuildError(f"{self.directory} holds a layout of version {version}; TWODFS_STORE names another store")
 
 
-def _name(entry: Descriptor) -> object:
-    annotations = entry.raw.get("annotations")
-    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+def base_name_of(image: Descriptor) -> str:
+    """Return the reference of the base that an image of the store was built on; empty where there is none."""
+    return annotation_in(image.raw, BASE_NAME) or ""
 
 
 def _lock(file: BinaryIO, how: int) -> bool:

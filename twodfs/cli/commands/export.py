@@ -50,7 +50,8 @@ def run(arguments: Namespace) -> int:
     from twodfs.cli.registries import Registries, Security
     from twodfs.oci.platforms import parse_platforms
     from twodfs.oci.reference import Reference
-    from twodfs.publish.export import Export, check_file, export_image
+    from twodfs.publish.archive_output import check_file
+    from twodfs.publish.export import Export, export_image
 
     security = Security.of(arguments)
     reference = Reference.parse(arguments.reference)

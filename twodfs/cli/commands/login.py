@@ -19,7 +19,7 @@ from twodfs.cli.parser import CommandParser
 from twodfs.errors import UsageError
 
 if TYPE_CHECKING:
-    from twodfs.registry.auth import Credentials
+    from twodfs.credentials.credentials import Credentials
 
 _MAX_PASSWORD: Final = 64 * 1024
 
@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> int:
     """
     from twodfs.cli.console import print_json, say
     from twodfs.cli.registries import Security, registry_name
-    from twodfs.registry.login import store_credentials
+    from twodfs.credentials.login import store_credentials
 
     credentials = _credentials(arguments.username or "", from_stdin=arguments.password_stdin)
     security = Security.of(arguments)
@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> int:
 
 def _credentials(username: str, *, from_stdin: bool) -> Credentials:
     from twodfs.cli.console import ask
-    from twodfs.registry.auth import Credentials
+    from twodfs.credentials.credentials import Credentials
 
     if not from_stdin and not (sys.stdin and sys.stdin.isatty()):
         raise UsageError("there is no terminal to ask on; --password-stdin reads the password from standard input")

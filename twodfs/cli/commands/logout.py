@@ -22,7 +22,7 @@ def run(arguments: Namespace) -> int:
     """Forget the credentials for a registry; raises ``AuthError`` when they cannot be removed."""
     from twodfs.cli.console import print_json, say
     from twodfs.cli.registries import registry_name
-    from twodfs.registry.login import erase_credentials
+    from twodfs.credentials.login import erase_credentials
 
     name = registry_name(arguments.registry or "")
     was_known = erase_credentials(name)

@@ -30,14 +30,14 @@ def run(arguments: Namespace) -> int:
     from twodfs.cli.console import open_progress, print_json
     from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
     from twodfs.cli.registries import Registries, Security
-    from twodfs.publish.push import BlobPusher, base_name_of, find_image, push_image
-    from twodfs.storage.store import ImageStore, default_directory
+    from twodfs.publish.push import BlobPusher, push_image, stored_image
+    from twodfs.storage.store import ImageStore, base_name_of, default_directory
 
     security = Security.of(arguments)
     target = parse_new(arguments.target)
     store = ImageStore(default_directory())
     with open_progress(quiet=arguments.quiet) as progress, store.in_use():
-        base_name = base_name_of(find_image(store, target))
+        base_name = base_name_of(stored_image(store, target))
         with Registries(target.registry, security) as registries:
             registry = registries.open(target.registry)
             fetch = base_layers(base_name, store, registries, progress)

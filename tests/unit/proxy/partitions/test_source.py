@@ -9,11 +9,12 @@ from proxy.auth.grants import Grants
 from proxy.auth.identity import Identity
 from proxy.partitions.source import SourceImage, Sources
 from proxy.repository import DEFAULT_UPSTREAM, Repository
-from proxy.upstream.replies import ALL_TYPES, RefusedError
+from proxy.upstream.replies import RefusedError
 from proxy.upstream.upstream import Upstreams
 from tests.lab.fake_registry import FakeRegistry
 from tests.lab.partition_requests import IMAGE
 from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.documents import ACCEPT_IMAGES
 
 MODEL = Repository(DEFAULT_UPSTREAM, "team/model")
 ALICE, BOB = (Identity.of({"Authorization": f"Bearer {name}"}) for name in ("alice", "bob"))
@@ -25,7 +26,7 @@ def sources(upstreams: Upstreams, *, grants: float = 3600, tag_ttl: float = 0) -
 
 
 async def resolved(asking: Sources, reference: str = "v1", identity: Identity = ALICE) -> SourceImage:
-    found = await asking.resolve(MODEL, reference, identity, ALL_TYPES)
+    found = await asking.resolve(MODEL, reference, identity, ACCEPT_IMAGES)
     assert found is not None
     return found
 
@@ -50,7 +51,7 @@ def test_people_call_an_image_by_tag_or_digest() -> None:
 
 async def test_what_the_registry_does_not_know_is_nothing_and_grants_nothing(upstreams: Upstreams) -> None:
     asking = sources(upstreams, tag_ttl=3600)
-    assert await asking.resolve(MODEL, "other", ALICE, ALL_TYPES) is None
+    assert await asking.resolve(MODEL, "other", ALICE, ACCEPT_IMAGES) is None
     assert not asking.may_read(ALICE, MODEL, DIGEST)
 
 

@@ -18,7 +18,7 @@ from proxy.partitions.synthesis import Partitions
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
-from proxy.upstream.replies import ALL_TYPES, RefusedError
+from proxy.upstream.replies import RefusedError
 from proxy.upstream.upstream import Upstreams
 from tests.lab.fake_registry import FakeRegistry
 from tests.lab.partition_requests import IMAGE
@@ -26,7 +26,7 @@ from twodfs.errors import NothingSelectedError
 from twodfs.field.partition import Selection
 from twodfs.flatten.cut import FLATTEN_VERSION
 from twodfs.oci.digest import Digest, digest_of
-from twodfs.oci.documents import OCI_INDEX, Document
+from twodfs.oci.documents import ACCEPT_IMAGES, OCI_INDEX, Document
 
 MODEL = Repository(DEFAULT_UPSTREAM, "team/model")
 ALICE, BOB = (Identity.of({"Authorization": f"Bearer {name}"}) for name in ("alice", "bob"))
@@ -54,7 +54,7 @@ class Replica:
 
     async def allow(self, identity: Identity) -> None:
         """Hear from the registry that a client may read the source."""
-        assert await self.sources.resolve(MODEL, SOURCE.digest, identity, ALL_TYPES) is not None
+        assert await self.sources.resolve(MODEL, SOURCE.digest, identity, ACCEPT_IMAGES) is not None
 
     async def cut(self, provenance: Provenance = PROVENANCE) -> CutPartition:
         made = await self.partitions.get(SOURCE, provenance, ALICE)

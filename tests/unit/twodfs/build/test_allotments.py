@@ -12,7 +12,7 @@ import pytest
 from twodfs.build import keys
 from twodfs.build.allotments import KEYS_NAME, BuiltAllotment, Method, make_allotments
 from twodfs.errors import BuildError, BuildFileError
-from twodfs.field.field import Allotment
+from twodfs.field.allotment import Allotment
 from twodfs.layers import layer
 from twodfs.layers.build_file import BuildFile, Cell, Copy
 from twodfs.layers.compression import Compression, Packing

@@ -6,7 +6,7 @@ import pytest
 from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
 from twodfs.choices import Anchor
 from twodfs.errors import BuildError, BuildFileError
-from twodfs.field.field import Allotment
+from twodfs.field.allotment import Allotment
 from twodfs.flatten.compose import Base, compose, scratch_config, scratch_image
 from twodfs.oci.digest import Digest
 from twodfs.oci.platforms import Platform
@@ -34,7 +34,7 @@ def image(store: ImageStore, name: str, *allotments: Digest, used: int = 10**9) 
     composed = compose(Base((scratch_image(LINUX),)), cells, Anchor.NONE)
     for document in composed.documents:
         blob(store, document.body, used)
-    store.tag(name, composed.root, {})
+    store.index.tag(name, composed.root, {})
 
 
 def size(store: ImageStore) -> int:
@@ -65,9 +65,9 @@ def test_several_images_are_removed_together_or_not_at_all(store: ImageStore) ->
         image(store, name)
     with pytest.raises(BuildError, match=r"has no image lab/c:v1; nothing was removed; 'twodfs images'"):
         remove_images(store, ["lab/a:v1", "lab/c:v1"])
-    assert len(store.images()) == 2
+    assert len(store.index.images()) == 2
     remove_images(store, ["lab/a:v1", "lab/b:v1"])
-    assert store.images() == []
+    assert store.index.images() == []
 
 
 def test_what_was_used_longest_ago_goes_first(store: ImageStore) -> None:
@@ -116,7 +116,7 @@ def rot(store: ImageStore, digest: Digest) -> None:
 def test_a_damaged_image_is_listed_beside_the_others(store: ImageStore) -> None:
     for name in ("lab/a:v1", "lab/b:v1"):
         image(store, name, blob(store, name.encode() * 100, 1))
-    rot(store, store.images()[0][1].digest)
+    rot(store, store.index.images()[0][1].digest)
     damaged, well = list_images(store)
     assert (damaged.reference, well.reference, well.problem, well.allotments) == (
         "lab/a:v1",
@@ -132,12 +132,12 @@ def test_a_damaged_image_keeps_no_prune_from_the_others(store: ImageStore) -> No
     lost, kept, spare = (blob(store, letter * 1000, 1) for letter in (b"l", b"k", b"s"))
     image(store, "lab/a:v1", lost)
     image(store, "lab/b:v1", kept)
-    rot(store, store.images()[0][1].digest)
+    rot(store, store.index.images()[0][1].digest)
     pruned = prune(store, 0, images=False)
     assert [one.reference for one in pruned.damaged] == ["lab/a:v1"]
     assert (store.has(kept, 1000), store.has(spare, 1000)) == (True, False)
     assert prune(store, 0, images=True).damaged == ()
-    assert (store.images(), list(store.blobs())) == ([], [])
+    assert (store.index.images(), list(store.blobs())) == ([], [])
 
 
 @pytest.mark.parametrize(

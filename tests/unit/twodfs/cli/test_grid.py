@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twodfs.cli.grid import draw, size_text
-from twodfs.field.field import Allotment, Field
+from twodfs.field.allotment import Allotment
+from twodfs.field.field import Field
 from twodfs.oci.digest import digest_of
 
 DIGEST = digest_of(b"")

@@ -328,4 +328,4 @@ def test_a_command_loads_itself_and_no_other(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     found = loaded("twodfs", "logout", "registry.example.com")
     assert {one for one in found if one.startswith("twodfs.cli.commands.")} == {"twodfs.cli.commands.logout"}
-    assert "twodfs.registry.login" in found
+    assert "twodfs.credentials.login" in found

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from twodfs.errors import FormatError
 from twodfs.field.allotment import Allotment
-from twodfs.field.cells import Cells, PackedError, Packer
+from twodfs.field.cells import Cells, PackedError
+from twodfs.field.packer import Packer
 from twodfs.field.rectangle import Rectangle
 from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD

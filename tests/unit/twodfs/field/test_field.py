@@ -6,18 +6,14 @@ from typing import Any
 import pytest
 
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
-from twodfs.field.field import (
-    MOST_SEARCHES,
-    Allotment,
-    Field,
-    LongStepError,
-    finished,
-    parse_partitions,
-    write_field,
-    write_original_field,
-)
+from twodfs.field.allotment import Allotment
+from twodfs.field.document import write_field, write_original_field
+from twodfs.field.field import MOST_SEARCHES, Field
+from twodfs.field.names import parse_partitions
 from twodfs.field.partition import Rectangle, Selection
 from twodfs.field.selected import MOST_MERGED
+from twodfs.field.slices import LongStepError
+from twodfs.field.steps import finished
 from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import FIELD_LAYER, OCI_LAYER, OCI_LAYER_GZIP
 

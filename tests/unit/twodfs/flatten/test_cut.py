@@ -16,7 +16,8 @@ from twodfs.errors import (
 )
 from twodfs.field.field import Field, Selecting
 from twodfs.flatten.budget import MAX_DOCUMENT_BYTES
-from twodfs.flatten.cut import FLATTEN_VERSION, DocumentKind, DocumentNeed, Partition
+from twodfs.flatten.cut import FLATTEN_VERSION, Partition
+from twodfs.flatten.needs import DocumentKind, DocumentNeed
 from twodfs.flatten.validate import validate
 from twodfs.oci.digest import digest_of
 from twodfs.oci.documents import (

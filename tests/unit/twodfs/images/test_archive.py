@@ -144,7 +144,7 @@ def test_a_member_of_an_impossible_size_leads_nowhere(tmp_path: Path, size: int)
 def test_pipes_and_devices_are_no_archives(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, kind in ((tmp_path / "pipe", "pipe"), (Path("/dev/zero"), "device")):
-        with pytest.raises(BuildError, match=f"cannot read {path}: it is a {kind}, not a file"):
+        with pytest.raises(BuildError, match=f"cannot read {path}: it is a {kind}, and has to be a regular file"):
             Archive(path, tmp_path, Inflation())
 
 

@@ -192,7 +192,9 @@ def test_a_source_with_an_impossible_name_is_the_build_files_mistake(tmp_path: P
 def test_a_build_file_is_a_file_and_nobody_waits_for_another(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, kind in ((tmp_path / "pipe", "pipe"), (Path("/dev/zero"), "device"), (tmp_path, "directory")):
-        with pytest.raises(BuildFileError, match=f"cannot read the build file {path}: it is a {kind}, not a file"):
+        with pytest.raises(
+            BuildFileError, match=f"cannot read the build file {path}: it is a {kind}, and has to be a regular file"
+        ):
             BuildFile.load(path)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.field.field import MAX_COORDINATE
-from twodfs.layers import build_file as recipe
+from twodfs.field.allotment import MAX_COORDINATE
+from twodfs.layers import build_file, destinations
 from twodfs.layers.build_file import BuildFile
 
 PAGE = (Path(__file__).parents[4] / "docs" / "build-file.md").read_text()
@@ -18,14 +18,14 @@ def keys(title: str) -> list[str]:
 
 
 def test_every_key_has_its_row() -> None:
-    assert sorted(keys("The file")) == sorted(recipe._RECIPE_KEYS)
-    assert sorted(keys("An allotment")) == sorted(recipe._ALLOTMENT_KEYS)
+    assert sorted(keys("The file")) == sorted(build_file._FILE_KEYS)
+    assert sorted(keys("An allotment")) == sorted(build_file._ALLOTMENT_KEYS)
 
 
 def test_the_figures_are_those_of_the_parser() -> None:
-    for figure in (f"0 to {recipe._MAX_ID}", f"{recipe.MAX_NAME} bytes", f"{recipe.MAX_PATH:,}"):
+    for figure in (f"0 to {build_file._MAX_ID}", f"{destinations.MAX_NAME} bytes", f"{destinations.MAX_PATH:,}"):
         assert figure in PAGE
-    assert f"{recipe.MAX_RECIPE_BYTES >> 20} MiB" in PAGE
+    assert f"{build_file.MAX_BUILD_FILE_BYTES >> 20} MiB" in PAGE
     assert f"0 to {MAX_COORDINATE:,}" in PAGE
 
 

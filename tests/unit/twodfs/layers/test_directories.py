@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 from twodfs.layers.directories import known_directories
-from twodfs.oci.documents import ImageConfig
+from twodfs.oci.image_config import ImageConfig
 
 
 def known(**settings: Any) -> dict[str, str]:

@@ -17,7 +17,8 @@ from twodfs.field.field import Field
 from twodfs.images.archive import Directory
 from twodfs.images.saved import _table
 from twodfs.oci.digest import Digest
-from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, ImageConfig, parse_manifest
+from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, parse_manifest
+from twodfs.oci.image_config import ImageConfig
 from twodfs.oci.referrers import merged_referrers
 from twodfs.oci.spelling import Keys, folded
 from twodfs.registry.auth import TokenAnswer, answer, parse_challenges

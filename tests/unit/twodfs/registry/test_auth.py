@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twodfs.credentials.credentials import Credentials
 from twodfs.errors import AuthError
 from twodfs.registry.auth import (
     MAX_CHALLENGES,
     Authorization,
     Challenge,
-    Credentials,
     TokenAnswer,
     TokenRequest,
     answer,

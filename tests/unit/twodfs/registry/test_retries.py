@@ -3,7 +3,7 @@
 import pytest
 
 from twodfs.errors import RegistryError
-from twodfs.registry.transport import Retries, Timeouts
+from twodfs.registry.retries import Attempts, Retries
 
 
 def refused(retry_after: float | None = None, *, temporary: bool = True) -> RegistryError:
@@ -27,7 +27,7 @@ class Time:
 def tried(error: RegistryError, *, attempt: float = 0.0, is_transfer: bool = False) -> Time:
     """Return what time went by until patience ended; each attempt takes `attempt` seconds."""
     time = Time()
-    patience = Timeouts(
+    patience = Attempts(
         Retries(),
         lambda: True,
         is_transfer=is_transfer,

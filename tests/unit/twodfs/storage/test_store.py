@@ -10,7 +10,8 @@ import pytest
 from twodfs.errors import BuildError, DamagedError
 from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import OCI_INDEX, Document
-from twodfs.storage.store import BASE_NAME, REF_NAME, ImageStore, default_directory
+from twodfs.storage.index import REF_NAME
+from twodfs.storage.store import BASE_NAME, ImageStore, default_directory
 
 ROOT = Document.of(OCI_INDEX, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
 
@@ -29,7 +30,7 @@ def begin(directory: Path, who: int) -> None:
     store = ImageStore(directory)
     with store.in_use():
         store.put(b"content %d" % who)
-        store.tag(f"lab/{who}:v1", ROOT, {})
+        store.index.tag(f"lab/{who}:v1", ROOT, {})
 
 
 def begin_many(directory: Path, who: int, together: Barrier) -> None:
@@ -43,8 +44,8 @@ def begin_and_take_back(directory: Path, who: int, _: Barrier) -> None:
     for _number in range(30):
         if who % 2:
             begin(directory, who)
-        store.tag(f"lab/{who}:rm", ROOT, {})
-        assert not store.untag(f"lab/{who}:rm")
+        store.index.tag(f"lab/{who}:rm", ROOT, {})
+        assert not store.index.untag(f"lab/{who}:rm")
 
 
 def at_once(work: Callable[[Path, int, Barrier], None], directory: Path, count: int) -> None:
@@ -67,12 +68,12 @@ def ingest_half(store: ImageStore) -> None:
 def tag_many(directory: Path, who: int, _: Barrier) -> None:
     store = ImageStore(directory)
     for number in range(20):
-        store.tag(f"lab/{who}:{number}", ROOT, {})
+        store.index.tag(f"lab/{who}:{number}", ROOT, {})
 
 
 def test_a_new_store_is_an_empty_oci_layout(store: ImageStore) -> None:
     assert json.loads((store.directory / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
-    assert store.find("lab/a:v1") is None
+    assert store.index.find("lab/a:v1") is None
 
 
 def test_content_is_found_by_its_digest(store: ImageStore) -> None:
@@ -138,10 +139,10 @@ def test_sha512_has_a_folder_of_its_own(store: ImageStore) -> None:
 
 def test_a_tag_names_the_last_image_it_was_given(store: ImageStore) -> None:
     other = Document.of(OCI_INDEX, {"schemaVersion": 2, "manifests": []})
-    store.tag("lab/a:v1", ROOT, {})
-    store.tag("lab/a:v2", ROOT, {})
-    store.tag("lab/a:v1", other, {BASE_NAME: "docker.io/library/busybox:latest"})
-    found = store.find("lab/a:v1")
+    store.index.tag("lab/a:v1", ROOT, {})
+    store.index.tag("lab/a:v2", ROOT, {})
+    store.index.tag("lab/a:v1", other, {BASE_NAME: "docker.io/library/busybox:latest"})
+    found = store.index.find("lab/a:v1")
     assert found is not None
     assert (found.digest, found.size, found.media_type) == (other.digest, len(other.body), OCI_INDEX)
     index = json.loads((store.directory / "index.json").read_bytes())
@@ -153,7 +154,7 @@ def test_a_tag_names_the_last_image_it_was_given(store: ImageStore) -> None:
 
 def test_several_processes_tag_at_the_same_time(store: ImageStore) -> None:
     at_once(tag_many, store.directory, 2)
-    assert all(store.find(f"lab/{who}:{number}") for who in (0, 1) for number in range(20))
+    assert all(store.index.find(f"lab/{who}:{number}") for who in (0, 1) for number in range(20))
     assert not list((store.directory / "tmp").iterdir())
 
 
@@ -161,18 +162,18 @@ def test_several_processes_begin_on_a_store_that_is_not_there(tmp_path: Path) ->
     at_once(begin_many, tmp_path, 8)
     for number in range(20):
         store = ImageStore(tmp_path / str(number))
-        assert len(store.images()) == len(list(store.blobs())) == 8
+        assert len(store.index.images()) == len(list(store.blobs())) == 8
 
 
 def test_names_are_taken_back_while_others_begin(store: ImageStore) -> None:
     at_once(begin_and_take_back, store.directory, 4)
-    assert sorted(name for name, _ in store.images()) == ["lab/1:v1", "lab/3:v1"]
+    assert sorted(name for name, _ in store.index.images()) == ["lab/1:v1", "lab/3:v1"]
 
 
 def test_a_damaged_index_is_named(store: ImageStore) -> None:
     (store.directory / "index.json").write_text('{"manifests": [{}]}')
     with pytest.raises(BuildError, match=r"index\.json: expected an integer, found nothing in 'manifests\[0\]"):
-        store.find("lab/a:v1")
+        store.index.find("lab/a:v1")
 
 
 def test_a_layout_of_another_version_is_left_alone(tmp_path: Path) -> None:
@@ -218,14 +219,14 @@ def test_a_blob_that_was_written_to_counts_as_absent(store: ImageStore) -> None:
 
 
 def test_a_reference_can_be_taken_back(store: ImageStore) -> None:
-    store.tag("lab/a:v1", ROOT, {})
-    assert [name for name, _ in store.images()] == ["lab/a:v1"]
-    assert (store.untag("lab/a:v1"), store.untag("lab/a:v1")) == ((), ("lab/a:v1",))
-    assert store.find("lab/a:v1") is None
+    store.index.tag("lab/a:v1", ROOT, {})
+    assert [name for name, _ in store.index.images()] == ["lab/a:v1"]
+    assert (store.index.untag("lab/a:v1"), store.index.untag("lab/a:v1")) == ((), ("lab/a:v1",))
+    assert store.index.find("lab/a:v1") is None
 
 
 def test_the_same_tag_again_writes_nothing(store: ImageStore) -> None:
-    store.tag("lab/a:v1", ROOT, {})
+    store.index.tag("lab/a:v1", ROOT, {})
     before = (store.directory / "index.json").stat()
-    store.tag("lab/a:v1", ROOT, {})
+    store.index.tag("lab/a:v1", ROOT, {})
     assert (store.directory / "index.json").stat() == before

@@ -1,4 +1,4 @@
-"""What another program is told and what it answers: bounded in bytes and in time, whatever it does."""
+"""A question to another program and its answer: bounded in bytes and in time by this side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, Final
 
 MAX_BYTES: Final = 1024 * 1024
-"""Of an answer, and of what is said beside it."""
+"""Of an answer, and of the errors beside it."""
 
 _PIECE: Final = 64 * 1024
 
@@ -22,15 +22,15 @@ class ConversationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProgramAnswer:
-    """What a program said, and the status that it ended with."""
+    """The output of a program, and the status that it ended with."""
 
     returncode: int
     stdout: bytes = field(repr=False)
     stderr: bytes = field(repr=False)
 
 
-def converse(command: Sequence[str], told: bytes, *, seconds: float) -> ProgramAnswer:
-    """Return what ``command`` answers to ``told``, which it gets on its standard input.
+def converse(command: Sequence[str], question: bytes, *, seconds: float) -> ProgramAnswer:
+    """Return the answer of ``command`` to ``question``, which it gets on its standard input.
 
     Raises:
         ConversationError: it says more than ``MAX_BYTES``, or is not through after so many ``seconds``.
@@ -41,7 +41,7 @@ def converse(command: Sequence[str], told: bytes, *, seconds: float) -> ProgramA
     )
     until = time.monotonic() + seconds
     try:
-        stdout, stderr = _exchanged(process, told, until, seconds)
+        stdout, stderr = _exchanged(process, question, until, seconds)
         try:
             status = process.wait(max(until - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
@@ -55,15 +55,15 @@ def converse(command: Sequence[str], told: bytes, *, seconds: float) -> ProgramA
         process.wait()
 
 
-def _exchanged(process: subprocess.Popen[bytes], told: bytes, until: float, seconds: float) -> tuple[bytes, bytes]:
+def _exchanged(process: subprocess.Popen[bytes], question: bytes, until: float, seconds: float) -> tuple[bytes, bytes]:
     stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
     if stdin is None or stdout is None or stderr is None:
         raise TypeError("all three are pipes")
-    heard = {stdout: bytearray(), stderr: bytearray()}
+    received = {stdout: bytearray(), stderr: bytearray()}
     with selectors.DefaultSelector() as selector:
         os.set_blocking(stdin.fileno(), False)
         selector.register(stdin, selectors.EVENT_WRITE)
-        for pipe in heard:
+        for pipe in received:
             selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
             ready = selector.select(max(until - time.monotonic(), 0))
@@ -71,32 +71,32 @@ def _exchanged(process: subprocess.Popen[bytes], told: bytes, until: float, seco
                 raise _late(seconds)
             for key, _ in ready:
                 if key.fileobj is stdin:
-                    told = _tell(stdin, told)
-                    is_over = not told
+                    question = _write(stdin, question)
+                    is_over = not question
                 else:
-                    is_over = not _hear(key.fd, heard[stdout if key.fileobj is stdout else stderr])
+                    is_over = not _read(key.fd, received[stdout if key.fileobj is stdout else stderr])
                 if is_over:
                     selector.unregister(key.fileobj)
                 if is_over and key.fileobj is stdin:
                     _close(stdin)
-    return bytes(heard[stdout]), bytes(heard[stderr])
+    return bytes(received[stdout]), bytes(received[stderr])
 
 
-def _tell(pipe: IO[bytes], told: bytes) -> bytes:
-    """Return what is still to be told."""
+def _write(pipe: IO[bytes], unsent: bytes) -> bytes:
+    """Write some of ``unsent``, and return the rest."""
     try:
-        return told[os.write(pipe.fileno(), told[:_PIECE]) :] if told else b""
+        return unsent[os.write(pipe.fileno(), unsent[:_PIECE]) :] if unsent else b""
     except BlockingIOError:
-        return told
+        return unsent
     except BrokenPipeError:  # it wants to hear no more, and may answer all the same
         return b""
 
 
-def _hear(descriptor: int, heard: bytearray) -> bool:
+def _read(descriptor: int, received: bytearray) -> bool:
     """Take what there is; return whether there may be more."""
     piece = os.read(descriptor, _PIECE)
-    heard += piece
-    if len(heard) > MAX_BYTES:
+    received += piece
+    if len(received) > MAX_BYTES:
         raise ConversationError(f"it printed more than {MAX_BYTES} bytes")
     return bool(piece)
 

@@ -2,97 +2,44 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Final
 
-from twodfs.registry.proxies import Proxy, proxy_url
-from twodfs.registry.wire import Connection, WireError
+from twodfs.wire.connection import Connection
+from twodfs.wire.failures import UntrustedError, WireError
+from twodfs.wire.proxies import Proxy, proxy_url
+from twodfs.wire.url import PORTS, HttpOrigin
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 CONNECT_SECONDS: Final = 15.0
 
-_PORTS: Final = {"http": 80, "https": 443}
-_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
-_HOST = re.compile(r"[0-9A-Za-z._:%-]+")
-
-
 CERTIFICATES: Final = Path("/etc/docker/certs.d")
 """Where Docker looks, below ``HOST:PORT``, for whom to trust beside the system (``*.crt``), and for what to
 show (``*.cert`` with its ``*.key``)."""
 
 
-class UntrustedError(WireError):
-    """Somebody speaks TLS there, with a certificate that is not trusted."""
-
-
-class RegistryAddress(NamedTuple):
-    """Whom a connection leads to (RFC 9110, 4.3.1)."""
-
-    scheme: str
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class SocketAddress:
-    """A URL, taken apart: ``target`` is its path and query as they are written."""
-
-    origin: RegistryAddress
-    target: str
-
-    @classmethod
-    def parse(cls, url: str) -> SocketAddress:
-        """Return the parts of ``url``; its user and fragment are left out, its escapes stay.
-
-        Raises:
-            ValueError: it is no http(s) address.
-        """
-        parts = urlsplit(quote(url, safe=_VISIBLE))
-        host, port = parts.hostname or "", parts.port
-        if parts.scheme not in _PORTS or not _HOST.fullmatch(host):
-            raise ValueError(url)
-        query = f"?{parts.query}" if parts.query else ""
-        return cls(
-            RegistryAddress(parts.scheme, host, _PORTS[parts.scheme] if port is None else port),
-            (parts.path or "/") + query,
-        )
-
-    @property
-    def authority(self) -> str:
-        """What the ``Host`` header says."""
-        host = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
-        usual = self.origin.port == _PORTS[self.origin.scheme]
-        return host if usual else f"{host}:{self.origin.port}"
-
-    def __str__(self) -> str:
-        return f"{self.origin.scheme}://{self.authority}{self.target}"
-
-
 class ConnectionPool:
-    """Connections, kept for whoever comes next. For any thread."""
+    """Connections, kept for the next request. For any thread."""
 
     def __init__(self, ca_file: Path | None = None) -> None:
         """Begin with none; ``ca_file`` has PEM certificates to trust beside the system's."""
         self._ca_file = ca_file
-        self._idle: dict[RegistryAddress, list[Connection]] = {}
+        self._idle: dict[HttpOrigin, list[Connection]] = {}
         self._changing = threading.Lock()
-        self._proxies: dict[RegistryAddress, Proxy | None] = {}
+        self._proxies: dict[HttpOrigin, Proxy | None] = {}
         self._tls: dict[Path | None, SSLContext] = {}
 
-    def take(self, origin: RegistryAddress, idle: float) -> Connection:
+    def take(self, origin: HttpOrigin, idle: float) -> Connection:
         """Return a connection to ``origin``, a new one where none is left.
 
         Raises:
-            WireError: nobody is there, or nobody who can be trusted.
+            WireError: nothing answers there, or it cannot be trusted.
         """
         while True:
             with self._changing:
@@ -104,7 +51,7 @@ class ConnectionPool:
                 return connection
             connection.close()  # what was kept was ended by the other side
 
-    def put(self, origin: RegistryAddress, connection: Connection) -> None:
+    def put(self, origin: HttpOrigin, connection: Connection) -> None:
         """Keep ``connection`` for the next request."""
         connection.is_kept = True
         with self._changing:
@@ -118,7 +65,7 @@ class ConnectionPool:
         for connection in kept:
             connection.close()
 
-    def proxy(self, origin: RegistryAddress) -> Proxy | None:
+    def proxy(self, origin: HttpOrigin) -> Proxy | None:
         """Return the proxy between here and ``origin``.
 
         Raises:
@@ -129,7 +76,7 @@ class ConnectionPool:
             self._proxies[origin] = Proxy.parse(url) if url else None
         return self._proxies[origin]
 
-    def _connect(self, origin: RegistryAddress, idle: float) -> Connection:
+    def _connect(self, origin: HttpOrigin, idle: float) -> Connection:
         proxy = self.proxy(origin)
         sock = _open(*((proxy.host, proxy.port) if proxy else (origin.host, origin.port)))
         try:
@@ -143,7 +90,7 @@ class ConnectionPool:
             raise
         return Connection(sock, encrypted=origin.scheme == "https")
 
-    def speaks_tls(self, origin: RegistryAddress) -> bool:
+    def speaks_tls(self, origin: HttpOrigin) -> bool:
         """Say whether somebody speaks TLS at an origin of plain HTTP, trusted or not."""
         try:
             connection = self._connect(origin._replace(scheme="https"), CONNECT_SECONDS)
@@ -154,7 +101,7 @@ class ConnectionPool:
         connection.close()
         return True
 
-    def _encrypted(self, sock: socket.socket, origin: RegistryAddress) -> socket.socket:
+    def _encrypted(self, sock: socket.socket, origin: HttpOrigin) -> socket.socket:
         import ssl  # noqa: PLC0415 - for https alone
 
         directory = _certificates(origin)
@@ -179,9 +126,9 @@ class ConnectionPool:
             raise WireError(f"cannot connect: {error.strerror or error}", temporary=True) from error
 
 
-def _certificates(origin: RegistryAddress) -> Path | None:
+def _certificates(origin: HttpOrigin) -> Path | None:
     """Return the directory that Docker has for a registry's certificates; None where there is none."""
-    names = [f"{origin.host}:{origin.port}", *([origin.host] if origin.port == _PORTS["https"] else [])]
+    names = [f"{origin.host}:{origin.port}", *([origin.host] if origin.port == PORTS["https"] else [])]
     return next((CERTIFICATES / name for name in names if (CERTIFICATES / name).is_dir()), None)
 
 

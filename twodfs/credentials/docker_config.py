@@ -1,7 +1,6 @@
-"""Where credentials come from: Docker's ``config.json`` and the credential helpers it names.
+"""Docker's ``config.json``, as far as it tells who the user is.
 
-``DockerConfig`` is pure; ``read_config`` alone reads the file, ``run_helper`` alone runs a helper.
-The file (docker/cli, "Credential stores", "Credential helpers")::
+``DockerConfig`` is pure; ``read_config`` alone reads the file (docker/cli, "Credential stores", "Credential helpers")::
 
     {"auths": {"ghcr.io": {"auth": base64("USER:PASSWORD")}},      ; or username + password, identitytoken
      "credHelpers": {"gcr.io": "gcloud"},                           ; runs docker-credential-gcloud
@@ -19,22 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from twodfs.credentials.credentials import Credentials
 from twodfs.errors import AuthError, FormatError, within
 from twodfs.files import read_file
 from twodfs.oci.documents import Json, expect, parse_object
 from twodfs.oci.reference import DOCKER_HUB
-from twodfs.registry.auth import Credentials
-from twodfs.registry.conversation import ConversationError, converse
 
-MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
-HELPER_TIMEOUT: Final = 60.0
-"""Seconds; a helper may ask the user to unlock a keychain."""
+MAX_DOCKER_CONFIG_BYTES: Final = 4 * 1024 * 1024
 
 _HUB_KEY = "https://index.docker.io/v1/"
 _HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _KEY = re.compile(r"(?:https?://)?([^/]+)(?:/v[12])?/?")
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_IDENTITY_USER = "<token>"  # docker-credential-helpers: the secret beside it is an identity token
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +92,6 @@ class DockerConfig:
         return HelperLookup(f"docker-credential-{self.store}", server) if self.store else None
 
 
-def parse_helper_answer(body: bytes) -> Credentials:
-    """Return the credentials that a helper printed.
-
-    Raises:
-        FormatError: malformed; never with a secret.
-    """
-    raw = parse_object(body)
-    username = expect(raw.get("Username"), str, "Username")
-    secret = expect(raw.get("Secret"), str, "Secret")
-    if username == _IDENTITY_USER:
-        return Credentials(identity_token=secret)
-    return Credentials(username, secret)
-
-
 def config_path() -> Path:
     """Return where Docker's configuration lies: in ``$DOCKER_CONFIG``, else in ``~/.docker``.
 
@@ -126,17 +107,6 @@ def config_path() -> Path:
         raise AuthError("there is no home directory to keep logins in; DOCKER_CONFIG names one") from None
 
 
-def find_credentials(registry: str) -> Credentials | None:
-    """Return the user's credentials for ``registry``, None when there are none. Blocks on file and helper.
-
-    Raises:
-        AuthError: the configuration is malformed, or the helper fails; the message says which.
-    """
-    content = read_config()
-    found = DockerConfig.of(content).lookup(registry) if content else None
-    return _ask(found) if isinstance(found, HelperLookup) else found
-
-
 def read_config() -> Json | None:
     """Return what Docker's configuration says, its parts that matter here checked; None without one.
 
@@ -150,7 +120,7 @@ def read_config() -> Json | None:
     except AuthError:
         return None
     try:
-        content = parse_object(read_file(path, limit=MAX_CONFIG_BYTES))
+        content = parse_object(read_file(path, limit=MAX_DOCKER_CONFIG_BYTES))
         DockerConfig.of(content)
     except FileNotFoundError:
         return None
@@ -159,36 +129,6 @@ def read_config() -> Json | None:
     except FormatError as error:
         raise AuthError(f"{path}: {error}") from None
     return content
-
-
-def run_helper(program: str, action: str, question: bytes, *, may_lack: bool = False) -> bytes | None:
-    """Return what a credential helper answers; None when it knows nothing and ``may_lack`` allows that.
-
-    Raises:
-        AuthError: it is not installed, or fails; never with a secret.
-    """
-    try:
-        done = converse([program, action], question, seconds=HELPER_TIMEOUT)
-    except FileNotFoundError:
-        raise AuthError(f"{config_path()} names {program}, which is not on the PATH") from None
-    except ConversationError as error:
-        raise AuthError(f"{program} was ended at '{action}': {error}") from None
-    except OSError as error:
-        raise AuthError(f"{program} failed: {type(error).__name__}") from None
-    if done.returncode == 0:
-        return done.stdout
-    # docker-credential-helpers, "credentials not found in native keychain": not an error.
-    if may_lack and b"credentials not found" in done.stdout + done.stderr:
-        return None
-    raise AuthError(f"{program} failed with status {done.returncode} at '{action}'")
-
-
-def _ask(lookup: HelperLookup) -> Credentials | None:
-    answer = run_helper(lookup.program, "get", lookup.server.encode(), may_lack=True)
-    try:
-        return None if answer is None else parse_helper_answer(answer)
-    except FormatError as error:
-        raise AuthError(f"{lookup.program} printed no credentials: {error}") from None
 
 
 def _object(raw: Json, key: str) -> Json:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from twodfs.registry.proxies import Proxy, proxy_url
-from twodfs.registry.wire import WireError
+from twodfs.wire.failures import WireError
+from twodfs.wire.proxies import Proxy, proxy_url
 
 PROXY = "http://proxy.example:3128"
 

@@ -1,11 +1,10 @@
 """Keep credentials where Docker keeps them, and forget them: in a helper where one is set up, or the file.
 
-Whatever else the file says stays as it is. It is replaced in one step, readable by its owner alone.
+The rest of the file stays as it is. It is replaced in one step, readable by its owner alone.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import tempfile
@@ -14,17 +13,11 @@ from typing import Final
 
 import orjson
 
+from twodfs.credentials.credentials import Credentials
+from twodfs.credentials.docker_config import DockerConfig, config_path, read_config, registry_host, server_key
+from twodfs.credentials.docker_helper import run_helper
 from twodfs.errors import AuthError
 from twodfs.oci.documents import Json
-from twodfs.registry.auth import Credentials
-from twodfs.registry.credentials import (
-    DockerConfig,
-    config_path,
-    read_config,
-    registry_host,
-    run_helper,
-    server_key,
-)
 
 _PRIVATE: Final = 0o700
 
@@ -40,8 +33,7 @@ def store_credentials(registry: str, credentials: Credentials) -> str:
     program = config.keeper(registry)
     entry: Json = {}
     if program is None:
-        pair = f"{credentials.username}:{credentials.password}".encode()
-        entry = {"auth": base64.b64encode(pair).decode("ascii")}
+        entry = {"auth": credentials.pair}
     else:
         secret = {"ServerURL": key, "Username": credentials.username, "Secret": credentials.password}
         run_helper(program, "store", orjson.dumps(secret))

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from twodfs.credentials.credentials import Credentials
+from twodfs.credentials.login import erase_credentials, store_credentials
+from twodfs.credentials.lookup import find_credentials
 from twodfs.errors import AuthError
-from twodfs.registry.auth import Credentials
-from twodfs.registry.credentials import find_credentials
-from twodfs.registry.login import erase_credentials, store_credentials
 
 ANN = Credentials("ann", "p:w")
 KEEPER = """#!/bin/sh

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from twodfs.credentials.credentials import Credentials
+from twodfs.credentials.docker_config import DockerConfig, HelperLookup
+from twodfs.credentials.docker_helper import parse_helper_answer
+from twodfs.credentials.login import store_credentials
+from twodfs.credentials.lookup import find_credentials
 from twodfs.errors import AuthError, BuildError, FormatError
-from twodfs.registry.auth import Credentials
-from twodfs.registry.credentials import DockerConfig, HelperLookup, find_credentials, parse_helper_answer
-from twodfs.registry.login import store_credentials
 from twodfs.storage.store import default_directory
 
 ANN = b64encode(b"ann:p:w").decode()

@@ -3,7 +3,7 @@ import tracemalloc
 
 import pytest
 
-from twodfs.registry.conversation import MAX_BYTES, ConversationError, converse
+from twodfs.credentials.programs import MAX_BYTES, ConversationError, converse
 
 
 def test_an_answer_is_heard_with_what_is_said_beside_it_and_the_status() -> None:

@@ -1,11 +1,11 @@
-"""Which rectangles hold none of a build file's cells, in time nearly linear in both."""
+"""Which rectangles hold none of a build file's cells, in time nearly linear in both. Pure."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
-from twodfs.field.partition import Rectangle
+from twodfs.field.rectangle import Rectangle
 
 
 def empty_rectangles(rectangles: Sequence[Rectangle], cells: Iterable[tuple[int, int]]) -> list[int]:

@@ -24,7 +24,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from twodfs.oci.reference import is_loopback
-from twodfs.registry.wire import WireError
+from twodfs.wire.failures import WireError
 
 _PORT: Final = 80
 _VARIABLES: Final = {"http": "HTTP_PROXY", "https": "HTTPS_PROXY"}

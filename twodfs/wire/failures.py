@@ -1,0 +1,54 @@
+"""Why an exchange over a connection failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+_ABOUT_OURS: Final = ("CERTIFICATE", "UNKNOWN_CA")
+"""What an alert of TLS names that finds fault with the client's certificate."""
+
+
+class WireError(Exception):
+    """An exchange failed.
+
+    Attributes:
+        problem: what happened, to be read after "GET http://...: ".
+        temporary: whether it may work another time.
+    """
+
+    def __init__(self, problem: str, *, temporary: bool = False) -> None:
+        self.problem = problem
+        self.temporary = temporary
+        super().__init__(problem)
+
+
+class BrokenError(WireError):
+    """The connection ended: a kept one may have done so before the request reached anybody."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the connection broke: {reason}", temporary=True)
+
+
+class UntrustedError(WireError):
+    """The other side speaks TLS, with a certificate that is not trusted."""
+
+
+class AnsweredEarlyError(WireError):
+    """The server has answered while the request was under way: more of it is not wanted."""
+
+
+@contextmanager
+def described_failures() -> Iterator[None]:
+    """Turn what the operating system says of a connection in the block into a ``WireError``."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise WireError("the registry does not answer in time", temporary=True) from error
+    except OSError as error:
+        # TLS 1.3 tells what is wrong with a client's certificate after it has agreed.
+        reason = getattr(error, "reason", None) or ""
+        if "ALERT_" in reason and any(one in reason for one in _ABOUT_OURS):
+            raise WireError("the registry wants a client certificate, and was shown none that will do") from error
+        raise BrokenError(error.strerror or type(error).__name__) from error
