@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.previous import command_lines, settings
-from tests.integration.previous.content import FIXTURES, Release, recorded
 from tests.lab.peers import require
+from tests.lab.recorded_release import command_lines, settings
+from tests.lab.recorded_release.content import FIXTURES, Release, recorded
 
 Json = dict[str, Any]
 TODAY = Release()

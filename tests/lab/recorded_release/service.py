@@ -15,11 +15,11 @@ from typing import Any
 import bcrypt
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.previous.content import ATTACHED, DOCKER, MODEL, PLAIN, Release, keys, push
 from tests.lab.documents import DOCKER as DOCKER_TYPES
 from tests.lab.documents import OCI
 from tests.lab.exposition import OPENMETRICS, fetch
 from tests.lab.proxy import Proxy
+from tests.lab.recorded_release.content import ATTACHED, DOCKER, MODEL, PLAIN, Release, keys, push
 from tests.lab.redis import Redis
 from tests.lab.registry import Registry, Request
 from tests.lab.registry_client import RegistryClient, basic
@@ -229,7 +229,7 @@ def fail(directory: Path, release: Release, content: Json) -> Json:
         statuses.append(played.ask(question("GET", target))["status"])
         _heard(played, "registry down")
         played.registry.launch()
-        _heard(played, "registry up")
+        _heard(played, "registry up", target)
         os.kill(played.proxy.pid, signal.SIGHUP)
         _heard(played, "reloaded")
         statuses.append(played.ask(question("GET", target))["status"])
@@ -267,11 +267,12 @@ def guard(directory: Path, release: Release, content: Json) -> Json:
     return play(directory / "scene", release, content, asked, variables)
 
 
-def _heard(played: Scene, event: str) -> None:
-    """Ask, any worker, until the event was logged."""
+def _heard(played: Scene, event: str, asking: str = "") -> None:
+    """Wait until the event was logged, and ask until then, where it takes a request to find it out."""
 
     def is_logged() -> bool:
-        played.ask(question("GET", f"/v2/{MODEL}/manifests/v1--edge"))
+        if asking:
+            played.ask(question("GET", asking))
         return any(one["event"] == event for one in played.proxy.log_events())
 
     wait_until(is_logged, event)

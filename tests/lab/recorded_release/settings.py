@@ -11,8 +11,8 @@ from typing import Any
 
 import bcrypt
 
-from tests.integration.previous.content import Release, keys
 from tests.lab.certificates import Authority
+from tests.lab.recorded_release.content import Release, keys
 
 Json = dict[str, Any]
 # Where the files are that settings name; each run has a directory of its own.

@@ -1,4 +1,4 @@
-"""Records a release: `python -m tests.integration.previous.record CHECKOUT`, with CHECKOUT a clone at its commit.
+"""Records a release: `python -m tests.lab.recorded_release.record CHECKOUT`, with CHECKOUT a clone at its commit.
 
 It takes minutes, and writes every file of `tests/fixtures/previous-release` anew but the README.
 """
@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.integration.previous import command_lines, content, service, settings
-from tests.integration.previous.content import FIXTURES, Release
+from tests.lab.recorded_release import command_lines, content, service, settings
+from tests.lab.recorded_release.content import FIXTURES, Release
 
 # What a Redis still has when digests are asked for again: whether it is sealed, and the kinds of keys that are gone.
 AGAIN: dict[str, tuple[bool, tuple[str, ...]]] = {

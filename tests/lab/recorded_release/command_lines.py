@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.integration.previous.content import Release, keys, push
 from tests.lab.certificates import Authority
 from tests.lab.proxy import Proxy
+from tests.lab.recorded_release.content import Release, keys, push
 from tests.lab.registry import Registry
 
 Json = dict[str, Any]
