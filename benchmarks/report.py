@@ -36,8 +36,8 @@ machine's. `make bench-all` measures everything anew and writes this page."""
 _DECISIONS: Final = """\
 ## Decided by measurement
 
-- [The standard event loop, not uvloop](decisions/0007-asyncio-not-uvloop.md), for every worker.
-- [Workers share one listening socket, and need Redis](decisions/0006-workers-share-one-socket.md)."""
+- [The standard event loop, not uvloop](decisions/0005-asyncio-not-uvloop.md), for every worker.
+- [Workers share one listening socket, and need Redis](decisions/0004-workers-share-one-socket.md)."""
 
 Json = dict[str, Any]
 Row = Sequence[str]
