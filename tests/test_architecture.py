@@ -8,19 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.private_names import classes, used
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("twodfs", "proxy")
 # The pure core: no event loop, no sockets, no files.
 PURE = ("errors", "printable", "oci", "field", "flatten", "signing")
 # Of packages that are not.
 PURE_MODULES = ("credentials.credentials", "registry.auth")
-# What knows aiohttp's insides: the package that they are to be changed in when they change.
-INSIDERS = {
-    "proxy.wire.listener",
-    "proxy.wire.back_pressure",
-    "proxy.wire.pool",
-    "proxy.bodies.socket_handoff",
-}
+# What knows the insides of a library, and of which: where they are to be changed when they change.
+FENCES = {"proxy.insides": "aiohttp and asyncio", "proxy.store.replies": "redis"}
 IMPURE_LIBRARIES = {"asyncio", "aiohttp", "socket", "threading", "subprocess", "requests", "redis"}
 _LISTED = re.compile(r"^(?: {4})?(\w+) {1,}(?=\S)", re.MULTILINE)
 
@@ -110,14 +107,20 @@ def test_no_task_without_an_owner() -> None:
                 assert ast.unparse(node.value) in {"tasks", "group"}, f"{name}:{node.lineno}: use a TaskGroup"
 
 
-def test_aiohttps_insides_are_touched_in_the_modules_below_alone() -> None:
-    for name, file in ALL.items():
-        insides = {
-            one
-            for one in imports(file)
-            if one.startswith(("aiohttp.web_", "aiohttp.http", "aiohttp.client_", "aiohttp.base_"))
-        }
-        assert not insides or name in INSIDERS, f"{name} imports {insides}"
+def test_nobody_uses_private_names_of_another_outside_the_fences() -> None:
+    """Of a foreign library, or of an object of ours; ``tests/lab/private_names.py`` says what is one."""
+    texts = {name: file.read_text(encoding="utf-8") for name, file in ALL.items()}
+    own = classes(texts)
+    inside = {name for name in ALL for fence in FENCES if f"{name}.".startswith(f"{fence}.")}
+    wrong = [
+        f"{name}:{use.line}: {use.text}"
+        for name, text in texts.items()
+        if name not in inside
+        for use in used(name, text, own)
+    ]
+    assert not wrong, "\n".join(wrong)
+    for fence in FENCES:
+        assert any(used(name, texts[name], own) for name in inside if f"{name}.".startswith(f"{fence}.")), fence
 
 
 def test_no_test_module_imports_from_another() -> None:

@@ -101,10 +101,13 @@ async def _downloads(session: aiohttp.ClientSession, url: str) -> bool:
         await response.write_eof()
         return response
 
-    async with client_of(listener(pass_on)) as (reader, writer):
+    async with client_of(listener(pass_on)) as client:
         for _ in range(_TWICE):
-            writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-            if not (await head_of(reader)).startswith(_OK) or await reader.readexactly(len(_BODY)) != _BODY:
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            if (
+                not (await head_of(client.reader)).startswith(_OK)
+                or await client.reader.readexactly(len(_BODY)) != _BODY
+            ):
                 return False
     return len(moved) == _TWICE and all(moved)
 
@@ -145,10 +148,10 @@ async def _splices_uploads() -> bool:
                 moved.append(upload.moved)
                 return whole(answer.status, b"", "text/plain")
 
-        async with client_of(listener(pass_on)) as (reader, writer):
+        async with client_of(listener(pass_on)) as client:
             for _ in range(_TWICE):
-                writer.write(b"PUT / HTTP/1.1\r\nHost: h\r\n" + _LENGTH + _BODY)
-                if not (await head_of(reader)).startswith(_OK):
+                client.writer.write(b"PUT / HTTP/1.1\r\nHost: h\r\n" + _LENGTH + _BODY)
+                if not (await head_of(client.reader)).startswith(_OK):
                     return False
     return len(moved) == _TWICE and all(moved) and registry.connections == 1
 

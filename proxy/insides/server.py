@@ -132,6 +132,13 @@ class ClientConnection(RequestHandler):
             self._keepalive_handle.cancel()
         self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
 
+    @property
+    def seconds_left(self) -> float:
+        """How long the client may still be silent; 0 where nothing ends its silence."""
+        if self._keepalive_handle is None or self._keepalive_handle.cancelled():
+            return 0.0
+        return self._next_keepalive_close_time - self._loop.time()
+
     def too_late(self) -> None:
         """Hear that the client has been silent for as long as it may, and is about to lose its connection."""
 

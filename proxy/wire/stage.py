@@ -7,7 +7,8 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 import aiohttp
 
@@ -18,19 +19,21 @@ from proxy.wire.pool import AnswerReader, ImpatientRequest, UpstreamPool
 
 URL: Final = "http://127.0.0.1:1/"
 """Where requests of a stage's session go: to its registry, not to that address."""
-SECONDS: Final = 0.02
-"""A time-out that is waited for."""
-_MANY_SECONDS: Final = 60.0
+SECONDS: Final = 60.0
+"""The time-out of a listener's connections, which nobody waits for."""
+KEEPALIVE_SECONDS: Final = 3600.0
+_SOON: Final = 0.02
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def listener(
-    handler: Handler, *, seconds: float = _MANY_SECONDS, tls: ssl.SSLContext | None = None, connections: int = 8
+    handler: Handler, *, seconds: float = SECONDS, tls: ssl.SSLContext | None = None, connections: int = 8
 ) -> Listener:
     """Return a listener that tells nobody of what it refuses; ``seconds`` is its time-out for heads and handshakes."""
     return Listener(
         handler,
-        keepalive_timeout=_MANY_SECONDS,
+        keepalive_timeout=KEEPALIVE_SECONDS,
         header_timeout=seconds,
         connections=ClientConnections(connections),
         tls=tls,
@@ -38,16 +41,23 @@ def listener(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Client(Generic[P]):
+    """A client's end of a connection, and the protocol at its other end."""
+
+    protocol: P
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
 @contextlib.asynccontextmanager
-async def client_of(
-    protocol: Callable[[], asyncio.BaseProtocol],
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Yield a client's end of a new connection, at whose other end is what ``protocol`` makes."""
+async def client_of(protocol: Callable[[], P]) -> AsyncIterator[Client[P]]:
+    """Yield a client of what ``protocol`` makes."""
     theirs, ours = socket.socketpair()
-    transport, _ = await asyncio.get_running_loop().connect_accepted_socket(protocol, theirs)
+    transport, made = await asyncio.get_running_loop().connect_accepted_socket(protocol, theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
-        yield reader, writer
+        yield Client(made, reader, writer)
     finally:
         writer.transport.abort()
         transport.abort()
@@ -67,7 +77,7 @@ class _Pool(UpstreamPool):
 class Hasty(ImpatientRequest):
     """A request that waits next to no time for ``100 Continue``."""
 
-    continue_seconds = SECONDS
+    continue_seconds = _SOON
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from asyncio.sslproto import SSLProtocol
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,18 @@ from proxy.preflight import StartError, check, rehearse_protections
 from proxy.wire import listener, rehearsal, stage
 from proxy.wire.pool import AnswerReader, ImpatientRequest
 
+Broken = Callable[[], Awaitable[str]]
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up soon on what never comes."""
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Broken:
+    """Return what says what is broken, and gives up soon on what never comes."""
     monkeypatch.setattr(rehearsal, "_MOST_SECONDS", 2.0)
 
+    async def say() -> str:
+        return str(await rehearsal.obstacle())
 
-async def broken() -> str:
-    return str(await rehearsal.obstacle())
+    return say
 
 
 async def test_with_this_aiohttp_everything_protects() -> None:
@@ -61,34 +65,34 @@ async def test_what_is_missing_is_named_with_the_version(monkeypatch: pytest.Mon
     ],
 )
 async def test_an_inside_that_is_gone_is_named(
-    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, what: str
+    monkeypatch: pytest.MonkeyPatch, broken: Broken, owner: type, name: str, what: str
 ) -> None:
     monkeypatch.delattr(owner, name)
     assert f"has no {what}" in await broken()
 
 
-async def test_headers_without_a_time_out_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_headers_without_a_time_out_are_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(ClientConnection, "await_head", lambda _self, _seconds: None)
     assert "a request's head is bounded in time" in await broken()
 
 
-async def test_headers_that_time_out_without_an_answer_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_heads_that_time_out_unanswered_are_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     """As where aiohttp calls what closes an idle connection by another name."""
     monkeypatch.setattr(ClientConnection, "_process_keepalive", RequestHandler._process_keepalive)
     assert "a request's head is bounded in time" in await broken()
 
 
-async def test_headers_of_any_size_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_headers_of_any_size_are_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(ClientConnection, "awaits_head", property(lambda _: False))
     assert "a request's head is bounded in size" in await broken()
 
 
-async def test_a_filter_that_does_not_see_requests_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_filter_that_does_not_see_requests_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(ClientConnection, "queued_heads", lambda _: iter(()))
     assert "what is no HTTP is refused" in await broken()
 
 
-async def test_a_parser_that_lets_more_pass_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_parser_that_lets_more_pass_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     take = RequestHandler.data_received
 
     def lenient(self: RequestHandler, data: bytes) -> None:
@@ -98,7 +102,7 @@ async def test_a_parser_that_lets_more_pass_is_noticed(monkeypatch: pytest.Monke
     assert "what is no HTTP is refused" in await broken()
 
 
-async def test_handshakes_without_a_bound_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_handshakes_without_a_bound_are_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     def endless(
         self: ServerTls, protocol: asyncio.Protocol, context: Any, _seconds: float, begin: Any = ServerTls.__init__
     ) -> None:
@@ -108,44 +112,44 @@ async def test_handshakes_without_a_bound_are_noticed(monkeypatch: pytest.Monkey
     assert "a TLS handshake is bounded in time" in await broken()
 
 
-async def test_handshakes_that_nobody_counts_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_handshakes_that_nobody_counts_are_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(ServerTls, "connection_made", SSLProtocol.connection_made)
     assert "a TLS handshake is bounded in time" in await broken()
 
 
-async def test_an_answer_that_gets_headers_of_aiohttps_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_with_headers_of_aiohttps_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(ExactAnswer, "_prepare_headers", web.StreamResponse._prepare_headers)
     assert "requests and answers pass as they are" in await broken()
 
 
-async def test_an_answer_whose_body_is_not_sent_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_whose_body_is_not_sent_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(ExactAnswer, "_start", web.StreamResponse._start)
     assert "requests and answers pass as they are" in await broken()
 
 
-async def test_a_request_that_gets_lost_behind_an_upgrade_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_lost_behind_an_upgrade_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(ClientConnection, "last_lost_its_tail", property(lambda _: False))
     assert "a request behind an upgrade is heard" in await broken()
 
 
-async def test_an_answer_to_no_question_that_is_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_to_no_question_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(AnswerReader, "takes", AnswerConnection.takes)
     monkeypatch.setattr(AnswerReader, "is_ready", AnswerConnection.is_ready)
     assert "an answer that nobody asked for is dropped" in await broken()
 
 
-async def test_connections_of_another_class_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_of_another_class_are_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     """As where aiohttp makes connections otherwise than with its factory."""
     monkeypatch.setattr(stage, "_Pool", TCPConnector)
     assert "an answer that nobody asked for is dropped" in await broken()
 
 
-async def test_a_wait_for_continue_without_a_bound_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wait_for_continue_without_a_bound_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(ImpatientRequest, "continued", property(lambda _: None))
     assert "the wait for 100 Continue is bounded" in await broken()
 
 
-async def test_reading_as_much_as_there_is_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reading_as_much_as_there_is_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     monkeypatch.setattr(rehearsal, "read_at_once", lambda _transport, _size: None)
     assert "what is read ahead is bounded" in await broken()
 
