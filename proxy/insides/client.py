@@ -17,10 +17,13 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 
 NEEDED: Final[dict[type, tuple[str, ...]]] = {
-    BaseProtocol: ("_reading_paused", "_parser", "pause_reading", "resume_reading", "transport"),
-    ResponseHandler: ("set_response_params", "feed_data", "force_close", "is_connected", "should_close"),
+    BaseProtocol: ("_reading_paused", "transport"),
+    ResponseHandler: ("set_response_params", "feed_data", "force_close", "is_connected"),
     TCPConnector: ("_wrap_create_connection",),
     ClientRequest: ("_continue", "write_bytes"),
+}
+NEEDED_TO_BORROW: Final[dict[type, tuple[str, ...]]] = {
+    BaseProtocol: ("_parser", "resume_reading"),
     StreamReader: ("total_bytes", "read_nowait", "feed_data", "feed_eof", "is_eof", "exception"),
 }
 

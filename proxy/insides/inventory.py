@@ -16,7 +16,7 @@ PROTECTING: Final[tuple[Inventory, ...]] = (
     client.NEEDED,
 )
 """Without these the proxy would take requests that it must refuse, or wait for ever."""
-BORROWING: Final[tuple[Inventory, ...]] = (tls.NEEDED_TO_BORROW,)
+BORROWING: Final[tuple[Inventory, ...]] = (tls.NEEDED_TO_BORROW, server.NEEDED_TO_BORROW, client.NEEDED_TO_BORROW)
 """Without these bodies pass more slowly."""
 
 

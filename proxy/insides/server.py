@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.http import HttpRequestParser, RawRequestMessage
-from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, _ErrInfo
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 RequestHead = RawRequestMessage
 """A request's line and headers, as the parser read them."""
@@ -22,16 +22,15 @@ NEEDED: Final[dict[type, tuple[str, ...]]] = {
         "_messages",
         "_next_keepalive_close_time",
         "_process_keepalive",
-        "_read_bufsize",
         "_request_count",
         "_request_in_progress",
         "_upgraded",
         "_waiter",
         "handle_error",
-        "max_field_size",
-        "max_headers",
-        "max_line_size",
     ),
+}
+NEEDED_TO_BORROW: Final[dict[type, tuple[str, ...]]] = {
+    RequestHandler: ("_max_msg_queue_size", "_read_bufsize", "max_field_size", "max_headers", "max_line_size"),
 }
 
 
@@ -185,7 +184,7 @@ class ClientConnection(RequestHandler):
             max_headers=self.max_headers,
             payload_exception=web.RequestPayloadError,
             auto_decompress=False,
-            max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
+            max_msg_queue_size=self._max_msg_queue_size,
         )
 
 
