@@ -18,12 +18,17 @@ RELEASE_FLAGS ?=
 TEST_PROCESSES ?= 3
 
 venv := .venv
+venvs := .venv-pythons
 python := $(venv)/bin/python
 installed := $(venv)/.installed
 pip := $(python) -m pip --quiet --quiet --disable-pip-version-check
 uv_version := 0.13.9
 # More processes than the two cores that are expected: much of the time is spent waiting for other programs.
 side_by_side = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+# What rests on insides of aiohttp and asyncio, which differ from Python to Python.
+connection_tests := tests/unit/proxy/wire tests/unit/proxy/bodies tests/unit/proxy/store tests/lab/test_private_names.py \
+    $(patsubst %,tests/integration/test_%.py, \
+    wire downloads uploads tls registry_tls hostile_clients hostile_upstreams unread_answers)
 lock_format := --universal --python-version 3.11 --generate-hashes \
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
@@ -48,6 +53,23 @@ test: $(installed) peers todays-engines empty-debian helm-program ## Run all tes
 test-fast: $(installed) ## Run the tests that need neither root nor peers, in under a minute.
 	@export TWODFS_TEST_WITHOUT=openssl,redis-server
 	$(python) -m pytest $(side_by_side) $(PYTEST_FLAGS) tests/unit tests/property tests/test_architecture.py
+
+.PHONY: test-pythons
+test-pythons: peers ## Run the tests of connections on every Python 3.11 to 3.14 that is here (PATH, pyenv), in minutes each.
+	@missing=() failed=()
+	for version in 3.11 3.12 3.13 3.14; do
+	    python=
+	    for one in $$(type -aP python$$version) $$(ls -rv ~/.pyenv/versions/$$version.*/bin/python$$version 2>/dev/null); do
+	        if "$$one" -c 'import ensurepip, ssl' 2>/dev/null; then python=$$one; break; fi
+	    done
+	    if [ -z "$$python" ]; then missing+=($$version); continue; fi
+	    echo "== $$("$$python" --version), $$python"
+	    $(MAKE) --no-print-directory PYTHON="$$python" venv=$(venvs)/$$version $(venvs)/$$version/.installed
+	    $(venvs)/$$version/bin/python -m pytest --quiet $(side_by_side) $(PYTEST_FLAGS) $(connection_tests) ||
+	        failed+=($$version)
+	done
+	if [ "$${missing[*]}" ]; then echo "Not here, so not tried: Python $${missing[*]}"; fi
+	if [ "$${failed[*]}" ]; then echo "Failed: Python $${failed[*]}" >&2; exit 1; fi
 
 .PHONY: test-install
 test-install: $(installed) peers empty-debian helm-program ## Install on an empty Debian in each documented way, from a clone too, in minutes.
@@ -136,7 +158,7 @@ lock: $(python) ## Write the lock files anew, keeping pins that still fit (LOCK_
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and build results.
-	@rm -rf $(venv) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf $(venv) $(venvs) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: peers
