@@ -106,12 +106,13 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
         except (CertificateError, CredentialsError) as error:
             raise StartError(str(error)) from None
+        # It takes a while, in which a probe of the admin listener must not hear that requests are welcome.
+        bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
         health = ServiceHealth(upstream, redis)
         admin = None
         if config.admin is not None and shared is None:  # the parent answers for workers
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
         memory = MemoryStore(config.cache.memory)
-        bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
         handlers = _handlers(
             config,
             authenticator=entered,
