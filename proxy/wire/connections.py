@@ -11,7 +11,7 @@ from proxy.logs import get_logger
 _OTHER_FILES: Final = 128
 
 
-class ClientConnection(Protocol):
+class Closable(Protocol):
     """A connection as far as its end is concerned."""
 
     @property
@@ -32,10 +32,10 @@ class ClientConnections:
         if room < most:
             get_logger().warning("fewer connections than configured", connections=room, open_files=files)
         self._most = min(most, room)
-        self._open: set[ClientConnection] = set()
-        self._idle: dict[ClientConnection, None] = {}  # in the order in which they became idle
+        self._open: set[Closable] = set()
+        self._idle: dict[Closable, None] = {}  # in the order in which they became idle
 
-    def opened(self, connection: ClientConnection) -> bool:
+    def opened(self, connection: Closable) -> bool:
         """Take ``connection`` in; False when there is no room and every other one is at work."""
         if len(self._open) >= self._most and not self._make_room():
             return False
@@ -43,16 +43,16 @@ class ClientConnections:
         self._idle[connection] = None
         return True
 
-    def closed(self, connection: ClientConnection) -> None:
+    def closed(self, connection: Closable) -> None:
         """Forget ``connection``."""
         self._open.discard(connection)
         self._idle.pop(connection, None)
 
-    def busy(self, connection: ClientConnection) -> None:
+    def busy(self, connection: Closable) -> None:
         """Note that a request began."""
         self._idle.pop(connection, None)
 
-    def idle(self, connection: ClientConnection) -> None:
+    def idle(self, connection: Closable) -> None:
         """Note that a request ended."""
         if connection in self._open:
             self._idle[connection] = None
