@@ -25,7 +25,8 @@ from proxy.config import AuthConfig, RuleConfig
 from proxy.globs import expression
 from proxy.logs import bind_key_id, bind_user
 from proxy.repository import DEFAULT_UPSTREAM, Repository
-from proxy.requests.scope import CATALOG, Scope, ScopeError, scopes
+from proxy.requests.kinds import RegistryRequest
+from proxy.requests.scope import CATALOG, Scope, ScopeError
 
 _ANONYMOUS: Final = "anonymous"
 _REALM: Final = "twodfs-proxy"
@@ -44,8 +45,8 @@ class DeniedError(Exception):
 class Authenticator(Protocol):
     """Decides who a client is, and whether it may come in."""
 
-    async def enter(self, request: web.BaseRequest, target: str) -> Identity:
-        """Return who asks for ``target``.
+    async def enter(self, http: web.BaseRequest, request: RegistryRequest) -> Identity:
+        """Return who asks for ``request``, which came as ``http``.
 
         Raises:
             DeniedError: it may not.
@@ -58,14 +59,14 @@ class PassThrough:
     def __init__(self, verifier: TokenVerifier | None) -> None:
         self._verifier = verifier
 
-    async def enter(self, request: web.BaseRequest, target: str) -> Identity:  # noqa: ARG002
+    async def enter(self, http: web.BaseRequest, request: RegistryRequest) -> Identity:  # noqa: ARG002
         """Return the client's identity, with the rights that a token of the registry proves."""
-        identity = Identity.of(request.headers)
+        identity = Identity.of(http.headers)
         if identity.headers:
             bind_key_id(identity.fingerprint)
         if self._verifier is None:
             return identity
-        scheme, token = _authorization(request)
+        scheme, token = _authorization(http)
         if scheme != "bearer":
             return identity
         try:
@@ -88,18 +89,18 @@ class AccessControl:
         self._token_service = config.token.realm
         self._audience = config.token.audience
 
-    async def enter(self, request: web.BaseRequest, target: str) -> Identity:
+    async def enter(self, http: web.BaseRequest, request: RegistryRequest) -> Identity:
         """Return the identity under which the request goes upstream: ours, for what it may do there.
 
         Raises:
             DeniedError: the client did not prove who it is, or may not do this.
         """
-        user, claims = await self._who(request, target)
+        user, claims = await self._who(http, request)
         bind_user(_ANONYMOUS if user is None else user)
-        if len(request.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:
+        if len(http.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:
             raise DeniedError(400, "UNSUPPORTED", "the request has more than one Content-Type")
         try:
-            wanted = scopes(request.method, target, request.headers)
+            wanted = request.needs.scopes(http.headers.get(hdrs.CONTENT_TYPE, ""))
         except ScopeError as error:
             raise DeniedError(403, "DENIED", f"not let in: {error}") from None
         for scope in wanted:
@@ -129,9 +130,9 @@ class AccessControl:
     def _can_log_in(self) -> bool:
         return self._passwords is not None or self._verifier is not None
 
-    async def _who(self, request: web.BaseRequest, target: str) -> tuple[str | None, Claims | None]:
+    async def _who(self, http: web.BaseRequest, request: RegistryRequest) -> tuple[str | None, Claims | None]:
         """Return the user (None: anonymous) and what its token claims (None: it came without)."""
-        scheme, value = _authorization(request)
+        scheme, value = _authorization(http)
         if (not scheme or not self._can_log_in) and self._allow_anonymous:
             return None, None
         if scheme == "basic" and self._passwords is not None:
@@ -143,9 +144,9 @@ class AccessControl:
             try:
                 claims = self._verifier.verify(value)
             except TokenError as error:
-                raise self._challenge(str(error), _hoped_for(request, target), error="invalid_token") from None
+                raise self._challenge(str(error), _hoped_for(http, request), error="invalid_token") from None
             return claims.subject, claims
-        raise self._challenge("authentication required", _hoped_for(request, target))
+        raise self._challenge("authentication required", _hoped_for(http, request))
 
     def _challenge(self, message: str, wanted: Iterable[Scope], *, error: str = "") -> DeniedError:
         """Return the answer that says how to log in (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
@@ -210,17 +211,17 @@ def _repository(scope: Scope) -> Repository:
     return Repository(DEFAULT_UPSTREAM, scope.name)
 
 
-def _hoped_for(request: web.BaseRequest, target: str) -> tuple[Scope, ...]:
+def _hoped_for(http: web.BaseRequest, request: RegistryRequest) -> tuple[Scope, ...]:
     """Return what a token would have to grant, so that the challenge can say it."""
     try:
-        return scopes(request.method, target, request.headers)
+        return request.needs.scopes(http.headers.get(hdrs.CONTENT_TYPE, ""))
     except ScopeError:
         return ()
 
 
-def _authorization(request: web.BaseRequest) -> tuple[str, str]:
+def _authorization(http: web.BaseRequest) -> tuple[str, str]:
     """Return scheme, in lower case, and the rest; empty without the header."""
-    scheme, _, value = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    scheme, _, value = http.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     return scheme.lower(), value.strip()
 
 

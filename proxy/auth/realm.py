@@ -15,10 +15,9 @@ from typing import Final
 from yarl import URL
 
 from proxy.logs import get_logger
+from proxy.requests.parsing import TOKEN_PATH
 from twodfs.registry.auth import parse_challenges
 
-TOKEN_PATH: Final = "/twodfs/token"  # noqa: S105 - a path, no secret
-"""Where clients get tokens with ``auth.realm = "proxy"``; no registry uses it."""
 _GOOD_FOR: Final = 300.0
 """Seconds for which a realm is remembered: registries move, if seldom."""
 _REALM: Final = re.compile(r'(\brealm[ \t]*=[ \t]*)"([^"\\]*)"', re.IGNORECASE)

@@ -10,40 +10,13 @@ from proxy.config import Config
 from proxy.logs import AccessLine
 from proxy.metrics.catalogue import SPARED, Repositories, count_request
 from proxy.partitions.records import CutPartition
-from proxy.requests.route import (
-    ContentPull,
-    ManifestWrite,
-    MistypedPull,
-    Other,
-    PartitionPull,
-    ReferrersPull,
-    ReferrersTagPull,
-    Request,
-    SignaturePull,
-)
+from proxy.requests.kinds import INVALID, Other, RegistryRequest
 from proxy.tracing import spans
 from proxy.wire.responses import SENT
 from twodfs.oci.digest import Digest
 
-INVALID: Final = "invalid"
-_BLOB: Final = "/blobs/sha256:"
 _OUR_FAULT: Final = 500
 _SUCCESSES: Final = range(200, 400)
-
-
-def kind_of(routed: Request, path: str) -> str:
-    """Return what metrics and logs call a request."""
-    match routed:
-        case PartitionPull():
-            return "partition"
-        case SignaturePull() | ReferrersTagPull():
-            return "manifest"
-        case ContentPull(is_manifest=is_manifest):
-            return "manifest" if is_manifest else "blob"
-        case ManifestWrite():
-            return "write"
-        case Other() | MistypedPull() | ReferrersPull():
-            return "blob" if _BLOB in path else "other"
 
 
 class AccessLog:
@@ -56,7 +29,7 @@ class AccessLog:
     def close(
         self,
         request: web.BaseRequest,
-        routed: Request | None,
+        routed: RegistryRequest | None,
         status: int,
         seconds: float,
         remote: str | None,
@@ -71,9 +44,10 @@ class AccessLog:
             remote: the client's address.
         """
         method, path = request.method, request.path
-        kind = INVALID if routed is None else kind_of(routed, path)
+        kind = INVALID if routed is None else routed.label
         count_request(kind, method, status, seconds, spans.trace_id())
-        if status in _SUCCESSES and (repository := getattr(routed, "repository", None)):
+        repository = None if routed is None or isinstance(routed, Other) else routed.repository
+        if repository is not None and status in _SUCCESSES:
             self._repositories.count(repository.name, kind)
         self._access.write(
             kind=kind,

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.auth.identity import Identity
-from proxy.auth.realm import TOKEN_PATH, RealmError, Realms
+from proxy.auth.realm import RealmError, Realms
 from proxy.single_flight import SingleFlight
 from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
 from proxy.upstream.upstream import Upstream
@@ -41,10 +41,6 @@ class TokenEndpoint:
         self._realms = realms
         self._timeout = timeout
         self._asking: SingleFlight[URL] = SingleFlight()
-
-    def is_meant(self, target: str) -> bool:
-        """Say whether ``target`` is the token endpoint's."""
-        return target.partition("?")[0] == TOKEN_PATH
 
     async def answer(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         """Return the token server's answer.

@@ -15,8 +15,7 @@ from proxy.handlers.relay import BodyError, BodyTooLongError
 from proxy.logs import get_logger
 from proxy.partitions.lookalikes import ComputedTagError, UnknownPartitionError
 from proxy.partitions.policy import UnsignedError
-from proxy.requests.grammar import GrammarError
-from proxy.requests.route import TargetError
+from proxy.requests.grammar import GrammarError, TargetError
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from proxy.wire.responses import JSON, WholeResponse, oci_errors, whole
 from twodfs.errors import (

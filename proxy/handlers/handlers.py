@@ -27,21 +27,19 @@ from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.records import CutPartition, Provenance
 from proxy.partitions.source import Sources, accepts_indexes
 from proxy.partitions.synthesis import Partitions
-from proxy.requests.route import (
-    OTHER,
-    AttachedPull,
+from proxy.requests.kinds import (
     ContentPull,
+    InvalidRequest,
     ManifestWrite,
     MistypedPull,
-    Other,
     PartitionPull,
     ReferrersPull,
     ReferrersTagPull,
-    Request,
+    RegistryRequest,
     SignaturePull,
-    origin_form,
-    route,
+    TokenRequest,
 )
+from proxy.requests.parsing import parse
 from proxy.signing.attached import AttachedDocuments
 from proxy.tracing.spans import serves
 from proxy.upstream.referrers import SUBJECT_HEADER
@@ -114,16 +112,18 @@ class Handlers:
         request_id = bind_request_id(request.headers.get(_REQUEST_ID))
         bind_user(None)  # the connection may have carried another's request before
         bind_key_id(None)
-        routed, status = None, CLIENT_GONE
+        routed: RegistryRequest | None = None
+        status = CLIENT_GONE
         self._running += 1
         self._idle.clear()
         try:
             arrive(request.headers)
+            routed = parse(request.method, request.raw_path)
             with self._requests.admitted(self._locations.clients.rate_limit_key(request)):
-                target = origin_form(request.raw_path)
-                routed = route(request.method, target)
                 try:
-                    response = await self._answer(request, target, routed)
+                    if isinstance(routed, InvalidRequest):
+                        raise routed.problem  # noqa: TRY301 - answered below
+                    response = await self._answer(request, routed.target, routed)
                 except Exception as error:  # noqa: BLE001 - a refusal is an answer: it counts, and has its time
                     response = explain(error, self._locations, request)
                     response.headers[_REQUEST_ID] = request_id
@@ -144,12 +144,15 @@ class Handlers:
             self._access_log.close(request, routed, status, time.perf_counter() - started, remote)
         return response
 
-    async def _answer(self, request: web.BaseRequest, target: str, routed: Request) -> web.StreamResponse:
-        if self._tokens is not None and self._tokens.is_meant(target):
+    async def _answer(  # noqa: PLR0911 - a table
+        self, request: web.BaseRequest, target: str, routed: RegistryRequest
+    ) -> web.StreamResponse:
+        if self._tokens is not None and isinstance(routed, TokenRequest):
             return await self._tokens.answer(request, target)
-        identity = await self._authenticator.enter(request, target)
+        identity = await self._authenticator.enter(request, routed)
         if request.body_exists and not isinstance(routed, ManifestWrite):
-            routed = OTHER  # a body can be passed on once, and the rest may ask the registry twice
+            # A body can be passed on once, and the rest may ask the registry twice.
+            return await self._relay.forward(request, target)
         match routed:
             case PartitionPull() | MistypedPull():
                 return await self._pull_tag(request, target, routed, identity)
@@ -157,15 +160,14 @@ class Handlers:
                 return await self._pull_content(request, target, routed, identity)
             case SignaturePull() | ReferrersTagPull() | ReferrersPull():
                 return await self._pull_attached(request, target, routed, identity)
-            case ManifestWrite(repository, _, readings):
+            case ManifestWrite(repository=repository, readings=readings):
                 await self._lookalikes.check_write(repository, readings, identity)
                 self._sources.forget(repository)
                 try:
                     return await self._write_manifest(request, target, routed, identity)
                 finally:
                     self._sources.forget(repository)
-            case Other():
-                return await self._relay.forward(request, target)
+        return await self._relay.forward(request, target)
 
     async def _write_manifest(
         self, request: web.BaseRequest, target: str, write: ManifestWrite, identity: Identity
@@ -298,7 +300,11 @@ class Handlers:
                 return found
 
     async def _pull_attached(
-        self, request: web.BaseRequest, target: str, pull: AttachedPull, identity: Identity
+        self,
+        request: web.BaseRequest,
+        target: str,
+        pull: SignaturePull | ReferrersTagPull | ReferrersPull,
+        identity: Identity,
     ) -> web.StreamResponse:
         attached, found = self._attached, None
         match pull:

@@ -2,7 +2,8 @@
 
 Each module imports only from those above it::
 
-    grammar      what a request target must look like before anything goes upstream
-    route        method + target -> typed request
+    grammar      what a request target must look like before anything goes upstream, and what its path names
     scope        what right a request needs
+    kinds        the kinds of requests, each a frozen value
+    parsing      method + target -> typed request, once for each request
 """

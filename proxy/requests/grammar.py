@@ -1,4 +1,4 @@
-"""What a request target must look like before anything of it goes upstream.
+"""What a request target must look like before anything of it goes upstream, and what its path names.
 
 The distribution-spec, "Pulling manifests", gives ``<name>`` and ``<reference>`` their grammars; descriptor.md
 of the image-spec gives digests theirs. A target that breaks them can only be a mistake, or an attempt to be
@@ -10,14 +10,16 @@ session is one) and all paths that keep to this are nobody's business here.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from twodfs.oci.digest import is_digest
 from twodfs.oci.reference import MAX_REPOSITORY_LENGTH, REPOSITORY, TAG
 
-_KINDS: Final = "manifests|blobs|tags|referrers"
-_NAMED: Final = re.compile(rf"/v2/(?P<name>.*)/(?P<kind>{_KINDS})/(?P<rest>.*)", re.DOTALL)
+_ABSOLUTE_FORM: Final = re.compile(r"https?://[^/?#]*(?P<path>.*)", re.IGNORECASE | re.DOTALL)
+_RESOURCES: Final = "manifests|blobs|tags|referrers"
+_NAMED: Final = re.compile(rf"/v2/(?P<name>.*)/(?P<resource>{_RESOURCES})/(?P<rest>.*)", re.DOTALL)
 # image-spec, descriptor.md, "Digests".
 _DIGEST: Final = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 _REGISTERED: Final = ("sha256:", "sha512:")
@@ -25,6 +27,10 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SLASHES: Final = re.compile(r"/{2,}")
 _SHOWN: Final = 140
+
+
+class TargetError(ValueError):
+    """The request target names no path."""
 
 
 class GrammarError(ValueError):
@@ -35,35 +41,86 @@ class GrammarError(ValueError):
         self.code = code
 
 
-def check(target: str) -> None:
-    """Return when ``target``, in origin-form, may go upstream.
+def origin_form(target: str) -> str:
+    """Return a request target as path and query, whatever form it came in (RFC 9112, section 3.2).
 
     Raises:
-        GrammarError: its path has no single meaning, or a repository, tag or digest in it breaks its grammar.
+        TargetError: it is neither origin-form nor absolute-form.
     """
-    path, question, _ = target.partition("?")
-    if "#" in path or (question and "#" in target):
-        raise GrammarError("UNSUPPORTED", "a request target has no fragment; write # as %23")
-    if _ESCAPED.search(path):
-        raise GrammarError("UNSUPPORTED", "the path has a % that begins no escape; write it as %25")
-    decoded = unquote_to_bytes(path).decode("utf-8", "surrogateescape") if "%" in path else path
-    _check_path(path, decoded)
-    match = _NAMED.fullmatch(decoded)
-    if match is None:
-        return
-    name, kind, rest = match["name"], match["kind"], match["rest"]
-    if len(name) > MAX_REPOSITORY_LENGTH or not REPOSITORY.fullmatch(name):
-        raise GrammarError(
-            "NAME_INVALID",
-            f"{name[:_SHOWN]!r} is no repository; expected lower-case letters, digits and single separators "
-            f". _ - between slashes, at most {MAX_REPOSITORY_LENGTH} characters",
-        )
-    if not path.startswith(f"/v2/{name}/{kind}/"):
-        raise GrammarError("NAME_INVALID", "the repository's name is percent-encoded; write it as it is")
-    if kind == "manifests":
-        _check_reference(rest)
-    elif kind == "referrers" or (kind == "blobs" and "/" not in rest and rest != "uploads"):
-        _check_digest(rest)
+    if target.startswith("/"):
+        return target
+    absolute = _ABSOLUTE_FORM.fullmatch(target)
+    if absolute is None:
+        raise TargetError(f"the request target {target[:_SHOWN]!r} is no path; registries answer at /v2/")
+    path = absolute["path"]
+    return path if path.startswith("/") else f"/{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What a path that has one meaning names.
+
+    Attributes:
+        path: as it was written.
+        decoded: without its percent-encoding.
+        query: as it was written, without the question mark.
+        name: of a repository; empty where the path names none.
+        kind: ``manifests``, ``blobs``, ``tags`` or ``referrers``; empty where the path names no repository.
+        rest: what is behind the kind, decoded: a reference, for one.
+    """
+
+    path: str
+    decoded: str
+    query: str
+    name: str = ""
+    kind: str = ""
+    rest: str = ""
+
+    @classmethod
+    def of(cls, target: str) -> Resource:
+        """Return what ``target``, in origin-form, names. Its reference is yet to be checked.
+
+        Raises:
+            GrammarError: its path has no single meaning, or a repository in it breaks its grammar.
+        """
+        path, question, query = target.partition("?")
+        if "#" in path or (question and "#" in query):
+            raise GrammarError("UNSUPPORTED", "a request target has no fragment; write # as %23")
+        decoded = path
+        if "%" in path:
+            if _ESCAPED.search(path):
+                raise GrammarError("UNSUPPORTED", "the path has a % that begins no escape; write it as %25")
+            decoded = unquote_to_bytes(path).decode("utf-8", "surrogateescape")
+        _check_path(path, decoded)
+        match = _NAMED.fullmatch(decoded)
+        if match is None:
+            return cls(path, decoded, query)
+        name, kind, rest = match.groups()
+        if len(name) > MAX_REPOSITORY_LENGTH or not REPOSITORY.fullmatch(name):
+            raise GrammarError(
+                "NAME_INVALID",
+                f"{name[:_SHOWN]!r} is no repository; expected lower-case letters, digits and single separators "
+                f". _ - between slashes, at most {MAX_REPOSITORY_LENGTH} characters",
+            )
+        if not path.startswith(f"/v2/{name}/{kind}/"):
+            raise GrammarError("NAME_INVALID", "the repository's name is percent-encoded; write it as it is")
+        return cls(path, decoded, query, name, kind, rest)
+
+    @property
+    def written_rest(self) -> str:
+        """What is behind the kind, as it was written."""
+        return self.path[len(f"/v2/{self.name}/{self.kind}/") :]
+
+    def check_reference(self) -> None:
+        """Return where the tag or digest that is named, if any, keeps to its grammar.
+
+        Raises:
+            GrammarError: it does not.
+        """
+        if self.kind == "manifests":
+            _check_reference(self.rest)
+        elif self.kind == "referrers" or (self.kind == "blobs" and "/" not in self.rest and self.rest != "uploads"):
+            _check_digest(self.rest)
 
 
 def _check_path(path: str, decoded: str) -> None:

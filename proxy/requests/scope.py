@@ -1,6 +1,6 @@
-"""What right a request needs: method + target -> scopes, in the words of the token specification.
+"""What right a request needs: method + what its path names -> scopes, in the words of the token specification.
 
-Where the proxy is the door this reading decides, so it admits only what every registry reads the same way:
+Where the proxy controls access this reading decides, so it admits only what every registry reads the same way:
 one grammar, nothing encoded that could be a slash, no form body that could carry a second ``from``::
 
     GET  /v2/                                         nothing but to be let in
@@ -16,29 +16,24 @@ one grammar, nothing encoded that could be a slash, no form body that could carr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from aiohttp import hdrs
-
+from proxy.requests.grammar import Resource
 from twodfs.oci.digest import is_digest
-from twodfs.oci.reference import MAX_REPOSITORY_LENGTH, REPOSITORY
+from twodfs.oci.reference import REPOSITORY
 
 _PULL: Final = ("pull",)
 _PUSH: Final = ("pull", "push")
 _DELETE: Final = ("delete",)
 _READS: Final = frozenset({"GET", "HEAD"})
 _METHODS: Final = _READS | {"PUT", "POST", "PATCH", "DELETE"}
-_PATH: Final = re.compile(
-    r"/v2/(?P<name>.+)/(?:(?P<kind>manifests|blobs|referrers)/(?P<reference>[^/]+)"
-    r"|(?P<tags>tags/list)"
-    r"|blobs/uploads?/(?P<upload>[A-Za-z0-9._~=:@%-]*))"
-)
+_UPLOAD: Final = re.compile(r"uploads?/(?P<session>[A-Za-z0-9._~=:@%-]*)")
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+:-]{0,255}")
 _UPLOAD_TYPES: Final = frozenset({"", "application/octet-stream", "application/json"})  # crane's
 _DOTS: Final = re.compile(r"\.+")
+_NOT_THE_API: Final = "the path is none of the registry API, or its repository's name is not allowed"
 
 
 class ScopeError(ValueError):
@@ -60,51 +55,96 @@ class Scope:
 CATALOG: Final = Scope("registry", "catalog", ("*",))
 
 
-def scopes(method: str, target: str, headers: Mapping[str, str]) -> tuple[Scope, ...]:
-    """Return what a request needs; empty for the API's root.
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a request needs, as far as its method and target say.
 
-    Args:
-        method: of the request.
-        target: in origin-form.
-        headers: of the request; a registry may read parameters from a form in the body.
-
-    Raises:
-        ScopeError: not a request of the distribution-spec, or one that can be read in two ways.
+    Attributes:
+        known: the scopes.
+        problem: why they cannot be told; empty where they can.
+        begins_upload: whether a registry may read more parameters from a form in the body.
     """
-    path, _, query = target.partition("?")
+
+    known: tuple[Scope, ...] = ()
+    problem: str = ""
+    begins_upload: bool = False
+
+    @classmethod
+    def of(cls, method: str, resource: Resource) -> Needs:
+        """Return what ``method`` needs of ``resource``."""
+        session = _session(resource)
+        begins_upload = method == "POST" and session is not None and not _has_two_readings(session)
+        try:
+            return cls(_scopes(method, resource, session), begins_upload=begins_upload)
+        except ScopeError as error:
+            return cls(problem=str(error), begins_upload=begins_upload)
+
+    def scopes(self, content_type: str = "") -> tuple[Scope, ...]:
+        """Return what the request needs; empty for the API's root.
+
+        Args:
+            content_type: of its body.
+
+        Raises:
+            ScopeError: not a request of the distribution-spec, or one that can be read in two ways.
+        """
+        # Go's FormValue, which registries use for uploads, also looks into forms in the body.
+        if self.begins_upload and content_type.partition(";")[0].strip().lower() not in _UPLOAD_TYPES:
+            raise ScopeError("an upload begins without a body, or with application/octet-stream")
+        if self.problem:
+            raise ScopeError(self.problem)
+        return self.known
+
+
+NOTHING_TELLS: Final = Needs(problem=_NOT_THE_API)
+"""Of a request whose target names nothing."""
+
+
+def _session(resource: Resource) -> str | None:
+    """Return the id of an upload as it was written, empty for one that is to begin; None for all else."""
+    match = _UPLOAD.fullmatch(resource.written_rest) if resource.kind == "blobs" else None
+    return None if match is None else match["session"]
+
+
+def _has_two_readings(session: str) -> bool:
+    decoded = unquote(session)
+    return _DOTS.fullmatch(session) is not None or "%" in decoded or "/" in decoded
+
+
+def _scopes(method: str, resource: Resource, session: str | None) -> tuple[Scope, ...]:
     if method not in _METHODS:
         raise ScopeError(f"{method[:20]} is no method of the registry API")
-    if path in ("/v2/", "/v2"):
+    if resource.path in ("/v2/", "/v2"):
         return ()
-    if path == "/v2/_catalog":
+    if resource.path == "/v2/_catalog":
         return (CATALOG,)
-    match = _PATH.fullmatch(path)
-    name = match["name"] if match else ""
-    if match is None or len(name) > MAX_REPOSITORY_LENGTH or not REPOSITORY.fullmatch(name):
-        raise ScopeError("the path is none of the registry API, or its repository's name is not allowed")
-    if match["tags"] is None and match["kind"] is None:
-        return _upload(method, name, match["upload"], query, headers)
-    if match["reference"] is not None and not _REFERENCE.fullmatch(unquote(match["reference"])):
+    if session is not None:
+        return _of_upload(resource, session)
+    _check(resource)
+    actions = _PULL if method in _READS else _DELETE if method == "DELETE" else _PUSH
+    return (Scope("repository", resource.name, actions),)
+
+
+def _check(resource: Resource) -> None:
+    """Return where ``resource`` is a list of tags, a manifest, a blob or a list of referrers."""
+    if resource.kind == "tags" and resource.written_rest == "list":
+        return
+    if resource.kind in ("", "tags") or not resource.rest or "/" in resource.rest:
+        raise ScopeError(_NOT_THE_API)
+    if not _REFERENCE.fullmatch(resource.rest):
         raise ScopeError("the reference is neither a tag nor a digest")
-    if match["kind"] == "blobs" and not is_digest(unquote(match["reference"])):
+    if resource.kind == "blobs" and not is_digest(resource.rest):
         raise ScopeError("a blob is asked for by its digest")
-    if method in _READS:
-        return (Scope("repository", name, _PULL),)
-    return (Scope("repository", name, _DELETE if method == "DELETE" else _PUSH),)
 
 
-def _upload(method: str, name: str, session: str, query: str, headers: Mapping[str, str]) -> tuple[Scope, ...]:
+def _of_upload(resource: Resource, session: str) -> tuple[Scope, ...]:
     """Return what an upload needs; a mount reads another repository (distribution-spec, "Mounting")."""
-    if _DOTS.fullmatch(session) or "%" in unquote(session) or "/" in unquote(session):
+    if _has_two_readings(session):
         raise ScopeError("the upload's id is not allowed")
-    own = Scope("repository", name, _PUSH)
-    # Go's FormValue, which registries use here, also looks into forms in the body.
-    content_type = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
-    if method == "POST" and content_type not in _UPLOAD_TYPES:
-        raise ScopeError("an upload begins without a body, or with application/octet-stream")
-    parameters = parse_qsl(query, keep_blank_values=True)
-    if ";" in query:
+    own = Scope("repository", resource.name, _PUSH)
+    if ";" in resource.query:
         raise ScopeError("the query can be read in two ways")
+    parameters = parse_qsl(resource.query, keep_blank_values=True)
     mounts = [value for key, value in parameters if key == "mount"]
     sources = [value for key, value in parameters if key == "from"]
     if not mounts and not sources:

@@ -12,7 +12,8 @@ from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.auth.credentials import CredentialsError
-from proxy.requests.scope import Scope, ScopeError, scopes
+from proxy.requests.parsing import parse
+from proxy.requests.scope import Scope, ScopeError
 from proxy.upstream.authority import Authority
 from proxy.upstream.replies import UpstreamError
 from proxy.upstream.session import Asked
@@ -80,7 +81,7 @@ class ServiceAuthorisation:
 def wanted(method: str, target: str) -> tuple[Scope, ...]:
     """Return what a request of ours needs; the door has seen to it that a client's can be read."""
     try:
-        return scopes(method, target, {})
+        return parse(method, target).needs.scopes()
     except ScopeError as error:
         raise UpstreamError(str(error), status=403) from None
 

@@ -25,11 +25,10 @@ from proxy.handlers.headers import LocationRewriter, forwarded_request
 from proxy.logs import redacted
 from proxy.metrics.catalogue import Repositories
 from proxy.partitions.source import accepts_indexes
-from proxy.requests.grammar import GrammarError
-from proxy.requests.route import TargetError, origin_form, route
-from proxy.requests.scope import Scope, ScopeError, scopes
+from proxy.requests.parsing import parse
+from proxy.requests.scope import Scope, ScopeError
 from tests.property.expressions import ENDS, Expression, expressions
-from twodfs.errors import InvalidReferenceError, PartitionError
+from twodfs.errors import InvalidReferenceError
 from twodfs.field.partition import readings
 from twodfs.oci.reference import Reference
 from twodfs.registry.auth import parse_challenges
@@ -116,11 +115,9 @@ def links(text: str) -> object:
 
 
 def target(text: str) -> object:
-    route("GET", origin_form(text))
-    return scopes("GET", text, {})
+    return parse("GET", text).needs.scopes()
 
 
-TARGET_ERRORS = (GrammarError, TargetError, ScopeError, PartitionError)
 WORK: dict[str, tuple[Callable[[str], object], tuple[Callable[[int], str], ...]]] = {
     "redaction": (
         redacted,
@@ -146,7 +143,7 @@ WORK: dict[str, tuple[Callable[[str], object], tuple[Callable[[int], str], ...]]
         tuple(map(many, ("realm=", 'realm="', "realm ", "realm=\t", 'realm="a",', "\\"))),
     ),
     "targets": (
-        quietly(target, *TARGET_ERRORS),
+        quietly(target, ScopeError),
         tuple(
             many(one, lead, end)
             for lead, end in (

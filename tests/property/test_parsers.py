@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from proxy.clients.addresses import ClientAddresses
 from proxy.handlers.documents import byte_range
 from proxy.handlers.headers import LocationRewriter
-from proxy.requests.grammar import GrammarError
-from proxy.requests.route import ContentPull, ManifestWrite, PartitionPull, TargetError, origin_form, route
+from proxy.requests.kinds import ContentPull, InvalidRequest, ManifestWrite, PartitionPull
+from proxy.requests.parsing import parse
 from tests.lab.cutting import cut_from, documents_of
 from tests.lab.handmade import Image
 from tests.property.strategies import (
@@ -81,11 +81,10 @@ METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPT
 
 @given(METHODS, TARGETS)
 def test_a_target_has_one_meaning_or_is_refused(method: str, text: str) -> None:
-    try:
-        target = origin_form(text)
-        routed = route(method, target)
-    except (TargetError, GrammarError, PartitionError):
+    routed = parse(method, text)
+    if isinstance(routed, InvalidRequest):
         return
+    target = routed.target
     path = unquote(target.partition("?")[0], errors="surrogateescape")
     assert ".." not in path.replace("\\", "/").split("/")
     assert "\x00" not in path

@@ -1,4 +1,4 @@
-"""However a registry decodes and cleans a path, it finds the repository that the door asked about."""
+"""However a registry decodes and cleans a path, it finds the repository that access control asked about."""
 
 import posixpath
 from urllib.parse import unquote
@@ -6,7 +6,8 @@ from urllib.parse import unquote
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.requests.scope import ScopeError, scopes
+from proxy.requests.grammar import GrammarError, Resource
+from proxy.requests.scope import Needs, ScopeError
 
 PARTS = st.sampled_from(
     [
@@ -43,8 +44,8 @@ METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "get
 @settings(max_examples=500)
 def test_every_reading_of_a_path_that_is_let_in_names_the_same_repository(method: str, target: str) -> None:
     try:
-        wanted = scopes(method, target, {})
-    except ScopeError:
+        wanted = Needs.of(method, Resource.of(target)).scopes()
+    except (GrammarError, ScopeError):
         return
     path = target.partition("?")[0]
     repositories = [scope.name for scope in wanted if scope.kind == "repository"]

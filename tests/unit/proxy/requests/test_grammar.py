@@ -1,7 +1,8 @@
 import pytest
 
-from proxy.requests.grammar import GrammarError, check
-from proxy.requests.route import route
+from proxy.requests.grammar import GrammarError, Resource, TargetError, origin_form
+from proxy.requests.kinds import InvalidRequest
+from proxy.requests.parsing import parse
 
 DIGEST = "sha256:" + "ab" * 32
 FINE = [
@@ -37,8 +38,8 @@ FINE = [
 
 @pytest.mark.parametrize("target", FINE)
 def test_what_the_api_has_may_pass(target: str) -> None:
-    check(target)
-    route("GET", target)
+    Resource.of(target).check_reference()
+    assert not isinstance(parse("GET", target), InvalidRequest)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,53 @@ def test_what_the_api_has_may_pass(target: str) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_what_could_be_read_in_two_ways_may_not(method: str, target: str, code: str) -> None:
-    with pytest.raises(GrammarError) as caught:
-        route(method, target)
-    assert caught.value.code == code
-    assert len(str(caught.value)) < 400
+    request = parse(method, target)
+    assert isinstance(request, InvalidRequest)
+    assert isinstance(request.problem, GrammarError)
+    assert request.problem.code == code
+    assert len(str(request.problem)) < 400
+    assert request.label == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "kind", "rest", "written"),
+    [
+        ("/v2/a/b/manifests/v1%2B0.0.1.1?x=y", "a/b", "manifests", "v1+0.0.1.1", "v1%2B0.0.1.1"),
+        ("/v2/a/manifests/b/blobs/uploads/1%7E2", "a/manifests/b", "blobs", "uploads/1~2", "uploads/1%7E2"),
+        ("/v2/manifests/manifests/manifests", "manifests", "manifests", "manifests", "manifests"),
+        ("/v2/a/blobs/uploads/tags/list", "a/blobs/uploads", "tags", "list", "list"),
+        ("/v2/_catalog", "", "", "", ""),
+    ],
+)
+def test_what_a_path_names(target: str, name: str, kind: str, rest: str, written: str) -> None:
+    resource = Resource.of(target)
+    assert (resource.name, resource.kind, resource.rest) == (name, kind, rest)
+    assert not kind or resource.written_rest == written
+
+
+def test_a_reference_may_be_judged_after_what_the_path_names_is_known() -> None:
+    resource = Resource.of("/v2/a/manifests/.bad")
+    assert resource.rest == ".bad"
+    with pytest.raises(GrammarError, match="is no tag"):
+        resource.check_reference()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/v2/?a=b", "/v2/?a=b"),
+        ("http://other.example/v2/?a=b", "/v2/?a=b"),
+        ("HTTPS://other.example:1/v2/", "/v2/"),
+        ("http://other.example", "/"),
+        ("http://other.example?a", "/?a"),
+        ("//other.example/v2/", "//other.example/v2/"),
+    ],
+)
+def test_targets_are_brought_to_origin_form(target: str, expected: str) -> None:
+    assert origin_form(target) == expected
+
+
+@pytest.mark.parametrize("target", ["", "*", "@evil.example/", "evil.example:443", ":80/v2/", "ftp://a/b", "x"])
+def test_a_target_that_could_change_the_upstreams_address_is_refused(target: str) -> None:
+    with pytest.raises(TargetError, match="is no path"):
+        origin_form(target)

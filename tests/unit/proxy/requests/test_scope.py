@@ -1,8 +1,13 @@
 import pytest
 
-from proxy.requests.scope import ScopeError, scopes
+from proxy.requests.grammar import GrammarError, Resource
+from proxy.requests.scope import Needs, Scope, ScopeError
 
 DIGEST = "sha256:" + "a" * 64
+
+
+def scopes(method: str, target: str, content_type: str = "") -> tuple[Scope, ...]:
+    return Needs.of(method, Resource.of(target)).scopes(content_type)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ DIGEST = "sha256:" + "a" * 64
     ],
 )
 def test_a_request_needs_what_the_token_specification_says(method: str, target: str, wanted: str) -> None:
-    assert " ".join(map(str, scopes(method, target, {}))) == wanted
+    assert " ".join(map(str, scopes(method, target))) == wanted
 
 
 @pytest.mark.parametrize(
@@ -75,8 +80,8 @@ def test_a_request_needs_what_the_token_specification_says(method: str, target: 
     ],
 )
 def test_what_can_be_read_in_two_ways_is_not_read_at_all(method: str, target: str) -> None:
-    with pytest.raises(ScopeError):
-        scopes(method, target, {})
+    with pytest.raises((ScopeError, GrammarError)):
+        scopes(method, target)
 
 
 @pytest.mark.parametrize(
@@ -84,4 +89,35 @@ def test_what_can_be_read_in_two_ways_is_not_read_at_all(method: str, target: st
 )
 def test_a_form_that_could_name_another_repository_to_mount_from_is_not_let_in(content_type: str) -> None:
     with pytest.raises(ScopeError, match="without a body"):
-        scopes("POST", "/v2/a/blobs/uploads/", {"Content-Type": content_type})
+        scopes("POST", "/v2/a/blobs/uploads/", content_type)
+
+
+@pytest.mark.parametrize("content_type", ["", "application/octet-stream", "Application/JSON; charset=utf-8"])
+def test_an_upload_may_begin_with_what_no_registry_takes_for_a_form(content_type: str) -> None:
+    assert " ".join(map(str, scopes("POST", "/v2/a/blobs/uploads/", content_type))) == "repository:a:pull,push"
+
+
+def test_a_form_is_nothing_to_any_other_request() -> None:
+    form = "application/x-www-form-urlencoded"
+    assert scopes("PUT", "/v2/a/manifests/v1", form) == (Scope("repository", "a", ("pull", "push")),)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "content_type", "sentence"),
+    [
+        ("BREW", "/v2/a/tags/list", "", "BREW is no method of the registry API"),
+        ("GET", "/v1/search", "", "the path is none of the registry API, or its repository's name is not allowed"),
+        ("GET", "/v2/a/tags/all", "", "the path is none of the registry API, or its repository's name is not allowed"),
+        ("GET", "/v2/a/manifests/v1;x", "", "the reference is neither a tag nor a digest"),
+        ("GET", "/v2/a/blobs/latest", "", "a blob is asked for by its digest"),
+        ("PATCH", "/v2/a/blobs/uploads/...", "", "the upload's id is not allowed"),
+        ("POST", "/v2/a/blobs/uploads/?mount=a;b", "text/plain", "an upload begins without a body"),
+        ("POST", "/v2/a/blobs/uploads/?mount=a;b", "", "the query can be read in two ways"),
+        ("POST", "/v2/a/blobs/uploads/...", "text/plain", "the upload's id is not allowed"),
+        ("POST", "/v2/a/blobs/uploads/?from=b", "", "a mount names one blob and the one repository it is in"),
+    ],
+)
+def test_a_refusal_says_why(method: str, target: str, content_type: str, sentence: str) -> None:
+    with pytest.raises(ScopeError) as refused:
+        scopes(method, target, content_type)
+    assert str(refused.value).startswith(sentence)

@@ -1,0 +1,120 @@
+"""Method and target -> typed request, once for each request.
+
+A kind of request is recognised here, and nowhere else: ``kinds`` has what it says, and the table of the
+``Dispatcher`` who answers it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, TypedDict
+from urllib.parse import parse_qsl
+
+from proxy.repository import DEFAULT_UPSTREAM, Repository
+from proxy.requests.grammar import GrammarError, Resource, TargetError, origin_form
+from proxy.requests.kinds import (
+    ContentPull,
+    InvalidRequest,
+    ManifestWrite,
+    MistypedPull,
+    Other,
+    PartitionPull,
+    ReferrersPull,
+    ReferrersTagPull,
+    RegistryRequest,
+    SignaturePull,
+    TokenRequest,
+)
+from proxy.requests.scope import Needs
+from twodfs.errors import PartitionError
+from twodfs.field.partition import MAX_TAG_LENGTH, mistyped, readings
+from twodfs.oci.digest import Digest, is_digest
+from twodfs.oci.referrers import referred_by_tag
+from twodfs.signing.signature import signed_by_tag
+
+TOKEN_PATH: Final = "/twodfs/token"  # noqa: S105 - a path, no secret
+"""Where clients get tokens with ``auth.realm = "proxy"``; no registry uses it."""
+_READS: Final = frozenset({"GET", "HEAD"})
+_TAG_WRITES: Final = frozenset({"PUT", "DELETE", "PATCH", "POST"})
+_KNOWN_WRITES: Final = frozenset({"PUT", "DELETE"})
+_BLOB: Final = "/blobs/sha256:"
+# Clients ask for the same things again and again: a rollout does, thousands of times.
+_REMEMBERED: Final = 4096
+_LONGEST_REMEMBERED: Final = 400
+
+
+def parse(method: str, raw_target: str) -> RegistryRequest:
+    """Return what a request asks for; an ``InvalidRequest`` has a ``problem`` that is one of these.
+
+    TargetError: the target names no path. GrammarError: it breaks the grammar of the API. PartitionError: its tag
+    has the shape of a partition but is longer than a tag may be.
+    """
+    try:
+        target = origin_form(raw_target)
+        return (_remembered if len(target) <= _LONGEST_REMEMBERED else _parsed)(method, target)
+    except (TargetError, GrammarError, PartitionError) as error:
+        return InvalidRequest(method=method, target=raw_target, problem=error.with_traceback(None))
+
+
+@lru_cache(_REMEMBERED)
+def _remembered(method: str, target: str) -> RegistryRequest:
+    return _parsed(method, target)
+
+
+class _Given(TypedDict):
+    method: str
+    target: str
+    repository: Repository
+    needs: Needs
+
+
+def _parsed(method: str, target: str) -> RegistryRequest:
+    resource = Resource.of(target)
+    needs = Needs.of(method, resource)
+    if not resource.kind:
+        if resource.path == TOKEN_PATH:
+            return TokenRequest(method=method, target=target, needs=needs)
+        return Other(method=method, target=target, needs=needs, is_of_blob=_BLOB in resource.decoded)
+    repository = Repository(DEFAULT_UPSTREAM, resource.name)
+    given = _Given(method=method, target=target, repository=repository, needs=needs)
+    recognised = None if "/" in resource.rest else _recognised(given, resource)
+    resource.check_reference()  # a partition tag that is too long has been told so, in words of its own
+    return recognised or Other(**given, is_of_blob=_BLOB in resource.decoded)
+
+
+def _recognised(given: _Given, resource: Resource) -> RegistryRequest | None:
+    """Return the request for what the proxy may have to answer itself; None for all else."""
+    method, kind, reference = given["method"], resource.kind, resource.rest
+    if kind == "manifests" and method in _TAG_WRITES:
+        if is_digest(reference):
+            return ManifestWrite(**given, digest=Digest(reference))
+        is_tag = method in _KNOWN_WRITES and len(reference) <= MAX_TAG_LENGTH
+        return ManifestWrite(**given, readings=readings(reference) if is_tag else ())
+    if method not in _READS:
+        return None
+    if kind == "referrers":
+        return _listing(given, reference, resource.query)
+    if kind in ("manifests", "blobs") and is_digest(reference):
+        return ContentPull(**given, digest=Digest(reference), is_manifest=kind == "manifests")
+    return _by_tag(given, reference) if kind == "manifests" else None
+
+
+def _by_tag(given: _Given, tag: str) -> RegistryRequest | None:
+    if (subject := signed_by_tag(tag)) is not None:
+        return SignaturePull(**given, subject=subject)
+    if (subject := referred_by_tag(tag)) is not None:
+        return ReferrersTagPull(**given, subject=subject)
+    if found := readings(tag):
+        return PartitionPull(**given, readings=found)
+    meant = mistyped(tag)
+    return MistypedPull(**given, ways=meant) if meant else None
+
+
+def _listing(given: _Given, reference: str, query: str) -> RegistryRequest | None:
+    """Return the typed request; further pages, and filters that we do not know, are passed on."""
+    # A media type has no spaces, so "+" means itself, whether the client escaped it or not.
+    asked = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+    asked = [pair for pair in asked if pair[0] != "n"]  # of a page: whose length a registry may choose
+    if not is_digest(reference) or [name for name, _ in asked] not in ([], ["artifactType"]):
+        return None
+    return ReferrersPull(**given, subject=Digest(reference), artifact_type=asked[0][1] if asked else None)
