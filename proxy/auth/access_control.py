@@ -12,7 +12,7 @@ import binascii
 import fnmatch
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from aiohttp import hdrs, web
@@ -45,8 +45,8 @@ class DeniedError(Exception):
 class Authenticator(Protocol):
     """Decides who a client is, and whether it may come in."""
 
-    async def enter(self, http: web.BaseRequest, request: RegistryRequest) -> Identity:
-        """Return who asks for ``request``, which came as ``http``.
+    async def enter(self, http: web.BaseRequest, request: RegistryRequest, client: str) -> Identity:
+        """Return who asks for ``request``, which came as ``http`` from ``client`` (by its rate limit key).
 
         Raises:
             DeniedError: it may not.
@@ -59,9 +59,9 @@ class PassThrough:
     def __init__(self, verifier: TokenVerifier | None) -> None:
         self._verifier = verifier
 
-    async def enter(self, http: web.BaseRequest, request: RegistryRequest) -> Identity:  # noqa: ARG002
+    async def enter(self, http: web.BaseRequest, request: RegistryRequest, client: str) -> Identity:  # noqa: ARG002
         """Return the client's identity, with the rights that a token of the registry proves."""
-        identity = Identity.of(http.headers)
+        identity = Identity.of(http.headers, client)
         if identity.headers:
             bind_key_id(identity.fingerprint)
         if self._verifier is None:
@@ -75,7 +75,7 @@ class PassThrough:
             return identity  # the registry decides
         if claims.subject:
             bind_user(claims.subject)
-        return Identity(identity.headers, identity.fingerprint, claims.rights)
+        return replace(identity, rights=claims.rights)
 
 
 class AccessControl:
@@ -89,13 +89,13 @@ class AccessControl:
         self._token_service = config.token.realm
         self._audience = config.token.audience
 
-    async def enter(self, http: web.BaseRequest, request: RegistryRequest) -> Identity:
+    async def enter(self, http: web.BaseRequest, request: RegistryRequest, client: str) -> Identity:
         """Return the identity under which the request goes upstream: ours, for what it may do there.
 
         Raises:
             DeniedError: the client did not prove who it is, or may not do this.
         """
-        user, claims = await self._who(http, request)
+        user, claims = await self._who(http, request, client)
         bind_user(_ANONYMOUS if user is None else user)
         if len(http.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:
             raise DeniedError(400, "UNSUPPORTED", "the request has more than one Content-Type")
@@ -119,7 +119,7 @@ class AccessControl:
             # Who may delete need not be one who may hear what there is.
             if "pull" not in actions and self._lets(user, claims, Scope("repository", repository.name, ("pull",))):
                 rights[repository] = actions | {"pull"}
-        return service(rights)
+        return service(rights, client)
 
     def _lets(self, user: str | None, claims: Claims | None, scope: Scope) -> bool:
         if claims is not None:
@@ -130,14 +130,16 @@ class AccessControl:
     def _can_log_in(self) -> bool:
         return self._passwords is not None or self._verifier is not None
 
-    async def _who(self, http: web.BaseRequest, request: RegistryRequest) -> tuple[str | None, Claims | None]:
+    async def _who(
+        self, http: web.BaseRequest, request: RegistryRequest, client: str
+    ) -> tuple[str | None, Claims | None]:
         """Return the user (None: anonymous) and what its token claims (None: it came without)."""
         scheme, value = _authorization(http)
         if (not scheme or not self._can_log_in) and self._allow_anonymous:
             return None, None
         if scheme == "basic" and self._passwords is not None:
             user, password = _user_and_password(value)
-            if await self._passwords.are_right(user, password):
+            if await self._passwords.are_right(user, password, client):
                 return user, None
             raise self._challenge("the username or password is wrong", ())
         if scheme == "bearer" and self._verifier is not None:

@@ -39,30 +39,32 @@ class Identity:
         fingerprint: keyed hash of ``headers``.
         rights: what needs no question upstream: a verified token says so, or the proxy is the door and let
             the client in.
+        client: under which name (``ClientAddresses.rate_limit_key``) work is counted that is done for it.
     """
 
     headers: Mapping[istr, str] = field(repr=False, compare=False)
     fingerprint: bytes = field(repr=False)
     rights: Rights = field(default_factory=dict, repr=False, compare=False)
+    client: str = field(default="", repr=False, compare=False)
 
     @classmethod
-    def of(cls, headers: Mapping[str, str]) -> Identity:
+    def of(cls, headers: Mapping[str, str], client: str = "") -> Identity:
         """Return the identity in a request's headers, of whose rights only the upstream knows."""
         found = {name: headers[name] for name in _CREDENTIALS if name in headers}
         parts = ((name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in found.items())
-        return cls(found, fingerprint(*parts))
+        return cls(found, fingerprint(*parts), client=client)
 
     def may_pull(self, repository: Repository) -> bool:
         """Say whether it is known, without a question upstream, that this client may read ``repository``."""
         return "pull" in self.rights.get(repository, ())
 
 
-def service(rights: Rights) -> Identity:
+def service(rights: Rights, client: str) -> Identity:
     """Return the identity of a client whom the door let in: the proxy's own credentials go upstream for it.
 
     All such clients have the same rights upstream, so they share what is asked there.
     """
-    return Identity({}, _SERVICE, rights)
+    return Identity({}, _SERVICE, rights, client)
 
 
 _SERVICE: Final = fingerprint((b"service", b""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -44,8 +45,8 @@ class Passwords:
         self._checking: SingleFlight[bool] = SingleFlight()
         self._slots = Slots(_AT_A_TIME, _MOST_WAITING, "too many log-ins at a time; try again")
 
-    async def are_right(self, user: str, password: str) -> bool:
-        """Say whether ``user`` has this password.
+    async def are_right(self, user: str, password: str, client: str) -> bool:
+        """Say whether ``user`` has this password; ``client`` (by its rate limit key) waits for its turn.
 
         Raises:
             TooManyRequestsError: too many are to be checked before it.
@@ -58,11 +59,13 @@ class Passwords:
         if name in self._right:
             return True
         # Engines ask for many blobs at a time: the same login is hashed once.
-        return await self._checking.do((name, self._changes), lambda: self._hash(name, password, users.get(user)))
+        hashed = users.get(user)
+        work = partial(self._hash, name, password, hashed, client)
+        return await self._checking.do((name, self._changes), work)
 
-    async def _hash(self, name: bytes, password: str, hashed: bytes | None) -> bool:
+    async def _hash(self, name: bytes, password: str, hashed: bytes | None, client: str) -> bool:
         changes = self._changes
-        async with self._slots.taken():
+        async with self._slots.taken(client):
             is_right = await asyncio.to_thread(_check, password, hashed)
         if is_right and changes == self._changes:
             self._right[name] = None

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
-from contextvars import ContextVar
 from typing import Final, TypeAlias
 
 from proxy.config import LimitsConfig
@@ -14,8 +13,6 @@ from proxy.config import LimitsConfig
 RETRY_AFTER: Final = 1
 """Seconds that a refused client is asked to wait."""
 _LONGEST_WAIT: Final = 30.0
-# For whom this task works, also in what it starts: a flight belongs to the client that began it.
-_CLIENT: ContextVar[str] = ContextVar("client", default="")
 
 
 Waiter: TypeAlias = tuple[asyncio.Future[None], int]
@@ -50,11 +47,9 @@ class RequestLimits:
             )
         self._running += 1
         self._by_client[client] += 1
-        token = _CLIENT.set(client)
         try:
             yield
         finally:
-            _CLIENT.reset(token)
             self._running -= 1
             self._by_client[client] -= 1
             if not self._by_client[client]:
@@ -78,10 +73,12 @@ class Slots:
         self._turns: OrderedDict[str, deque[Waiter]] = OrderedDict()
 
     @contextlib.asynccontextmanager
-    async def taken(self, weight: int = 1) -> AsyncIterator[None]:
-        """Hold ``weight`` places for the time of the context, on behalf of the client whose request this is.
+    async def taken(self, client: str, weight: int = 1) -> AsyncIterator[None]:
+        """Hold ``weight`` places for the time of the context.
 
-        What needs more places than there are gets all of them.
+        Args:
+            client: on whose behalf, by its rate limit key; of work that several wait for, the one that began it.
+            weight: what needs more places than there are gets all of them.
 
         Raises:
             TooManyRequestsError: the queue is full, or did not move for half a minute.
@@ -90,7 +87,7 @@ class Slots:
         if not self._waiting and self._taken + weight <= self.most:
             self._taken += weight
         else:
-            await self._wait(_CLIENT.get(), weight)
+            await self._wait(client, weight)
         try:
             yield
         finally:

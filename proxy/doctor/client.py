@@ -72,7 +72,10 @@ class RegistryProbe:
         headers.update(more or {})
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self.seconds), self.upstream.stream(method, path, headers) as response:
+            async with (
+                asyncio.timeout(self.seconds),
+                self.upstream.stream(method, path, headers, client="") as response,
+            ):
                 seconds = time.perf_counter() - started
                 body = await _some(response, min(limit, _MOST_BODY)) if limit else b""
                 tokens = response.headers.get(hdrs.CONNECTION, "").lower()

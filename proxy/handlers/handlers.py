@@ -119,11 +119,12 @@ class Handlers:
         try:
             arrive(request.headers)
             routed = parse(request.method, request.raw_path)
-            with self._requests.admitted(self._locations.clients.rate_limit_key(request)):
+            client = self._locations.clients.rate_limit_key(request)
+            with self._requests.admitted(client):
                 try:
                     if isinstance(routed, InvalidRequest):
                         raise routed.problem  # noqa: TRY301 - answered below
-                    response = await self._answer(request, routed.target, routed)
+                    response = await self._answer(request, routed.target, routed, client)
                 except Exception as error:  # noqa: BLE001 - a refusal is an answer: it counts, and has its time
                     response = explain(error, self._locations, request)
                     response.headers[_REQUEST_ID] = request_id
@@ -145,11 +146,11 @@ class Handlers:
         return response
 
     async def _answer(  # noqa: PLR0911 - a table
-        self, request: web.BaseRequest, target: str, routed: RegistryRequest
+        self, request: web.BaseRequest, target: str, routed: RegistryRequest, client: str
     ) -> web.StreamResponse:
         if self._tokens is not None and isinstance(routed, TokenRequest):
             return await self._tokens.answer(request, target)
-        identity = await self._authenticator.enter(request, routed)
+        identity = await self._authenticator.enter(request, routed, client)
         if request.body_exists and not isinstance(routed, ManifestWrite):
             # A body can be passed on once, and the rest may ask the registry twice.
             return await self._relay.forward(request, target)

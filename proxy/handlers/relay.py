@@ -109,6 +109,7 @@ class Relay:
                     target,
                     self._forwarded(request),
                     body,
+                    client=self._locations.clients.rate_limit_key(request),
                     expect_continue=body is not None and expects_continue(request),
                 ) as answer:
                     if answer.status == unless:

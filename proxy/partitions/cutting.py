@@ -118,12 +118,13 @@ class Cutter:
         if not await self._may_be_defined(asked):
             return None
         try:
-            async with self._slots.taken():
+            async with self._slots.taken(identity.client):
                 return await self._observed(asked)
         except _HeavyError as heavy:
             size = heavy.size
         share = -(-self._large_slots.most * size // MAX_DOCUMENT_BYTES)
-        async with self._large_slots.taken(max(share, -(-self._large_slots.most // _APART_AT_ONCE))):
+        weight = max(share, -(-self._large_slots.most // _APART_AT_ONCE))
+        async with self._large_slots.taken(identity.client, weight):
             await self._refuse_again(asked)
             return await self._observed(asked, apart=True)
 

@@ -107,9 +107,10 @@ class Upstream:
         headers: CIMultiDict[str],
         body: RequestBody | None = None,
         *,
+        client: str,
         expect_continue: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request with its target as it is, and yield the answer with its body unread.
+        """Send a request of ``client`` (by its rate limit key) with its target as it is; yield the unread answer.
 
         Redirects of reads are followed where so configured. The request upstream ends with the context. Where
         the proxy has credentials of its own, they replace the client's; refused, they are renewed, and a
@@ -124,7 +125,7 @@ class Upstream:
         carry(headers)
         question = Question(method, target, headers, body)
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self._transfers.taken())
+            await stack.enter_async_context(self._transfers.taken(client))
 
             async def begin(origin: Origin) -> aiohttp.ClientResponse:
                 with explained(origin.url, "stream"):

@@ -21,11 +21,10 @@ def test_requests_are_counted_for_each_client_and_in_all() -> None:
         pass
 
 
-async def work(slots: Slots, requests: RequestLimits, client: str, order: list[str], seconds: float = 0) -> None:
-    with requests.admitted(client):
-        async with slots.taken():
-            order.append(client)
-            await asyncio.sleep(seconds)
+async def work(slots: Slots, client: str, order: list[str], seconds: float = 0) -> None:
+    async with slots.taken(client):
+        order.append(client)
+        await asyncio.sleep(seconds)
 
 
 async def settle() -> None:
@@ -34,40 +33,40 @@ async def settle() -> None:
 
 
 async def test_clients_take_turns() -> None:
-    slots, requests = Slots(1, 100, "full"), RequestLimits(LimitsConfig())
+    slots = Slots(1, 100, "full")
     order: list[str] = []
     async with asyncio.TaskGroup() as tasks:
         for _ in range(10):
-            tasks.create_task(work(slots, requests, "greedy", order))
+            tasks.create_task(work(slots, "greedy", order))
         await asyncio.sleep(0)
-        tasks.create_task(work(slots, requests, "modest", order))
+        tasks.create_task(work(slots, "modest", order))
     assert len(order) == 11
     assert order.index("modest") <= 3
 
 
 async def test_a_full_queue_refuses_at_once_and_one_client_gets_a_quarter_of_it() -> None:
-    slots, requests = Slots(1, 4, "full"), RequestLimits(LimitsConfig())
+    slots = Slots(1, 4, "full")
     order: list[str] = []
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(work(slots, requests, "a", order, 0.1))
+        tasks.create_task(work(slots, "a", order, 0.1))
         await settle()
-        tasks.create_task(work(slots, requests, "a", order))
+        tasks.create_task(work(slots, "a", order))
         await settle()
         with pytest.raises(TooManyRequestsError):
-            await work(slots, requests, "a", order)
+            await work(slots, "a", order)
         for client in "bcd":
-            tasks.create_task(work(slots, requests, client, order))
+            tasks.create_task(work(slots, client, order))
         await settle()
         with pytest.raises(TooManyRequestsError):
-            await work(slots, requests, "e", order)
+            await work(slots, "e", order)
     assert sorted(order) == ["a", "a", "b", "c", "d"]
 
 
 async def test_who_leaves_the_queue_takes_no_place_along() -> None:
-    slots, requests = Slots(2, 40, "full"), RequestLimits(LimitsConfig())
+    slots = Slots(2, 40, "full")
     order: list[str] = []
     for _ in range(20):
-        running = [asyncio.ensure_future(work(slots, requests, "a", order, 0.001)) for _ in range(8)]
+        running = [asyncio.ensure_future(work(slots, "a", order, 0.001)) for _ in range(8)]
         await settle()
         for one in running[::2]:
             one.cancel()
@@ -78,7 +77,7 @@ async def test_who_leaves_the_queue_takes_no_place_along() -> None:
 
     async def hold() -> None:
         nonlocal holding, most
-        async with slots.taken():
+        async with slots.taken("a"):
             holding += 1
             most = max(most, holding)
             await asyncio.sleep(0)
@@ -90,12 +89,12 @@ async def test_who_leaves_the_queue_takes_no_place_along() -> None:
 
 
 async def test_a_place_given_to_one_that_just_left_goes_to_the_next() -> None:
-    slots, requests = Slots(1, 40, "full"), RequestLimits(LimitsConfig())
+    slots = Slots(1, 40, "full")
     order: list[str] = []
-    first = asyncio.ensure_future(work(slots, requests, "a", order, 0.01))
+    first = asyncio.ensure_future(work(slots, "a", order, 0.01))
     await settle()
-    second = asyncio.ensure_future(work(slots, requests, "b", order))
-    third = asyncio.ensure_future(work(slots, requests, "c", order))
+    second = asyncio.ensure_future(work(slots, "b", order))
+    third = asyncio.ensure_future(work(slots, "c", order))
     await settle()
     first.add_done_callback(lambda _: second.cancel())
     async with asyncio.timeout(30):
@@ -109,7 +108,7 @@ async def test_what_is_heavy_takes_several_places_and_waits_for_them() -> None:
     order: list[str] = []
 
     async def hold(name: str, weight: int, until: asyncio.Event) -> None:
-        async with slots.taken(weight):
+        async with slots.taken("a", weight):
             order.append(name)
             await until.wait()
 
@@ -135,7 +134,7 @@ async def test_a_heavy_one_that_leaves_lets_those_behind_it_go() -> None:
     done = asyncio.Event()
 
     async def hold(weight: int) -> None:
-        async with slots.taken(weight):
+        async with slots.taken("a", weight):
             await done.wait()
 
     async with asyncio.TaskGroup() as tasks:
@@ -149,5 +148,5 @@ async def test_a_heavy_one_that_leaves_lets_those_behind_it_go() -> None:
         await settle()
         done.set()
     assert behind.done()
-    async with slots.taken(2):
+    async with slots.taken("a", 2):
         pass
