@@ -22,12 +22,12 @@ from proxy.bodies.transit import Bodies
 from proxy.clients.addresses import ClientAddresses
 from proxy.clients.limits import RequestLimits, Slots
 from proxy.config import Address, CacheConfig, Config, LimitsConfig
-from proxy.handlers.access import AccessLog
-from proxy.handlers.exchange import TokenEndpoint
-from proxy.handlers.handlers import Handlers
+from proxy.handlers.access_log import AccessLog
+from proxy.handlers.dispatcher import Dispatcher, table_of_kinds
 from proxy.handlers.headers import LocationRewriter
-from proxy.handlers.push_completion import PushCompletion
+from proxy.handlers.push import PushCompletion
 from proxy.handlers.relay import Relay
+from proxy.handlers.token import TokenHandler
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, snapshot
@@ -113,7 +113,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         if config.admin is not None and shared is None:  # the parent answers for workers
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
         memory = MemoryStore(config.cache.memory)
-        handlers = _handlers(
+        dispatcher = _dispatcher(
             config,
             authenticator=entered,
             upstream=upstream,
@@ -121,9 +121,9 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             bodies=bodies,
             store=TieredStore(memory, redis, failover=config.cache.redis_failover),
         )
-        _watch(stack, handlers, memory, redis)
+        _watch(stack, dispatcher, memory, redis)
         listener = Listener(
-            handlers,
+            dispatcher,
             keepalive_timeout=config.client.keepalive_timeout,
             header_timeout=config.limits.header_timeout,
             connections=ClientConnections(config.limits.connections),
@@ -146,7 +146,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             if shared is not None:
                 await asyncio.sleep(_FIRST_REQUESTS)
             listener.pre_shutdown()  # idle connections close now, busy ones after their request
-            await handlers.finish(config.shutdown_grace)
+            await dispatcher.finish(config.shutdown_grace)
 
 
 async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> RedisStore | None:
@@ -192,7 +192,7 @@ def _reload(tls: ListenerTls | None) -> None:
     )
 
 
-def _handlers(
+def _dispatcher(
     config: Config,
     *,
     authenticator: Authenticator,
@@ -200,7 +200,7 @@ def _handlers(
     realm_policy: RealmPolicy,
     bodies: Bodies,
     store: TieredStore,
-) -> Handlers:
+) -> Dispatcher:
     realms = Realms(realm_policy) if config.auth.realm == "proxy" else None
     clients = ClientAddresses(config.trusted_proxies, config.public_url)
     locations = LocationRewriter(
@@ -210,13 +210,7 @@ def _handlers(
         realms=realms,
         controls_access=config.controls_access,
     )
-    relay = Relay(
-        upstream,
-        locations,
-        bodies,
-        client_timeout=config.client.idle_timeout,
-        upstream_timeout=config.upstream.read_timeout,
-    )
+    relay = Relay(upstream, locations, bodies)
     upstreams = {DEFAULT_UPSTREAM: upstream}
     sources = Sources(upstreams, Grants(config.auth.ttl), tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstreams, store, max_field=config.partition.max_field)
@@ -231,21 +225,26 @@ def _handlers(
     )
     partitions = Partitions(cutter, sources, store)
     attached = _attached(config, upstreams, referrers, partitions, store)
-    tokens = TokenEndpoint(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None
-    return Handlers(
-        authenticator=authenticator,
+    lookalikes = Lookalikes(sources, cutter)
+    routes = table_of_kinds(
         relay=relay,
         sources=sources,
         partitions=partitions,
-        lookalikes=Lookalikes(sources, cutter),
-        locations=locations,
+        lookalikes=lookalikes,
         attached=attached,
-        push_completion=PushCompletion(upstreams, partitions, attached, locations),
-        tokens=tokens,
-        requests=RequestLimits(config.limits),
+        completion=PushCompletion(upstreams, partitions, attached, locations),
+        tokens=TokenHandler(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None,
+        locations=locations,
         max_manifest=config.limits.manifest_body,
-        client_timeout=config.client.idle_timeout,
+    )
+    return Dispatcher(
+        routes,
+        authenticator=authenticator,
+        limits=RequestLimits(config.limits),
+        locations=locations,
         access_log=AccessLog(config),
+        client_timeout=config.client.idle_timeout,
+        upstream_timeout=config.upstream.read_timeout,
     )
 
 
@@ -265,10 +264,12 @@ def _attached(
     return AttachedDocuments(upstreams, referrers, partitions, signatures)
 
 
-def _watch(stack: contextlib.AsyncExitStack, handlers: Handlers, memory: MemoryStore, redis: RedisStore | None) -> None:
+def _watch(
+    stack: contextlib.AsyncExitStack, dispatcher: Dispatcher, memory: MemoryStore, redis: RedisStore | None
+) -> None:
     """Let the metrics see what only the parts know, for the time of ``stack``."""
     stack.enter_context(catalogue.process())
-    stack.enter_context(catalogue.IN_FLIGHT.read_from(lambda: handlers.in_flight))
+    stack.enter_context(catalogue.IN_FLIGHT.read_from(lambda: dispatcher.in_flight))
     stack.enter_context(catalogue.MEMORY_BYTES.read_from(lambda: memory.used_bytes))
     stack.enter_context(catalogue.WORKERS.read_from(lambda: 1))
     if redis is not None:

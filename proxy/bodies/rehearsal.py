@@ -25,7 +25,7 @@ from proxy.insides.inventory import BORROWING, missing
 from proxy.insides.server import ClientConnection
 from proxy.insides.versions import VERSIONS
 from proxy.wire.rehearsal import Rehearsal, tried
-from proxy.wire.responses import RelayedResponse, whole
+from proxy.wire.responses import OutgoingResponse, whole
 from proxy.wire.stage import URL, client_of, head_of, listener, session_with
 
 _TWICE: Final = 2
@@ -87,7 +87,7 @@ async def _downloads(session: aiohttp.ClientSession, url: str) -> bool:
     moved: list[int] = []
 
     async def pass_on(request: web.BaseRequest) -> web.StreamResponse:
-        response = RelayedResponse(headers=CIMultiDict({hdrs.CONTENT_LENGTH: str(len(_BODY))}))
+        response = OutgoingResponse(headers=CIMultiDict({hdrs.CONTENT_LENGTH: str(len(_BODY))}))
         async with session.get(url) as answer:
             await response.prepare(request)
             flow = SocketHandoff.of_answer(

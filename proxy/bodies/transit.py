@@ -32,7 +32,7 @@ from proxy.metrics.catalogue import (
     SPLICED,
 )
 from proxy.wire.back_pressure import BackPressure
-from proxy.wire.responses import RelayedResponse, count_sent, expects_continue
+from proxy.wire.responses import OutgoingResponse, count_sent, expects_continue
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SMALLEST_SPLICE: Final = 64 * 1024
@@ -83,19 +83,17 @@ class Bodies:
     async def pass_on(
         self,
         answer: aiohttp.ClientResponse,
-        response: RelayedResponse,
+        response: OutgoingResponse,
         request: web.BaseRequest,
         idle_timeout: IdleTimeout,
     ) -> None:
-        """Send ``response`` to the client, with the body of ``answer``.
+        """Send the body of ``answer`` as that of ``response``, which is prepared.
 
         Raises:
             aiohttp.ClientPayloadError: the registry ended the body before all of it had come.
             aiohttp.ClientError: the registry broke off.
             OSError: either side did.
         """
-        idle_timeout.for_client()
-        await response.prepare(request)
         content = answer.content
         is_buffered = not await self._splice_answer(answer, request, idle_timeout)
         idle_timeout.for_upstream()
@@ -115,7 +113,6 @@ class Bodies:
             back_pressure.passed(len(chunk))
             idle_timeout.for_upstream()
         idle_timeout.for_client()
-        await response.write_eof()
 
     async def _splice_answer(
         self, answer: aiohttp.ClientResponse, request: web.BaseRequest, idle_timeout: IdleTimeout
@@ -167,6 +164,24 @@ async def splice(flow: SocketHandoff, pipe: Pipe) -> int:
     moved = await flow.splice(pipe)
     SPLICED.add(bool(moved))
     return moved
+
+
+class AnswerBody:
+    """The body of an answer of the registry, which is open until this is closed."""
+
+    def __init__(self, bodies: Bodies, answer: aiohttp.ClientResponse, opened: contextlib.AsyncExitStack) -> None:
+        """``opened`` is what ends with ``answer``: the connection, and its place among the transfers."""
+        self._bodies = bodies
+        self._answer = answer
+        self._opened = opened
+
+    async def send(self, response: OutgoingResponse, http: web.BaseRequest, idle_timeout: IdleTimeout) -> None:
+        """Send it; raises like ``Bodies.pass_on``."""
+        await self._bodies.pass_on(self._answer, response, http, idle_timeout)
+
+    async def close(self) -> None:
+        """Give the connection back to the pool, or end it where not all of the body was read."""
+        await self._opened.aclose()
 
 
 def _pays(content: aiohttp.StreamReader, length: int) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Final
 from weakref import WeakValueDictionary
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from proxy.wire.responses import JSON, WINDOW, WholeResponse, oci_errors, whole
+from proxy.handlers.errors import whole
+from proxy.handlers.exchange import Answer, WholeBody
+from proxy.wire.responses import WINDOW, oci_errors
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
 
 _BLOB_TYPE: Final = "application/octet-stream"
-_NOT_MODIFIED: Final = 304
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
@@ -31,38 +33,29 @@ class _Body:
 _UNDER_WAY: Final[WeakValueDictionary[Digest, _Body]] = WeakValueDictionary()
 
 
-class _DocumentResponse(WholeResponse):
-    """An answer with bytes of a document; while it is under way, no other of the document has its own."""
-
-    def __init__(self, status: int, headers: CIMultiDict[str], document: Document, part: slice = slice(None)) -> None:
-        content: bytes | memoryview = document.body
-        if len(content) > WINDOW:
-            self._body_of_all = _UNDER_WAY.setdefault(document.digest, _Body(document.body))
-            content = memoryview(self._body_of_all.content)
-        super().__init__(status=status, headers=headers, body=content[part])
-
-
-def manifest(document: Document, request: web.BaseRequest) -> web.StreamResponse:
+def manifest(document: Document, http: web.BaseRequest) -> Answer:
     """Return ``document`` as the manifest or index that it is."""
-    return _unless_held(request, document, _headers(document, document.media_type))
+    return _unless_held(http, document, _headers(document, document.media_type))
 
 
-def blob(document: Document, request: web.BaseRequest) -> web.StreamResponse:
+def blob(document: Document, http: web.BaseRequest) -> Answer:
     """Return ``document``, or the range of it that is asked for, as the blob that it is."""
     headers = _headers(document, _BLOB_TYPE)
     headers[hdrs.ACCEPT_RANGES] = "bytes"
-    asked = byte_range(request.headers.get(hdrs.RANGE, ""), len(document.body))
-    held = request.headers.get(hdrs.IF_RANGE)
+    asked = byte_range(http.headers.get(hdrs.RANGE, ""), len(document.body))
+    held = http.headers.get(hdrs.IF_RANGE)
     is_another = held is not None and held.strip() != headers[hdrs.ETAG]  # RFC 9110, 13.1.5: then all of it
-    whole_answer = _unless_held(request, document, headers)
-    if asked is None or is_another or request.method == hdrs.METH_HEAD or whole_answer.status == _NOT_MODIFIED:
+    whole_answer = _unless_held(http, document, headers)
+    if asked is None or is_another or http.method == hdrs.METH_HEAD or whole_answer.status == HTTPStatus.NOT_MODIFIED:
         return whole_answer
     if asked.start >= len(document.body):
         body = oci_errors("RANGE_INVALID", f"the blob has {len(document.body)} bytes, none in this range")
-        return whole(416, body, JSON, {hdrs.CONTENT_RANGE: f"bytes */{len(document.body)}"})
+        return whole(
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, body, {hdrs.CONTENT_RANGE: f"bytes */{len(document.body)}"}
+        )
     headers[hdrs.CONTENT_RANGE] = f"bytes {asked.start}-{asked.stop - 1}/{len(document.body)}"
     headers[hdrs.CONTENT_LENGTH] = str(len(asked))
-    return _DocumentResponse(206, headers, document, slice(asked.start, asked.stop))
+    return Answer(HTTPStatus.PARTIAL_CONTENT, headers, _body(document, slice(asked.start, asked.stop)))
 
 
 def _headers(document: Document, content_type: str) -> CIMultiDict[str]:
@@ -77,14 +70,22 @@ def _headers(document: Document, content_type: str) -> CIMultiDict[str]:
     )
 
 
-def _unless_held(request: web.BaseRequest, document: Document, headers: CIMultiDict[str]) -> web.StreamResponse:
+def _body(document: Document, part: slice = slice(None)) -> WholeBody:
+    """Return bytes of a document; while they are on their way, no other answer with the document has its own."""
+    if len(document.body) <= WINDOW:
+        return WholeBody(document.body[part])
+    shared = _UNDER_WAY.setdefault(document.digest, _Body(document.body))
+    return WholeBody(memoryview(shared.content)[part], shared)
+
+
+def _unless_held(http: web.BaseRequest, document: Document, headers: CIMultiDict[str]) -> Answer:
     """Return the document, or 304 to a client that names it in ``If-None-Match`` (RFC 9110, 13.1.2)."""
-    named = request.headers.get(hdrs.IF_NONE_MATCH)
+    named = http.headers.get(hdrs.IF_NONE_MATCH)
     held = {tag.strip().removeprefix("W/") for tag in named.split(",")} if named else ()
     if held and held & {headers[hdrs.ETAG], "*"}:
         del headers[hdrs.CONTENT_LENGTH], headers[hdrs.CONTENT_TYPE]
-        return WholeResponse(status=_NOT_MODIFIED, headers=headers, body=b"")
-    return _DocumentResponse(200, headers, document)
+        return Answer(HTTPStatus.NOT_MODIFIED, headers, WholeBody(b""))
+    return Answer(HTTPStatus.OK, headers, _body(document))
 
 
 def byte_range(header: str, size: int) -> range | None:

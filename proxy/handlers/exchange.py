@@ -1,101 +1,155 @@
-"""The token endpoint of ``auth.realm = "proxy"``: passes a client's request on to the registry's own realm.
+"""One exchange with a client: what it calls for, what it is answered, and the one way on which answers leave.
 
-Where it goes is what the registry says, checked against ``auth.realm_hosts``; nothing in the request can
-change it. No redirect is followed, and both directions are bounded.
+A handler opens an answer, which may hold a connection to the registry, and says nothing to the client.
+``send`` does, for every answer: it bounds the time, ends what cannot be ended well, and closes the source.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import aiohttp
-from aiohttp import hdrs, web
+from aiohttp import web
 from multidict import CIMultiDict
-from yarl import URL
 
 from proxy.auth.identity import Identity
-from proxy.auth.realm import RealmError, Realms
-from proxy.single_flight import SingleFlight
-from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
-from proxy.upstream.upstream import Upstream
-from proxy.wire.responses import WholeResponse
-from twodfs.oci.documents import ACCEPT_IMAGES
+from proxy.bodies.idle_timeout import IdleTimeout
+from proxy.logs import get_logger
+from proxy.metrics.catalogue import BROKEN_TRANSFERS
+from proxy.requests.kinds import RegistryRequest
+from proxy.upstream.errors import describe
+from proxy.wire.responses import OutgoingResponse, hang_up
 
-_MAX_REQUEST: Final = 64 * 1024
-_MAX_ANSWER: Final = 2**20
-_METHODS: Final = ("GET", "POST")
-_REQUEST_HEADERS: Final = (hdrs.AUTHORIZATION, hdrs.ACCEPT, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
-_ANSWER_HEADERS: Final = (hdrs.CONTENT_TYPE, hdrs.WWW_AUTHENTICATE, hdrs.RETRY_AFTER, hdrs.DATE)
-_FIRST_REDIRECT: Final = 300
-_FIRST_ERROR: Final = 400
-_UNKNOWN: Final = Identity.of({})
+R_co = TypeVar("R_co", bound=RegistryRequest, covariant=True)
 
 
-class TokenEndpoint:
-    """Answers requests for tokens."""
+@dataclass(frozen=True, slots=True)
+class Call(Generic[R_co]):
+    """A request, and who makes it.
 
-    def __init__(self, upstream: Upstream, realms: Realms, *, timeout: float) -> None:
-        """``timeout``: seconds for a whole request, both ways."""
-        self._upstream = upstream
-        self._realms = realms
-        self._timeout = timeout
-        self._asking: SingleFlight[URL] = SingleFlight()
+    Attributes:
+        request: what is asked for.
+        http: the request as it came, with its headers and body.
+        identity: what the client authenticates with, and for whom work is counted.
+        idle_timeout: how long client and registry may be waited for.
+    """
 
-    async def answer(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
-        """Return the token server's answer.
+    request: R_co
+    http: web.BaseRequest
+    identity: Identity
+    idle_timeout: IdleTimeout
+
+
+class BodySource(Protocol):
+    """Where the bytes of an answer come from, and the best way from there to a client.
+
+    The head is prepared, and waits to leave with the first bytes; the end of the message is left to the caller.
+    """
+
+    async def send(self, response: OutgoingResponse, http: web.BaseRequest, idle_timeout: IdleTimeout) -> None:
+        """Send all bytes of ``response``, the answer to ``http``; none where it is to have no body.
+
+        Whoever waits says for whom (``idle_timeout.for_client``, ``for_upstream``); it is the client at the
+        beginning, and must be at the end.
 
         Raises:
-            UpstreamError: it cannot be asked, or redirects, or its address is not to be trusted.
+            aiohttp.ClientError, OSError: one side hung up; the client is not to take what it has for the whole.
         """
-        if request.method not in _METHODS:
-            raise UpstreamError("tokens are asked for with GET or POST", status=405)
-        realm = self._realms.known() or await self._asking.do("realm", self._learn)
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._forward(request, _with_query(realm, target.partition("?")[2]))
-        except TimeoutError:
-            raise UpstreamError(f"the token server {realm.host} does not answer in time", status=504) from None
-        except (aiohttp.ClientError, OSError) as error:
-            problem = type(error).__name__
-            raise UpstreamError(f"the token server {realm.host} cannot be asked: {problem}") from None
 
-    async def _learn(self) -> URL:
-        """Ask the registry for its challenge (distribution-spec, "Determining Support")."""
-        reply = await self._upstream.get("/v2/", _UNKNOWN, limit=MAX_REFUSAL, accept=ACCEPT_IMAGES)
-        try:
-            realm = self._realms.learn(reply.headers.getall(hdrs.WWW_AUTHENTICATE, ()))
-        except RealmError as error:
-            raise UpstreamError(str(error)) from None
-        if realm is None:
-            raise UpstreamError("the registry names no token server, so there are no tokens", status=404)
-        return realm
-
-    async def _forward(self, request: web.BaseRequest, url: URL) -> web.StreamResponse:
-        body = await _read(request.content, _MAX_REQUEST, "the request for a token", status=413)
-        headers = CIMultiDict((name, request.headers[name]) for name in _REQUEST_HEADERS if name in request.headers)
-        headers[hdrs.ACCEPT_ENCODING] = "identity"
-        content_of_post = body if request.method == hdrs.METH_POST else None
-        async with self._upstream.ask_realm(request.method, url, headers, content_of_post) as answer:
-            if _FIRST_REDIRECT <= answer.status < _FIRST_ERROR:
-                raise UpstreamError(f"the token server {url.host} redirects; credentials are not sent after it")
-            content = await _read(answer.content, _MAX_ANSWER, f"the answer of the token server {url.host}")
-            kept = CIMultiDict((name, answer.headers[name]) for name in _ANSWER_HEADERS if name in answer.headers)
-            kept[hdrs.CONTENT_LENGTH] = str(len(content))
-            kept[hdrs.CACHE_CONTROL] = "no-store"
-            return WholeResponse(status=answer.status, reason=answer.reason, headers=kept, body=content)
+    async def close(self) -> None:
+        """Let go of what the source holds open, whether it was sent or not."""
 
 
-def _with_query(realm: URL, query: str) -> URL:
-    joined = "&".join(part for part in (realm.raw_query_string, query.partition("#")[0]) if part)
-    place = f"{realm.scheme}://{realm.raw_authority}{realm.raw_path}"
-    return URL(f"{place}?{joined}" if joined else place, encoded=True)
+@dataclass(frozen=True, slots=True)
+class WholeBody:
+    """Bytes that are at hand: a document of ours, an error, an answer of the registry that was read.
+
+    ``shared``: what is kept alive as long as this body is on its way, for others that are sent the same.
+    """
+
+    content: bytes | memoryview
+    shared: object = None
+
+    async def send(self, response: OutgoingResponse, http: web.BaseRequest, idle_timeout: IdleTimeout) -> None:  # noqa: ARG002
+        """Send them, within one time for all of them."""
+        await response.send_whole(self.content, http)
+
+    async def close(self) -> None:
+        """Do nothing: nothing is open."""
 
 
-async def _read(content: aiohttp.StreamReader, limit: int, what: str, *, status: int = 502) -> bytes:
-    body = bytearray()
-    async for chunk in content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise UpstreamError(f"{what} is longer than {limit} bytes", status=status)
-    return bytes(body)
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is ready to be sent, and is to be sent or closed.
+
+    Attributes:
+        status: of HTTP.
+        headers: all of them, but those of this hop alone.
+        body: for HEAD and 304 the headers speak of it, and it is not sent.
+        reason: the words behind the status; None: those of the standard.
+        is_relayed: whether it is the registry's, with nothing of ours in it.
+        ends_connection: whether the connection ends with it, since nobody can tell where the next request begins.
+    """
+
+    status: int
+    headers: CIMultiDict[str]
+    body: BodySource
+    reason: str | None = None
+    is_relayed: bool = False
+    ends_connection: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one kind of request is answered.
+
+    Attributes:
+        answer: opens the answer.
+        takes_body: whether it knows what to do with a request's body; others are left to the relay.
+        is_public: whether nobody has to be let in for it.
+    """
+
+    answer: Callable[[Call[Any]], Awaitable[Answer]]
+    takes_body: bool = False
+    is_public: bool = False
+
+
+Routes: TypeAlias = Mapping[type[RegistryRequest], Route]
+"""The table of kinds: every kind of request but ``InvalidRequest``, and who answers it."""
+
+
+async def send(answer: Answer, http: web.BaseRequest, idle_timeout: IdleTimeout) -> web.StreamResponse:
+    """Send ``answer`` to the client that asked ``http``, and close it; return what aiohttp is to know of it.
+
+    A client that takes nothing in time loses its connection, and so does one whose answer broke off: a body that
+    is too short must not look whole.
+
+    Raises:
+        Exception: the answer cannot be written at all, as a head with a line break in it.
+    """
+    response = OutgoingResponse(status=answer.status, reason=answer.reason, headers=answer.headers)
+    if answer.ends_connection:
+        response.force_close()
+    try:
+        async with idle_timeout:
+            try:
+                idle_timeout.for_client()
+                await response.prepare(http)
+                await answer.body.send(response, http, idle_timeout)
+                await response.write_eof()
+            finally:
+                await answer.body.close()
+    except TimeoutError:
+        if answer.is_relayed:
+            BROKEN_TRANSFERS.of(idle_timeout.waiting_for).add()
+        get_logger().warning("transfer stalled", path=http.path, waiting_for=idle_timeout.waiting_for)
+        hang_up(http, at_once=True)
+    except (aiohttp.ClientError, OSError) as error:
+        if answer.is_relayed:
+            BROKEN_TRANSFERS.of("short" if isinstance(error, aiohttp.ClientPayloadError) else "broke_off").add()
+            get_logger().warning("transfer broke off", path=http.path, reason=describe(error))
+        # What was passed on before still arrives; of what is ours, only the client can have broken off.
+        hang_up(http, at_once=not answer.is_relayed)
+    return response

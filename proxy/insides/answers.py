@@ -57,6 +57,11 @@ class ExactAnswer(web.StreamResponse):
         """What writes this answer; None before it began, and when it is over."""
         return cast("Writer | None", self._payload_writer)
 
+    @property
+    def is_without_body(self) -> bool:
+        """Whether the client is to get no body, as for HEAD and 304; known once this is prepared."""
+        return bool(self._must_be_empty_body)
+
     async def begun(self, request: web.BaseRequest, writer: Writer) -> None:
         """Send a body that is at hand, in one segment with the head: called once, unless there is to be no body."""
 

@@ -17,7 +17,7 @@ from proxy.insides.inventory import PROTECTING, missing
 from proxy.insides.server import ClientConnection
 from proxy.insides.transports import read_at_once
 from proxy.insides.versions import VERSIONS
-from proxy.wire.responses import JSON, RelayedResponse, whole
+from proxy.wire.responses import JSON, OutgoingResponse, whole
 from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_HEAD_SIZE, MAX_LINE_SIZE
 from proxy.wire.stage import SECONDS, URL, StagedClient, client_of, head_of, listener, session_with
 
@@ -83,7 +83,7 @@ async def _answer(request: web.BaseRequest) -> web.StreamResponse:
     if request.path == "/whole":
         return whole(200, body, JSON)
     length = CIMultiDict({hdrs.CONTENT_LENGTH: str(len(body))})
-    response = RelayedResponse(status=200, headers=length)
+    response = OutgoingResponse(status=200, headers=length)
     await response.prepare(request)
     await response.send(body)
     await response.flush()

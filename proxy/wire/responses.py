@@ -11,10 +11,9 @@ from typing import Final
 
 import orjson
 from aiohttp import HttpVersion11, hdrs, web
-from multidict import CIMultiDict, istr
+from multidict import CIMultiDict
 
 from proxy.insides.answers import ExactAnswer, Writer
-from proxy.logs import get_logger
 from twodfs.printable import printable
 
 JSON = "application/json; charset=utf-8"
@@ -37,8 +36,8 @@ def count_sent(request: web.BaseRequest, size: int) -> None:
     request[SENT] = request.get(SENT, 0) + size
 
 
-class RelayedResponse(ExactAnswer):
-    """A response that has exactly the headers it was given, streamed.
+class OutgoingResponse(ExactAnswer):
+    """A response that has exactly the headers it was given, and the body that is sent when it was prepared.
 
     The caller removes hop-by-hop headers; framing (length or chunks) and keep-alive are decided here. The
     head waits for what is written first, to leave in one segment with it; ``send_head`` does not wait.
@@ -59,56 +58,61 @@ class RelayedResponse(ExactAnswer):
         if self.writer is not None:
             await self.writer.drain()
 
+    async def send_whole(self, body: bytes | memoryview, request: web.BaseRequest) -> None:
+        """Send all of the body; nothing where there is to be none: for HEAD and 304 the headers alone speak of it.
 
-class WholeResponse(RelayedResponse):
-    """A response whose body is at hand. For HEAD and 304 the headers speak of the body, which is not sent.
+        A body of more than ``WINDOW`` bytes leaves in pieces of that size, each when its client has taken the one
+        before. They are views of the one body that all its readers share.
 
-    A body of more than ``WINDOW`` bytes leaves in pieces of that size, each when its client has taken the one
-    before. They are views of the one body that all its readers share.
-    """
-
-    def __init__(
-        self, *, status: int, headers: CIMultiDict[str], body: bytes | memoryview, reason: str | None = None
-    ) -> None:
-        super().__init__(status=status, reason=reason, headers=headers)
-        self._whole = body
-
-    async def begun(self, request: web.BaseRequest, writer: Writer) -> None:
-        """Send the body."""
-        if not self._whole:
+        Raises:
+            OSError: the client is gone.
+        """
+        if self.writer is None or self.is_without_body or not body:
             return
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         # Answers of before that wait to be taken count as well: clients may ask for many at once.
-        if len(self._whole) <= WINDOW >= transport.get_write_buffer_size():
-            await writer.write(self._whole)  # in one segment with the head
-            count_sent(request, len(self._whole))
+        if len(body) <= WINDOW >= transport.get_write_buffer_size():
+            await self.writer.write(body)  # in one segment with the head
+            count_sent(request, len(body))
         else:
-            await self._send_in_windows(writer, transport, request)
-
-    async def _send_in_windows(self, writer: Writer, transport: asyncio.Transport, request: web.BaseRequest) -> None:
-        # Held up as soon as the kernel does not take everything, and until it has. The bound is 1, not 0:
-        # at 0 asyncio's TLS would wait for a buffer that is empty already.
-        transport.set_write_buffer_limits(high=1, low=0)
-        try:
-            body = memoryview(self._whole)
-            for start in range(0, len(body), WINDOW):
-                piece = body[start : start + WINDOW]
-                await writer.write(piece, drain=False)
-                await writer.drain()
-                count_sent(request, len(piece))
-        finally:
-            if not transport.is_closing():
-                transport.set_write_buffer_limits()
+            await _send_in_windows(memoryview(body), self.writer, transport, request)
 
 
-def whole(status: int, body: bytes, content_type: str, headers: dict[istr, str] | None = None) -> WholeResponse:
+async def _send_in_windows(
+    body: memoryview, writer: Writer, transport: asyncio.Transport, request: web.BaseRequest
+) -> None:
+    # Held up as soon as the kernel does not take everything, and until it has. The bound is 1, not 0: at 0
+    # asyncio's TLS would wait for a buffer that is empty already.
+    transport.set_write_buffer_limits(high=1, low=0)
+    try:
+        for start in range(0, len(body), WINDOW):
+            piece = body[start : start + WINDOW]
+            await writer.write(piece, drain=False)
+            await writer.drain()
+            count_sent(request, len(piece))
+    finally:
+        if not transport.is_closing():
+            transport.set_write_buffer_limits()
+
+
+class WholeResponse(OutgoingResponse):
+    """A response that aiohttp sends by itself, body and all."""
+
+    def __init__(self, *, status: int, headers: CIMultiDict[str], body: bytes) -> None:
+        super().__init__(status=status, headers=headers)
+        self._whole = body
+
+    async def begun(self, request: web.BaseRequest, writer: Writer) -> None:  # noqa: ARG002
+        """Send the body."""
+        await self.send_whole(self._whole, request)
+
+
+def whole(status: int, body: bytes, content_type: str) -> WholeResponse:
     """Return a response of ours with ``body``."""
-    all_headers = CIMultiDict(headers or {})
-    all_headers[hdrs.CONTENT_TYPE] = content_type
-    all_headers[hdrs.CONTENT_LENGTH] = str(len(body))
-    return WholeResponse(status=status, headers=all_headers, body=body)
+    headers = CIMultiDict({hdrs.CONTENT_TYPE: content_type, hdrs.CONTENT_LENGTH: str(len(body))})
+    return WholeResponse(status=status, headers=headers, body=body)
 
 
 def expects_continue(request: web.BaseRequest) -> bool:
@@ -124,16 +128,3 @@ def hang_up(request: web.BaseRequest, *, at_once: bool) -> None:
     transport = request.transport
     if transport is not None:
         transport.abort() if at_once else transport.close()
-
-
-async def deliver(response: web.StreamResponse, request: web.BaseRequest, seconds: float) -> None:
-    """Send a whole ``response``; a client that does not take it within ``seconds`` loses its connection."""
-    try:
-        async with asyncio.timeout(seconds):
-            await response.prepare(request)
-            await response.write_eof()
-    except TimeoutError:
-        get_logger().warning("transfer stalled", path=request.path, waiting_for="client")
-        hang_up(request, at_once=True)
-    except OSError:  # the client is gone; aiohttp finds out as well, and ends the connection
-        hang_up(request, at_once=True)

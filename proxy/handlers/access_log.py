@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
 
 from proxy.config import Config
+from proxy.handlers.exchange import Answer
 from proxy.logs import AccessLine
 from proxy.metrics.catalogue import SPARED, Repositories, count_request
 from proxy.partitions.records import CutPartition
@@ -15,7 +17,6 @@ from proxy.tracing import spans
 from proxy.wire.responses import SENT
 from twodfs.oci.digest import Digest
 
-_OUR_FAULT: Final = 500
 _SUCCESSES: Final = range(200, 400)
 
 
@@ -28,8 +29,8 @@ class AccessLog:
 
     def close(
         self,
-        request: web.BaseRequest,
-        routed: RegistryRequest | None,
+        http: web.BaseRequest,
+        request: RegistryRequest | None,
         status: int,
         seconds: float,
         remote: str | None,
@@ -37,16 +38,16 @@ class AccessLog:
         """Count, log and describe a request that was answered, or whose client left.
 
         Args:
-            request: as it came.
-            routed: what it was; None where it was no request that can be routed.
+            http: the request as it came.
+            request: what it asked for; None where that was not looked at.
             status: of the answer.
             seconds: from its head to now.
             remote: the client's address.
         """
-        method, path = request.method, request.path
-        kind = INVALID if routed is None else routed.label
+        method, path = http.method, http.path
+        kind = INVALID if request is None else request.label
         count_request(kind, method, status, seconds, spans.trace_id())
-        repository = None if routed is None or isinstance(routed, Other) else routed.repository
+        repository = None if request is None or isinstance(request, Other) else request.repository
         if repository is not None and status in _SUCCESSES:
             self._repositories.count(repository.name, kind)
         self._access.write(
@@ -56,8 +57,8 @@ class AccessLog:
             status=status,
             seconds=seconds,
             remote=remote,
-            sent=request.get(SENT, 0),
-            agent=request.headers.get(hdrs.USER_AGENT),
+            sent=http.get(SENT, 0),
+            agent=http.headers.get(hdrs.USER_AGENT),
         )
         spans.describe(
             f"{method} {kind}",
@@ -67,15 +68,15 @@ class AccessLog:
                 "url.path": path,
                 "twodfs.kind": kind,
             },
-            is_failed=status >= _OUR_FAULT,
+            is_failed=status >= HTTPStatus.INTERNAL_SERVER_ERROR,
         )
 
 
-def count_spared(made: CutPartition, digest: Digest, request: web.BaseRequest, response: web.StreamResponse) -> None:
+def count_spared(made: CutPartition, digest: Digest, http: web.BaseRequest, answer: Answer) -> None:
     """Count the bytes that a client does not transfer since it pulls a partition.
 
     Once for each GET that is answered with the document that the tag names, by tag or by its digest: clients
     differ in which they use. HEAD, 304, and the manifests and configs below are not counted.
     """
-    if request.method == hdrs.METH_GET and response.status == web.HTTPOk.status_code and digest == made.root:
+    if http.method == hdrs.METH_GET and answer.status == HTTPStatus.OK and digest == made.root:
         SPARED.add(made.left_out_bytes)

@@ -1,4 +1,4 @@
-"""What the proxy made, given to the registry when somebody pushes an image that consists of it.
+"""Writes of manifests: pushes, which may take what the registry is to be given first, and deletions.
 
 A client asks whether a config or manifest is there, hears yes, since the proxy can make it, and sends only
 what names it. The registry knows nothing of it and refuses. Then it gets what is missing, with the client's
@@ -7,32 +7,116 @@ own credentials, and is asked once more: a partition becomes an image like any o
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
 from proxy.auth.identity import Identity
+from proxy.handlers.errors import relayed_reply
+from proxy.handlers.exchange import Answer, Call
 from proxy.handlers.headers import LocationRewriter
+from proxy.handlers.relay import Relay
 from proxy.logs import get_logger
+from proxy.partitions.lookalikes import Lookalikes
+from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import Repository
+from proxy.requests.kinds import ManifestWrite
 from proxy.signing.attached import AttachedDocuments
-from proxy.upstream.replies import RefusedError, Reply
+from proxy.upstream.referrers import SUBJECT_HEADER
+from proxy.upstream.replies import HeldWriteError, RefusedError, Reply
 from proxy.upstream.upstream import Upstreams
 from twodfs.errors import FormatError
-from twodfs.oci.digest import Digest
+from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Document, Index, parse_manifest
 from twodfs.signing.bundle import is_signature_layer
 from twodfs.signing.signature import MAX_SIGNATURES
 
-REFUSALS: Final = frozenset({400, 404})
+_REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND})
 """How registries say that a manifest names what they do not have."""
 _MOST_NAMED: Final = 128
 """Entries of an index that are looked for; what we cut has fewer."""
-_CREATED: Final = 201
-_ACCEPTED: Final = 202
 _OCTETS: Final = "application/octet-stream"
+
+
+class PushHandler:
+    """Answers writes of manifests."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        lookalikes: Lookalikes,
+        relay: Relay,
+        *,
+        completion: PushCompletion,
+        attached: AttachedDocuments | None,
+        locations: LocationRewriter,
+        max_manifest: int,
+    ) -> None:
+        """``attached`` None: nothing is signed. ``max_manifest``: bytes."""
+        self._sources = sources
+        self._lookalikes = lookalikes
+        self._relay = relay
+        self._completion = completion
+        self._attached = attached
+        self._locations = locations
+        self._max_manifest = max_manifest
+
+    async def answer(self, call: Call[ManifestWrite]) -> Answer:
+        """Pass a write on, and forget what was known of its repository.
+
+        Raises:
+            ComputedTagError: nobody would ever see what is written.
+            BodyTooLongError: the manifest is longer than it may be.
+            UnsignedError, RefusedError, UpstreamError: what it takes could not be had, or written.
+        """
+        repository = call.request.repository
+        await self._lookalikes.check_write(repository, call.request.readings, call.identity)
+        self._sources.forget(repository)
+        try:
+            if call.request.method == hdrs.METH_PUT:
+                return await self._put(call)
+            if call.request.method == hdrs.METH_DELETE and call.request.digest is not None:
+                return await self._delete(call, call.request.digest)
+            return await self._relay.open(call, limit=self._max_manifest)
+        finally:
+            self._sources.forget(repository)
+
+    async def _put(self, call: Call[ManifestWrite]) -> Answer:
+        # What was taken may have to be entered in a list before the client may look for it there.
+        held = _REFUSALS if self._attached is None else _REFUSALS | {HTTPStatus.CREATED}
+        try:
+            return await self._relay.open(call, limit=self._max_manifest, held=held)
+        except HeldWriteError as held_write:
+            reply, body = held_write.reply, held_write.body
+        repository, identity = call.request.repository, call.identity
+        media_type = call.http.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
+        pushed = Document(media_type, digest_of(body), body)
+        if reply.status in _REFUSALS and await self._completion.supply(repository, pushed, identity):
+            reply = await self._relay.repeat(call, body)
+        answer = relayed_reply(reply, self._locations, call.http)
+        is_listed = SUBJECT_HEADER in reply.headers
+        if self._attached is not None and reply.status == HTTPStatus.CREATED and not is_listed:
+            subject = await self._attached.enter(repository, pushed, identity)
+            if subject is not None:
+                answer.headers[SUBJECT_HEADER] = subject
+        return answer
+
+    async def _delete(self, call: Call[ManifestWrite], digest: Digest) -> Answer:
+        """Delete a manifest; a client that believes in the API leaves the list of its subject to us."""
+        if self._attached is None:
+            return await self._relay.open(call, limit=self._max_manifest)
+        repository, identity = call.request.repository, call.identity
+        subject = await self._attached.subject(repository, digest, identity)
+        try:
+            return await self._relay.open(call, limit=self._max_manifest, held=frozenset({HTTPStatus.ACCEPTED}))
+        except HeldWriteError as deleted:
+            reply = deleted.reply
+        if subject is not None:
+            await self._attached.strike(repository, digest, subject, identity)
+        return relayed_reply(reply, self._locations, call.http)
 
 
 class PushCompletion:
@@ -45,7 +129,7 @@ class PushCompletion:
         attached: AttachedDocuments | None,
         locations: LocationRewriter,
     ) -> None:
-        """``attached`` None: nothing is signed. ``origins`` tells the registry's own upload addresses."""
+        """``attached`` None: nothing is signed. ``locations`` tells the registry's own upload addresses."""
         self._upstreams = upstreams
         self._partitions = partitions
         self._attached = attached
@@ -94,7 +178,7 @@ class PushCompletion:
             )
         else:
             reply = await self._upload(repository, document, identity)
-        taken = reply.status == _CREATED
+        taken = reply.status == HTTPStatus.CREATED
         get_logger().info("given to the registry", digest=digest, status=reply.status)
         return taken
 
@@ -103,7 +187,7 @@ class PushCompletion:
         target = f"/v2/{repository.name}/blobs/uploads/"
         reply = await self._send(repository, hdrs.METH_POST, target, b"", identity)
         location = self._locations.own_path(reply.headers.get(hdrs.LOCATION, ""))
-        if reply.status != _ACCEPTED or location is None:
+        if reply.status != HTTPStatus.ACCEPTED or location is None:
             return reply
         separator = "&" if "?" in location else "?"
         target = f"{location}{separator}digest={blob.digest}"

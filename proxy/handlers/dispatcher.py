@@ -1,0 +1,197 @@
+"""The table of kinds, and the way of every request: parsed, admitted, let in, answered, sent, accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Final
+
+from aiohttp import web
+
+from proxy.auth.access_control import Authenticator
+from proxy.auth.identity import Identity
+from proxy.bodies.idle_timeout import IdleTimeout
+from proxy.clients.addresses import ClientAddresses
+from proxy.clients.hops import arrive
+from proxy.clients.limits import RequestLimits
+from proxy.handlers.access_log import AccessLog
+from proxy.handlers.attached import AttachedHandler
+from proxy.handlers.content import ContentHandler
+from proxy.handlers.errors import explain
+from proxy.handlers.exchange import Answer, Call, Route, Routes, send
+from proxy.handlers.headers import LocationRewriter
+from proxy.handlers.partition import PartitionHandler
+from proxy.handlers.push import PushCompletion, PushHandler
+from proxy.handlers.relay import Relay
+from proxy.handlers.token import TokenHandler
+from proxy.logs import bind_key_id, bind_request_id, bind_user
+from proxy.metrics.catalogue import CLIENT_GONE
+from proxy.partitions.lookalikes import Lookalikes
+from proxy.partitions.source import Sources
+from proxy.partitions.synthesis import Partitions
+from proxy.requests.kinds import (
+    ContentPull,
+    InvalidRequest,
+    ManifestWrite,
+    MistypedPull,
+    Other,
+    PartitionPull,
+    ReferrersPull,
+    ReferrersTagPull,
+    RegistryRequest,
+    SignaturePull,
+    TokenRequest,
+)
+from proxy.requests.parsing import parse
+from proxy.signing.attached import AttachedDocuments
+from proxy.tracing.spans import serves
+
+_REQUEST_ID: Final = "X-Request-Id"
+
+
+def table_of_kinds(
+    *,
+    relay: Relay,
+    sources: Sources,
+    partitions: Partitions,
+    lookalikes: Lookalikes,
+    attached: AttachedDocuments | None,
+    completion: PushCompletion,
+    tokens: TokenHandler | None,
+    locations: LocationRewriter,
+    max_manifest: int,
+) -> Routes:
+    """Return who answers each kind of request.
+
+    ``attached`` None: nothing is signed. ``tokens`` None: clients get tokens elsewhere. ``max_manifest``: bytes.
+    """
+    passed_on = Route(relay.answer, takes_body=True)
+    partition = PartitionHandler(sources, partitions, lookalikes, relay)
+    content = ContentHandler(partitions, attached, relay)
+    listed = None if attached is None else AttachedHandler(attached, locations, relay)
+    push = PushHandler(
+        sources,
+        lookalikes,
+        relay,
+        completion=completion,
+        attached=attached,
+        locations=locations,
+        max_manifest=max_manifest,
+    )
+    return {
+        PartitionPull: Route(partition.answer),
+        MistypedPull: Route(partition.answer_mistyped),
+        ContentPull: Route(content.answer),
+        SignaturePull: Route(listed.answer_signatures) if listed else passed_on,
+        ReferrersTagPull: Route(listed.answer_referrers_tag) if listed else passed_on,
+        ReferrersPull: Route(listed.answer_referrers) if listed else passed_on,
+        ManifestWrite: Route(push.answer, takes_body=True),
+        TokenRequest: Route(tokens.answer, takes_body=True, is_public=True) if tokens else passed_on,
+        Other: passed_on,
+    }
+
+
+class Dispatcher:
+    """Answers every request that reaches the public listener."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        *,
+        authenticator: Authenticator,
+        limits: RequestLimits,
+        locations: LocationRewriter,
+        access_log: AccessLog,
+        client_timeout: float,
+        upstream_timeout: float,
+    ) -> None:
+        """Timeouts are seconds of silence."""
+        self._routes = routes
+        self._authenticator = authenticator
+        self._limits = limits
+        self._locations = locations
+        self._clients: ClientAddresses = locations.clients
+        self._access_log = access_log
+        self._client_timeout = client_timeout
+        self._upstream_timeout = upstream_timeout
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until no request is running, at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return self._running
+
+    @serves
+    async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer ``http`` and log one line about it, also when the client leaves before its answer."""
+        started = time.perf_counter()
+        request_id = bind_request_id(http.headers.get(_REQUEST_ID))
+        bind_user(None)  # the connection may have carried another's request before
+        bind_key_id(None)
+        request: RegistryRequest | None = None
+        status = CLIENT_GONE
+        self._running += 1
+        self._idle.clear()
+        try:
+            idle_timeout = IdleTimeout(client=self._client_timeout, upstream=self._upstream_timeout)
+            with contextlib.ExitStack() as admission:
+                try:
+                    arrive(http.headers)
+                    request = parse(http.method, http.raw_path)
+                    client = self._clients.rate_limit_key(http)
+                    admission.enter_context(self._limits.admitted(client))
+                    answer = await self._open(request, http, client, idle_timeout)
+                except Exception as error:  # noqa: BLE001 - a refusal is an answer; a defect is one, never a traceback
+                    answer = self._explain(error, http, request_id)
+                if not answer.is_relayed:
+                    answer.headers[_REQUEST_ID] = request_id
+                    status = answer.status
+                response = await self._send(answer, http, idle_timeout, request_id)
+                status = response.status
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+            seconds = time.perf_counter() - started
+            self._access_log.close(http, request, status, seconds, self._clients.address(http))
+        return response
+
+    async def _open(
+        self, request: RegistryRequest, http: web.BaseRequest, client: str, idle_timeout: IdleTimeout
+    ) -> Answer:
+        """Return the answer to a request that was admitted, ready to be sent."""
+        if isinstance(request, InvalidRequest):
+            raise request.problem
+        route = self._routes[type(request)]
+        if http.body_exists and not route.takes_body:
+            route = self._routes[Other]  # a body can be passed on once, and the rest may ask the registry twice
+        if route.is_public:
+            identity = Identity.of({}, client)
+        else:
+            identity = await self._authenticator.enter(http, request, client)
+        return await route.answer(Call(request, http, identity, idle_timeout))
+
+    def _explain(self, error: Exception, http: web.BaseRequest, request_id: str) -> Answer:
+        answer = explain(error, self._locations, http)
+        answer.headers[_REQUEST_ID] = request_id
+        return answer
+
+    async def _send(
+        self, answer: Answer, http: web.BaseRequest, idle_timeout: IdleTimeout, request_id: str
+    ) -> web.StreamResponse:
+        """Send ``answer``, or say that it cannot be sent, as where HTTP cannot write its head."""
+        try:
+            return await send(answer, http, idle_timeout)
+        except Exception as error:
+            if http.writer.output_size:
+                raise  # an answer has begun; the connection ends, so that it does not look whole
+            return await send(self._explain(error, http, request_id), http, idle_timeout)

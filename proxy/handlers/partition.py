@@ -1,0 +1,92 @@
+"""Tags that look like partitions: the partition, or why there is none, or what the registry has under the tag."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from aiohttp import hdrs
+
+from proxy.handlers.access_log import count_spared
+from proxy.handlers.documents import manifest
+from proxy.handlers.exchange import Answer, Call
+from proxy.handlers.relay import Relay
+from proxy.partitions.lookalikes import Lookalikes
+from proxy.partitions.records import Provenance
+from proxy.partitions.source import SourceImage, Sources, accepts_indexes
+from proxy.partitions.synthesis import Partitions
+from proxy.requests.kinds import MistypedPull, PartitionPull
+from twodfs.field.partition import PartitionTag, mistyped
+from twodfs.oci.documents import ACCEPT_IMAGES
+
+
+class PartitionHandler:
+    """Answers pulls of partitions."""
+
+    def __init__(self, sources: Sources, partitions: Partitions, lookalikes: Lookalikes, relay: Relay) -> None:
+        self._sources = sources
+        self._partitions = partitions
+        self._lookalikes = lookalikes
+        self._relay = relay
+
+    async def answer(self, call: Call[PartitionPull]) -> Answer:
+        """Return the partition by the first reading of the tag that leads to one.
+
+        Raises:
+            PartitionError, FormatError, EndedError, UnsignedError: as for ``Partitions.get``.
+            UnknownPartitionError: the tag is neither a partition nor known to the registry.
+            RefusedError, UpstreamError: the registry refuses, or gave no answer.
+            TooManyRequestsError: too many partitions are to be cut before it.
+        """
+        accept = ", ".join(call.http.headers.getall(hdrs.ACCEPT, ()))
+        seen = None
+        for reading in call.request.readings:
+            source = await self._sources.resolve(call.request.repository, reading.base, call.identity, accept)
+            if source is None:
+                continue
+            recipe = Provenance(source.digest, reading.selection())
+            made = await self._partitions.get(source, recipe, call.identity)
+            if made is not None:
+                answer = manifest(made.top, call.http)
+                count_spared(made, made.root, call.http, answer)
+                return answer
+            seen = seen or (source, reading)
+        return await self._literally(call, accept, seen)
+
+    async def _literally(
+        self, call: Call[PartitionPull], accept: str, seen: tuple[SourceImage, PartitionTag] | None
+    ) -> Answer:
+        """Pass a tag on that merely looks like a partition, or say why it is none.
+
+        ``seen`` is the first image that it could be a partition of.
+        """
+        request = call.request
+        meant = mistyped(str(request.readings[0])) if seen is None else ()
+        if seen is None and not meant and accepts_indexes(accept):
+            return await self._relay.open(call)
+        answer = await self._relay.open_unless(HTTPStatus.NOT_FOUND, call)
+        if answer is not None:
+            return answer
+        if seen is not None:
+            await self._lookalikes.explain(*seen, call.identity)
+        await self._lookalikes.explain_mistyped(request.repository, meant, call.identity)
+        if seen is not None or accepts_indexes(accept):
+            return await self._relay.open(call)
+        # A client that takes no index hears of the partition what the registry says of the source image, but
+        # where the registry gives it the image, that has no such partition.
+        base = request.readings[0].base
+        known = await self._sources.resolve(request.repository, base, call.identity, ACCEPT_IMAGES)
+        source_target = f"/v2/{request.repository.name}/manifests/{base}"
+        return await self._relay.open(call, None if known is None else source_target)
+
+    async def answer_mistyped(self, call: Call[MistypedPull]) -> Answer:
+        """Return what the registry has under the tag.
+
+        Raises:
+            UnknownPartitionError: it has nothing, and what was meant is a partition of an image that it has.
+            RefusedError, UpstreamError: the registry refuses, or gave no answer.
+        """
+        answer = await self._relay.open_unless(HTTPStatus.NOT_FOUND, call)
+        if answer is not None:
+            return answer
+        await self._lookalikes.explain_mistyped(call.request.repository, call.request.ways, call.identity)
+        return await self._relay.open(call)

@@ -1,0 +1,109 @@
+"""The token endpoint of ``auth.realm = "proxy"``: passes a client's request on to the registry's own realm.
+
+Where it goes is what the registry says, checked against ``auth.realm_hosts``; nothing in the request can
+change it. No redirect is followed, and both directions are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict
+from yarl import URL
+
+from proxy.auth.identity import Identity
+from proxy.auth.realm import RealmError, Realms
+from proxy.handlers.exchange import Answer, Call, WholeBody
+from proxy.requests.kinds import TokenRequest
+from proxy.single_flight import SingleFlight
+from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
+from proxy.upstream.upstream import Upstream
+from twodfs.oci.documents import ACCEPT_IMAGES
+
+_MAX_REQUEST: Final = 64 * 1024
+_MAX_ANSWER: Final = 2**20
+_METHODS: Final = ("GET", "POST")
+_REQUEST_HEADERS: Final = (hdrs.AUTHORIZATION, hdrs.ACCEPT, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
+_ANSWER_HEADERS: Final = (hdrs.CONTENT_TYPE, hdrs.WWW_AUTHENTICATE, hdrs.RETRY_AFTER, hdrs.DATE)
+_REDIRECTS: Final = range(300, 400)
+
+
+class TokenHandler:
+    """Answers requests for tokens."""
+
+    def __init__(self, upstream: Upstream, realms: Realms, *, timeout: float) -> None:
+        """``timeout``: seconds for a whole request, both ways."""
+        self._upstream = upstream
+        self._realms = realms
+        self._timeout = timeout
+        self._asking: SingleFlight[URL] = SingleFlight()
+
+    async def answer(self, call: Call[TokenRequest]) -> Answer:
+        """Return the token server's answer.
+
+        Raises:
+            UpstreamError: it cannot be asked, or redirects, or its address is not to be trusted.
+        """
+        if call.request.method not in _METHODS:
+            raise UpstreamError("tokens are asked for with GET or POST", status=HTTPStatus.METHOD_NOT_ALLOWED)
+        realm = self._realms.known() or await self._asking.do("realm", partial(self._learn, call.identity))
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._forward(call, _with_query(realm, call.request.target.partition("?")[2]))
+        except TimeoutError:
+            raise UpstreamError(
+                f"the token server {realm.host} does not answer in time", status=HTTPStatus.GATEWAY_TIMEOUT
+            ) from None
+        except (aiohttp.ClientError, OSError) as error:
+            problem = type(error).__name__
+            raise UpstreamError(f"the token server {realm.host} cannot be asked: {problem}") from None
+
+    async def _learn(self, identity: Identity) -> URL:
+        """Ask the registry for its challenge (distribution-spec, "Determining Support")."""
+        reply = await self._upstream.get("/v2/", identity, limit=MAX_REFUSAL, accept=ACCEPT_IMAGES)
+        try:
+            realm = self._realms.learn(reply.headers.getall(hdrs.WWW_AUTHENTICATE, ()))
+        except RealmError as error:
+            raise UpstreamError(str(error)) from None
+        if realm is None:
+            raise UpstreamError(
+                "the registry names no token server, so there are no tokens", status=HTTPStatus.NOT_FOUND
+            )
+        return realm
+
+    async def _forward(self, call: Call[TokenRequest], url: URL) -> Answer:
+        http = call.http
+        body = await _read(
+            http.content, _MAX_REQUEST, "the request for a token", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        )
+        headers = CIMultiDict((name, http.headers[name]) for name in _REQUEST_HEADERS if name in http.headers)
+        headers[hdrs.ACCEPT_ENCODING] = "identity"
+        content_of_post = body if http.method == hdrs.METH_POST else None
+        async with self._upstream.ask_realm(http.method, url, headers, content_of_post) as answer:
+            if answer.status in _REDIRECTS:
+                raise UpstreamError(f"the token server {url.host} redirects; credentials are not sent after it")
+            content = await _read(answer.content, _MAX_ANSWER, f"the answer of the token server {url.host}")
+            kept = CIMultiDict((name, answer.headers[name]) for name in _ANSWER_HEADERS if name in answer.headers)
+            kept[hdrs.CONTENT_LENGTH] = str(len(content))
+            kept[hdrs.CACHE_CONTROL] = "no-store"
+            return Answer(answer.status, kept, WholeBody(content), reason=answer.reason)
+
+
+def _with_query(realm: URL, query: str) -> URL:
+    joined = "&".join(part for part in (realm.raw_query_string, query.partition("#")[0]) if part)
+    place = f"{realm.scheme}://{realm.raw_authority}{realm.raw_path}"
+    return URL(f"{place}?{joined}" if joined else place, encoded=True)
+
+
+async def _read(content: aiohttp.StreamReader, limit: int, what: str, *, status: int = HTTPStatus.BAD_GATEWAY) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise UpstreamError(f"{what} is longer than {limit} bytes", status=status)
+    return bytes(body)
