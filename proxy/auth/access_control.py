@@ -100,7 +100,7 @@ class AccessControl:
         if len(http.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:
             raise DeniedError(400, "UNSUPPORTED", "the request has more than one Content-Type")
         try:
-            wanted = request.needs.scopes(http.headers.get(hdrs.CONTENT_TYPE, ""))
+            wanted = request.scopes(http.headers.get(hdrs.CONTENT_TYPE, ""))
         except ScopeError as error:
             raise DeniedError(403, "DENIED", f"not let in: {error}") from None
         for scope in wanted:
@@ -216,7 +216,7 @@ def _repository(scope: Scope) -> Repository:
 def _hoped_for(http: web.BaseRequest, request: RegistryRequest) -> tuple[Scope, ...]:
     """Return what a token would have to grant, so that the challenge can say it."""
     try:
-        return request.needs.scopes(http.headers.get(hdrs.CONTENT_TYPE, ""))
+        return request.scopes(http.headers.get(hdrs.CONTENT_TYPE, ""))
     except ScopeError:
         return ()
 

@@ -23,6 +23,8 @@ _NAMED: Final = re.compile(rf"/v2/(?P<name>.*)/(?P<resource>{_RESOURCES})/(?P<re
 # image-spec, descriptor.md, "Digests".
 _DIGEST: Final = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 _REGISTERED: Final = ("sha256:", "sha512:")
+# Most paths: no segment is empty or begins with a dot, and nothing is escaped.
+_PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~:=+-][A-Za-z0-9._~:=+-]*)+/?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SLASHES: Final = re.compile(r"/{2,}")
@@ -86,12 +88,7 @@ class Resource:
         path, question, query = target.partition("?")
         if "#" in path or (question and "#" in query):
             raise GrammarError("UNSUPPORTED", "a request target has no fragment; write # as %23")
-        decoded = path
-        if "%" in path:
-            if _ESCAPED.search(path):
-                raise GrammarError("UNSUPPORTED", "the path has a % that begins no escape; write it as %25")
-            decoded = unquote_to_bytes(path).decode("utf-8", "surrogateescape")
-        _check_path(path, decoded)
+        decoded = path if _PLAIN.fullmatch(path) else _decoded(path)
         match = _NAMED.fullmatch(decoded)
         if match is None:
             return cls(path, decoded, query)
@@ -123,7 +120,15 @@ class Resource:
             _check_digest(self.rest)
 
 
-def _check_path(path: str, decoded: str) -> None:
+def _decoded(path: str) -> str:
+    """Return ``path`` without its percent-encoding, where that leaves it one meaning.
+
+    Raises:
+        GrammarError: it does not.
+    """
+    if _ESCAPED.search(path):
+        raise GrammarError("UNSUPPORTED", "the path has a % that begins no escape; write it as %25")
+    decoded = unquote_to_bytes(path).decode("utf-8", "surrogateescape") if "%" in path else path
     segments = decoded.replace("\\", "/").split("/")
     if "." in segments or ".." in segments:
         raise GrammarError("NAME_INVALID", "the path has . or .. in it; write the path that is meant")
@@ -135,6 +140,7 @@ def _check_path(path: str, decoded: str) -> None:
     # A server that merges slashes or decodes first would find the API where we do not.
     if not is_api and _SLASHES.sub("/", decoded).startswith("/v2/"):
         raise GrammarError("NAME_INVALID", "the API is at /v2/, written like that")
+    return decoded
 
 
 def _check_reference(reference: str) -> None:

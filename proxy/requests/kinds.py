@@ -6,11 +6,16 @@ What the proxy never answers itself is ``Other``, and is passed on with its targ
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.repository import Repository
-from proxy.requests.scope import NOTHING_TELLS, Needs
+from proxy.requests import scope
+from proxy.requests.grammar import Resource
+from proxy.requests.scope import Scope
 from twodfs.field.partition import PartitionTag
 from twodfs.oci.digest import Digest
+
+_BLOB: Final = "/blobs/sha256:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,19 +25,27 @@ class RegistryRequest:
     Attributes:
         method: of the request.
         target: path and query, byte for byte as they came.
+        resource: what the target names.
         repository: which one it is about; None where it names none.
-        needs: what the client must be allowed.
     """
 
     method: str
     target: str
+    resource: Resource
     repository: Repository | None = None
-    needs: Needs = NOTHING_TELLS
 
     @property
     def label(self) -> str:
         """What metrics and logs call it."""
         return "other"
+
+    def scopes(self, content_type: str = "") -> tuple[Scope, ...]:
+        """Return what the client must be allowed, by method, target and type of its body.
+
+        Raises:
+            ScopeError: not a request of the distribution-spec, or one that can be read in two ways.
+        """
+        return scope.scopes(self.method, self.resource, content_type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +143,13 @@ class TokenRequest(RegistryRequest):
 class Other(RegistryRequest):
     """Anything else that may go upstream."""
 
-    is_of_blob: bool = False
-
     @property
     def label(self) -> str:
         """What metrics and logs call it."""
-        return "blob" if self.is_of_blob else "other"
+        return "blob" if _BLOB in self.resource.decoded else "other"
 
 
-INVALID = "invalid"
+INVALID: Final = "invalid"
 """What metrics and logs call what is no request that can be answered, or was not looked at."""
 
 

@@ -25,7 +25,6 @@ from proxy.requests.kinds import (
     SignaturePull,
     TokenRequest,
 )
-from proxy.requests.scope import Needs
 from twodfs.errors import PartitionError
 from twodfs.field.partition import MAX_TAG_LENGTH, mistyped, readings
 from twodfs.oci.digest import Digest, is_digest
@@ -37,7 +36,6 @@ TOKEN_PATH: Final = "/twodfs/token"  # noqa: S105 - a path, no secret
 _READS: Final = frozenset({"GET", "HEAD"})
 _TAG_WRITES: Final = frozenset({"PUT", "DELETE", "PATCH", "POST"})
 _KNOWN_WRITES: Final = frozenset({"PUT", "DELETE"})
-_BLOB: Final = "/blobs/sha256:"
 # Clients ask for the same things again and again: a rollout does, thousands of times.
 _REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 400
@@ -53,7 +51,8 @@ def parse(method: str, raw_target: str) -> RegistryRequest:
         target = origin_form(raw_target)
         return (_remembered if len(target) <= _LONGEST_REMEMBERED else _parsed)(method, target)
     except (TargetError, GrammarError, PartitionError) as error:
-        return InvalidRequest(method=method, target=raw_target, problem=error.with_traceback(None))
+        nothing = Resource(raw_target, raw_target, "")
+        return InvalidRequest(method=method, target=raw_target, resource=nothing, problem=error.with_traceback(None))
 
 
 @lru_cache(_REMEMBERED)
@@ -64,22 +63,22 @@ def _remembered(method: str, target: str) -> RegistryRequest:
 class _Given(TypedDict):
     method: str
     target: str
+    resource: Resource
     repository: Repository
-    needs: Needs
 
 
 def _parsed(method: str, target: str) -> RegistryRequest:
     resource = Resource.of(target)
-    needs = Needs.of(method, resource)
     if not resource.kind:
-        if resource.path == TOKEN_PATH:
-            return TokenRequest(method=method, target=target, needs=needs)
-        return Other(method=method, target=target, needs=needs, is_of_blob=_BLOB in resource.decoded)
+        kind = TokenRequest if resource.path == TOKEN_PATH else Other
+        return kind(method=method, target=target, resource=resource)
     repository = Repository(DEFAULT_UPSTREAM, resource.name)
-    given = _Given(method=method, target=target, repository=repository, needs=needs)
+    given = _Given(method=method, target=target, resource=resource, repository=repository)
+    # A partition tag that is too long is told so here, in words of its own.
     recognised = None if "/" in resource.rest else _recognised(given, resource)
-    resource.check_reference()  # a partition tag that is too long has been told so, in words of its own
-    return recognised or Other(**given, is_of_blob=_BLOB in resource.decoded)
+    if not isinstance(recognised, ContentPull | PartitionPull):  # whose grammar has been looked at
+        resource.check_reference()
+    return recognised or Other(**given)
 
 
 def _recognised(given: _Given, resource: Resource) -> RegistryRequest | None:

@@ -29,11 +29,10 @@ _PUSH: Final = ("pull", "push")
 _DELETE: Final = ("delete",)
 _READS: Final = frozenset({"GET", "HEAD"})
 _METHODS: Final = _READS | {"PUT", "POST", "PATCH", "DELETE"}
-_UPLOAD: Final = re.compile(r"uploads?/(?P<session>[A-Za-z0-9._~=:@%-]*)")
+_UPLOAD: Final = re.compile(r"uploads?/(?P<id>[A-Za-z0-9._~=:@%-]*)")
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+:-]{0,255}")
 _UPLOAD_TYPES: Final = frozenset({"", "application/octet-stream", "application/json"})  # crane's
 _DOTS: Final = re.compile(r"\.+")
-_NOT_THE_API: Final = "the path is none of the registry API, or its repository's name is not allowed"
 
 
 class ScopeError(ValueError):
@@ -55,71 +54,26 @@ class Scope:
 CATALOG: Final = Scope("registry", "catalog", ("*",))
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a request needs, as far as its method and target say.
+def scopes(method: str, resource: Resource, content_type: str = "") -> tuple[Scope, ...]:
+    """Return what a request needs; empty for the API's root.
 
-    Attributes:
-        known: the scopes.
-        problem: why they cannot be told; empty where they can.
-        begins_upload: whether a registry may read more parameters from a form in the body.
+    Args:
+        method: of the request.
+        resource: what its target names.
+        content_type: of its body, from which a registry may read more parameters.
+
+    Raises:
+        ScopeError: not a request of the distribution-spec, or one that can be read in two ways.
     """
-
-    known: tuple[Scope, ...] = ()
-    problem: str = ""
-    begins_upload: bool = False
-
-    @classmethod
-    def of(cls, method: str, resource: Resource) -> Needs:
-        """Return what ``method`` needs of ``resource``."""
-        session = _session(resource)
-        begins_upload = method == "POST" and session is not None and not _has_two_readings(session)
-        try:
-            return cls(_scopes(method, resource, session), begins_upload=begins_upload)
-        except ScopeError as error:
-            return cls(problem=str(error), begins_upload=begins_upload)
-
-    def scopes(self, content_type: str = "") -> tuple[Scope, ...]:
-        """Return what the request needs; empty for the API's root.
-
-        Args:
-            content_type: of its body.
-
-        Raises:
-            ScopeError: not a request of the distribution-spec, or one that can be read in two ways.
-        """
-        # Go's FormValue, which registries use for uploads, also looks into forms in the body.
-        if self.begins_upload and content_type.partition(";")[0].strip().lower() not in _UPLOAD_TYPES:
-            raise ScopeError("an upload begins without a body, or with application/octet-stream")
-        if self.problem:
-            raise ScopeError(self.problem)
-        return self.known
-
-
-NOTHING_TELLS: Final = Needs(problem=_NOT_THE_API)
-"""Of a request whose target names nothing."""
-
-
-def _session(resource: Resource) -> str | None:
-    """Return the id of an upload as it was written, empty for one that is to begin; None for all else."""
-    match = _UPLOAD.fullmatch(resource.written_rest) if resource.kind == "blobs" else None
-    return None if match is None else match["session"]
-
-
-def _has_two_readings(session: str) -> bool:
-    decoded = unquote(session)
-    return _DOTS.fullmatch(session) is not None or "%" in decoded or "/" in decoded
-
-
-def _scopes(method: str, resource: Resource, session: str | None) -> tuple[Scope, ...]:
     if method not in _METHODS:
         raise ScopeError(f"{method[:20]} is no method of the registry API")
     if resource.path in ("/v2/", "/v2"):
         return ()
     if resource.path == "/v2/_catalog":
         return (CATALOG,)
+    session = _UPLOAD.fullmatch(resource.written_rest) if resource.kind == "blobs" else None
     if session is not None:
-        return _of_upload(resource, session)
+        return _of_upload(method, resource, session["id"], content_type)
     _check(resource)
     actions = _PULL if method in _READS else _DELETE if method == "DELETE" else _PUSH
     return (Scope("repository", resource.name, actions),)
@@ -130,17 +84,20 @@ def _check(resource: Resource) -> None:
     if resource.kind == "tags" and resource.written_rest == "list":
         return
     if resource.kind in ("", "tags") or not resource.rest or "/" in resource.rest:
-        raise ScopeError(_NOT_THE_API)
+        raise ScopeError("the path is none of the registry API, or its repository's name is not allowed")
     if not _REFERENCE.fullmatch(resource.rest):
         raise ScopeError("the reference is neither a tag nor a digest")
     if resource.kind == "blobs" and not is_digest(resource.rest):
         raise ScopeError("a blob is asked for by its digest")
 
 
-def _of_upload(resource: Resource, session: str) -> tuple[Scope, ...]:
+def _of_upload(method: str, resource: Resource, session: str, content_type: str) -> tuple[Scope, ...]:
     """Return what an upload needs; a mount reads another repository (distribution-spec, "Mounting")."""
-    if _has_two_readings(session):
+    if _DOTS.fullmatch(session) or "%" in unquote(session) or "/" in unquote(session):
         raise ScopeError("the upload's id is not allowed")
+    # Go's FormValue, which registries use here, also looks into forms in the body.
+    if method == "POST" and content_type.partition(";")[0].strip().lower() not in _UPLOAD_TYPES:
+        raise ScopeError("an upload begins without a body, or with application/octet-stream")
     own = Scope("repository", resource.name, _PUSH)
     if ";" in resource.query:
         raise ScopeError("the query can be read in two ways")

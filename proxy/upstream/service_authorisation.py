@@ -81,7 +81,7 @@ class ServiceAuthorisation:
 def wanted(method: str, target: str) -> tuple[Scope, ...]:
     """Return what a request of ours needs; the door has seen to it that a client's can be read."""
     try:
-        return parse(method, target).needs.scopes()
+        return parse(method, target).scopes()
     except ScopeError as error:
         raise UpstreamError(str(error), status=403) from None
 

@@ -115,7 +115,7 @@ def links(text: str) -> object:
 
 
 def target(text: str) -> object:
-    return parse("GET", text).needs.scopes()
+    return parse("GET", text).scopes()
 
 
 WORK: dict[str, tuple[Callable[[str], object], tuple[Callable[[int], str], ...]]] = {

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.requests.grammar import GrammarError, Resource
-from proxy.requests.scope import Needs, ScopeError
+from proxy.requests.scope import ScopeError, scopes
 
 PARTS = st.sampled_from(
     [
@@ -44,7 +44,7 @@ METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "get
 @settings(max_examples=500)
 def test_every_reading_of_a_path_that_is_let_in_names_the_same_repository(method: str, target: str) -> None:
     try:
-        wanted = Needs.of(method, Resource.of(target)).scopes()
+        wanted = scopes(method, Resource.of(target))
     except (GrammarError, ScopeError):
         return
     path = target.partition("?")[0]

@@ -193,7 +193,7 @@ def test_a_request_that_breaks_the_grammar_is_a_value_that_needs_what_nobody_has
     assert isinstance(broken, InvalidRequest)
     assert isinstance(broken.problem, GrammarError)
     with pytest.raises(ScopeError):
-        broken.needs.scopes()
+        broken.scopes()
     nowhere = parse("GET", "nowhere")
     assert isinstance(nowhere, InvalidRequest)
     assert isinstance(nowhere.problem, TargetError)

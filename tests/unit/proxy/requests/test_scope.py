@@ -1,13 +1,14 @@
 import pytest
 
+from proxy.requests import scope
 from proxy.requests.grammar import GrammarError, Resource
-from proxy.requests.scope import Needs, Scope, ScopeError
+from proxy.requests.scope import Scope, ScopeError
 
 DIGEST = "sha256:" + "a" * 64
 
 
 def scopes(method: str, target: str, content_type: str = "") -> tuple[Scope, ...]:
-    return Needs.of(method, Resource.of(target)).scopes(content_type)
+    return scope.scopes(method, Resource.of(target), content_type)
 
 
 @pytest.mark.parametrize(
