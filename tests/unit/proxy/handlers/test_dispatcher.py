@@ -27,7 +27,7 @@ from proxy.requests import kinds
 from proxy.requests.kinds import InvalidRequest, ManifestWrite, Other, PartitionPull, RegistryRequest, TokenRequest
 from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Listener
-from proxy.wire.responses import ExactResponse
+from proxy.wire.responses import OutgoingResponse
 
 PARTITION = "/v2/a/manifests/v1--0.0.0.0"
 Handles = Callable[[Call[Any]], Awaitable[Answer]]
@@ -41,7 +41,7 @@ class Source:
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     stays_silent: bool = False
 
-    async def send(self, response: ExactResponse, _: web.BaseRequest, idle_timeout: IdleTimeout) -> None:
+    async def send(self, response: OutgoingResponse, _: web.BaseRequest, idle_timeout: IdleTimeout) -> None:
         for piece in self.pieces:
             if isinstance(piece, Exception):
                 raise piece
