@@ -17,6 +17,7 @@ from yarl import URL
 from proxy.auth.identity import Identity
 from proxy.config import UpstreamConfig
 from proxy.doctor.network import why
+from proxy.requests.parsing import parse
 from proxy.upstream.replies import UpstreamError
 from proxy.upstream.upstream import Upstream
 from twodfs.credentials.lookup import find_credentials
@@ -74,7 +75,7 @@ class RegistryProbe:
         try:
             async with (
                 asyncio.timeout(self.seconds),
-                self.upstream.stream(method, path, headers, client="") as response,
+                self.upstream.stream(parse(method, path), headers, client="") as response,
             ):
                 seconds = time.perf_counter() - started
                 body = await _some(response, min(limit, _MOST_BODY)) if limit else b""

@@ -41,7 +41,7 @@ from proxy.requests.kinds import (
     ReferrersTagPull,
     RegistryRequest,
     SignaturePull,
-    TokenRequest,
+    TokenEndpointRequest,
 )
 from proxy.requests.parsing import parse
 from proxy.signing.attached import AttachedDocuments
@@ -87,7 +87,7 @@ def table_of_kinds(
         ReferrersTagPull: Route(listed.answer_referrers_tag) if listed else passed_on,
         ReferrersPull: Route(listed.answer_referrers) if listed else passed_on,
         ManifestWrite: Route(push.answer, takes_body=True),
-        TokenRequest: Route(tokens.answer, takes_body=True, is_public=True) if tokens else passed_on,
+        TokenEndpointRequest: Route(tokens.answer, takes_body=True, is_public=True) if tokens else passed_on,
         Other: passed_on,
     }
 

@@ -15,6 +15,7 @@ from proxy.partitions.records import Provenance
 from proxy.partitions.source import SourceImage, Sources, accepts_indexes
 from proxy.partitions.synthesis import Partitions
 from proxy.requests.kinds import MistypedPull, PartitionPull
+from proxy.requests.parsing import parse
 from twodfs.field.partition import PartitionTag, mistyped
 from twodfs.oci.documents import ACCEPT_IMAGES
 
@@ -75,8 +76,8 @@ class PartitionHandler:
         # where the registry gives it the image, that has no such partition.
         base = request.readings[0].base
         known = await self._sources.resolve(request.repository, base, call.identity, ACCEPT_IMAGES)
-        source_target = f"/v2/{request.repository.name}/manifests/{base}"
-        return await self._relay.open(call, None if known is None else source_target)
+        of_source = parse(request.method, f"/v2/{request.repository.name}/manifests/{base}")
+        return await self._relay.open(call, None if known is None else of_source)
 
     async def answer_mistyped(self, call: Call[MistypedPull]) -> Answer:
         """Return what the registry has under the tag.

@@ -48,7 +48,7 @@ class Relay:
     async def open(
         self,
         call: Call[RegistryRequest],
-        target: str | None = None,
+        request: RegistryRequest | None = None,
         *,
         limit: int | None = None,
         held: frozenset[int] = frozenset(),
@@ -57,7 +57,7 @@ class Relay:
 
         Args:
             call: the client's; its body is streamed.
-            target: what to ask the registry for in place of what the client asked for.
+            request: what to ask the registry for in place of what the client asked for.
             limit: the most bytes that its body may have; None for any number.
             held: statuses that are raised, as what may be mended or asks for more; the body is kept for that.
 
@@ -68,13 +68,13 @@ class Relay:
         size = call.http.content_length or 0
         if limit is not None and size > limit:
             raise BodyTooLongError(f"the body has {size} bytes; it may have {limit}")
-        answer = await self._open(call, target or call.request.target, limit=limit, held=held)
+        answer = await self._open(call, request or call.request, limit=limit, held=held)
         assert answer is not None  # noqa: S101 - only a status in `unless` gives None
         return answer
 
     async def open_unless(self, status: HTTPStatus, call: Call[RegistryRequest]) -> Answer | None:
         """Pass a bodiless request on; None when the registry answers ``status``."""
-        return await self._open(call, call.request.target, unless=status)
+        return await self._open(call, call.request, unless=status)
 
     async def repeat(self, call: Call[RegistryRequest], body: bytes) -> Reply:
         """Make a request of the client's once more, with the body that it had.
@@ -89,7 +89,7 @@ class Relay:
     async def _open(
         self,
         call: Call[RegistryRequest],
-        target: str,
+        request: RegistryRequest,
         *,
         unless: HTTPStatus | None = None,
         limit: int | None = None,
@@ -103,8 +103,7 @@ class Relay:
                 idle_timeout.for_upstream()
                 answer = await opening.enter_async_context(
                     self._upstream.stream(
-                        http.method,
-                        target,
+                        request,
                         self._forwarded(http),
                         body,
                         client=call.identity.client,

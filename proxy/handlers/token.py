@@ -19,7 +19,7 @@ from yarl import URL
 from proxy.auth.identity import Identity
 from proxy.auth.realm import RealmError, Realms
 from proxy.handlers.exchange import Answer, Call, WholeBody
-from proxy.requests.kinds import TokenRequest
+from proxy.requests.kinds import TokenEndpointRequest
 from proxy.single_flight import SingleFlight
 from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
 from proxy.upstream.upstream import Upstream
@@ -43,7 +43,7 @@ class TokenHandler:
         self._timeout = timeout
         self._asking: SingleFlight[URL] = SingleFlight()
 
-    async def answer(self, call: Call[TokenRequest]) -> Answer:
+    async def answer(self, call: Call[TokenEndpointRequest]) -> Answer:
         """Return the token server's answer.
 
         Raises:
@@ -76,7 +76,7 @@ class TokenHandler:
             )
         return realm
 
-    async def _forward(self, call: Call[TokenRequest], url: URL) -> Answer:
+    async def _forward(self, call: Call[TokenEndpointRequest], url: URL) -> Answer:
         http = call.http
         body = await _read(
             http.content, _MAX_REQUEST, "the request for a token", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE

@@ -135,7 +135,7 @@ class ManifestWrite(RegistryRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRequest(RegistryRequest):
+class TokenEndpointRequest(RegistryRequest):
     """A request to the token endpoint of ``auth.realm = "proxy"``."""
 
 

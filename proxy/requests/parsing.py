@@ -23,7 +23,7 @@ from proxy.requests.kinds import (
     ReferrersTagPull,
     RegistryRequest,
     SignaturePull,
-    TokenRequest,
+    TokenEndpointRequest,
 )
 from twodfs.errors import PartitionError
 from twodfs.field.partition import MAX_TAG_LENGTH, mistyped, readings
@@ -70,7 +70,7 @@ class _Given(TypedDict):
 def _parsed(method: str, target: str) -> RegistryRequest:
     resource = Resource.of(target)
     if not resource.kind:
-        kind = TokenRequest if resource.path == TOKEN_PATH else Other
+        kind = TokenEndpointRequest if resource.path == TOKEN_PATH else Other
         return kind(method=method, target=target, resource=resource)
     repository = Repository(DEFAULT_UPSTREAM, resource.name)
     given = _Given(method=method, target=target, resource=resource, repository=repository)

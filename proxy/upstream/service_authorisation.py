@@ -12,7 +12,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.auth.credentials import CredentialsError
-from proxy.requests.parsing import parse
+from proxy.requests.kinds import RegistryRequest
 from proxy.requests.scope import Scope, ScopeError
 from proxy.upstream.authority import Authority
 from proxy.upstream.replies import UpstreamError
@@ -30,16 +30,10 @@ class ServiceAuthorisation:
 
     @contextlib.asynccontextmanager
     async def asked(
-        self,
-        method: str,
-        target: str,
-        headers: CIMultiDict[str],
-        send: Callable[[], Asked],
-        *,
-        has_body: bool,
+        self, request: RegistryRequest, headers: CIMultiDict[str], send: Callable[[], Asked], *, has_body: bool
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the answer to our own credentials, renewed where they are refused."""
-        needed = wanted(method, target)
+        needed = needs(request)
         shown = await self.authorise(headers, needed)
         async with contextlib.AsyncExitStack() as stack:
             response = await stack.enter_async_context(send())
@@ -78,10 +72,10 @@ class ServiceAuthorisation:
             return await self._authority.after_refusal(needed, shown, challenges)
 
 
-def wanted(method: str, target: str) -> tuple[Scope, ...]:
-    """Return what a request of ours needs; the door has seen to it that a client's can be read."""
+def needs(request: RegistryRequest) -> tuple[Scope, ...]:
+    """Return what a request needs; access control has seen to it that a client's can be read."""
     try:
-        return parse(method, target).scopes()
+        return request.scopes()
     except ScopeError as error:
         raise UpstreamError(str(error), status=403) from None
 

@@ -20,6 +20,8 @@ from proxy.bodies.transit import RequestBody
 from proxy.clients.hops import leave
 from proxy.clients.limits import Slots
 from proxy.config import BlobsConfig, UpstreamConfig
+from proxy.requests.kinds import RegistryRequest
+from proxy.requests.parsing import parse
 from proxy.tracing.spans import carry
 from proxy.upstream.attempts import READS, Question, first_answer
 from proxy.upstream.authority import Authority
@@ -36,7 +38,7 @@ from proxy.upstream.replies import (
     explained,
     read,
 )
-from proxy.upstream.service_authorisation import ServiceAuthorisation, refused, wanted
+from proxy.upstream.service_authorisation import ServiceAuthorisation, needs, refused
 from proxy.upstream.session import Asked, RegistrySession, pool_options
 
 _SHORT_QUESTIONS: Final = 8
@@ -102,20 +104,26 @@ class Upstream:
     @contextlib.asynccontextmanager
     async def stream(
         self,
-        method: str,
-        target: str,
+        request: RegistryRequest,
         headers: CIMultiDict[str],
         body: RequestBody | None = None,
         *,
         client: str,
         expect_continue: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request of ``client`` (by its rate limit key) with its target as it is; yield the unread answer.
+        """Send ``request`` with its target as it is, and yield the answer with its body unread.
 
         Redirects of reads are followed where so configured. The request upstream ends with the context. Where
         the proxy has credentials of its own, they replace the client's; refused, they are renewed, and a
         request without a body is sent once more. An origin that takes no connection gives way to the next,
         unless the body was begun; one that breaks off does so for reads.
+
+        Args:
+            request: what is asked for.
+            headers: all of them.
+            body: the client's.
+            client: whose turn it is where connections are few, by its rate limit key.
+            expect_continue: whether the body waits for the registry to want it.
 
         Raises:
             UpstreamError: no answer came. Errors inside the context are the caller's.
@@ -123,18 +131,24 @@ class Upstream:
         """
         leave(headers)
         carry(headers)
-        question = Question(method, target, headers, body)
+        question = Question(request.method, request.target, headers, body)
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._transfers.taken(client))
 
             async def begin(origin: Origin) -> aiohttp.ClientResponse:
                 with explained(origin.url, "stream"):
-                    return await self._begin(stack, origin, question, expect_continue=expect_continue)
+                    return await self._begin(stack, origin, request, question, expect_continue=expect_continue)
 
             yield await first_answer(self.origins, question, begin)
 
     async def _begin(
-        self, stack: contextlib.AsyncExitStack, origin: Origin, question: Question, *, expect_continue: bool
+        self,
+        stack: contextlib.AsyncExitStack,
+        origin: Origin,
+        request: RegistryRequest,
+        question: Question,
+        *,
+        expect_continue: bool,
     ) -> aiohttp.ClientResponse:
         """Ask ``origin``, and return the answer with its body unread; it is closed with ``stack``."""
         method, headers, body = question.method, question.headers, question.body
@@ -146,7 +160,7 @@ class Upstream:
         if self._access is None:
             first = await stack.enter_async_context(send())
         else:
-            asked = self._access.asked(method, question.target, headers, send, has_body=body is not None)
+            asked = self._access.asked(request, headers, send, has_body=body is not None)
             first = await stack.enter_async_context(asked)
         response = first
         if self._redirects.are_followed and question.is_read:
@@ -230,7 +244,7 @@ class Upstream:
         question = Question(method, path, asked, body, take)
         if self._access is None:
             return await self._exchange(question, limit)
-        needed = wanted(method, path)
+        needed = needs(parse(method, path))
         shown = await self._access.authorise(asked, needed)
         reply = await self._exchange(question, limit)
         renewed = await self._access.renewed(needed, shown, reply.status, reply.headers)

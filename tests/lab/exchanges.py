@@ -48,8 +48,9 @@ class StandInRelay(Relay):
     answers: Callable[[str, str], Answer | Exception]
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def open(self, call: Call[RegistryRequest], target: str | None = None, **_: Any) -> Answer:
-        self.asked.append((call.request.method, target or call.request.target))
+    async def open(self, call: Call[RegistryRequest], request: RegistryRequest | None = None, **_: Any) -> Answer:
+        asked = request or call.request
+        self.asked.append((asked.method, asked.target))
         answer = self.answers(*self.asked[-1])
         if isinstance(answer, Exception):
             raise answer

@@ -24,7 +24,14 @@ from proxy.handlers.exchange import Answer, Call, Route, Routes, WholeBody
 from proxy.handlers.headers import LocationRewriter
 from proxy.metrics.catalogue import BROKEN_TRANSFERS, REQUESTS
 from proxy.requests import kinds
-from proxy.requests.kinds import InvalidRequest, ManifestWrite, Other, PartitionPull, RegistryRequest, TokenRequest
+from proxy.requests.kinds import (
+    InvalidRequest,
+    ManifestWrite,
+    Other,
+    PartitionPull,
+    RegistryRequest,
+    TokenEndpointRequest,
+)
 from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Listener
 from proxy.wire.responses import OutgoingResponse
@@ -230,7 +237,7 @@ async def test_nobody_has_to_be_let_in_for_a_public_kind_alone(session: aiohttp.
             raise DeniedError(401, "UNAUTHORIZED", "authentication required", [("WWW-Authenticate", "Basic")])
 
     routes: dict[type[RegistryRequest], Route] = {
-        TokenRequest: Route(fine, takes_body=True, is_public=True),
+        TokenEndpointRequest: Route(fine, takes_body=True, is_public=True),
         Other: Route(fine, takes_body=True),
     }
     async with dispatched(fine, routes, authenticator=Closed()) as url:

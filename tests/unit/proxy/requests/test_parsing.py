@@ -14,7 +14,7 @@ from proxy.requests.kinds import (
     ReferrersPull,
     ReferrersTagPull,
     SignaturePull,
-    TokenRequest,
+    TokenEndpointRequest,
 )
 from proxy.requests.parsing import parse
 from proxy.requests.scope import ScopeError
@@ -176,7 +176,7 @@ def test_a_request_that_is_passed_on_says_its_repository_too(target: str) -> Non
 
 
 def test_the_token_endpoint_is_told_by_its_path_alone() -> None:
-    assert isinstance(parse("BREW", "/twodfs/token"), TokenRequest)
+    assert isinstance(parse("BREW", "/twodfs/token"), TokenEndpointRequest)
     assert isinstance(parse("GET", "/twodfs/token/"), Other)
 
 
