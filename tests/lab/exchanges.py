@@ -1,64 +1,146 @@
-"""Handlers without a proxy around them: calls as handlers get them, and stand-ins for what is below."""
+"""Handlers over a registry that a test decides, without the listener and the dispatcher around them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from __future__ import annotations
 
-from aiohttp import web
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Self
+from unittest.mock import Mock
+
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.test_utils import make_mocked_request
+from cryptography.hazmat.primitives.asymmetric import ec
 from multidict import CIMultiDict
 
+from proxy.auth.grants import Grants
 from proxy.auth.identity import Identity
+from proxy.auth.realm import RealmPolicy, Realms
 from proxy.bodies.idle_timeout import IdleTimeout
+from proxy.bodies.transit import Bodies
 from proxy.clients.addresses import ClientAddresses
-from proxy.handlers.exchange import Answer, Call, WholeBody
+from proxy.clients.limits import Slots
+from proxy.handlers.dispatcher import table_of_kinds
+from proxy.handlers.exchange import Call, Routes
 from proxy.handlers.headers import LocationRewriter
+from proxy.handlers.push import PushCompletion
 from proxy.handlers.relay import Relay
-from proxy.requests.kinds import RegistryRequest
+from proxy.handlers.token import TokenHandler
+from proxy.partitions.content import Contents
+from proxy.partitions.cutting import Cutter
+from proxy.partitions.lookalikes import Lookalikes
+from proxy.partitions.source import Sources
+from proxy.partitions.synthesis import Partitions
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests.parsing import parse
+from proxy.signing.attached import AttachedDocuments
+from proxy.signing.signatures import Signatures
+from proxy.signing.signer import FileSigner
+from proxy.store.memory import MemoryStore
+from proxy.store.tiered import TieredStore
+from proxy.upstream.referrers import Referrers
+from proxy.upstream.upstream import Upstreams
+from twodfs.signing.ecdsa import PrivateKey
 
-LOCATIONS = LocationRewriter(["http://registry.example:5000"], ClientAddresses(public_url="https://us.example"))
-
-
-def call_of(
-    method: str, target: str, headers: dict[str, str] | None = None, identity: Identity | None = None
-) -> Call[Any]:
-    """Return the call that a handler gets for a request without a body."""
-    http: web.BaseRequest = make_mocked_request(method, target, headers=headers or {})
-    idle_timeout = IdleTimeout(client=60, upstream=60)
-    return Call(parse(method, target), http, identity or Identity.of({}, "192.0.2.1"), idle_timeout)
-
-
-def answer_of(status: int, body: bytes = b"", **headers: str) -> Answer:
-    """Return an answer of a registry."""
-    named = CIMultiDict((name.replace("_", "-"), value) for name, value in headers.items())
-    return Answer(status, named, WholeBody(body), is_relayed=True)
-
-
-def body_of(answer: Answer) -> bytes:
-    """Return the bytes of an answer that are at hand."""
-    assert isinstance(answer.body, WholeBody)
-    return bytes(answer.body.content)
+CLIENT = Identity.of({"Authorization": "Basic dTpw"}, "192.0.2.1")
 
 
 @dataclass
-class StandInRelay(Relay):
-    """Answers in the registry's place, by method and target; what it was asked is kept."""
+class Received:
+    """What a client gets: stands in for the response that aiohttp writes to a connection."""
 
-    answers: Callable[[str, str], Answer | Exception]
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
 
-    async def open(self, call: Call[RegistryRequest], request: RegistryRequest | None = None, **_: Any) -> Answer:
-        asked = request or call.request
-        self.asked.append((asked.method, asked.target))
-        answer = self.answers(*self.asked[-1])
-        if isinstance(answer, Exception):
-            raise answer
-        return replace(answer)
+    def send_head(self) -> None:
+        """Do nothing: the answer says its head."""
 
-    async def answer(self, call: Call[RegistryRequest]) -> Answer:
-        return await self.open(call)
+    async def send(self, chunk: bytes) -> None:
+        self.body += chunk
 
-    async def open_unless(self, status: int, call: Call[RegistryRequest]) -> Answer | None:
-        answer = await self.open(call)
-        return None if answer.status == status else answer
+    async def flush(self) -> None:
+        """Take everything at once."""
+
+    async def send_whole(self, body: bytes | memoryview, _: web.BaseRequest) -> None:
+        self.body += body
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """An answer that was read."""
+
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes
+    is_relayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """The table of kinds, over real parts and one registry."""
+
+    routes: Routes
+
+    @classmethod
+    def over(cls, upstreams: Upstreams, *, is_signing: bool = False, has_tokens: bool = False) -> Self:
+        """Return handlers that remember nothing yet."""
+        upstream = upstreams[DEFAULT_UPSTREAM]
+        store = TieredStore(MemoryStore(2**24), None)
+        locations = LocationRewriter([upstream.url], ClientAddresses(public_url="https://us.example"))
+        sources = Sources(upstreams, Grants(3600), tag_ttl=0)
+        slots, large_slots = (Slots(4, 16, "crowded") for _ in range(2))
+        cutter = Cutter(
+            Contents(upstreams, store, max_field=2**20), max_layers=100, slots=slots, large_slots=large_slots
+        )
+        partitions = Partitions(cutter, sources, store)
+        attached = None
+        if is_signing:
+            signatures = Signatures(
+                partitions,
+                store,
+                FileSigner(PrivateKey(ec.generate_private_key(ec.SECP256R1()))),
+                registry="us.example",
+            )
+            attached = AttachedDocuments(upstreams, Referrers(upstreams), partitions, signatures)
+        realms = Realms(RealmPolicy([upstream.url], ()))
+        routes = table_of_kinds(
+            relay=Relay(upstream, locations, Bodies(None)),
+            sources=sources,
+            partitions=partitions,
+            lookalikes=Lookalikes(sources, cutter),
+            attached=attached,
+            completion=PushCompletion(upstreams, partitions, attached, locations),
+            tokens=TokenHandler(upstream, realms, timeout=10) if has_tokens else None,
+            locations=locations,
+            max_manifest=1024,
+        )
+        return cls(routes)
+
+    async def answer(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+        *,
+        identity: Identity = CLIENT,
+    ) -> Got:
+        """Return what the handler for this kind of request answers; raises what it raises."""
+        request, idle_timeout = parse(method, target), IdleTimeout(client=30, upstream=30)
+        http: Any = _http(method, target, headers or {}, body)
+        answer = await self.routes[type(request)].answer(Call(request, http, identity, idle_timeout))
+        received: Any = Received()
+        try:
+            await answer.body.send(received, http, idle_timeout)
+        finally:
+            await answer.body.close()
+        return Got(answer.status, answer.headers, bytes(received.body), answer.is_relayed)
+
+
+def _http(method: str, target: str, headers: dict[str, str], body: bytes | None) -> web.BaseRequest:
+    if body is None:
+        return make_mocked_request(method, target, headers=headers)
+    payload = StreamReader(Mock(_reading_paused=False), 2**16, loop=asyncio.get_running_loop())
+    payload.feed_data(body)
+    payload.feed_eof()
+    if hdrs.TRANSFER_ENCODING not in headers:
+        headers = {hdrs.CONTENT_LENGTH: str(len(body)), **headers}
+    return make_mocked_request(method, target, headers=headers, payload=payload)
