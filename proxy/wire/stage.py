@@ -42,7 +42,7 @@ def listener(
 
 
 @dataclass(frozen=True, slots=True)
-class Client(Generic[P]):
+class StageClient(Generic[P]):
     """A client's end of a connection, and the protocol at its other end."""
 
     protocol: P
@@ -51,13 +51,13 @@ class Client(Generic[P]):
 
 
 @contextlib.asynccontextmanager
-async def client_of(protocol: Callable[[], P]) -> AsyncIterator[Client[P]]:
+async def client_of(protocol: Callable[[], P]) -> AsyncIterator[StageClient[P]]:
     """Yield a client of what ``protocol`` makes."""
     theirs, ours = socket.socketpair()
     transport, made = await asyncio.get_running_loop().connect_accepted_socket(protocol, theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
-        yield Client(made, reader, writer)
+        yield StageClient(made, reader, writer)
     finally:
         writer.transport.abort()
         transport.abort()
