@@ -22,7 +22,7 @@ from proxy.bodies.decrypt import Scratch
 from proxy.bodies.socket_handoff import SocketHandoff
 from proxy.bodies.splice import Pipe
 from proxy.insides.inventory import BORROWING, missing
-from proxy.insides.server import ClientConnection
+from proxy.insides.server import RequestConnection
 from proxy.insides.versions import VERSIONS
 from proxy.wire.rehearsal import Rehearsal, tried
 from proxy.wire.responses import OutgoingResponse, whole
@@ -159,7 +159,7 @@ async def _splices_uploads() -> bool:
 async def _reads_on_behind_a_piece() -> bool:
     """Exchange the parser of a connection in the middle of a body, without a socket."""
     protocol = listener(_nobody)()
-    if not isinstance(protocol, ClientConnection):
+    if not isinstance(protocol, RequestConnection):
         return False
     [(_, content)] = protocol.parse(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
     fed = content.total_bytes

@@ -23,7 +23,7 @@ from proxy.bodies.decrypt import Decrypt, Scratch
 from proxy.bodies.splice import Mover, Pipe, Splice
 from proxy.insides.answers import transport_of
 from proxy.insides.client import AnswerConnection, connection_of, is_paused
-from proxy.insides.server import ClientConnection
+from proxy.insides.server import RequestConnection
 from proxy.insides.tls import Tunnel
 from proxy.insides.transports import duplicate, is_plain
 from proxy.wire.pool import AnswerReader
@@ -49,7 +49,7 @@ class SocketHandoff:
     """
 
     source: asyncio.Transport
-    protocol: ClientConnection | AnswerConnection
+    protocol: RequestConnection | AnswerConnection
     content: StreamReader
     length: int
     sink: asyncio.Transport
@@ -119,7 +119,7 @@ class SocketHandoff:
     ) -> SocketHandoff | None:
         """Return the way of a client's body to the registry; None where sockets cannot be borrowed."""
         sink, source, protocol = transport_of(writer), request.transport, request.protocol
-        if not is_plain(sink) or not is_plain(source) or not isinstance(protocol, ClientConnection):
+        if not is_plain(sink) or not is_plain(source) or not isinstance(protocol, RequestConnection):
             return None
 
         def restore(remaining: int, _: socket.socket) -> None:

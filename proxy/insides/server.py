@@ -34,7 +34,7 @@ NEEDED_TO_BORROW: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
-class ClientConnection(RequestHandler):
+class RequestConnection(RequestHandler):
     """aiohttp's connection of a client, with names for what a proxy looks at and changes."""
 
     __slots__ = ()
@@ -192,7 +192,7 @@ class _RestOfBody:
     """Stands in for the parser until a known number of body bytes have come, then leaves to its successor."""
 
     def __init__(
-        self, protocol: ClientConnection, content: StreamReader, remaining: int, successor: HttpRequestParser
+        self, protocol: RequestConnection, content: StreamReader, remaining: int, successor: HttpRequestParser
     ) -> None:
         self._protocol = protocol
         self._content = content

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from multidict import CIMultiDictProxy
 
-from proxy.insides.server import ClientConnection, RequestHead
+from proxy.insides.server import RequestConnection, RequestHead
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import count_request
 from proxy.wire.connections import ClientConnections
@@ -58,7 +58,7 @@ def _codings(headers: CIMultiDictProxy[str]) -> list[str]:
     return [one.strip().lower() for one in headers.getall(hdrs.TRANSFER_ENCODING)]
 
 
-class _Protocol(ClientConnection):
+class _Protocol(RequestConnection):
     """aiohttp's connection handler, with errors of the HTTP layer in the registry's words.
 
     A request's headers have a time and a size; aiohttp bounds the time between requests alone.

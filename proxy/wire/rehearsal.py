@@ -14,12 +14,12 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from proxy.insides.inventory import PROTECTING, missing
-from proxy.insides.server import ClientConnection
+from proxy.insides.server import RequestConnection
 from proxy.insides.transports import read_at_once
 from proxy.insides.versions import VERSIONS
 from proxy.wire.responses import JSON, OutgoingResponse, whole
 from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_HEAD_SIZE, MAX_LINE_SIZE
-from proxy.wire.stage import SECONDS, URL, StagedClient, client_of, head_of, listener, session_with
+from proxy.wire.stage import SECONDS, URL, StageClient, client_of, head_of, listener, session_with
 
 _MOST_SECONDS: Final = 30.0
 """That any one of these may take. It takes milliseconds, but a machine that starts may have much else to do.
@@ -121,8 +121,8 @@ async def _is_answered(raw: bytes, status: bytes) -> bool:
         return status in await client.reader.readline()
 
 
-def _connection(client: StagedClient[asyncio.BaseProtocol]) -> ClientConnection:
-    assert isinstance(client.protocol, ClientConnection)  # noqa: S101 - a listener without TLS makes no other
+def _connection(client: StageClient[asyncio.BaseProtocol]) -> RequestConnection:
+    assert isinstance(client.protocol, RequestConnection)  # noqa: S101 - a listener without TLS makes no other
     return client.protocol
 
 

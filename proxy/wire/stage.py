@@ -42,7 +42,7 @@ def listener(
 
 
 @dataclass(frozen=True, slots=True)
-class StagedClient(Generic[P]):
+class StageClient(Generic[P]):
     """A client's end of a connection, and the protocol at its other end."""
 
     protocol: P
@@ -51,13 +51,13 @@ class StagedClient(Generic[P]):
 
 
 @contextlib.asynccontextmanager
-async def client_of(protocol: Callable[[], P]) -> AsyncIterator[StagedClient[P]]:
+async def client_of(protocol: Callable[[], P]) -> AsyncIterator[StageClient[P]]:
     """Yield a client of what ``protocol`` makes."""
     theirs, ours = socket.socketpair()
     transport, made = await asyncio.get_running_loop().connect_accepted_socket(protocol, theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
-        yield StagedClient(made, reader, writer)
+        yield StageClient(made, reader, writer)
     finally:
         writer.transport.abort()
         transport.abort()

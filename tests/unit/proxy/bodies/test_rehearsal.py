@@ -8,7 +8,7 @@ from proxy.bodies import rehearsal
 from proxy.bodies.transit import Bodies
 from proxy.insides import server, tls
 from proxy.insides.client import AnswerConnection
-from proxy.insides.server import ClientConnection
+from proxy.insides.server import RequestConnection
 from proxy.insides.versions import VERSIONS
 
 
@@ -35,15 +35,15 @@ async def test_a_connection_to_the_registry_that_is_not_restored_is_noticed(monk
 
 
 async def test_a_parser_that_is_not_restored_after_an_upload_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = ClientConnection.resume_body
+    whole = RequestConnection.resume_body
 
-    def forget(self: ClientConnection, content: StreamReader, remaining: int) -> None:
+    def forget(self: RequestConnection, content: StreamReader, remaining: int) -> None:
         if remaining:
             return whole(self, content, remaining)
         return content.feed_eof()
 
     monkeypatch.setattr("proxy.wire.rehearsal._MOST_SECONDS", 0.5)
-    monkeypatch.setattr(ClientConnection, "resume_body", forget)
+    monkeypatch.setattr(RequestConnection, "resume_body", forget)
     assert "an upload through borrowed sockets" in str(await rehearsal.obstacle())
 
 

@@ -17,7 +17,7 @@ from proxy.config import load
 from proxy.insides import server
 from proxy.insides.answers import ExactAnswer
 from proxy.insides.client import AnswerConnection
-from proxy.insides.server import ClientConnection
+from proxy.insides.server import RequestConnection
 from proxy.insides.tls import ServerTls
 from proxy.preflight import StartError, check, rehearse_protections
 from proxy.wire import listener, rehearsal, stage
@@ -72,23 +72,23 @@ async def test_an_inside_that_is_gone_is_named(
 
 
 async def test_headers_without_a_time_out_are_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
-    monkeypatch.setattr(ClientConnection, "await_head", lambda _self, _seconds: None)
+    monkeypatch.setattr(RequestConnection, "await_head", lambda _self, _seconds: None)
     assert "a request's head is bounded in time" in await broken()
 
 
 async def test_heads_that_time_out_unanswered_are_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     """As where aiohttp calls what closes an idle connection by another name."""
-    monkeypatch.setattr(ClientConnection, "_process_keepalive", RequestHandler._process_keepalive)
+    monkeypatch.setattr(RequestConnection, "_process_keepalive", RequestHandler._process_keepalive)
     assert "a request's head is bounded in time" in await broken()
 
 
 async def test_headers_of_any_size_are_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
-    monkeypatch.setattr(ClientConnection, "awaits_head", property(lambda _: False))
+    monkeypatch.setattr(RequestConnection, "awaits_head", property(lambda _: False))
     assert "a request's head is bounded in size" in await broken()
 
 
 async def test_a_filter_that_does_not_see_requests_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
-    monkeypatch.setattr(ClientConnection, "queued_heads", lambda _: iter(()))
+    monkeypatch.setattr(RequestConnection, "queued_heads", lambda _: iter(()))
     assert "what is no HTTP is refused" in await broken()
 
 
@@ -128,7 +128,7 @@ async def test_an_answer_whose_body_is_not_sent_is_noticed(monkeypatch: pytest.M
 
 
 async def test_a_request_lost_behind_an_upgrade_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
-    monkeypatch.setattr(ClientConnection, "last_lost_its_tail", property(lambda _: False))
+    monkeypatch.setattr(RequestConnection, "last_lost_its_tail", property(lambda _: False))
     assert "a request behind an upgrade is heard" in await broken()
 
 
@@ -165,7 +165,7 @@ async def test_a_rehearsal_leaves_no_trace_in_the_metrics(monkeypatch: pytest.Mo
 def test_check_config_refuses_as_a_start_does(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load({"upstream": "http://127.0.0.1:1"}, {})
     check(config)
-    monkeypatch.setattr(ClientConnection, "queued_heads", lambda _: iter(()))
+    monkeypatch.setattr(RequestConnection, "queued_heads", lambda _: iter(()))
     with pytest.raises(StartError, match="what is no HTTP is refused; install the version of aiohttp"):
         check(config)
 
