@@ -37,8 +37,8 @@ from twodfs.registry.auth import (
 
 _MAX_TOKEN_ANSWER: Final = 2**20
 _MOST_TOKENS: Final = 4096
-_EARLY: Final = 10.0
-"""Seconds before its end that a token is no longer begun with."""
+_ASKED_AGAIN: Final = 60.0
+"""Seconds after which the source of a password is asked again: the secret may have changed."""
 _PATIENCE: Final = 5.0
 """Seconds between renewals for the same scopes: a repository that is refused must not become a storm."""
 
@@ -143,10 +143,7 @@ class Authority:
             authorization = await self._drive(flow)
         except (AuthError, RealmError) as error:
             raise CredentialsError(_for_operators(str(error))) from None
-        lifetime = authorization.lifetime
-        # Basic is asked of its source again each minute: the secret may have changed.
-        good_for = 60.0 if lifetime is None else max(lifetime - _EARLY, lifetime / 2)
-        self._headers[question] = (authorization.header, time.monotonic() + good_for)
+        self._headers[question] = (authorization.header, time.monotonic() + authorization.good_for(_ASKED_AGAIN))
         return authorization.header
 
     async def _probe(self) -> _Challenges:
