@@ -110,6 +110,7 @@ class _Finder(ast.NodeVisitor):
         self._module = module
         self._own = own
         self._around: list[str] = []  # full names of the classes
+        self._names: dict[str, set[str]] = {}  # private ones that a class may use, by its full name
         self._instances: list[set[str]] = []  # of the class around, in each function around
 
     def _note(self, node: ast.AST, text: str) -> None:
@@ -120,6 +121,7 @@ class _Finder(ast.NodeVisitor):
         inherited = _inherited(name, self._own)
         for taken in sorted(filter(is_private, self._own[name].defined & inherited)):
             self._note(node, f"{node.name} overrides {taken}")
+        self._names[name] = _given(name, self._own) - inherited
         self._around.append(name)
         self.generic_visit(node)
         self._around.pop()
@@ -156,10 +158,7 @@ class _Finder(ast.NodeVisitor):
         of = ast.unparse(node.value)
         if not any(of in names for names in self._instances):
             return False
-        return any(
-            node.attr in _given(around, self._own) and node.attr not in _inherited(around, self._own)
-            for around in self._around
-        )
+        return any(node.attr in self._names[around] for around in self._around)
 
     def visit_Call(self, node: ast.Call) -> None:
         self.generic_visit(node)
