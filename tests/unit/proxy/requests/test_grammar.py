@@ -90,6 +90,7 @@ def test_what_the_api_has_may_pass(target: str) -> None:
         ("/v2/a/referrers/v1", "DIGEST_INVALID"),
         ("/v2/a#b", "UNSUPPORTED"),
         ("/v2/a?b#c", "UNSUPPORTED"),
+        ("/v2/a/manifests/v1--0.0.1.1?x#y", "UNSUPPORTED"),
         ("/v2/a%zz", "UNSUPPORTED"),
         ("/v2/a%", "UNSUPPORTED"),
     ],
