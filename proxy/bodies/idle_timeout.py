@@ -33,7 +33,7 @@ class IdleTimeout:
 
     async def __aenter__(self) -> None:
         """Bound what comes, from the first call of ``for_client`` or ``for_upstream``."""
-        self._limit = await asyncio.timeout(None).__aenter__()
+        self._limit = await asyncio.Timeout(None).__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

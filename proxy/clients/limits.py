@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Final, TypeAlias
 
 from proxy.config import LimitsConfig
@@ -32,9 +32,8 @@ class RequestLimits:
         self._running = 0
         self._by_client: Counter[str] = Counter()
 
-    @contextlib.contextmanager
-    def admitted(self, client: str) -> Iterator[None]:
-        """Count a request of ``client`` for the time of the context.
+    def admit(self, client: str) -> None:
+        """Count a request of ``client``, until it is said to have ended.
 
         Raises:
             TooManyRequestsError: there are too many.
@@ -47,13 +46,13 @@ class RequestLimits:
             )
         self._running += 1
         self._by_client[client] += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
-            self._by_client[client] -= 1
-            if not self._by_client[client]:
-                del self._by_client[client]
+
+    def ended(self, client: str) -> None:
+        """Count a request of ``client`` no more, which was admitted."""
+        self._running -= 1
+        self._by_client[client] -= 1
+        if not self._by_client[client]:
+            del self._by_client[client]
 
 
 class Slots:

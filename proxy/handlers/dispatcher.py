@@ -138,26 +138,29 @@ class Dispatcher:
         bind_user(None)  # the connection may have carried another's request before
         bind_key_id(None)
         request: RegistryRequest | None = None
+        admitted: str | None = None
         status = CLIENT_GONE
+        idle_timeout = IdleTimeout(client=self._client_timeout, upstream=self._upstream_timeout)
         self._running += 1
         self._idle.clear()
         try:
-            idle_timeout = IdleTimeout(client=self._client_timeout, upstream=self._upstream_timeout)
-            with contextlib.ExitStack() as admission:
-                try:
-                    arrive(http.headers)
-                    request = parse(http.method, http.raw_path)
-                    client = self._clients.rate_limit_key(http)
-                    admission.enter_context(self._limits.admitted(client))
-                    answer = await self._open(request, http, client, idle_timeout)
-                except Exception as error:  # noqa: BLE001 - a refusal is an answer; a defect is one, never a traceback
-                    answer = self._explain(error, http, request_id)
-                if not answer.is_relayed:
-                    answer.headers[_REQUEST_ID] = request_id
-                    status = answer.status
-                response = await self._send(answer, http, idle_timeout, request_id)
-                status = response.status
+            try:
+                arrive(http.headers)
+                request = parse(http.method, http.raw_path)
+                client = self._clients.rate_limit_key(http)
+                self._limits.admit(client)
+                admitted = client
+                answer = await self._open(request, http, client, idle_timeout)
+            except Exception as error:  # noqa: BLE001 - a refusal is an answer; a defect is one, never a traceback
+                answer = self._explain(error, http, request_id)
+            if not answer.is_relayed:
+                answer.headers[_REQUEST_ID] = request_id
+                status = answer.status
+            response = await self._send(answer, http, idle_timeout, request_id)
+            status = response.status
         finally:
+            if admitted is not None:
+                self._limits.ended(admitted)
             self._running -= 1
             if not self._running:
                 self._idle.set()

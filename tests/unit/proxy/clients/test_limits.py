@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -6,18 +8,27 @@ from proxy.clients.limits import RequestLimits, Slots, TooManyRequestsError
 from proxy.config import LimitsConfig
 
 
+@contextlib.contextmanager
+def admitted(requests: RequestLimits, client: str) -> Iterator[None]:
+    requests.admit(client)
+    try:
+        yield
+    finally:
+        requests.ended(client)
+
+
 def test_requests_are_counted_for_each_client_and_in_all() -> None:
     requests = RequestLimits(LimitsConfig(requests=3, requests_per_client=2))
-    with requests.admitted("a"), requests.admitted("a"):
-        with pytest.raises(TooManyRequestsError, match="this address has 2 requests"), requests.admitted("a"):
+    with admitted(requests, "a"), admitted(requests, "a"):
+        with pytest.raises(TooManyRequestsError, match="this address has 2 requests"), admitted(requests, "a"):
             pass
         with (
-            requests.admitted("b"),
+            admitted(requests, "b"),
             pytest.raises(TooManyRequestsError, match="3 requests already"),
-            requests.admitted("c"),
+            admitted(requests, "c"),
         ):
             pass
-    with requests.admitted("a"), requests.admitted("b"), requests.admitted("a"):
+    with admitted(requests, "a"), admitted(requests, "b"), admitted(requests, "a"):
         pass
 
 

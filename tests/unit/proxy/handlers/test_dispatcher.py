@@ -349,7 +349,7 @@ async def test_an_answer_that_is_not_taken_has_its_time_whoever_gives_it(
     account = Account()
     monkeypatch.setattr("proxy.handlers.errors.oci_errors", lambda _, message: message.encode())
     if is_refusal:
-        monkeypatch.setattr(RequestLimits, "admitted", refused)
+        monkeypatch.setattr(RequestLimits, "admit", refused)
     async with dispatched(whole, seconds=0.3, account=account) as url:
         reader, writer = await connect(url, receive_buffer=4096)
         writer.write(b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n")
