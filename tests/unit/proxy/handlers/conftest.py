@@ -1,9 +1,12 @@
-"""Handlers over the registry of a test."""
+"""Handlers over a registry that a test tells what to answer."""
 
 import pytest
 
 from proxy.upstream.upstream import Upstreams
 from tests.lab.exchanges import Handlers
+from tests.lab.told_registry import registry, upstreams
+
+__all__ = ["handlers", "registry", "upstreams"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A registry that a test tells what to answer, and what the proxy asks it with."""
+"""A registry that a test tells what to answer, and what the proxy asks it with: fixtures for a conftest to import."""
 
 from collections.abc import AsyncIterator
 
