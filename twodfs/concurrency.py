@@ -20,6 +20,11 @@ LEAVE_SECONDS: Final = 5.0
 behind; it ends with the process."""
 
 
+_LOOK_SECONDS: Final = 0.2
+"""How long an interrupt may go unseen that comes right as a wait begins: Python looks for one before it, and in it
+only where the wait itself is interrupted."""
+
+
 class Stopped(Exception):  # noqa: N818 - no error, and never seen outside
     """Ends a job whose result nobody waits for any more."""
 
@@ -144,8 +149,7 @@ def _run(works: Sequence[Callable[[], None]]) -> None:
                 threading.Thread(target=run, args=(work,), daemon=True).start()
                 started += 1
             while started and not failures:
-                done.acquire()
-                started -= 1
+                started -= done.acquire(timeout=_LOOK_SECONDS)
         finally:
             if started:
                 inner.stop()
