@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from aiohttp import hdrs, web
@@ -21,9 +21,11 @@ from multidict import CIMultiDict
 from proxy.auth.identity import Identity
 from proxy.metrics.exposition import render
 from proxy.metrics.instruments import Snapshot
-from proxy.store.redis import RedisStore
 from proxy.upstream.replies import UpstreamError
 from proxy.upstream.upstream import Upstream
+
+if TYPE_CHECKING:
+    from proxy.store.redis import RedisStore
 
 _TIMEOUT: Final = 2.0
 _REMEMBERED: Final = 1.0

@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -48,10 +48,7 @@ from proxy.preflight import (
 from proxy.repository import DEFAULT_UPSTREAM
 from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
-from proxy.store.clients import RedisFileError
 from proxy.store.memory import MemoryStore
-from proxy.store.redis import RedisStore
-from proxy.store.replies import obstacle
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream.referrers import Referrers
@@ -59,6 +56,9 @@ from proxy.upstream.upstream import Upstream, Upstreams
 from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Listener
 from proxy.wire.tls import CertificateError, ListenerTls
+
+if TYPE_CHECKING:
+    from proxy.store.redis import RedisStore
 
 # Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5
@@ -153,6 +153,10 @@ async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> Redis
     """Use Redis for the time of ``stack``, there already or not; None where none is configured."""
     if not config.redis_url.get_secret_value():
         return None
+    from proxy.store.clients import RedisFileError  # noqa: PLC0415 - a third of the start of those without
+    from proxy.store.redis import RedisStore  # noqa: PLC0415
+    from proxy.store.replies import obstacle  # noqa: PLC0415
+
     if (reason := await obstacle(config)) is not None:
         raise StartError(f"{reason}; install the version of requirements.lock, or unset cache.redis_url")
     try:

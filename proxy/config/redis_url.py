@@ -21,8 +21,6 @@ from enum import Enum
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from redis.asyncio.connection import parse_url
-
 _SERVER_OPTIONS: Final = {"host", "port", "db", "username", "password", "path", "connection_class"}
 _SENTINEL_OPTIONS: Final = {"sentinel_username", "sentinel_password"}
 _SERVICE: Final = re.compile(r"/(?P<service>[A-Za-z0-9_.-]+)(?:/(?P<db>[0-9]{1,4}))?/?")
@@ -91,6 +89,8 @@ class RedisAddress:
 
 
 def _server(text: str) -> RedisAddress:
+    from redis.asyncio.connection import parse_url  # noqa: PLC0415 - a third of the start of those without Redis
+
     try:
         options = parse_url(text)
     except ValueError:
