@@ -173,7 +173,7 @@ async def _nobody(_: web.BaseRequest) -> web.StreamResponse:
 
 
 def _server_context() -> ssl.SSLContext:
-    """Return a context with a certificate that is made here and trusted by nobody."""
+    """Return a context with a certificate that is made here and trusted nowhere."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "rehearsal")])
     now = dt.datetime.now(dt.UTC)

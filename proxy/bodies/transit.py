@@ -2,7 +2,7 @@
 
 Only bodies of a known length are spliced, and only large ones: a splice costs some system calls to begin.
 All others are passed on in the pieces they arrive in. Either way nothing is read on one side before the other
-side took what came earlier.
+side took the bytes before.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Bodies:
             request: the client's.
             idle_timeout: with both sides.
             limit: the most bytes that it may have; None for any number.
-            kept: gets a copy of what passes; None for no copy.
+            kept: gets a copy of the bytes that pass; None for no copy.
         """
         return RequestBody(self, request, idle_timeout, limit, kept) if request.body_exists else None
 
@@ -170,7 +170,7 @@ class AnswerBody:
     """The body of an answer of the registry, which is open until this is closed."""
 
     def __init__(self, bodies: Bodies, answer: aiohttp.ClientResponse, opened: contextlib.AsyncExitStack) -> None:
-        """``opened`` is what ends with ``answer``: the connection, and its place among the transfers."""
+        """``opened`` holds the resources of ``answer``: the connection, and its place among the transfers."""
         self._bodies = bodies
         self._answer = answer
         self._opened = opened
@@ -191,7 +191,7 @@ def _pays(content: aiohttp.StreamReader, length: int) -> bool:
 class RequestBody(aiohttp.Payload):
     """A client's request body on its way upstream, passed on as it arrives.
 
-    aiohttp may send a request again when a kept connection turns out to be dead. What was read from the
+    aiohttp may send a request again when a kept connection turns out to be dead. The bytes read from the
     client is gone by then, so a body that was begun refuses to be sent a second time.
     """
 

@@ -19,7 +19,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def check_settings(config: Config) -> list[Finding]:
-    """Return what is odd about ``config``, or one finding that nothing is."""
+    """Return findings on odd values in ``config``, or one that there are none."""
     return list(_oddities(config)) or [ok(_CHECK, "the settings fit together")]
 
 

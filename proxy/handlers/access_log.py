@@ -1,4 +1,4 @@
-"""The account of a request: what is counted, logged and traced of it, once, when it is over."""
+"""Metrics, log line and trace of a request, written once, when it is over."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class AccessLog:
 
         Args:
             http: the request as it came.
-            request: what it asked for; None where that was not looked at.
+            request: the parsed request; None where it was not parsed.
             status: of the answer.
             seconds: from its head to now.
             remote: the client's address.

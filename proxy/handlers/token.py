@@ -1,6 +1,6 @@
 """The token endpoint of ``auth.realm = "proxy"``: passes a client's request on to the registry's own realm.
 
-Where it goes is what the registry says, checked against ``auth.realm_hosts``; nothing in the request can
+Its address is the one that the registry names, checked against ``auth.realm_hosts``; nothing in the request can
 change it. No redirect is followed, and both directions are bounded.
 """
 
