@@ -1,6 +1,6 @@
 """Cut a partition: source image + selection -> an ordinary image, by index manipulation alone.
 
-``cut`` is a generator that never does I/O: it yields batches of what it needs and is sent the answers, so the
+``cut`` is a generator that never does I/O: it yields batches of needs and is sent the answers, so the
 proxy (asking a registry, concurrently) and the command line (reading a local store) run the same code::
 
     steps = cut(source, selection, image="library/model:v1")
@@ -53,7 +53,7 @@ class Partition:
     """A flattened image.
 
     Attributes:
-        selection: what was cut, names replaced by their rectangles; as it was asked for where the fields of
+        selection: the one that was cut, names replaced by their rectangles; as it was asked for where the fields of
             the source do not agree on them. Cut from the same source, it gives the same bytes.
         root: the index, or the manifest where the source is a single one.
         documents: every document made, ``root`` first, each once.
@@ -82,15 +82,15 @@ def cut(
     max_fields: int = MAX_FIELD_BYTES,
     version: int = FLATTEN_VERSION,
 ) -> Cut:
-    """Cut ``selection`` from ``source``, asking for what it takes (see the module's docstring).
+    """Cut ``selection`` from ``source``, asking for the documents that it needs (see the module's docstring).
 
     An index entry whose image has no field, or in whose field nothing is selected, is left out: a client of
-    that platform then hears "no matching manifest" instead of silently getting the bare base.
+    that platform then gets "no matching manifest" instead of silently getting the bare base.
 
     Args:
         source: the manifest or index that the base tag names.
-        selection: what to keep of the field; names mean to each image what its own field says.
-        image: what errors call the source image.
+        selection: the part of the field to keep; each image's own field defines its names.
+        image: the name of the source image in errors.
         max_layers: the most layers, base and allotments together, that a runtime unpacks.
         max_fields: the most bytes of all its fields.
         version: which ``FLATTEN_VERSION``'s bytes to write.

@@ -54,7 +54,7 @@ class ImageIndex:
             return unknown
 
     def images(self) -> list[tuple[str, Descriptor]]:
-        """Return every reference and what it names, in the order in which they were given.
+        """Return every reference and its image, in the order in which they were given.
 
         Raises:
             BuildError: the store's index is malformed.
@@ -70,7 +70,7 @@ class ImageIndex:
         except FullError:
             if more:
                 raise
-            with writing(self._directory):  # what gets shorter needs no room of its own
+            with writing(self._directory):  # a shorter file needs no more room
                 overwrite(path, content)
 
     def find(self, reference: str) -> Descriptor | None:
