@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 MOST: Final = 2**20
-"""Bytes that a file of a configuration has at most, unless it is said otherwise."""
+"""Bytes that a file of a configuration has at most, by default."""
 MOST_PEM: Final = 4 * 2**20
 """Bytes that a file of certificates or keys has at most; those of all public authorities have a quarter of it."""
 PIPE_SECONDS: Final = 10.0

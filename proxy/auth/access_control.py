@@ -95,7 +95,7 @@ class AccessControl:
         Raises:
             DeniedError: the client is not authenticated, or may not do this.
         """
-        user, claims = await self._who(http, request, client)
+        user, claims = await self._authenticated(http, request, client)
         bind_user(_ANONYMOUS if user is None else user)
         if len(http.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:
             raise DeniedError(400, "UNSUPPORTED", "the request has more than one Content-Type")
@@ -104,7 +104,7 @@ class AccessControl:
         except ScopeError as error:
             raise DeniedError(403, "DENIED", f"not let in: {error}") from None
         for scope in wanted:
-            if not self._lets(user, claims, scope):
+            if not self._allows(user, claims, scope):
                 if claims is not None:
                     raise self._challenge("the token does not grant this", wanted, error="insufficient_scope")
                 if user is None and self._can_log_in:
@@ -117,11 +117,11 @@ class AccessControl:
         rights = {_repository(scope): frozenset(scope.actions) for scope in wanted if scope.kind == "repository"}
         for repository, actions in rights.items():
             # The right to delete does not include the right to learn what exists.
-            if "pull" not in actions and self._lets(user, claims, Scope("repository", repository.name, ("pull",))):
+            if "pull" not in actions and self._allows(user, claims, Scope("repository", repository.name, ("pull",))):
                 rights[repository] = actions | {"pull"}
         return service(rights, client)
 
-    def _lets(self, user: str | None, claims: Claims | None, scope: Scope) -> bool:
+    def _allows(self, user: str | None, claims: Claims | None, scope: Scope) -> bool:
         if claims is not None:
             return _claimed(claims, scope)
         return any(rule.allows(user, scope) for rule in self._rules)
@@ -130,7 +130,7 @@ class AccessControl:
     def _can_log_in(self) -> bool:
         return self._passwords is not None or self._verifier is not None
 
-    async def _who(
+    async def _authenticated(
         self, http: web.BaseRequest, request: RegistryRequest, client: str
     ) -> tuple[str | None, Claims | None]:
         """Return the user (None: anonymous) and the claims of its token (None: it came without)."""
@@ -146,9 +146,9 @@ class AccessControl:
             try:
                 claims = self._verifier.verify(value)
             except TokenError as error:
-                raise self._challenge(str(error), _hoped_for(http, request), error="invalid_token") from None
+                raise self._challenge(str(error), _wanted_scopes(http, request), error="invalid_token") from None
             return claims.subject, claims
-        raise self._challenge("authentication required", _hoped_for(http, request))
+        raise self._challenge("authentication required", _wanted_scopes(http, request))
 
     def _challenge(self, message: str, wanted: Iterable[Scope], *, error: str = "") -> DeniedError:
         """Return the answer that says how to log in (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
@@ -213,7 +213,7 @@ def _repository(scope: Scope) -> Repository:
     return Repository(DEFAULT_UPSTREAM, scope.name)
 
 
-def _hoped_for(http: web.BaseRequest, request: RegistryRequest) -> tuple[Scope, ...]:
+def _wanted_scopes(http: web.BaseRequest, request: RegistryRequest) -> tuple[Scope, ...]:
     """Return the scopes that a token would have to grant, so that the challenge can say it."""
     try:
         return request.scopes(http.headers.get(hdrs.CONTENT_TYPE, ""))

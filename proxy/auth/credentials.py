@@ -27,11 +27,11 @@ _HELPER_SECONDS: Final = 300.0
 _EARLY: Final = 3600.0
 """Seconds before its end that a token of ECR (12 hours) is exchanged; half its life, where that is less."""
 _AGAIN: Final = 60.0
-"""Seconds until a failed exchange is tried again, while the token of before is still good."""
+"""Seconds until a failed exchange is tried again, while the previous token is still valid."""
 
 
 class CredentialsError(Exception):
-    """The proxy's own credentials cannot be had; the message names the setting or file."""
+    """The proxy's own credentials cannot be obtained; the message names the setting or file."""
 
 
 Source = Callable[[bool], Awaitable[Credentials | None]]
@@ -129,7 +129,7 @@ def _ask_helper(lookup: HelperLookup) -> Credentials | None:
 class Ecr:
     """Tokens of Amazon ECR, through its API, with the AWS credentials of the environment.
 
-    A token is good for 12 hours and is exchanged early; while an exchange fails, the one of before serves on.
+    A token is valid for 12 hours and is exchanged early; while an exchange fails, the previous one stays in use.
     """
 
     def __init__(self, config: CredentialsConfig) -> None:

@@ -120,7 +120,7 @@ class Bodies:
         """Pass a large body of known length on; of any other, nothing. Say whether anything was."""
         is_download = request.method == hdrs.METH_GET and answer.status in _SPLICED_STATUS
         length = answer.content_length if is_download and not request.body_exists else None
-        if self._scratch is None or length is None or not _pays(answer.content, length):
+        if self._scratch is None or length is None or not _is_worth_splicing(answer.content, length):
             return False
         flow = SocketHandoff.of_answer(
             answer,
@@ -150,7 +150,7 @@ class Bodies:
     @contextlib.contextmanager
     def pipe_for(self, content: aiohttp.StreamReader, length: int | None) -> Iterator[Pipe | None]:
         """Lend a pipe for a body; None where it does not pay, or too many are in use."""
-        pays = length is not None and _pays(content, length)
+        pays = length is not None and _is_worth_splicing(content, length)
         pipe = self._pipes.take() if self._pipes is not None and pays else None
         try:
             yield pipe
@@ -184,7 +184,7 @@ class AnswerBody:
         await self._opened.aclose()
 
 
-def _pays(content: aiohttp.StreamReader, length: int) -> bool:
+def _is_worth_splicing(content: aiohttp.StreamReader, length: int) -> bool:
     return length - content.total_bytes >= _SMALLEST_SPLICE
 
 

@@ -50,7 +50,7 @@ class ClientsConfig(Section):
 
 
 class AuthConfig(Section):
-    """How clients prove who they are, and how long a yes is good for."""
+    """Authentication of clients, and the lifetime of a positive answer."""
 
     realm: Literal["upstream", "proxy"] = Field(
         "upstream", description="Where clients get tokens: at the registry's realm, or through the proxy."

@@ -40,7 +40,7 @@ def _failures_reported(to: str, findings: list[Finding]) -> Iterator[None]:
     """Make a finding of an error that no check has thought of; the findings until then stay."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - a doctor that falls over helps nobody
+    except Exception as error:  # noqa: BLE001 - a doctor must not crash
         findings.append(
             problem(
                 "doctor",

@@ -112,7 +112,7 @@ def _api(origin: str, ping: ProbeAnswer) -> Finding:
             f"{origin}{_PING} speaks another version of the API: {', '.join(versions)}",
             f"{_VERSION} is what is needed: let upstream.url name a registry that has it",
         )
-    if _is_registrys(ping, is_told=bool(versions)):
+    if _is_registry_answer(ping, is_told=bool(versions)):
         told = f"and {_VERSION}" if versions else "as the OCI distribution specification has it"
         return ok("api", f"{_PING} answers {ping.status} {told} ({ping.seconds * 1000:.0f} ms)")
     return problem(
@@ -122,7 +122,7 @@ def _api(origin: str, ping: ProbeAnswer) -> Finding:
     )
 
 
-def _is_registrys(ping: ProbeAnswer, *, is_told: bool) -> bool:
+def _is_registry_answer(ping: ProbeAnswer, *, is_told: bool) -> bool:
     """Say whether an answer can be a registry's: a challenge, nothing or JSON, and never a page."""
     if ping.status == HTTPStatus.UNAUTHORIZED:
         return is_told or bool(ping.challenges)

@@ -1,4 +1,4 @@
-"""Error -> answer: the registry's own words, or a sentence that says what to do."""
+"""Error -> answer: the registry's own words, or a sentence that names the remedy."""
 
 from __future__ import annotations
 

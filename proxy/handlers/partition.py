@@ -44,11 +44,11 @@ class PartitionHandler:
             source = await self._sources.resolve(call.request.repository, reading.base, call.identity, accept)
             if source is None:
                 continue
-            recipe = Provenance(source.digest, reading.selection())
-            made = await self._partitions.get(source, recipe, call.identity)
-            if made is not None:
-                answer = manifest(made.top, call.http)
-                count_spared(made, made.root, call.http, answer)
+            provenance = Provenance(source.digest, reading.selection())
+            partition = await self._partitions.get(source, provenance, call.identity)
+            if partition is not None:
+                answer = manifest(partition.top, call.http)
+                count_spared(partition, partition.root, call.http, answer)
                 return answer
             seen = seen or (source, reading)
         return await self._literally(call, accept, seen)

@@ -102,7 +102,7 @@ class RequestConnection(RequestHandler):
         return bool(self._messages) and isinstance(self._messages[-1][0], _ErrInfo)
 
     @property
-    def last_lost_its_tail(self) -> bool:
+    def last_is_truncated(self) -> bool:
         """Whether the last request that waits asks for another protocol, and the parser dropped the bytes behind it.
 
         The parser keeps that where it knows the protocol.

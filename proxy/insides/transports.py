@@ -15,7 +15,7 @@ NEEDED: Final[dict[type, tuple[str, ...]]] = {
 
 
 def is_plain(transport: asyncio.BaseTransport | None) -> TypeGuard[asyncio.Transport]:
-    """Say whether this is an open connection whose bytes on the socket are the ones that its protocol sees."""
+    """Say whether this is an open connection whose protocol sees the bytes of the socket unchanged."""
     return isinstance(transport, _SelectorSocketTransport) and not transport.is_closing()
 
 

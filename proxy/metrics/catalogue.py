@@ -164,7 +164,7 @@ MEMORY_MISS: Final = CACHE_LOOKUPS.of("memory", "miss")
 REDIS_HIT: Final = CACHE_LOOKUPS.of("redis", "hit")
 REDIS_MISS: Final = CACHE_LOOKUPS.of("redis", "miss")
 REDIS_ERROR: Final = CACHE_LOOKUPS.of("redis", "error")
-REDIS_ROTTEN: Final = CACHE_LOOKUPS.of("redis", "rotten")
+REDIS_CORRUPT: Final = CACHE_LOOKUPS.of("redis", "rotten")
 
 _requests: Final[dict[tuple[str, str, int], tuple[Tally, Distribution]]] = {}
 

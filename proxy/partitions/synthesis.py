@@ -54,7 +54,7 @@ class Partitions:
             FormatError: the source image is malformed, or too large.
             EndedError: a process that read a part of it was ended; it may work again.
             UnsignedError: the source must be signed, and is not.
-            RefusedError, UpstreamError: a part of the source could not be had.
+            RefusedError, UpstreamError: a part of the source could not be fetched.
             TooManyRequestsError: too many others are to be cut before it.
         """
         key = provenance.key(source.repository)
@@ -114,7 +114,7 @@ class Partitions:
 
         Raises:
             UnsignedError: the source must be signed, and is not.
-            RefusedError, UpstreamError: a part of the source could not be had.
+            RefusedError, UpstreamError: a part of the source could not be fetched.
         """
         refusal: RefusedError | UnsignedError | None = None
         for provenance in (await self._provenances(digest)).ways:

@@ -1,6 +1,6 @@
 """The proxy's signatures: one for each index and manifest that it makes.
 
-A signature is made when somebody first asks for it, and needs nothing stored to be made again: its payload is
+A signature is made on the first request for it, and needs nothing stored to be made again: its payload is
 written from the signed document alone, and signed deterministically. Only the way back, from the digest of a
 signature's document to its subject, has to be stored. Signed documents were cut by this process.
 """
@@ -51,7 +51,7 @@ class Signatures:
 
         Raises:
             UnsignedError: the source must be signed itself, and is not.
-            RefusedError, UpstreamError: a part of the source could not be had.
+            RefusedError, UpstreamError: a part of the source could not be fetched.
         """
         partition = await self._partitions.find(repository, digest, identity)
         subject = None if partition is None else partition.documents[digest]

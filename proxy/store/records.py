@@ -1,7 +1,7 @@
 """The records of a store, and their seals.
 
-A record on its way to a store outside this process is sealed with a hash over its key and its bytes; what does
-not add up when it comes back counts as not there. With a secret (``cache.secret``) the seal is an HMAC, which
+A record on its way to a store outside this process is sealed with a hash over its key and its bytes; a record
+whose seal is wrong when it comes back counts as missing. With a secret (``cache.secret``) the seal is an HMAC, which
 tells forgeries as well as corruption. The kinds of records are defined by the packages above.
 """
 
@@ -18,7 +18,7 @@ OVERHEAD_BYTES: Final = 400
 
 
 class CorruptRecordError(Exception):
-    """The bytes that came back from a store are not the ones that were put there."""
+    """The bytes from a store differ from those put there."""
 
 
 class Lifetime(Enum):

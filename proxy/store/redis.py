@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from proxy.config import CacheConfig
 from proxy.logs import get_logger
-from proxy.metrics.catalogue import REDIS_ERROR, REDIS_HIT, REDIS_MISS, REDIS_ROTTEN
+from proxy.metrics.catalogue import REDIS_CORRUPT, REDIS_ERROR, REDIS_HIT, REDIS_MISS
 from proxy.store.clients import Client, bounded, open_client, raise_first
 from proxy.store.recent import Recent
 from proxy.store.records import CorruptRecordError, Lifetime, R_co, Record, RecordKey, seal, unseal
@@ -121,7 +121,7 @@ class RedisStore:
             else:
                 record = unseal(key, sealed, self._secret)
         except CorruptRecordError as error:
-            REDIS_ROTTEN.add()
+            REDIS_CORRUPT.add()
             get_logger().warning("redis returned garbage", reason=str(error))
             return None
         REDIS_HIT.add()
@@ -198,7 +198,7 @@ class RedisStore:
                 await self._until_failure()
                 continue
             self._open_breaker(TimeoutError("the probe failed"))
-            # The connections of before the failure are as dead as the server.
+            # The connections from before the failure are as dead as the server.
             await bounded(self._client.drop_idle(), self._config.redis_timeout)
             await self._sleep(pause)
             pause = min(2 * pause, _LAST_PROBE)
@@ -206,13 +206,13 @@ class RedisStore:
     def _heal(self) -> float:
         """Close the breaker; return when, on the monotonic clock."""
         self._healed_at = time.monotonic()
-        self._generation += 1  # the server that answers now may lack the records of the one before
+        self._generation += 1  # the server that answers now may lack the records of the previous one
         self._failed.clear()
         get_logger().info("redis answers again")
         return self._healed_at
 
     async def _put_again(self) -> None:
-        """Put the records that may be lost with the Redis of before; provenances first, as they live longest."""
+        """Put the records that may be lost with the previous Redis; provenances first, as they live longest."""
         for ttl, pairs in self._recent.batches():
             if not await self._put(ttl, pairs):
                 return  # failed again: it stays recent

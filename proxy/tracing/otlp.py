@@ -32,7 +32,7 @@ _MISSING: Final = (
 
 
 class TracingError(Exception):
-    """Tracing is configured but cannot be had; the message names the change."""
+    """Tracing is configured but not available; the message names the change."""
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +67,7 @@ async def tracing(config: TracingConfig) -> AsyncIterator[None]:
 
 
 def require(config: TracingConfig) -> None:
-    """Raise ``TracingError`` where tracing is configured and cannot be had."""
+    """Raise ``TracingError`` where tracing is configured and not available."""
     if config.endpoint and is_wanted(config, os.environ):
         try:
             import opentelemetry.exporter.otlp.proto.http  # noqa: F401, PLC0415 - slow, and maybe absent

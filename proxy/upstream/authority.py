@@ -78,7 +78,7 @@ class Authority:
         """Return the ``Authorization`` for a request that needs ``scopes``; None where none is wanted.
 
         Raises:
-            CredentialsError: it cannot be had.
+            CredentialsError: they cannot be obtained.
         """
         question = tuple(map(str, scopes))
         known = self._headers.get(question)
@@ -97,7 +97,7 @@ class Authority:
             challenges: the ``WWW-Authenticate`` of the refusal.
 
         Raises:
-            CredentialsError: it cannot be had.
+            CredentialsError: they cannot be obtained.
         """
         question = tuple(map(str, scopes))
         asked = _lasting(parse_challenges(challenges))

@@ -93,7 +93,7 @@ class Referrers:
         self._upstreams = upstreams
         self._api: TTLCache[Repository, bool] = TTLCache(_MOST_REPOSITORIES, _REMEMBERED_SECONDS)
         # Of manifests that lists say less of; a client is told only of the list's own entries.
-        self._sure: LRUCache[tuple[Repository, str], str] = LRUCache(_MOST_TYPES)
+        self._own_types: LRUCache[tuple[Repository, str], str] = LRUCache(_MOST_TYPES)
         # Writers of one list take turns; a list without writers has no lock.
         self._turns: weakref.WeakValueDictionary[_List, asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -247,7 +247,7 @@ class Referrers:
         entries = []
         looked_at = 0
         for entry in entries_of(listed):
-            known = self._sure.get((repository, str(entry.get("digest"))))
+            known = self._own_types.get((repository, str(entry.get("digest"))))
             if known is None and is_unsure(entry) and looked_at < _MOST_UNSURE:
                 looked_at += 1
                 known = await self._own_type(repository, entry, identity)
@@ -255,7 +255,7 @@ class Referrers:
         return {**listed, "manifests": entries}
 
     async def _own_type(self, repository: Repository, entry: Json, identity: Identity) -> str | None:
-        """Return the artifact type that a manifest has; None where it cannot be had."""
+        """Return the artifact type that a manifest has; None where it cannot be read."""
         try:
             digest = parse_digest(str(entry.get("digest")))
             path = f"/v2/{repository.name}/manifests/{digest}"
@@ -265,7 +265,7 @@ class Referrers:
         except (FormatError, DigestError):
             return None
         if own is not None:
-            self._sure[repository, digest] = own
+            self._own_types[repository, digest] = own
         return own
 
     async def _get(self, repository: Repository, path: str, identity: Identity, accept: str) -> Reply:

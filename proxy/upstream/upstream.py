@@ -1,4 +1,4 @@
-"""The one way to the registry: answers that are streamed through, and bounded ones that are read here."""
+"""The one way to the registry: streamed answers, and bounded ones that are read here."""
 
 from __future__ import annotations
 

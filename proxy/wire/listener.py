@@ -156,7 +156,7 @@ class _Protocol(RequestConnection):
         is_in_body = self.is_in_body
         super().data_received(data)
         dropped = b""
-        if self.queued > known and self.last_lost_its_tail:
+        if self.queued > known and self.last_is_truncated:
             dropped = self._behind_upgrade(data, is_first=self.queued == known + 1 and not is_in_body)
         for at, head in self.queued_heads():
             if (problem := _problem(head)) is not None:

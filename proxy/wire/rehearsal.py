@@ -153,7 +153,7 @@ async def _times_handshakes_out() -> bool:
         return ended and not await first.reader.read()
 
 
-async def _hears_what_follows_an_upgrade() -> bool:
+async def _parses_behind_upgrade() -> bool:
     async with client_of(listener(_answer)) as client:
         client.writer.write(b"GET /relayed HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
         client.writer.write(b"GET /whole HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -161,7 +161,7 @@ async def _hears_what_follows_an_upgrade() -> bool:
     return b" 200 " in first and b"Content-Type" in second
 
 
-async def _drops_what_nobody_asked_for() -> bool:
+async def _drops_unsolicited_answers() -> bool:
     """Answer unasked while the connection is idle: before the loop has noticed, and so that it does."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
     peers: list[asyncio.StreamWriter] = []
@@ -231,8 +231,8 @@ _REHEARSALS: Final[dict[str, Rehearsal]] = {
     "a request's head is bounded in size": _bounds_heads,
     "a request's head is bounded in time": _times_heads_out,
     "a TLS handshake is bounded in time": _times_handshakes_out,
-    "a request behind an upgrade is heard": _hears_what_follows_an_upgrade,
-    "an answer that nobody asked for is dropped": _drops_what_nobody_asked_for,
+    "a request behind an upgrade is heard": _parses_behind_upgrade,
+    "an answer that nobody asked for is dropped": _drops_unsolicited_answers,
     "the wait for 100 Continue is bounded": _ends_the_wait_for_continue,
     "what is read ahead is bounded": _reads_no_more_than_asked,
 }

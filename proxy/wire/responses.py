@@ -72,7 +72,7 @@ class OutgoingResponse(ExactAnswer):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        # Answers of before that wait to be taken count as well: clients may ask for many at once.
+        # Earlier answers that wait to be taken count as well: clients may ask for many at once.
         if len(body) <= WINDOW >= transport.get_write_buffer_size():
             await self.writer.write(body)  # in one segment with the head
             count_sent(request, len(body))

@@ -120,7 +120,7 @@ def registry_context(config: UpstreamConfig, *, is_registry: bool = True) -> ssl
     Args:
         config: names the CAs and the client certificate.
         is_registry: whether to show the client certificate, and to trust no CAs but the named ones. A
-            private registry may keep its blobs, or its users, with a host whom everyone trusts.
+            private registry may keep its blobs, or its users, with a host of a public CA.
 
     Raises:
         CertificateError: a file cannot be used.

@@ -153,13 +153,13 @@ class Generation:
     async def _watch(self, worker: Worker) -> int:
         """Read a worker's messages until it ends; returns its exit status."""
         async for message in worker.link.messages():
-            self._hear(worker, message)
+            self._take_message(worker, message)
         status = await worker.process.wait()
         del self.workers[worker.number]
         self.ended.append(worker.last)
         return status
 
-    def _hear(self, worker: Worker, message: dict[str, Any]) -> None:
+    def _take_message(self, worker: Worker, message: dict[str, Any]) -> None:
         match message.get("event"):
             case "ready":
                 worker.is_ready = True

@@ -98,7 +98,7 @@ class _Parent:
                 await self._reload(tasks)
 
     async def _reload(self, tasks: asyncio.TaskGroup) -> None:
-        """Start workers with the configuration as it is now, then let those of before finish.
+        """Start workers with the configuration as it is now, then let the earlier ones finish.
 
         A fault of the new configuration is logged, and the old workers stay.
         """
@@ -197,7 +197,7 @@ def _listen(address: Address) -> socket.socket:
     try:
         family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(where[:2], family=family, backlog=BACKLOG)
-        # Said here too, or `dup` makes it block again for all that have it: a worker that comes too late for
+        # Set here too, or `dup` makes it block again for all that have it: a worker that comes too late for
         # a connection would then stand still until the next one.
         listening.settimeout(0)
     except OSError as error:

@@ -96,7 +96,7 @@ def config_path() -> Path:
     """Return where Docker's configuration lies: in ``$DOCKER_CONFIG``, else in ``~/.docker``.
 
     Raises:
-        AuthError: neither is known, as for a user whom the machine does not know.
+        AuthError: neither is known, as for a user without an entry on the machine.
     """
     directory = os.environ.get("DOCKER_CONFIG")
     if directory:

@@ -40,7 +40,7 @@ class Flattened:
     config: Document
 
 
-def in_its_kind(source: ImageWithField, allotments: Sequence[Allotment]) -> ImageWithField:
+def with_types_for_zstd(source: ImageWithField, allotments: Sequence[Allotment]) -> ImageWithField:
     """Return ``source``, in OCI's media types where it would list a layer in zstd among Docker's.
 
     Linear in the layers and allotments. podman and skopeo refuse such a manifest, and no client needs it.

@@ -1,6 +1,6 @@
 """How the tar of a layer becomes its blob.
 
-Plain tar needs no compressor at all; deflate and zstd give the same bytes whatever pieces the tar comes in.
+Plain tar needs no compressor at all; deflate and zstd give the same bytes for any split of the tar.
 The bytes do depend on the library: zlib's own deflate, and the zstd that the locked ``zstandard`` brings.
 """
 

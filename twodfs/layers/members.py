@@ -99,7 +99,7 @@ def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
     """
     members: dict[str, Member] = {}
     for copy in copies:
-        for member in _brought(copy):
+        for member in _members_of(copy):
             other = members.setdefault(member.name, member)
             if other is not member and not (other.is_directory and member.is_directory):
                 raise _clash(other, member)
@@ -148,7 +148,7 @@ def _clash(first: Member, second: Member) -> FormatError:
     return FormatError(f"'/{first.name}' is a {one} in '{first.path}', but a {other}", second.path)
 
 
-def _brought(copy: Copy) -> Iterator[Member]:
+def _members_of(copy: Copy) -> Iterator[Member]:
     # Not Path.exists, which raises where a name is too long.
     if not copy.pattern or os.path.exists(copy.source / copy.pattern):  # noqa: PTH110
         yield from _walk(copy, copy.source / copy.pattern, copy.target)

@@ -176,11 +176,11 @@ def _field(repository: RemoteRepository, digest: Digest, listed: set[Digest]) ->
     digests = dict.fromkeys(one.digest for one in field)
     answers = concurrently((partial(_size, repository, one) for one in digests), limit=_AT_A_TIME)
     sizes = dict(zip(digests, answers, strict=True))
-    present, missing, damaged, unprotected = _sorted_out(field, sizes, listed)
+    present, missing, damaged, unprotected = _by_state(field, sizes, listed)
     return FieldHealth(digest, present, missing, damaged, unprotected, frozenset(field.names))
 
 
-def _sorted_out(
+def _by_state(
     field: Iterable[Allotment], sizes: Mapping[Digest, int | None], listed: set[Digest]
 ) -> Iterator[tuple[Allotment, ...]]:
     """Yield the allotments that are present, missing, damaged and unprotected."""

@@ -59,7 +59,7 @@ Fetch: TypeAlias = Callable[[Descriptor], bool]
 
 
 class BlobPusher:
-    """Carries blobs of a store to a repository, each once, and only those that the repository lacks.
+    """Carries blobs of a store to a repository, each once, and only the ones that the repository lacks.
 
     A blob that this process has not hashed itself is hashed on its way out, and its end held back if it is damaged.
     """

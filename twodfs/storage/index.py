@@ -41,7 +41,7 @@ class ImageIndex:
             self._write(index, [one for one in index.manifests if _name(one) != reference], entry)
 
     def untag(self, *references: str) -> tuple[str, ...]:
-        """Let ``references`` name nothing; their blobs stay. Return those that do already, then all stay.
+        """Remove the names ``references``; their blobs stay. Returns the unknown ones, in which case all names stay.
 
         It takes no room on the disk.
         """

@@ -45,7 +45,7 @@ def default_directory() -> Path:
     """Return ``$TWODFS_STORE``, else ``twodfs`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
     Raises:
-        BuildError: neither is known, as for a user whom the machine does not know.
+        BuildError: neither is known, as for a user without an entry on the machine.
     """
     chosen = os.environ.get("TWODFS_STORE")
     if chosen:

@@ -69,7 +69,7 @@ class ConnectionPool:
         """Return the proxy between here and ``origin``.
 
         Raises:
-            WireError: there is one that cannot be spoken to.
+            WireError: there is one of an unknown kind.
         """
         if origin not in self._proxies:
             url = proxy_url(*origin)

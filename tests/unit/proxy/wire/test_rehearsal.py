@@ -128,7 +128,7 @@ async def test_an_answer_whose_body_is_not_sent_is_noticed(monkeypatch: pytest.M
 
 
 async def test_a_request_lost_behind_an_upgrade_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
-    monkeypatch.setattr(RequestConnection, "last_lost_its_tail", property(lambda _: False))
+    monkeypatch.setattr(RequestConnection, "last_is_truncated", property(lambda _: False))
     assert "a request behind an upgrade is heard" in await broken()
 
 
