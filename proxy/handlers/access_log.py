@@ -72,11 +72,11 @@ class AccessLog:
         )
 
 
-def count_spared(made: CutPartition, digest: Digest, http: web.BaseRequest, answer: Answer) -> None:
+def count_spared(partition: CutPartition, digest: Digest, http: web.BaseRequest, answer: Answer) -> None:
     """Count the bytes that a client does not transfer since it pulls a partition.
 
     Once for each GET that is answered with the document that the tag names, by tag or by its digest: clients
     differ in which they use. HEAD, 304, and the manifests and configs below are not counted.
     """
-    if http.method == hdrs.METH_GET and answer.status == HTTPStatus.OK and digest == made.root:
-        SPARED.add(made.left_out_bytes)
+    if http.method == hdrs.METH_GET and answer.status == HTTPStatus.OK and digest == partition.root:
+        SPARED.add(partition.left_out_bytes)

@@ -158,9 +158,9 @@ class PushCompletion:
         return given
 
     async def _ours(self, repository: Repository, digest: Digest, identity: Identity) -> Document | None:
-        made = await self._partitions.find(repository, digest, identity)
-        if made is not None:
-            return made.documents[digest]
+        partition = await self._partitions.find(repository, digest, identity)
+        if partition is not None:
+            return partition.documents[digest]
         return None if self._attached is None else await self._attached.find(repository, digest, identity)
 
     async def _give(self, repository: Repository, digest: Digest, identity: Identity) -> bool:

@@ -8,8 +8,8 @@ metadata service of a cloud, an admin page on loopback. So a target outside the 
 - is asked without anything that identifies the client: no credentials, no cookies, no client certificate;
 - is dialled at public addresses alone, unless its network or its host is allowed.
 
-The address is judged where the socket for it is opened, so the judged address is the dialled one, whatever a name
-server says in between. Five steps are taken at most, and nothing of a redirect is remembered.
+The address is judged where the socket for it is opened, so the judged address is the dialled one, even if a name
+server changes its answer in between. Five steps are taken at most, and nothing of a redirect is remembered.
 """
 
 from __future__ import annotations

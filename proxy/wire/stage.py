@@ -54,10 +54,10 @@ class StageClient(Generic[P]):
 async def client_of(protocol: Callable[[], P]) -> AsyncIterator[StageClient[P]]:
     """Yield a client of the connections that ``protocol`` makes."""
     theirs, ours = socket.socketpair()
-    transport, made = await asyncio.get_running_loop().connect_accepted_socket(protocol, theirs)
+    transport, connection = await asyncio.get_running_loop().connect_accepted_socket(protocol, theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
-        yield StageClient(made, reader, writer)
+        yield StageClient(connection, reader, writer)
     finally:
         writer.transport.abort()
         transport.abort()
