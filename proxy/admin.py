@@ -2,7 +2,7 @@
 
 ``/healthz``: the event loop turns. ``/readyz``: requests are welcome: the proxy is not shutting down and the
 registry answers. Redis is reported but never makes the proxy unready: pulls go on without it. ``/metrics``:
-what Prometheus reads.
+the text that Prometheus reads.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _REMEMBERED: Final = 1.0
 _ANONYMOUS: Final = Identity.of(CIMultiDict())
 
 Report = tuple[bool, dict[str, str]]
-"""Whether all is well, and what to say about it."""
+"""Whether all is well, and the message that says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """What the admin listener answers, wherever it comes from: this process, or its workers."""
+    """The answers of the admin listener: from this process, or from its workers."""
 
     live: Callable[[], Awaitable[Report]]
     ready: Callable[[], Awaitable[Report]]
@@ -96,7 +96,7 @@ class ServiceHealth:
     async def _ask_upstream(self) -> str | None:
         """Any answer will do, 401 too: it is a registry that wants credentials.
 
-        Of several origins, one that is well suffices; the background probes know.
+        Of several origins, a single healthy one suffices; the background probes know.
         """
         origins = self._upstream.origins.all
         if len(origins) > 1:

@@ -60,7 +60,7 @@ from proxy.wire.tls import CertificateError, ListenerTls
 if TYPE_CHECKING:
     from proxy.store.redis import RedisStore
 
-# Seconds for what is left after the grace: cancelled requests say goodbye, then connections are cut.
+# Seconds for the requests left after the grace: cancelled requests say goodbye, then connections are cut.
 _LAST_WORDS: Final = 0.5
 _ONE_TURN: Final = 0.01
 # Seconds for the first requests of connections that were just accepted: others go on accepting in our place,
@@ -106,7 +106,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
         except (CertificateError, CredentialsError) as error:
             raise StartError(str(error)) from None
-        # It takes a while, in which a probe of the admin listener must not hear that requests are welcome.
+        # It takes a while, in which a probe of the admin listener must not be told that requests are welcome.
         bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
         health = ServiceHealth(upstream, redis)
         admin = None
@@ -271,7 +271,7 @@ def _attached(
 def _watch(
     stack: contextlib.AsyncExitStack, dispatcher: Dispatcher, memory: MemoryStore, redis: RedisStore | None
 ) -> None:
-    """Let the metrics see what only the parts know, for the time of ``stack``."""
+    """Let the metrics see values that only the parts know, for the time of ``stack``."""
     stack.enter_context(catalogue.process())
     stack.enter_context(catalogue.IN_FLIGHT.read_from(lambda: dispatcher.in_flight))
     stack.enter_context(catalogue.MEMORY_BYTES.read_from(lambda: memory.used_bytes))
@@ -305,7 +305,7 @@ async def _serve(
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     if shared is not None:
-        # One connection for each turn of the loop: who is busy leaves the others to workers that are not.
+        # One connection for each turn of the loop: a busy worker leaves the others to idle ones.
         await web.SockSite(runner, shared, backlog=1).start()
         return Address(address.host, runner.addresses[0][1])
     try:

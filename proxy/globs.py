@@ -2,7 +2,7 @@
 
 Names come from clients. An expression that tries every way to share a name among its stars would take time
 with the power of their number; one here takes the first place where a text between two stars stands and never
-gives it back, which is right, since a later place leaves less for the rest. What it costs is the length of a
+gives it back, which is right, since a later place leaves less for the rest. The cost is the length of a
 name times that of one of its parts, however many stars there are.
 """
 
@@ -22,7 +22,7 @@ def expression(pattern: str) -> str:
 
 
 def _group(text: str, *, is_last: bool) -> str:
-    """Return what stands between two ``**``; the end of the last of these is the name's."""
+    """Return the pattern between two ``**``; the end of the last of these is the name's."""
     literal, *others = map(re.escape, text.split("*"))
     steps = [f"(?>[^/]*?{one})" for one in others]
     if is_last and steps:

@@ -1,7 +1,7 @@
 """Structured log lines on standard error, each with the id of the request it belongs to.
 
-Secrets stay out twice: callers log paths without their queries and never headers, and whatever text comes
-with an error goes through ``redacted``. The line of each request is most of what a busy proxy logs, so it has
+Secrets stay out twice: callers log paths without their queries and never headers, and any text that comes
+with an error goes through ``redacted``. The line of each request is most of the log of a busy proxy, so it has
 a way of its own past structlog (``AccessLine``).
 """
 
@@ -28,9 +28,9 @@ from proxy.stderr import LineQueue
 from twodfs.printable import LAYOUT, printable
 
 _FOREIGN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-# Query parameters that prove something (token flow, upload state, signed URLs), user info of a URL, and what
-# stands in an Authorization header. Clients choose what is searched, so nothing is tried twice: each name is
-# read to its end or up to its first "token", and nothing that was read is given back.
+# Query parameters that prove something (token flow, upload state, signed URLs), user info of a URL, and the value that
+# an Authorization header carries. Clients choose the text that is searched, so nothing is tried twice: each name is
+# read to its end or up to its first "token", and the match never backtracks.
 _SECRET: Final = re.compile(
     r"(?i)([?&;](?:_state|account|password|secret|client_secret|code|sig|signature"
     r"|(?:(?!token)[\w.-])*+token[\w.-]*+|[\w.-]*+(?<=key)"
@@ -38,7 +38,7 @@ _SECRET: Final = re.compile(
     r"|(//)[^/@\s]++(?=@)"
     r"|\b((?:bearer|basic)\s++)(?!(?:bearer|basic)\s)[A-Za-z0-9._~+/=-]++"
 )
-# What a path has in it where it could hold one of these; most have none of it.
+# A character that a path contains where it could hold one of these; most have none of it.
 _SUSPICIOUS: Final = re.compile(r"[=@\s]")
 _KEY_ID_BYTES: Final = 6
 _LONGEST_AGENT: Final = 200
@@ -48,7 +48,7 @@ _AGENTS_REMEMBERED: Final = 512
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _user: ContextVar[str | None] = ContextVar("user", default=None)
 _key_id: ContextVar[str | None] = ContextVar("key_id", default=None)
-# What every line of this process says besides its own: which worker, and what tracing knows of the request.
+# Fields of every line of this process: the worker's name, and the identifiers of the request's trace.
 _always: dict[str, Any] = {}
 _sources: list[Callable[[], dict[str, Any]]] = []
 
@@ -89,7 +89,7 @@ def configure(config: LogConfig, **always: object) -> None:
 
 
 def add_context(source: Callable[[], dict[str, Any]]) -> None:
-    """Put what ``source`` returns on every line from now on."""
+    """Add the fields that ``source`` returns to every line from now on."""
     if source not in _sources:
         _sources.append(source)
 
@@ -113,7 +113,7 @@ def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> s
 
 
 def redacted(text: str) -> str:
-    """Return ``text`` with whatever in it could be a secret replaced by ``***``."""
+    """Return ``text`` with everything that could be a secret replaced by ``***``."""
     return _SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}***", text)
 
 
@@ -127,29 +127,29 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
 
 
 def bind_request_id(offered: str | None) -> str:
-    """Put a request id on every line of this task and return it; a sane one that was offered is kept."""
+    """Put a request id on every line of this task and return it; a well-formed id from the client is kept."""
     request_id = offered if offered and _FOREIGN_REQUEST_ID.fullmatch(offered) else os.urandom(16).hex()
     _request_id.set(request_id)
     return request_id
 
 
 def bind_user(name: str | None) -> None:
-    """Put the user, once it proved to be that, on every line of this request; None: nobody did so far."""
+    """Put the user, once authenticated, on every line of this request; None: not authenticated."""
     _user.set(name and printable(name))
 
 
 def bind_key_id(fingerprint: bytes | None) -> None:
     """Let the line of this request tell one client's credentials from another's; None: it has none.
 
-    What is shown is a part of a keyed hash; its key never leaves this process, so no password can be tried.
+    The result is a part of a keyed hash; its key never leaves this process, so no password can be tried.
     """
     _key_id.set(None if fingerprint is None else fingerprint[:_KEY_ID_BYTES].hex())
 
 
 @lru_cache(_AGENTS_REMEMBERED)
 def _shown_agent(agent: str) -> str:
-    """Return what a client calls itself, as it may stand in a line: clients choose it freely."""
-    # What is no UTF-8 in a header comes as surrogates, which JSON cannot have.
+    """Return the user agent as it may stand in a line: clients choose it freely."""
+    # Bytes in a header that are not UTF-8 come as surrogates, which JSON cannot have.
     whole = agent[:_LONGEST_AGENT].encode(errors="backslashreplace").decode()
     return printable(redacted(whole))
 
@@ -178,7 +178,7 @@ class AccessLine:
     ) -> None:
         """Write one line, unless level or sampling of blobs leave it out; errors are never sampled.
 
-        ``sent``: bytes of the answer's body; ``agent``: what the client calls itself.
+        ``sent``: bytes of the answer's body; ``agent``: the ``User-Agent``.
         """
         level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         if level < self._level:

@@ -1,6 +1,6 @@
-"""What a start takes from files and settings, opened before anything listens.
+"""Objects that a start needs, made from files and settings before anything listens.
 
-A start opens each once, through the same functions as ``--check-config``: it accepts what that accepts.
+A start opens each once, through the same functions as ``--check-config``: both accept the same files.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def check(config: Config) -> None:
 
 
 async def rehearse_protections() -> None:
-    """Try out what protects the proxy, with the aiohttp and the Python that are installed.
+    """Try out the proxy's protections with the installed aiohttp and Python.
 
     Raises:
-        StartError: some of it does not work, so that the proxy would be open to what it is meant to refuse.
+        StartError: a protection does not work, so that the proxy would let through requests that it must refuse.
     """
     if (reason := await rehearsal.obstacle()) is not None:
         raise StartError(f"{reason}; {ADVICE}")
@@ -116,7 +116,7 @@ def _open_tracing(config: Config) -> None:
 
 
 def listener_tls(config: Config) -> ListenerTls | None:
-    """Return what TLS of the public listener takes; None where it speaks plain HTTP.
+    """Return the certificates for TLS of the public listener; None where it speaks plain HTTP.
 
     Raises:
         StartError: a file cannot be used.
@@ -128,7 +128,7 @@ def listener_tls(config: Config) -> ListenerTls | None:
 
 
 def authenticator(config: Config) -> Authenticator:
-    """Return who lets clients in.
+    """Return the access control that lets clients in.
 
     Raises:
         StartError: the file of keys or passwords cannot be used.
@@ -156,7 +156,7 @@ def source_keys(config: SigningConfig) -> list[PublicKey] | None:
 
 
 def signer(config: SigningConfig) -> FileSigner | None:
-    """Return who signs what is cut; None where nobody does.
+    """Return the signer of partitions; None where they are not signed.
 
     Raises:
         StartError: the key cannot be used.

@@ -1,4 +1,4 @@
-"""What a process that serves asks of its machine and its interpreter, before it begins."""
+"""Settings of the machine and the interpreter that a serving process makes before it begins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def spare_the_collector() -> None:
 
     Measured with 2,000 pulls at the same moment: a third to a half of all processor time. What waits to be
     collected is some ten megabytes at most: 50,000 objects of 200 bytes. That holds as long as no circle has
-    a document in it: an error must not lead to what was read, and that to the error.
+    a document in it: an error must not refer to the document, and the document to the error.
     """
-    gc.freeze()  # what was imported stays
+    gc.freeze()  # imported modules stay
     gc.set_threshold(50_000, 20, 20)

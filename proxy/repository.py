@@ -1,11 +1,11 @@
-"""A repository of an upstream: what grants, contents, records and single flights are kept by."""
+"""A repository of an upstream: the key of grants, contents, records and single flights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 DEFAULT_UPSTREAM = ""
-"""The name of the only upstream, or of the one that is asked where nothing names another."""
+"""The name of the only upstream, or of the default one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Repository:
     name: str
 
     def __str__(self) -> str:
-        """Return the key under which stores keep what is of it: the bare name, where the upstream is the default.
+        """Return the key under which stores keep its records: the bare name, where the upstream is the default.
 
         No name of a repository or an upstream has a ``!`` in it, so no two repositories have the same key.
         """

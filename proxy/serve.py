@@ -1,4 +1,4 @@
-"""Run the proxy, or check its configuration: what ``twodfs-proxy`` does without another command."""
+"""Run the proxy, or check its configuration: the default of ``twodfs-proxy``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     parser.add_argument("--upstream", metavar="URL", help="The stock registry, as http://127.0.0.1:5001.")
     parser.add_argument("--listen", metavar="HOST:PORT", help="Where clients connect. [default: 127.0.0.1:5000]")
     parser.add_argument(

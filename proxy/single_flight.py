@@ -11,37 +11,37 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Runs at most one task for each key; everyone who asks meanwhile waits for that one.
+    """Runs at most one task for each key; callers in the meantime wait for that one.
 
-    A flight belongs to no single waiter: one that is cancelled leaves the others theirs, and the last one to
+    The task belongs to no single waiter: a cancelled waiter leaves it to the others, and the last one to
     leave ends the work. The task ends with its waiters, so nothing is left to collect.
     """
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, _Flight[T]] = {}
+        self._running: dict[Hashable, _Run[T]] = {}
 
     async def do(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what ``work`` returns, or what the flight under way for ``key`` returns."""
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.ensure_future(work()))
-            flight.task.add_done_callback(functools.partial(self._land, key, flight))
-        flight.waiters += 1
+        """Return the result of ``work``, or of the task under way for ``key``."""
+        run = self._running.get(key)
+        if run is None:
+            run = self._running[key] = _Run(asyncio.ensure_future(work()))
+            run.task.add_done_callback(functools.partial(self._forget, key, run))
+        run.waiters += 1
         try:
-            return await asyncio.shield(flight.task)
+            return await asyncio.shield(run.task)
         finally:
-            flight.waiters -= 1
-            if not flight.waiters and not flight.task.done():
-                self._land(key, flight)
-                flight.task.cancel()
-            del flight  # an error leads to this frame, and must not lead on to the task that it came from
+            run.waiters -= 1
+            if not run.waiters and not run.task.done():
+                self._forget(key, run)
+                run.task.cancel()
+            del run  # an error leads to this frame, and must not lead on to the task that it came from
 
-    def _land(self, key: Hashable, flight: _Flight[T], _ended: object = None) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _forget(self, key: Hashable, run: _Run[T], _ended: object = None) -> None:
+        if self._running.get(key) is run:
+            del self._running[key]
 
 
-class _Flight(Generic[T]):
+class _Run(Generic[T]):
     __slots__ = ("task", "waiters")
 
     def __init__(self, task: asyncio.Future[T]) -> None:

@@ -1,9 +1,9 @@
-"""Standard error, by the line, and without waiting for whoever reads it.
+"""Standard error, by the line, and without waiting for its reader.
 
 A pipe, a socket or a terminal takes bytes only as fast as its reader does, and a reader may stand still for
-ever. So lines for one of these go through a bounded queue to a thread. What does not fit is dropped and
-counted, as is what cannot be written: a full disk or a reader that ended must not fail pulls, and there is
-nowhere else to say so. A file takes bytes whoever reads it, and is written at once.
+ever. So lines for one of these go through a bounded queue to a thread. Lines that do not fit are dropped and
+counted, as are lines that cannot be written: a full disk or a reader that ended must not fail pulls, and there is
+nowhere else to say so. A file has no reader to wait for, and is written at once.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any, Final, TextIO
 MOST_HELD: Final = 4 * 2**20
 """Bytes of lines that wait to be taken; some 16,000 requests."""
 _LAST_WORDS: Final = 0.5
-"""Seconds that a process waits at its end for what is still held."""
-# Several workers share one pipe: what is written with one call and is no longer than this stays together.
+"""Seconds that a process waits at its end for lines still in the queue."""
+# Several workers share one pipe: a single write no longer than this stays together.
 _AT_ONCE: Final = select.PIPE_BUF
 
 
 class _Raw:
-    """A stream without a buffer: what could not be written would fail the process once more at its end."""
+    """A stream without a buffer: bytes that could not be written would fail the process once more at its end."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -36,7 +36,7 @@ class _Raw:
         """Lines that were not written, or not to their end."""
 
     def write(self, lines: bytes) -> None:
-        """Write whole lines, or nothing. One that was written in part is ended before the next."""
+        """Write whole lines, or nothing. A line written in part is ended before the next."""
         left = memoryview(b"\n" + lines if self._is_torn else lines)
         try:
             while left and (written := self._stream.write(left)):
@@ -127,7 +127,7 @@ class LineQueue:
             self._outlet.write(line)
 
     def flush(self) -> None:
-        """Do nothing: whoever logs waits for nobody."""
+        """Do nothing: logging never waits."""
 
     def isatty(self) -> bool:
         """Say whether people read along."""
@@ -135,7 +135,7 @@ class LineQueue:
 
 
 _outlets: dict[int, tuple[Any, _Raw | _Queue]] = {}
-"""By identity of the stream: all who write to one share its queue, and the state of its last line."""
+"""By identity of the stream: all writers to one share its queue, and the state of its last line."""
 
 
 def _outlet(stream: Any) -> _Raw | _Queue:
@@ -159,7 +159,7 @@ def dropped() -> int:
 
 
 def flush(seconds: float = _LAST_WORDS) -> None:
-    """Wait until what was logged is written, at most ``seconds``."""
+    """Wait until the logged lines are written, at most ``seconds``."""
     deadline = time.monotonic() + seconds
     for _, outlet in tuple(_outlets.values()):
         if isinstance(outlet, _Queue):

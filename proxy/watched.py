@@ -17,11 +17,11 @@ _LOOK_EVERY: Final = 1.0
 
 
 class FileError(Exception):
-    """A file cannot be used; the message names it and never shows what is in it."""
+    """A file cannot be used; the message names it and never shows its content."""
 
 
 class WatchedFile(Generic[T]):
-    """What a file says, parsed. A version that cannot be used leaves the one before in force."""
+    """The parsed content of a file. A version that cannot be used leaves the one before in force."""
 
     def __init__(self, path: Path, parse: Callable[[bytes], T], *, limit: int = MOST) -> None:
         """Read ``path`` for the first time.
@@ -44,7 +44,7 @@ class WatchedFile(Generic[T]):
         """How often another version came into force."""
 
     def get(self) -> T:
-        """Return what the file says now, or a second ago."""
+        """Return the file's content as it is now, or a second ago."""
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_EVERY:
             self._looked_at = now

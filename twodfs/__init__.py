@@ -4,15 +4,15 @@ Data goes one way, each module imports only from those above it:
 
     errors       one shallow tree; every error carries a sentence a person can act on
     printable    foreign text as it may be shown
-    choices      what can be chosen on the command line
+    choices      values to choose from on the command line
     concurrency  many jobs in threads, the first failure ends all
-    files        files that somebody names, opened without a wait and read up to a bound
-    progress     a listener to how far things are
+    files        files named by users, opened without a wait and read up to a bound
+    progress     listeners to progress
     oci          documents and the names they go by (pure)
     field        the sparse matrix of allotments, and rectangles of it (pure)
-    flatten      a field and an image made one, and cut apart again (pure)
+    flatten      an image composed with a field, and cut into partitions (pure)
     signing      signatures in cosign's formats (pure)
-    credentials  who the user is to a registry
+    credentials  the user's credentials for registries
     wire         HTTP/1.1 as a client of registries needs it
     registry     the distribution API, its client
     layers       a build file -> layers

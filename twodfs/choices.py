@@ -1,4 +1,4 @@
-"""What can be chosen on the command line, apart from what it takes to do it: ``--help`` loads this alone."""
+"""Values to choose from on the command line, apart from the code behind them: ``--help`` loads this alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MediaTypes(StrEnum):
 
 
 class ArchiveFormat(StrEnum):
-    """Who is to read an archive."""
+    """The programs that an archive is for."""
 
     OCI = "oci"
     DOCKER = "docker"

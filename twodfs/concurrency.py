@@ -1,7 +1,7 @@
 """Many jobs in threads, a bounded number at a time; the first failure ends all.
 
-A thread cannot be cancelled, so each job has a ``ThreadScope`` that tells when nobody waits for its result
-any more: what takes long calls ``check`` now and then, and what waits says with ``on_stop`` how it is woken up.
+A thread cannot be cancelled, so each job has a ``ThreadScope`` that tells when its result is no longer
+wanted: long work calls ``check`` now and then, and a wait says with ``on_stop`` how it is woken up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 LEAVE_SECONDS: Final = 5.0
-"""How long jobs that are to stop are waited for. One that looks up a name or reads a dead disk is left
+"""How long stopping jobs are waited for. A job that looks up a name or reads a dead disk is left
 behind; it ends with the process."""
 
 
@@ -26,11 +26,11 @@ only where the wait itself is interrupted."""
 
 
 class Stopped(Exception):  # noqa: N818 - no error, and never seen outside
-    """Ends a job whose result nobody waits for any more."""
+    """Ends a job whose result is no longer wanted."""
 
 
 class ThreadScope:
-    """Whether what runs in it is still wanted."""
+    """Whether its job's result is still wanted."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
@@ -38,7 +38,7 @@ class ThreadScope:
         self._wakers: set[Callable[[], None]] = set()
 
     def check(self) -> None:
-        """Raise ``Stopped`` once nobody waits any more."""
+        """Raise ``Stopped`` once the result is no longer wanted."""
         if self._stopped.is_set():
             raise Stopped
 
@@ -82,7 +82,7 @@ def scope() -> ThreadScope:
 
 
 def concurrently(jobs: Iterable[Callable[[], T]], *, limit: int) -> list[T]:
-    """Return what ``jobs`` return, in their order, having run at most ``limit`` at a time.
+    """Return the results of ``jobs``, in their order, having run at most ``limit`` at a time.
 
     Jobs are taken one by one, as there is room for them: a million of them wait in no queue.
 
@@ -109,7 +109,7 @@ def concurrently(jobs: Iterable[Callable[[], T]], *, limit: int) -> list[T]:
 
 
 def both(one: Callable[[], T], other: Callable[[], U]) -> tuple[T, U]:
-    """Return what ``one`` and ``other`` return, run at the same time, ``one`` the first to begin.
+    """Return the results of ``one`` and ``other``, run at the same time, ``one`` the first to begin.
 
     Raises:
         Exception: the first that either raises, once the other is stopped.

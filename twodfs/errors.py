@@ -1,4 +1,4 @@
-"""The exceptions of ``twodfs``: one shallow tree, each message a sentence that says what to do.
+"""The exceptions of ``twodfs``: one shallow tree, each message a sentence that names the remedy.
 
 ``FormatError`` grows its path while it bubbles up, so a message ends like
 "... in 'rows[3].allotments[0].digest'".
@@ -18,7 +18,7 @@ class FormatError(TwodfsError):
     """A document breaks its format.
 
     Attributes:
-        problem: what is wrong, without the place.
+        problem: the mistake, without the place.
         path: where, as ``rows[3].allotments[0].digest``; empty for the document itself.
     """
 
@@ -135,4 +135,4 @@ class BuildError(TwodfsError):
 
 
 class DamagedError(BuildError):
-    """A blob of the store is gone, or not what it was when it was written; a build makes it again."""
+    """A blob of the store is gone, or no longer as it was written; a build makes it again."""

@@ -1,4 +1,4 @@
-"""One way to open a file that somebody names: a configuration, a key, a build file, a part of an image.
+"""One way to open a file that a user names: a configuration, a key, a build file, a part of an image.
 
 Such a file is a regular one and is read up to a bound. A device may never end, and a pipe without a writer
 holds up the reader, so neither is read by chance. A file that is read once, at the start, may come through a
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 MOST: Final = 2**20
-"""Bytes that a file of a configuration has at most, unless it is said otherwise."""
+"""Bytes that a file of a configuration has at most, by default."""
 MOST_PEM: Final = 4 * 2**20
 """Bytes that a file of certificates or keys has at most; those of all public authorities have a quarter of it."""
 PIPE_SECONDS: Final = 10.0
@@ -58,7 +58,7 @@ def open_file(path: Path, *, follow: bool = True, may_be_pipe: bool = False) -> 
 
 
 def read_file(path: Path, *, limit: int = MOST, may_be_pipe: bool = False) -> bytes:
-    """Return what is in ``path``; arguments as for ``open_file``, and the most bytes that it may have.
+    """Return the content of ``path``; arguments as for ``open_file``, and the most bytes that it may have.
 
     Raises:
         OSError: as ``open_file`` does; or it has more bytes, or is a pipe whose writer takes too long.
@@ -72,7 +72,7 @@ def read_file(path: Path, *, limit: int = MOST, may_be_pipe: bool = False) -> by
 
 
 def read_up_to(file: FileIO, most: int) -> bytes:
-    """Return what ``file`` has left, ``most`` bytes at most."""
+    """Return the rest of ``file``, ``most`` bytes at most."""
     content = bytearray()
     while len(content) < most and (piece := file.read(min(most - len(content), _PIECE))):
         content += piece

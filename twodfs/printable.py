@@ -1,7 +1,7 @@
 r"""Foreign text as it may be shown: nothing in it moves the cursor, turns the line round or hides.
 
 Messages of registries, names in images and paths of requests come from others. A terminal obeys control
-characters (U+009B begins a command as ESC [ does), and what reads from right to left (U+202E) makes a line
+characters (U+009B begins a command as ESC [ does), and right-to-left overrides (U+202E) make a line
 say something else. Such characters are written as JSON writes them, ``\u202e``, so JSON stays the same
 document.
 """

@@ -1,4 +1,4 @@
-"""Listeners to how far things are. The code that does the work knows no terminal; it tells a ``Progress``."""
+"""Listeners to progress. The code that does the work knows no terminal; it tells a ``Progress``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeAlias
 
 Advance: TypeAlias = Callable[[int], None]
-"""Hears of bytes as they pass; of a negative number when a transfer begins again."""
+"""Called with the number of bytes as they pass; a negative one when a transfer begins again."""
 
 
 class Progress(Protocol):
-    """Hears of steps: several at a time, from any thread."""
+    """Listens to steps: several at a time, from any thread."""
 
     def step(self, label: str, total: int | None = None) -> AbstractContextManager[Advance]:
         """Begin a step of ``total`` bytes, None when that is not known; it ends with the block."""
@@ -24,7 +24,7 @@ class Silent:
     """A ``Progress`` that says nothing."""
 
     def step(self, label: str, total: int | None = None) -> AbstractContextManager[Advance]:
-        """Begin a step that nobody hears of."""
+        """Begin a step without a listener."""
         del label, total
         return nullcontext(silent)
 
@@ -33,4 +33,4 @@ class Silent:
 
 
 def silent(_size: int) -> None:
-    """Hear of nothing."""
+    """Ignore it."""

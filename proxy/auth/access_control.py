@@ -1,8 +1,8 @@
-"""Who may enter. Usually the registry decides; with ``upstream.credentials`` the proxy itself is the door.
+"""Admission of clients. Usually the registry decides; with ``upstream.credentials`` the proxy does.
 
 ``PassThrough``: the client's own credentials go upstream, and a token that verifies here saves the question.
-``AccessControl``: the client proves itself to us, by password or token, and the rules say what it may do. What is not
-plainly a request of the registry API does not get in at all.
+``AccessControl``: the client authenticates here, by password or token, and the rules list its rights. A request that is
+not plainly one of the registry API is refused.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class DeniedError(Exception):
 
 
 class Authenticator(Protocol):
-    """Decides who a client is, and whether it may come in."""
+    """Authenticates clients, and decides whether they may enter."""
 
     async def enter(self, http: web.BaseRequest, request: RegistryRequest, client: str) -> Identity:
-        """Return who asks for ``request``, which came as ``http`` from ``client`` (by its rate limit key).
+        """Return the identity behind ``request``, which came as ``http`` from ``client`` (by its rate limit key).
 
         Raises:
             DeniedError: it may not.
@@ -54,7 +54,7 @@ class Authenticator(Protocol):
 
 
 class PassThrough:
-    """The registry is the door."""
+    """The registry decides."""
 
     def __init__(self, verifier: TokenVerifier | None) -> None:
         self._verifier = verifier
@@ -79,7 +79,7 @@ class PassThrough:
 
 
 class AccessControl:
-    """The proxy is the door: behind it, everything is done with the proxy's own credentials."""
+    """The proxy decides: requests go upstream with the proxy's own credentials."""
 
     def __init__(self, config: AuthConfig, verifier: TokenVerifier | None, passwords: Passwords | None) -> None:
         self._verifier = verifier
@@ -90,12 +90,12 @@ class AccessControl:
         self._audience = config.token.audience
 
     async def enter(self, http: web.BaseRequest, request: RegistryRequest, client: str) -> Identity:
-        """Return the identity under which the request goes upstream: ours, for what it may do there.
+        """Return the identity under which the request goes upstream: ours, with the client's rights.
 
         Raises:
-            DeniedError: the client did not prove who it is, or may not do this.
+            DeniedError: the client is not authenticated, or may not do this.
         """
-        user, claims = await self._who(http, request, client)
+        user, claims = await self._authenticated(http, request, client)
         bind_user(_ANONYMOUS if user is None else user)
         if len(http.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:
             raise DeniedError(400, "UNSUPPORTED", "the request has more than one Content-Type")
@@ -104,7 +104,7 @@ class AccessControl:
         except ScopeError as error:
             raise DeniedError(403, "DENIED", f"not let in: {error}") from None
         for scope in wanted:
-            if not self._lets(user, claims, scope):
+            if not self._allows(user, claims, scope):
                 if claims is not None:
                     raise self._challenge("the token does not grant this", wanted, error="insufficient_scope")
                 if user is None and self._can_log_in:
@@ -116,12 +116,12 @@ class AccessControl:
                 )
         rights = {_repository(scope): frozenset(scope.actions) for scope in wanted if scope.kind == "repository"}
         for repository, actions in rights.items():
-            # Who may delete need not be one who may hear what there is.
-            if "pull" not in actions and self._lets(user, claims, Scope("repository", repository.name, ("pull",))):
+            # The right to delete does not include the right to learn what exists.
+            if "pull" not in actions and self._allows(user, claims, Scope("repository", repository.name, ("pull",))):
                 rights[repository] = actions | {"pull"}
         return service(rights, client)
 
-    def _lets(self, user: str | None, claims: Claims | None, scope: Scope) -> bool:
+    def _allows(self, user: str | None, claims: Claims | None, scope: Scope) -> bool:
         if claims is not None:
             return _claimed(claims, scope)
         return any(rule.allows(user, scope) for rule in self._rules)
@@ -130,10 +130,10 @@ class AccessControl:
     def _can_log_in(self) -> bool:
         return self._passwords is not None or self._verifier is not None
 
-    async def _who(
+    async def _authenticated(
         self, http: web.BaseRequest, request: RegistryRequest, client: str
     ) -> tuple[str | None, Claims | None]:
-        """Return the user (None: anonymous) and what its token claims (None: it came without)."""
+        """Return the user (None: anonymous) and the claims of its token (None: it came without)."""
         scheme, value = _authorization(http)
         if (not scheme or not self._can_log_in) and self._allow_anonymous:
             return None, None
@@ -146,9 +146,9 @@ class AccessControl:
             try:
                 claims = self._verifier.verify(value)
             except TokenError as error:
-                raise self._challenge(str(error), _hoped_for(http, request), error="invalid_token") from None
+                raise self._challenge(str(error), _wanted_scopes(http, request), error="invalid_token") from None
             return claims.subject, claims
-        raise self._challenge("authentication required", _hoped_for(http, request))
+        raise self._challenge("authentication required", _wanted_scopes(http, request))
 
     def _challenge(self, message: str, wanted: Iterable[Scope], *, error: str = "") -> DeniedError:
         """Return the answer that says how to log in (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
@@ -170,7 +170,7 @@ class AccessControl:
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """What some users may do in some repositories."""
+    """The actions that some users may take in some repositories."""
 
     users: tuple[str, ...]
     repositories: tuple[re.Pattern[str], ...]
@@ -190,7 +190,7 @@ class AccessRule:
         else:
             is_meant = any(fnmatch.fnmatchcase(user, one) for one in self.users)
         if scope == CATALOG:
-            # It names every repository, so it is for those who may read every one.
+            # It names every repository, so it is for users who may read every one.
             return is_meant and self.is_everywhere and "pull" in self.actions
         return (
             is_meant
@@ -213,8 +213,8 @@ def _repository(scope: Scope) -> Repository:
     return Repository(DEFAULT_UPSTREAM, scope.name)
 
 
-def _hoped_for(http: web.BaseRequest, request: RegistryRequest) -> tuple[Scope, ...]:
-    """Return what a token would have to grant, so that the challenge can say it."""
+def _wanted_scopes(http: web.BaseRequest, request: RegistryRequest) -> tuple[Scope, ...]:
+    """Return the scopes that a token would have to grant, so that the challenge can say it."""
     try:
         return request.scopes(http.headers.get(hdrs.CONTENT_TYPE, ""))
     except ScopeError:

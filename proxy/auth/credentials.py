@@ -1,6 +1,6 @@
 """Where the credentials come from that the proxy itself shows the registry (``upstream.credentials``).
 
-Every source is asked again when the registry refuses what it gave: secrets are rotated under us. No secret is
+Every source is asked again when the registry refuses its credentials: secrets are rotated under us. No secret is
 logged or shown; errors name files and settings.
 """
 
@@ -23,19 +23,19 @@ from twodfs.credentials.docker_helper import parse_helper_answer, run_helper
 from twodfs.errors import AuthError, FormatError
 
 _HELPER_SECONDS: Final = 300.0
-"""Seconds for which what a credential helper said is good."""
+"""Seconds for which a credential helper's answer is valid."""
 _EARLY: Final = 3600.0
 """Seconds before its end that a token of ECR (12 hours) is exchanged; half its life, where that is less."""
 _AGAIN: Final = 60.0
-"""Seconds until a failed exchange is tried again, while the token of before is still good."""
+"""Seconds until a failed exchange is tried again, while the previous token is still valid."""
 
 
 class CredentialsError(Exception):
-    """The proxy's own credentials cannot be had; the message names the setting or file."""
+    """The proxy's own credentials cannot be obtained; the message names the setting or file."""
 
 
 Source = Callable[[bool], Awaitable[Credentials | None]]
-"""Gives the credentials of now; with True, not those that were given before, if there is a way to others."""
+"""Returns the current credentials; with True, fresh ones, if the source can get them."""
 
 
 def source(config: CredentialsConfig, registry: str) -> Source:
@@ -129,7 +129,7 @@ def _ask_helper(lookup: HelperLookup) -> Credentials | None:
 class Ecr:
     """Tokens of Amazon ECR, through its API, with the AWS credentials of the environment.
 
-    A token is good for 12 hours and is exchanged early; while an exchange fails, the one of before serves on.
+    A token is valid for 12 hours and is exchanged early; while an exchange fails, the previous one stays in use.
     """
 
     def __init__(self, config: CredentialsConfig) -> None:

@@ -1,4 +1,4 @@
-"""Who asks: the client's own credentials, a keyed hash of them, and what is known of its rights."""
+"""A client's identity: its own credentials, a keyed hash of them, and its known rights."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def fingerprint(*parts: tuple[bytes, bytes]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a client authenticates with, and a keyed hash that stands for it in memory.
+    """The credentials of a client, and a keyed hash that stands for it in memory.
 
     Two requests with the same fingerprint have the same rights upstream, so one answer serves both.
 
     Attributes:
-        headers: what goes upstream for this client.
+        headers: those that go upstream for this client.
         fingerprint: keyed hash of ``headers``.
-        rights: what needs no question upstream: a verified token says so, or the proxy is the door and let
+        rights: scopes that need no question upstream: a verified token grants them, or the proxy itself let
             the client in.
         client: under which name (``ClientAddresses.rate_limit_key``) work is counted that is done for it.
     """
@@ -60,9 +60,9 @@ class Identity:
 
 
 def service(rights: Rights, client: str) -> Identity:
-    """Return the identity of a client whom the door let in: the proxy's own credentials go upstream for it.
+    """Return the identity of a client that the proxy let in: the proxy's own credentials go upstream for it.
 
-    All such clients have the same rights upstream, so they share what is asked there.
+    All such clients have the same rights upstream, so they share upstream requests.
     """
     return Identity({}, _SERVICE, rights, client)
 

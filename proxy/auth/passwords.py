@@ -25,8 +25,8 @@ _MOST_WAITING: Final = 64
 _BCRYPT_BYTES: Final = 72  # bcrypt looks at no more, and neither do the programs that write such files
 _HASH: Final = re.compile(rb"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 _HIGHEST_COST: Final = 15
-"""At 15 a check takes seconds; more would let anyone who can connect stop us."""
-# Of a password that nobody has: a name that is not in the file takes as long as one that is.
+"""At 15 a check takes seconds; more would let any client stop the proxy."""
+# Hash of no user's password: an unknown name takes as long as a known one.
 _NOBODYS: Final = b"$2b$10$CwTycUXWue0Thq9StjUM0uJ8zX2n7F3oYkXvP1lSIl0a6V5l2vJ8W"
 
 

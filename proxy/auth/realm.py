@@ -24,7 +24,7 @@ _REALM: Final = re.compile(r'(\brealm[ \t]*=[ \t]*)"([^"\\]*)"', re.IGNORECASE)
 
 
 class RealmError(Exception):
-    """Credentials must not go to this realm; the message says what to set."""
+    """Credentials must not go to this realm; the message names the setting to change."""
 
 
 class RealmPolicy:
@@ -96,7 +96,7 @@ class Realms:
     def as_ours(self, header: str, origin: str) -> str:
         """Return a ``WWW-Authenticate`` of the registry with our address for its realm.
 
-        One that we may not forward to stays as it is: the client decides whether it goes there.
+        A realm that we may not forward to stays as it is: the client decides whether it goes there.
         """
         try:
             realm = self.learn([header])

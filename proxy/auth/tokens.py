@@ -1,7 +1,7 @@
 """The registry's bearer tokens, verified without asking it ("Token Authentication Implementation").
 
 A token is a JWT whose ``access`` claim lists repositories and actions. It is believed when one of the
-configured keys signed it, and only then; what it says of its own key (``jwk``, ``x5c``, ``jku``) is never
+configured keys signed it, and only then; its statement about its own key (``jwk``, ``x5c``, ``jku``) is never
 used. Each key verifies with one algorithm, the one of its type, so a token cannot choose: no ``none``, no
 HMAC with a public key for its secret (RFC 8725, sections 2.1 and 3.1).
 """
@@ -59,7 +59,7 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says.
+    """The claims of a verified token.
 
     Attributes:
         subject: the user.
@@ -92,7 +92,7 @@ class TokenVerifier:
         self._changes = 0
 
     def verify(self, token: str) -> Claims:
-        """Return what ``token`` says; an answer is remembered until the token expires or the keys change.
+        """Return the claims of ``token``; an answer is remembered until the token expires or the keys change.
 
         Raises:
             TokenError: it is not to be believed.
@@ -150,13 +150,13 @@ def _header(token: str) -> Mapping[str, Any]:
         header = None
     if not isinstance(header, dict):
         raise TokenError("the token is malformed")
-    if "crit" in header:  # RFC 7515, section 4.1.11: what is critical and not understood refuses the token
+    if "crit" in header:  # RFC 7515, section 4.1.11: a critical header that is not understood refuses the token
         raise TokenError("the token has an extension that is not known")
     return header
 
 
 def _candidates(header: Mapping[str, Any], keys: tuple[VerificationKey, ...]) -> Iterator[VerificationKey]:
-    """Yield the keys that may have signed: the one that is named, or all where none is."""
+    """Yield the keys that may have signed: the named one, or all where none is named."""
     algorithm, name = header.get("alg"), header.get("kid")
     if name is not None and not isinstance(name, str):
         raise TokenError("the token is malformed")
@@ -251,7 +251,7 @@ def _key(public: object) -> VerificationKey:
 
 
 def _names(public: PublicKey) -> frozenset[str]:
-    """Return what token servers call a key that has no name: libtrust's way, and RFC 7638's."""
+    """Return the ids that token servers give a key without one: libtrust's way, and RFC 7638's."""
     der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     text = base64.b32encode(hashlib.sha256(der).digest()[:_LIBTRUST_BYTES]).decode().rstrip("=")
     libtrust = ":".join(text[at : at + 4] for at in range(0, len(text), 4))

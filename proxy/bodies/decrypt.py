@@ -1,7 +1,7 @@
 """Bytes out of a TLS connection into a socket, through two buffers that all streams share.
 
-asyncio passes what it decrypts through six copies and a parser; here are three. The buffers are empty between
-turns: what a stream holds while its sink is full is what it read in one go, little for a slow sink.
+asyncio passes decrypted bytes through six copies and a parser; here are three. The buffers are empty between
+turns: while its sink is full a stream holds one read, little for a slow sink.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Decrypt(Mover):
         await_source: Callable[[], None],
         await_sink: Callable[[], None],
     ) -> None:
-        """Prepare to move ``size`` bytes; the sockets are nobody else's in the event loop."""
+        """Prepare to move ``size`` bytes; nothing else in the event loop uses the sockets."""
         super().__init__(source, sink, size, await_source=await_source, await_sink=await_sink)
         self._from = source
         self._to = sink
@@ -66,7 +66,7 @@ class Decrypt(Mover):
         if self._held and not self._send(self._held):
             return
         while self.remaining:
-            clear = self._scratch.clear[: min(self.remaining, self._pace() + 2 * _RECORD)]
+            clear = self._scratch.clear[: min(self.remaining, self._read_size() + 2 * _RECORD)]
             size, is_more = self._tunnel.decrypt(clear)
             if is_more and not size:
                 raise SourceEndedError(self.remaining)
@@ -80,13 +80,13 @@ class Decrypt(Mover):
                 return
         self._done.set_result(None)
 
-    def _pace(self) -> int:
+    def _read_size(self) -> int:
         """Return how many bytes to read in one go: a slow sink holds them for long."""
         return min(max(self._moved // _GROWTH, _LEAST), _MOST)
 
     def _receive(self) -> bool:
-        """Take what the socket has, as much as the sink's back_pressure allows; False when it has nothing."""
-        sealed = self._scratch.sealed[: self._pace()]
+        """Read from the socket, as much as the sink's back_pressure allows; False when it has nothing."""
+        sealed = self._scratch.sealed[: self._read_size()]
         try:
             size = self._from.recv_into(sealed)
         except BlockingIOError:
@@ -97,7 +97,7 @@ class Decrypt(Mover):
         return True
 
     def _send(self, clear: memoryview) -> bool:
-        """Give the sink what it takes; False when something is left, and held."""
+        """Write to the sink; False when bytes are left, and held."""
         sent = 0
         with contextlib.suppress(BlockingIOError):
             while sent < len(clear):

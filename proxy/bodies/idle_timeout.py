@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 
 _SLACK = 0.05
-"""By what part of the shorter idle_timeout a deadline may be early."""
+"""The fraction of the shorter idle_timeout by which a deadline may be early."""
 
 
 class IdleTimeout:
@@ -32,7 +32,7 @@ class IdleTimeout:
         self.waiting_for = "upstream"
 
     async def __aenter__(self) -> None:
-        """Bound what comes, from the first call of ``for_client`` or ``for_upstream``."""
+        """Bound the waits, from the first call of ``for_client`` or ``for_upstream``."""
         self._limit = await asyncio.Timeout(None).__aenter__()
 
     async def __aexit__(

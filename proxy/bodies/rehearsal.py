@@ -158,7 +158,7 @@ async def _splices_uploads() -> bool:
 
 async def _reads_on_behind_a_piece() -> bool:
     """Exchange the parser of a connection in the middle of a body, without a socket."""
-    protocol = listener(_nobody)()
+    protocol = listener(_no_handler)()
     if not isinstance(protocol, RequestConnection):
         return False
     [(_, content)] = protocol.parse(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
@@ -168,12 +168,12 @@ async def _reads_on_behind_a_piece() -> bool:
     return fed == len(b"abc") and content.is_eof() and content.read_nowait() == b"abcde" and len(behind) == 1
 
 
-async def _nobody(_: web.BaseRequest) -> web.StreamResponse:
+async def _no_handler(_: web.BaseRequest) -> web.StreamResponse:
     raise NotImplementedError
 
 
 def _server_context() -> ssl.SSLContext:
-    """Return a context with a certificate that is made here and trusted by nobody."""
+    """Return a context with a certificate that is made here and trusted nowhere."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "rehearsal")])
     now = dt.datetime.now(dt.UTC)

@@ -1,9 +1,9 @@
-"""Moves bodies past aiohttp: its sockets are borrowed, and given back so that keep-alive goes on.
+"""Moves bodies past aiohttp: its sockets are borrowed, and returned so that keep-alive goes on.
 
 A connection has three owners in layers: the transport (socket, write buffer), the protocol (parser) and the
-stream that the parser feeds. The transport stops reading, what parser and stream already have is passed on
-first, and then the socket is borrowed. Afterwards the parser, which has not seen the body, is replaced by one
-that stands where it would stand. Whatever this needs of aiohttp and asyncio that they do not promise is in
+stream that the parser feeds. The transport stops reading, bytes already in parser and stream are passed on
+first, and then the socket is borrowed. Afterwards the parser, which has not seen the body, is replaced by a new one
+in the state behind the body. The private parts of aiohttp and asyncio that this needs are in
 ``proxy.insides``; a start tries it out (``rehearsal``).
 """
 
@@ -35,16 +35,16 @@ def _uncounted(_: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SocketHandoff:
-    """A body of a known length between two connections; only the one that it comes from may be a TLS one.
+    """A body of a known length between two connections; only the source's may use TLS.
 
     Attributes:
         tunnel: the source's TLS layer; None where it is a plaintext connection.
-        content: the stream that the source's parser feeds; nobody has read from it.
+        content: the stream that the source's parser feeds; not yet read from.
         length: bytes of the whole body.
         writer: where the body goes; its head may still be waiting in it.
         await_source: called before the source is waited for, whenever something moved.
         await_sink: the same for the sink.
-        restore: called with the bytes that were not taken, and the source's socket.
+        return_socket: called with the bytes that were not taken, and the source's socket.
         passed: called with the number of bytes that went to the sink.
     """
 
@@ -56,7 +56,7 @@ class SocketHandoff:
     writer: AbstractStreamWriter
     await_source: Callable[[], None]
     await_sink: Callable[[], None]
-    restore: Callable[[int, socket.socket], None]
+    return_socket: Callable[[int, socket.socket], None]
     tunnel: Tunnel | None = None
     passed: Callable[[int], None] = _uncounted
 
@@ -74,7 +74,7 @@ class SocketHandoff:
     ) -> SocketHandoff | None:
         """Return the way of ``answer`` to the client; None where sockets cannot be borrowed, or need not be.
 
-        ``surplus`` is called when more arrived than was announced, ``passed`` with what went to the client.
+        ``surplus`` is called when more arrived than was announced, ``passed`` with the number of bytes sent.
         """
         protocol = connection_of(answer)  # None when all of it is here
         sink = request.transport
@@ -84,13 +84,13 @@ class SocketHandoff:
         if tunnel is None and not is_plain(protocol.transport):
             return None
 
-        def restore(remaining: int, source: socket.socket) -> None:
+        def return_socket(remaining: int, source: socket.socket) -> None:
             if remaining:
                 if tunnel is not None:
                     tunnel.abort()
                 return
             state = _look(source) if tunnel is None else tunnel.look(source)
-            if not _give_back_answer(protocol, answer.content, state):
+            if not _resume(protocol, answer.content, state):
                 surplus()
 
         return cls(
@@ -102,7 +102,7 @@ class SocketHandoff:
             writer=request.writer,
             await_source=await_source,
             await_sink=await_sink,
-            restore=restore,
+            return_socket=return_socket,
             tunnel=tunnel,
             passed=passed,
         )
@@ -122,7 +122,7 @@ class SocketHandoff:
         if not is_plain(sink) or not is_plain(source) or not isinstance(protocol, RequestConnection):
             return None
 
-        def restore(remaining: int, _: socket.socket) -> None:
+        def return_socket(remaining: int, _: socket.socket) -> None:
             protocol.resume_body(request.content, remaining)
 
         return cls(
@@ -134,7 +134,7 @@ class SocketHandoff:
             writer=writer,
             await_source=await_source,
             await_sink=await_sink,
-            restore=restore,
+            return_socket=return_socket,
         )
 
     async def splice(self, pipe: Pipe) -> int:
@@ -188,13 +188,13 @@ class SocketHandoff:
             finally:
                 self.writer.output_size += size - moving.remaining
                 self.passed(size - moving.remaining)
-                self.restore(moving.remaining, source)
+                self.return_socket(moving.remaining, source)
         return size
 
     async def _hold(self) -> bool:
         """Stop reading and pass on all that aiohttp has read so far.
 
-        False when the body turned out to be complete: then the connection may already serve somebody else.
+        False when the body turned out to be complete: then the connection may already serve another request.
         """
         content = self.content
         passed = 0
@@ -235,10 +235,10 @@ class SocketHandoff:
                 self.sink.set_write_buffer_limits()
 
 
-def _give_back_answer(protocol: AnswerReader, content: StreamReader, state: bytes | None) -> bool:
+def _resume(protocol: AnswerReader, content: StreamReader, state: bytes | None) -> bool:
     """End an answer whose body went past its parser; its connection returns to the pool.
 
-    ``state`` is what is behind the body. False, and the connection is closed, when that is more than was
+    ``state`` is the bytes behind the body. False, and the connection is closed, when that is more than was
     announced; it is closed as well when the registry hung up.
     """
     if state is not None:

@@ -1,7 +1,7 @@
 """Bytes from socket to socket through a pipe, inside the kernel (splice(2)).
 
 This module knows file descriptors and the event loop, not HTTP. Nothing here blocks and nothing needs a
-thread: a splice runs as far as the sockets go, and then waits for the one that holds it up.
+thread: a splice runs as far as the sockets go, and then waits for the slower one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Pipe:
         self.held = 0
 
     def close(self) -> None:
-        """Close both ends; what is in it is gone."""
+        """Close both ends; its content is gone."""
         os.close(self.read_end)
         os.close(self.write_end)
 
@@ -61,7 +61,7 @@ class Pipes:
     __slots__ = ("_idle", "_lent", "most")
 
     def __init__(self, most: int | None = None) -> None:
-        """``most``: None for what the process's limit of open files leaves room for."""
+        """``most``: None for as many as the process's limit of open files allows."""
         if most is None:
             soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             room = _MOST_PIPES if soft == resource.RLIM_INFINITY else int(soft * _PIPES_PER_DESCRIPTOR)
@@ -82,7 +82,7 @@ class Pipes:
         return pipe
 
     def give(self, pipe: Pipe) -> None:
-        """Take a pipe back; one that is not empty belongs to a stream that broke off, and is closed."""
+        """Take a pipe back; a pipe that is not empty belongs to a broken stream, and is closed."""
         self._lent -= 1
         if pipe.held or len(self._idle) >= _KEPT_PIPES:
             pipe.close()
@@ -90,7 +90,7 @@ class Pipes:
             self._idle.append(pipe)
 
     def close(self) -> None:
-        """Close the pipes that nobody uses, and keep none from now on."""
+        """Close the unused pipes, and keep none from now on."""
         self.most = 0
         while self._idle:
             self._idle.pop().close()
@@ -126,7 +126,7 @@ class Mover(abc.ABC):
     ) -> None:
         """Prepare to move ``size`` bytes.
 
-        The sockets are nobody else's in the event loop: duplicates of those that a transport owns.
+        Nothing else in the event loop uses the sockets: they are duplicates of a transport's.
         ``await_source`` and ``await_sink`` are called whenever something moved, before that side is waited
         for.
         """
@@ -163,7 +163,7 @@ class Mover(abc.ABC):
 
     @abc.abstractmethod
     def _move(self) -> None:
-        """Move what can be moved now; at the end ``_done`` is set or one of the sockets is watched."""
+        """Move the bytes that can be moved now; at the end ``_done`` is set or one of the sockets is watched."""
 
     def _watch(self, *, reads: bool, writes: bool) -> None:
         if self._reads and not reads:

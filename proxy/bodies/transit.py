@@ -2,7 +2,7 @@
 
 Only bodies of a known length are spliced, and only large ones: a splice costs some system calls to begin.
 All others are passed on in the pieces they arrive in. Either way nothing is read on one side before the other
-side took what came earlier.
+side took the bytes before.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Bodies:
             request: the client's.
             idle_timeout: with both sides.
             limit: the most bytes that it may have; None for any number.
-            kept: gets a copy of what passes; None for no copy.
+            kept: gets a copy of the bytes that pass; None for no copy.
         """
         return RequestBody(self, request, idle_timeout, limit, kept) if request.body_exists else None
 
@@ -120,7 +120,7 @@ class Bodies:
         """Pass a large body of known length on; of any other, nothing. Say whether anything was."""
         is_download = request.method == hdrs.METH_GET and answer.status in _SPLICED_STATUS
         length = answer.content_length if is_download and not request.body_exists else None
-        if self._scratch is None or length is None or not _pays(answer.content, length):
+        if self._scratch is None or length is None or not _is_worth_splicing(answer.content, length):
             return False
         flow = SocketHandoff.of_answer(
             answer,
@@ -150,7 +150,7 @@ class Bodies:
     @contextlib.contextmanager
     def pipe_for(self, content: aiohttp.StreamReader, length: int | None) -> Iterator[Pipe | None]:
         """Lend a pipe for a body; None where it does not pay, or too many are in use."""
-        pays = length is not None and _pays(content, length)
+        pays = length is not None and _is_worth_splicing(content, length)
         pipe = self._pipes.take() if self._pipes is not None and pays else None
         try:
             yield pipe
@@ -170,7 +170,7 @@ class AnswerBody:
     """The body of an answer of the registry, which is open until this is closed."""
 
     def __init__(self, bodies: Bodies, answer: aiohttp.ClientResponse, opened: contextlib.AsyncExitStack) -> None:
-        """``opened`` is what ends with ``answer``: the connection, and its place among the transfers."""
+        """``opened`` holds the resources of ``answer``: the connection, and its place among the transfers."""
         self._bodies = bodies
         self._answer = answer
         self._opened = opened
@@ -184,14 +184,14 @@ class AnswerBody:
         await self._opened.aclose()
 
 
-def _pays(content: aiohttp.StreamReader, length: int) -> bool:
+def _is_worth_splicing(content: aiohttp.StreamReader, length: int) -> bool:
     return length - content.total_bytes >= _SMALLEST_SPLICE
 
 
 class RequestBody(aiohttp.Payload):
     """A client's request body on its way upstream, passed on as it arrives.
 
-    aiohttp may send a request again when a kept connection turns out to be dead. What was read from the
+    aiohttp may send a request again when a kept connection turns out to be dead. The bytes read from the
     client is gone by then, so a body that was begun refuses to be sent a second time.
     """
 

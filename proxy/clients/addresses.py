@@ -1,7 +1,7 @@
 """Which client is asking, and under which origin it sees us.
 
 Both can be claimed by anyone in ``X-Forwarded-*``, so they are believed from the proxies that are named as
-trusted, and from nobody else.
+trusted, and from no other peer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.config import Network
 _FORWARDED_FOR: Final = "X-Forwarded-For"
 _FORWARDED_HOST: Final = "X-Forwarded-Host"
 _FORWARDED_PROTO: Final = "X-Forwarded-Proto"
-# By which a proxy in front says whom it speaks for.
+# Headers in which a proxy in front names the client.
 _CLAIMS: Final = frozenset(
     {
         *("forwarded", "remote-user", "true-client-ip", "x-client-ip", "x-cluster-client-ip", "x-real-ip"),
@@ -26,7 +26,7 @@ _CLAIMS: Final = frozenset(
     }
 )
 _FORWARDED: Final = "x-forwarded-"
-# By which some servers take one request for another: what was let in is what must be asked for.
+# Headers by which some servers take one request for another: the request let in must be the one sent.
 _OVERRIDES: Final = frozenset(
     {
         *("x-original-host", "x-original-url", "x-rewrite-url"),
@@ -34,7 +34,7 @@ _OVERRIDES: Final = frozenset(
     }
 )
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-# What one subscriber gets of IPv6; an address in it costs nothing.
+# The IPv6 prefix that one subscriber gets; an address in it costs nothing.
 _IPV6_CLIENT: Final = 64
 _IPV6: Final = 6
 _MOST_HOPS: Final = 32
@@ -43,7 +43,7 @@ _IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_believed(name: str, *, is_trusted: bool) -> bool:
-    """Say whether a header of a client may go on to the registry, which may believe us what it says.
+    """Say whether a header of a client may go on to the registry, which may trust it, coming from us.
 
     Many programs take ``_`` in a name for ``-``.
     """
@@ -65,14 +65,14 @@ class ClientAddresses:
         return bool(self._trusted) and self._is_trusted(_parsed(request.remote or ""))
 
     def address(self, request: web.BaseRequest) -> str:
-        """Return the address of the client: the last one that a trusted proxy saw and that is none itself."""
+        """Return the address of the client: the last one in the chain that is no trusted proxy itself."""
         remote = request.remote or ""
         if not self.is_trusted(request):
             return remote
         seen = [one.strip() for line in request.headers.getall(_FORWARDED_FOR, ()) for one in line.split(",")]
         for text in reversed(seen[-_MOST_HOPS:]):
             address = _parsed(text)
-            if address is None:  # whoever wrote that is not to be believed any further
+            if address is None:  # the author of that is not trusted any further
                 break
             remote = str(address)
             if not self._is_trusted(address):
@@ -96,8 +96,8 @@ class ClientAddresses:
             return self._public
         scheme, host = request.scheme, request.headers.get(hdrs.HOST, "")
         if self.is_trusted(request):
-            said = request.headers.get(_FORWARDED_PROTO, "").rpartition(",")[2].strip().lower()
-            scheme = said if said in ("http", "https") else scheme
+            forwarded = request.headers.get(_FORWARDED_PROTO, "").rpartition(",")[2].strip().lower()
+            scheme = forwarded if forwarded in ("http", "https") else scheme
             host = request.headers.get(_FORWARDED_HOST, host).rpartition(",")[2].strip()
         if not _HOST.fullmatch(host):
             address, port, *_ = request.transport.get_extra_info("sockname") if request.transport else ("", 0)

@@ -1,7 +1,7 @@
-"""Which proxies a request has been through, so that one that comes back to its sender ends.
+"""Which proxies a request has been through, so that a circle ends.
 
 Every request upstream names its sender in ``Via`` (RFC 9110, section 7.6.3), behind the senders that brought
-it here. A request that names this proxy already went in a circle; so did one that has been through more of
+it here. A request that names this proxy already went in a circle; so did a request that has been through more of
 our kind than any chain of caches has, where several replicas send it round among each other.
 """
 
@@ -46,7 +46,7 @@ def be_called(given: str) -> None:
 
 
 def arrive(headers: CIMultiDictProxy[str]) -> None:
-    """Remember, for this task, what the request came through.
+    """Remember, for this task, the hops of the request.
 
     Raises:
         LoopError: it has been here.

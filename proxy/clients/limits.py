@@ -1,4 +1,4 @@
-"""How much clients may use, one by one and together: what is too much is refused at once."""
+"""How much clients may use, one by one and together: requests beyond are refused at once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LONGEST_WAIT: Final = 30.0
 
 
 Waiter: TypeAlias = tuple[asyncio.Future[None], int]
-"""Somebody's turn, and how many places it takes."""
+"""A waiting turn, and the number of places it takes."""
 
 
 class TooManyRequestsError(Exception):
-    """A client, or all together, use what there is; the message says which."""
+    """A client, or all together, are at their limit; the message says which."""
 
 
 class RequestLimits:
@@ -58,11 +58,11 @@ class RequestLimits:
 class Slots:
     """A number of places for expensive work, and a queue of bounded length before them.
 
-    Clients take turns: one that asks for a thousand things stands in nobody else's way.
+    Clients take turns: a client with a thousand requests does not hold up the others.
     """
 
     def __init__(self, most: int, queue: int, refusal: str) -> None:
-        """``most`` at work, ``queue`` waiting, a quarter of them for one client; what the others hear."""
+        """``most`` at work, ``queue`` waiting, a quarter of them for one client; the message for further ones."""
         self.most = most
         self._refusal = refusal
         self._queue = queue
@@ -76,8 +76,8 @@ class Slots:
         """Hold ``weight`` places for the time of the context.
 
         Args:
-            client: on whose behalf, by its rate limit key; of work that several wait for, the one that began it.
-            weight: what needs more places than there are gets all of them.
+            client: on whose behalf, by its rate limit key; of shared work, the client that began it.
+            weight: places to take; more than there are takes all of them.
 
         Raises:
             TooManyRequestsError: the queue is full, or did not move for half a minute.
@@ -90,7 +90,7 @@ class Slots:
         try:
             yield
         finally:
-            self._give_back(weight)
+            self._release(weight)
 
     async def _wait(self, client: str, weight: int) -> None:
         line = self._turns.get(client)
@@ -105,7 +105,7 @@ class Slots:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._give_back(weight)  # it was given the places just as it left
+                self._release(weight)  # it was given the places just as it left
             else:
                 self._leave(client, waiter)
             if isinstance(error, TimeoutError):
@@ -119,12 +119,12 @@ class Slots:
             self._waiting -= 1
         if not line:
             self._turns.pop(client, None)
-        self._give_back(0)  # those behind may need fewer places
+        self._release(0)  # those behind may need fewer places
 
-    def _give_back(self, weight: int) -> None:
+    def _release(self, weight: int) -> None:
         """Give places to the clients whose turn it is, each of whom then goes to the end.
 
-        Nobody goes before one who needs many places and waits for them.
+        A client that waits for many places is not overtaken.
         """
         self._taken -= weight
         while self._turns:

@@ -4,12 +4,12 @@ Every setting has one dotted path (``cache.redis_url``), which is its place in t
 with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PROXY_CACHE_REDIS_URL``)::
 
     redis_url    where Redis is: one server, Sentinels, a cluster
-    values       what a single value may be
+    values       the types of single values
     section      a table of the file
     upstream     the registry behind the proxy
-    listener     what clients connect to, and what they may use of it
+    listener     the public listener, and its limits for clients
     partitions   how partitions are cut, kept and signed
-    access       who may do what
+    access       authentication and rights of clients
     telemetry    logs, metrics and traces
     schema       the whole, every setting with its default and its meaning
     sources      flags, environment and file, merged; mistakes put into words

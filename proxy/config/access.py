@@ -1,4 +1,4 @@
-"""The sections on who may do what."""
+"""The sections on authentication and rights of clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TokenConfig(Section):
 
 
 class RuleConfig(Section):
-    """What some users may do in some repositories."""
+    """The actions that some users may take in some repositories."""
 
     users: tuple[str, ...] = Field(min_length=1, description="Names; * is everyone who logged in.")
     repositories: tuple[str, ...] = Field(min_length=1, description="Patterns; * within a part, ** across.")
@@ -40,7 +40,7 @@ class RuleConfig(Section):
 
 
 class ClientsConfig(Section):
-    """Who may enter, where the proxy decides that."""
+    """Admission of clients, where the proxy decides it."""
 
     htpasswd: Path | None = Field(None, description="Users and bcrypt hashes; read again on change.")
     allow_anonymous: bool = Field(default=False, description="Let in whoever can connect.")
@@ -50,7 +50,7 @@ class ClientsConfig(Section):
 
 
 class AuthConfig(Section):
-    """How clients prove who they are, and how long a yes is good for."""
+    """Authentication of clients, and the lifetime of a positive answer."""
 
     realm: Literal["upstream", "proxy"] = Field(
         "upstream", description="Where clients get tokens: at the registry's realm, or through the proxy."

@@ -1,4 +1,4 @@
-"""The sections on what clients connect to, and what they may use of it."""
+"""The sections on the public listener, and its limits for clients."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TlsConfig(Section):
 
 
 class LimitsConfig(Section):
-    """What clients may use, one by one and together."""
+    """Limits for clients, one by one and together."""
 
     connections: int = Field(
         8192, ge=8, le=1_000_000, description="Open client connections; then the oldest idle one is closed."
@@ -54,7 +54,7 @@ class LimitsConfig(Section):
 
 
 class ClientConfig(Section):
-    """What a client may take."""
+    """Limits for one client."""
 
     idle_timeout: Seconds = Field(
         300, description="Seconds a client may neither send nor take anything in the middle of a request."

@@ -15,7 +15,7 @@ _SHORTEST_SECRET: Final = 16
 
 
 class CacheConfig(Section):
-    """What has been made, in memory and in Redis."""
+    """The cache of partitions, in memory and in Redis."""
 
     redis_url: RedisUrl = Field(
         SecretStr(""),

@@ -32,7 +32,7 @@ _EXPECTED: Final = (
 
 
 class Topology(Enum):
-    """How many servers there are, and who says which one to ask."""
+    """How many servers there are, and the way to the one to ask."""
 
     SERVER = "server"
     SENTINEL = "sentinel"
@@ -47,7 +47,7 @@ _DEFAULT_PORTS: Final = {Topology.SENTINEL: 26_379, Topology.CLUSTER: 6379}
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """An ACL user; both None: nobody in particular."""
+    """An ACL user; both None: the default user."""
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -68,7 +68,7 @@ class RedisAddress:
 
     @classmethod
     def parse(cls, text: str) -> RedisAddress:
-        """Return what ``text`` says.
+        """Return the address in ``text``.
 
         Raises:
             ValueError: it breaks the grammar; nothing of it is in the message.

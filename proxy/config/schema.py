@@ -1,4 +1,4 @@
-"""The whole configuration: its sections, and what they have to do with each other."""
+"""The whole configuration: its sections, and the rules between them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Config(Section):
 
     @property
     def controls_access(self) -> bool:
-        """Whether the proxy shows the registry credentials of its own, and so decides who enters."""
+        """Whether the proxy shows the registry credentials of its own, and so admits clients itself."""
         return self.upstream.credentials.kind != "none"
 
     @model_validator(mode="after")

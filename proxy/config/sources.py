@@ -25,7 +25,7 @@ _OTHER_NAMES: Final = {
     "allow_anonymous_clients": "auth.clients.allow_anonymous",
     "signing_key": "signing.key",
 }
-# What Kubernetes sets in every container beside a Service that is called twodfs-proxy.
+# Variables that Kubernetes sets in every container beside a Service that is called twodfs-proxy.
 _SERVICE_LINK: Final = re.compile(ENVIRONMENT_PREFIX + r"(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)")
 _USER_INFO: Final = re.compile(r"//[^/@]*@")
 
@@ -120,7 +120,7 @@ def _place(merged: dict[str, Any], path: str, value: Any) -> None:
     target = merged
     for section in sections:
         if not isinstance(target.setdefault(section, {}), dict):
-            target[section] = {}  # a lower layer has a plain value here; what is known is what overrides it
+            target[section] = {}  # a lower layer has a plain value here; the new one overrides it
         target = target[section]
     target[name] = value
 
@@ -139,7 +139,7 @@ def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[st
     allowed = allowed[:1].lower() + allowed[1:]
     if not path:
         return allowed
-    # A table may hold secrets beside what is wrong with it.
+    # A table may hold secrets beside the fault.
     is_shown = isinstance(value, str | int | float) and not _is_secret(path)
     shown = f" {_USER_INFO.sub('//***@', repr(value))}" if is_shown else ""
     return f"{path}{shown} is not allowed ({origins.get(_setting(path), 'configuration')}): {allowed}"

@@ -19,7 +19,7 @@ class LogConfig(Section):
 
 
 class MetricsConfig(Section):
-    """What /metrics tells beyond the usual."""
+    """Optional series of /metrics."""
 
     repositories: tuple[str, ...] = Field(
         (), description="Repositories counted by name, * for any part of one; none by default."

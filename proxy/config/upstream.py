@@ -12,7 +12,7 @@ from proxy.config.values import File, HostAndPort, Hosts, Networks, OriginList, 
 
 
 class CredentialsConfig(Section):
-    """What the proxy itself shows the registry. With any kind but ``none`` the proxy decides who enters."""
+    """The proxy's own credentials at the registry. With any kind but ``none`` the proxy admits clients itself."""
 
     kind: Literal["none", "static", "docker-config", "file", "ecr"] = Field(
         "none", description="Whose credentials go to the registry; none: each client's own."
@@ -89,7 +89,7 @@ class UpstreamConfig(Section):
 
 
 class BlobsConfig(Section):
-    """How blobs pass through, also those that the registry keeps elsewhere, and says so with a redirect."""
+    """How blobs pass through, also from other hosts that the registry redirects to."""
 
     relay: Literal["auto", "buffered"] = Field(
         "auto", description="auto moves plaintext bodies from socket to socket in the kernel, where it can."

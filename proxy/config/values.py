@@ -1,4 +1,4 @@
-"""What a single value may be: addresses, origins, durations."""
+"""The types of single values: addresses, origins, durations."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def _token_service(value: object) -> str:
 
 
 def _list(value: object) -> object:
-    """Return what an environment variable or a flag lists: JSON, or values with commas between."""
+    """Return the list in an environment variable or a flag: JSON, or values with commas between."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):

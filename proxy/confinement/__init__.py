@@ -1,10 +1,10 @@
 """Foreign documents read in processes of their own.
 
-confined     what such a process does first
+confined     the first steps of such a process
 apart        such processes: started, waited for, and explained when they end
 field_worker the process that parses a large field
 field_body   a field on its way in: parsed in steps here, or by the worker
-frames       how the proxy and a process that cuts talk
+frames       the messages between the proxy and a process that cuts
 cut_worker   the process that cuts an image with large documents
 cut_apart    a partition cut by the worker: its questions and their answers
 """

@@ -1,7 +1,7 @@
 """Work that is done in a process of its own: foreign documents that would hold the interpreter for long.
 
 Such a process has no credentials in its environment and the lowest priority, and gives its memory back by
-ending. One that is ended from outside says nothing of the document that it read.
+ending. A process killed from outside says nothing about its document.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Final
 from proxy.confinement.confined import OUT_OF_MEMORY
 from twodfs.errors import FormatError
 
-# No credentials among them: whatever a document can do to its parser, it finds none.
+# No credentials among them: a document that takes over its parser finds none.
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 # How the parser below Python ends where it gets no memory.
 _NO_MEMORY: Final = (-signal.SIGABRT, -signal.SIGSEGV, OUT_OF_MEMORY)
 
 
 class EndedError(Exception):
-    """A process of ours was ended from outside, or could not begin: nobody knows about the document."""
+    """A process of ours was ended from outside, or could not begin: the document remains unjudged."""
 
 
 class CostlyError(FormatError):
@@ -71,7 +71,7 @@ async def started(
 
 
 def explain(returncode: int, what: str, memory: int) -> Exception:
-    """Return why a process that read ``what`` ended with ``returncode`` instead of an answer.
+    """Return the error of a process that read ``what`` and ended with ``returncode`` instead of an answer.
 
     ``memory``: the bytes that it allowed itself.
     """

@@ -1,4 +1,4 @@
-"""What a process that reads foreign documents does first; small, as each such process loads it."""
+"""The first steps of a process that reads foreign documents; small, as each such process loads it."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ _NICENESS: Final = 19
 
 def confine(memory: int) -> None:
     """Give this process the lowest priority, and at most ``memory`` bytes."""
-    os.nice(_NICENESS)  # who waits for a large document waits a little longer, and nobody else does
+    os.nice(_NICENESS)  # only clients that wait for a large document wait a little longer
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

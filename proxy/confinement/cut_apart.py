@@ -1,4 +1,4 @@
-"""A partition cut by a process of its own (``cut_worker``), which asks for what it needs to read."""
+"""A partition cut by a process of its own (``cut_worker``), which asks for the documents that it needs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from twodfs.oci.documents import Document
 _ANSWER_SECONDS: Final = 120.0
 _PIECE: Final = 64 * 1024
 _PIECES_A_TURN: Final = 16 * _PIECE
-# What the process may take: documents and what they become when parsed, and fields twice.
+# The memory of the process: documents, raw and parsed, and fields twice.
 _MEMORY: Final = 1024 * 2**20
 
 Answers = Callable[[tuple[DocumentNeed, ...]], Awaitable[Mapping[DocumentNeed, DocumentAnswer]]]
-"""Returns what a cut needs to go on."""
+"""Returns the documents that a cut needs to go on."""
 
 
 class CutOptions(TypedDict):
-    """What ``twodfs.flatten.cut.cut`` is told beside the source and the selection."""
+    """Arguments of ``twodfs.flatten.cut.cut`` beside the source and the selection."""
 
     image: str
     max_layers: int
@@ -57,17 +57,17 @@ async def cut_apart(
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await _send(worker, frame)
-                    said = await _receive(worker)
+                    answer = await _receive(worker)
             except TimeoutError:
                 raise CostlyError(
                     f"the documents of this image take longer than {_ANSWER_SECONDS:g} s to parse"
                 ) from None
             except (asyncio.IncompleteReadError, ConnectionError):
                 raise explain(await worker.wait(), "the documents of this image", memory) from None
-            if "needs" not in said.head:
-                return _made(said)
+            if "needs" not in answer.head:
+                return _partition(answer)
             needs = tuple(
-                DocumentNeed(DocumentKind(kind), Digest(digest), size) for kind, digest, size in said.head["needs"]
+                DocumentNeed(DocumentKind(kind), Digest(digest), size) for kind, digest, size in answer.head["needs"]
             )
             frame = _answer_frame(await answers(needs))
 
@@ -82,9 +82,9 @@ def _answer_frame(answers: Mapping[DocumentNeed, DocumentAnswer]) -> Frame:
     return Frame({"sizes": sizes}, bodies)
 
 
-def _made(said: Frame) -> Partition | None:
-    """Return the partition in the last frame, or raise what stands there in place of it."""
-    match said.head:
+def _partition(answer: Frame) -> Partition | None:
+    """Return the partition in the last frame, or raise the error there in place of it."""
+    match answer.head:
         case {"none": True}:
             return None
         case {"format": [name, problem, path]}:
@@ -95,10 +95,10 @@ def _made(said: Frame) -> Partition | None:
             raise reason(sentence)
     documents = tuple(
         Document(media_type, Digest(digest), body)
-        for (media_type, digest), body in zip(said.head["documents"], said.bodies, strict=True)
+        for (media_type, digest), body in zip(answer.head["documents"], answer.bodies, strict=True)
     )
-    root = next(one for one in documents if one.digest == said.head["root"])
-    return Partition(Selection.parse(said.head["selection"]), root, documents, *said.head["numbers"])
+    root = next(one for one in documents if one.digest == answer.head["root"])
+    return Partition(Selection.parse(answer.head["selection"]), root, documents, *answer.head["numbers"])
 
 
 async def _send(worker: asyncio.subprocess.Process, frame: Frame) -> None:

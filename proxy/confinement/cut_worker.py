@@ -1,7 +1,7 @@
 """Cut one partition of an image with large documents: ``python -m proxy.confinement.cut_worker MEMORY``.
 
-It runs ``twodfs.flatten.cut.cut`` as the proxy does, and asks on standard output for what that needs. What it
-cuts from is told in the first frame on standard input, answers come in the following ones.
+It runs ``twodfs.flatten.cut.cut`` as the proxy does, and asks on standard output for the documents that it needs.
+The source comes in the first frame on standard input, answers in the following ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PARTITION: Final = "partition"
 
 
 def main() -> int:
-    """Cut what standard input says; returns the exit status."""
+    """Cut as standard input asks; returns the exit status."""
     confine(int(sys.argv[1]))
     try:
         _send(sys.stdout.buffer, _cut(sys.stdin.buffer, sys.stdout.buffer))
@@ -57,13 +57,13 @@ def _answers(
     needs: tuple[DocumentNeed, ...], questions: BinaryIO, answers: BinaryIO
 ) -> dict[DocumentNeed, DocumentAnswer]:
     _send(answers, Frame({"needs": [(need.kind, need.digest, need.announced) for need in needs]}))
-    said = _receive(questions)
-    bodies = iter(said.bodies)
+    answer = _receive(questions)
+    bodies = iter(answer.bodies)
     answered: dict[DocumentNeed, DocumentAnswer] = {}
     for need in needs:
         match need.kind:
             case DocumentKind.SIZE:
-                answered[need] = said.head["sizes"][need.digest]
+                answered[need] = answer.head["sizes"][need.digest]
             case DocumentKind.FIELD:
                 answered[need] = Field.unpack(next(bodies))
             case DocumentKind.MANIFEST | DocumentKind.CONFIG:

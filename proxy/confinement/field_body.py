@@ -26,14 +26,14 @@ from twodfs.oci.digest import Digest
 MOST_HERE: Final = 4 * 2**20
 """Bytes of JSON that are parsed in this process: some 17,000 cells, and 20 ms."""
 PARSE_SECONDS: Final = 120.0
-# What the worker may take: the document and the packed cells, and several times the document where its keys
+# The memory of the worker: the document and the packed cells, and several times the document where its keys
 # stand in an unusual order.
 _MEMORY: Final = 768 * 2**20
 _MEMORY_A_BYTE: Final = 8
 _TURN_SECONDS: Final = 0.00025
 """Of parsing, after which others have their turn: a short row costs less than a turn of the loop."""
 _AT_ONCE: Final = 256 * 1024
-"""Bytes of JSON that are parsed here in one step; what has more of them in a row goes elsewhere, too."""
+"""Bytes of JSON that are parsed here in one step; a longer run of them goes to the worker, too."""
 
 
 class FieldBody:
@@ -92,7 +92,7 @@ class FieldBody:
             return await self.parse()
 
     async def _move(self) -> None:
-        """Put what was taken into a file, as the bytes of a large field are."""
+        """Put the bytes taken so far into a file, as the bytes of a large field are."""
         await self._one_large.acquire()
         self._is_large = True
         self._large = _nameless()
@@ -121,11 +121,11 @@ async def _parse_elsewhere(body: IO[bytes], size: int) -> Field:
         async with started(field_worker.__name__, (*descriptors, memory), descriptors) as worker:
             try:
                 async with asyncio.timeout(PARSE_SECONDS):
-                    said, _ = await worker.communicate()
+                    output, _ = await worker.communicate()
             except TimeoutError:
                 raise CostlyError(f"a field that takes longer than {PARSE_SECONDS:g} s to parse") from None
         if worker.returncode == field_worker.MALFORMED:
-            raise FormatError(*orjson.loads(said))
+            raise FormatError(*orjson.loads(output))
         if worker.returncode:
             raise explain(worker.returncode, "a field", memory)
         return await asyncio.to_thread(_unpack, packed)
@@ -137,6 +137,6 @@ def _unpack(packed: IO[bytes]) -> Field:
 
 
 def _nameless() -> IO[bytes]:
-    """Return a file that nobody else sees, where possible in memory: the root may be read-only."""
+    """Return a file that no other process sees, where possible in memory: the root may be read-only."""
     create: Any = getattr(os, "memfd_create", None)
     return tempfile.TemporaryFile() if create is None else os.fdopen(create("twodfs-field"), "w+b")

@@ -1,8 +1,8 @@
 """Parse one field and end: ``python -m proxy.confinement.field_worker BODY_FD PACKED_FD MEMORY``.
 
 A parser in the proxy's own process would hold the interpreter for as long as it runs; this one has an
-interpreter of its own, and gives its memory back by ending. It writes to the second descriptor what
-``Field.packed`` is, or to standard output, as JSON, what is wrong with the field, and where.
+interpreter of its own, and frees its memory by ending. It writes ``Field.packed``
+to the second descriptor, or the fault of the field and its place to standard output, as JSON.
 """
 
 from __future__ import annotations

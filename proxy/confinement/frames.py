@@ -1,4 +1,4 @@
-"""How the proxy and a process that cuts talk: frames of a head in JSON and some bodies."""
+"""Messages between the proxy and a process that cuts: frames of a head in JSON and some bodies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LENGTH_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Something said: ``head`` tells what, ``bodies`` are the documents that belong to it."""
+    """A message: ``head`` is its JSON, ``bodies`` are the documents that belong to it."""
 
     head: dict[str, Any]
     bodies: Sequence[bytes] = field(default=(), repr=False)

@@ -1,8 +1,8 @@
-"""``twodfs-proxy doctor``: will this proxy work here, and what to change where it will not.
+"""``twodfs-proxy doctor``: checks whether this proxy will work here, and names the changes needed.
 
 Nothing is changed by it, but for one record in Redis that is gone after seconds. Every wait is bounded::
 
-    finding     what one check says
+    finding     the result of one check
     settings    the configuration, looked at as a whole
     host        file descriptors, memory and disk of this machine
     network     names, connections and TLS to the registry
@@ -11,5 +11,5 @@ Nothing is changed by it, but for one record in Redis that is gone after seconds
     image       manifests and blobs of one image: HEAD, digests, redirects, ranges
     redis       the shared cache
     examination all of them, in the order in which they depend on each other
-    command     arguments and what is printed
+    command     arguments and output
 """

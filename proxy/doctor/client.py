@@ -24,8 +24,8 @@ from twodfs.credentials.lookup import find_credentials
 from twodfs.errors import AuthError
 from twodfs.registry.auth import Challenge, TokenAnswer, TokenRequest, answer, parse_challenges
 
-_PATIENCE: Final = 10.0
-"""Seconds for one question; nobody waits longer for a doctor."""
+_TIMEOUT: Final = 10.0
+"""Seconds for one question: the doctor's user waits."""
 _MOST_BODY: Final = 4 * 2**20
 
 
@@ -42,7 +42,7 @@ class ProbeAnswer:
 
     @property
     def challenges(self) -> tuple[Challenge, ...]:
-        """What the registry wants to be shown."""
+        """The registry's challenges for credentials."""
         return parse_challenges(self.headers.getall(hdrs.WWW_AUTHENTICATE, ()))
 
 
@@ -52,7 +52,7 @@ class RegistryProbe:
     def __init__(self, upstream: Upstream, config: UpstreamConfig) -> None:
         self.upstream = upstream
         self.origin = config.urls[0]
-        self.seconds = min(_PATIENCE, config.metadata_timeout)
+        self.seconds = min(_TIMEOUT, config.metadata_timeout)
 
     async def ask(
         self,
@@ -98,20 +98,20 @@ async def _some(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def anonymous() -> Identity:
-    """Return nobody's identity."""
+    """Return the identity of an anonymous client."""
     return Identity.of(CIMultiDict())
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryAccess:
-    """As whom the image is asked for."""
+    """The identity with which the image is requested."""
 
     identity: Identity
     who: str
 
 
 async def authenticate(
-    patient: RegistryProbe, challenges: tuple[Challenge, ...], repository: str, realm_hosts: frozenset[str]
+    registry: RegistryProbe, challenges: tuple[Challenge, ...], repository: str, realm_hosts: frozenset[str]
 ) -> RegistryAccess:
     """Meet the registry's challenge with the credentials of Docker's configuration, or without any.
 
@@ -121,26 +121,26 @@ async def authenticate(
     Raises:
         AuthError: the token server refuses, cannot be reached, or a login is missing; without secrets.
     """
-    registry = urlsplit(patient.origin).netloc
-    credentials = await asyncio.to_thread(find_credentials, registry)
+    host = urlsplit(registry.origin).netloc
+    credentials = await asyncio.to_thread(find_credentials, host)
     realm = realm_of(challenges)
     if realm is not None:
         parts = http_address(realm)
         if parts is None:
             raise AuthError("the token realm is no http(s) address")
-        if parts.netloc not in {registry, *realm_hosts}:
+        if parts.netloc not in {host, *realm_hosts}:
             credentials = None
     flow = answer(
         challenges,
         credentials,
-        registry=registry,
+        registry=host,
         scopes=[f"repository:{repository}:pull"],
-        plain_http=patient.origin.startswith("http:"),
+        plain_http=registry.origin.startswith("http:"),
     )
     try:
         wanted = next(flow)
         while True:
-            wanted = flow.send(await ask_token_server(patient, wanted))
+            wanted = flow.send(await ask_token_server(registry, wanted))
     except StopIteration as done:
         header: str = done.value.header
     who = "anonymously" if credentials is None else "with the credentials of Docker's configuration"
@@ -170,7 +170,7 @@ def authority(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]
 
 
-async def ask_token_server(patient: RegistryProbe, wanted: TokenRequest) -> TokenAnswer:
+async def ask_token_server(registry: RegistryProbe, wanted: TokenRequest) -> TokenAnswer:
     """Send one request to a token server; redirects are not followed.
 
     Raises:
@@ -184,11 +184,11 @@ async def ask_token_server(patient: RegistryProbe, wanted: TokenRequest) -> Toke
         form = urlencode(wanted.form).encode()
     try:
         async with (
-            asyncio.timeout(patient.seconds),
-            patient.upstream.ask_realm(wanted.method, URL(wanted.url), headers, form) as response,
+            asyncio.timeout(registry.seconds),
+            registry.upstream.ask_realm(wanted.method, URL(wanted.url), headers, form) as response,
         ):
             return TokenAnswer(response.status, await _some(response, _MOST_BODY))
     except TimeoutError:
-        raise AuthError(f"the token server {host} does not answer within {patient.seconds:g} s") from None
+        raise AuthError(f"the token server {host} does not answer within {registry.seconds:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise AuthError(f"the token server {host} cannot be asked: {why(error)}") from None

@@ -34,7 +34,7 @@ _COLOURS: Final = {Level.OK: 32, Level.SKIPPED: 90, Level.WARNING: 33, Level.PRO
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes; what stands before its name counts as well."""
+    """Declare the command's options; options before its name count as well."""
     parser.add_argument("--upstream", metavar="URL", help="The stock registry, as http://127.0.0.1:5001.")
     parser.add_argument("--config", **file(), help="The proxy's TOML file; the environment counts as well.")
     parser.add_argument("--repository", metavar="NAME", help="Repository of an image to try, as library/model.")
@@ -49,7 +49,7 @@ def declare(parser: CommandParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Examine what the arguments name, print what was found, and return the exit status."""
+    """Run the checks, print the findings, and return the exit status."""
     import asyncio  # noqa: PLC0415 - help needs none of it, and answers at once
 
     from proxy import logs  # noqa: PLC0415

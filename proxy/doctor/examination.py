@@ -22,25 +22,25 @@ from proxy.wire.tls import CertificateError
 
 
 async def examine(config: Config, probe: ImageProbe | None) -> list[Finding]:
-    """Return what is found, from the settings outward; ``probe`` None leaves out what needs an image."""
+    """Return the findings, from the settings outward; ``probe`` None leaves out the checks of an image."""
     findings: list[Finding] = []
-    with _whatever_happens("the settings", findings):
+    with _failures_reported("the settings", findings):
         findings += check_settings(config)
-    with _whatever_happens("this machine", findings):
+    with _failures_reported("this machine", findings):
         findings += check_host(config)
-    with _whatever_happens("Redis", findings):
+    with _failures_reported("Redis", findings):
         findings += await check_redis(config.cache)
-    with _whatever_happens("the registry", findings):
+    with _failures_reported("the registry", findings):
         await _registry(config, probe, findings)
     return findings
 
 
 @contextlib.contextmanager
-def _whatever_happens(to: str, findings: list[Finding]) -> Iterator[None]:
+def _failures_reported(to: str, findings: list[Finding]) -> Iterator[None]:
     """Make a finding of an error that no check has thought of; the findings until then stay."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - a doctor that falls over helps nobody
+    except Exception as error:  # noqa: BLE001 - a doctor must not crash
         findings.append(
             problem(
                 "doctor",
@@ -67,14 +67,14 @@ async def _api(config: Config, probe: ImageProbe | None, findings: list[Finding]
     # Redirects are looked at, not followed.
     passed = config.blobs.model_copy(update={"redirect": "pass"})
     async with Upstream.connect(config.upstream, passed, realms) as upstream:
-        patient = RegistryProbe(upstream, config.upstream)
-        found, heard = await check_registry(patient)
+        registry = RegistryProbe(upstream, config.upstream)
+        found, ping = await check_registry(registry)
         findings += found
-        if heard is None:
+        if ping is None:
             return
         if probe is None:
             left = "give --repository and --tag to have HEAD, digests, redirects and Range looked at"
             findings.append(skipped("image", left))
             return
-        async for finding in check_image(patient, probe):
+        async for finding in check_image(registry, probe):
             findings.append(finding)

@@ -1,4 +1,4 @@
-"""What one check says."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence about one thing, and what to change where there is something to change."""
+    """One sentence about one thing, and the change to make, if any."""
 
     check: str
     level: Level
@@ -45,7 +45,7 @@ def ok(check: str, sentence: str) -> Finding:
 
 
 def skipped(check: str, sentence: str) -> Finding:
-    """Nobody looked."""
+    """Not checked."""
     return Finding(check, Level.SKIPPED, sentence)
 
 
@@ -60,6 +60,6 @@ def problem(check: str, sentence: str, advice: str) -> Finding:
 
 
 def verdict(findings: Sequence[Finding]) -> Level:
-    """Return the worst level there is; what was skipped says nothing."""
+    """Return the worst level there is; skipped checks do not count."""
     levels = {finding.level for finding in findings}
     return next((level for level in (Level.PROBLEM, Level.WARNING) if level in levels), Level.OK)

@@ -31,7 +31,7 @@ _LITTLE_DISK: Final = 64 * 2**20
 
 
 def check_host(config: Config) -> list[Finding]:
-    """Return what this machine allows, beside what ``config`` may take."""
+    """Compare the limits of this machine with the needs of ``config``."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return [
         files(config, _NO_LIMIT if hard == resource.RLIM_INFINITY else hard),
@@ -78,7 +78,7 @@ def splices_within(limit: int) -> int:
 
 
 def memory(config: Config, limit: int) -> Finding:
-    """Compare the memory limit of this container with what the caches of all workers may take."""
+    """Compare the memory limit of this container with the size of the caches of all workers."""
     needed = config.workers * (config.cache.memory + _BESIDE_THE_CACHE)
     each = f" of {config.workers} workers" if config.workers > 1 else ""
     if limit < needed:

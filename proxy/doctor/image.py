@@ -46,14 +46,14 @@ class ImageProbe:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
         return f"{self.repository}:{self.tag}"
 
 
-async def check_image(patient: RegistryProbe, probe: ImageProbe) -> AsyncIterator[Finding]:
-    """Yield what the registry does with the requests that a pull of ``probe`` leads to."""
+async def check_image(registry: RegistryProbe, probe: ImageProbe) -> AsyncIterator[Finding]:
+    """Yield findings on the registry's answers to the requests of a pull of ``probe``."""
     try:
-        access, entry = await _enter(patient, probe)
+        access, entry = await _enter(registry, probe)
     except (AuthError, UpstreamError) as error:
         yield problem(
             "auth",
@@ -64,26 +64,26 @@ async def check_image(patient: RegistryProbe, probe: ImageProbe) -> AsyncIterato
         return
     yield entry
     try:
-        async for finding in _manifests(patient, probe, access):
+        async for finding in _manifests(registry, probe, access):
             yield finding
     except UpstreamError as error:
         yield problem("image", str(error), "look at the registry's own log for what happened")
 
 
-async def _enter(patient: RegistryProbe, probe: ImageProbe) -> tuple[RegistryAccess, Finding]:
-    """Find out as whom the image can be read."""
-    heard = await patient.ask("GET", _manifest_path(probe.repository, probe.tag), anonymous(), more=_ACCEPT)
-    if heard.status != HTTPStatus.UNAUTHORIZED:
+async def _enter(registry: RegistryProbe, probe: ImageProbe) -> tuple[RegistryAccess, Finding]:
+    """Find credentials with which the image can be read."""
+    reply = await registry.ask("GET", _manifest_path(probe.repository, probe.tag), anonymous(), more=_ACCEPT)
+    if reply.status != HTTPStatus.UNAUTHORIZED:
         return RegistryAccess(anonymous(), "anonymously"), ok(
             "access", f"{probe.name} is asked for without credentials"
         )
-    access = await authenticate(patient, heard.challenges, probe.repository, probe.realm_hosts)
+    access = await authenticate(registry, reply.challenges, probe.repository, probe.realm_hosts)
     return access, ok("access", f"{probe.name} is asked for {access.who}")
 
 
-async def _manifests(patient: RegistryProbe, probe: ImageProbe, access: RegistryAccess) -> AsyncIterator[Finding]:
+async def _manifests(registry: RegistryProbe, probe: ImageProbe, access: RegistryAccess) -> AsyncIterator[Finding]:
     path = _manifest_path(probe.repository, probe.tag)
-    got = await patient.ask("GET", path, access.identity, limit=MAX_MANIFEST_BYTES, more=_ACCEPT)
+    got = await registry.ask("GET", path, access.identity, limit=MAX_MANIFEST_BYTES, more=_ACCEPT)
     if got.status != HTTPStatus.OK:
         yield problem(
             "image",
@@ -94,9 +94,9 @@ async def _manifests(patient: RegistryProbe, probe: ImageProbe, access: Registry
         )
         return
     yield _manifest_digest(got)
-    yield _manifest_head(await patient.ask("HEAD", path, access.identity, more=_ACCEPT), got)
+    yield _manifest_head(await registry.ask("HEAD", path, access.identity, more=_ACCEPT), got)
     try:
-        manifest = await _image_manifest(patient, probe, access, got)
+        manifest = await _image_manifest(registry, probe, access, got)
     except FormatError as error:
         yield problem("image", f"the manifest of {probe.name} is malformed: {error}", "push the image again")
         return
@@ -105,7 +105,7 @@ async def _manifests(patient: RegistryProbe, probe: ImageProbe, access: Registry
         return
     yield _field(probe, manifest)
     blob = max((*manifest.layers, manifest.config), key=lambda one: one.size)
-    async for finding in _blobs(patient, probe, access, blob):
+    async for finding in _blobs(registry, probe, access, blob):
         yield finding
 
 
@@ -167,16 +167,16 @@ def _manifest_head(head: ProbeAnswer, got: ProbeAnswer) -> Finding:
 
 
 async def _image_manifest(
-    patient: RegistryProbe, probe: ImageProbe, access: RegistryAccess, got: ProbeAnswer
+    registry: RegistryProbe, probe: ImageProbe, access: RegistryAccess, got: ProbeAnswer
 ) -> Manifest | None:
-    """Return the first image of what the tag names."""
+    """Return the first image of the tag."""
     parsed = parse_manifest(got.body, _media_type(got))
     if isinstance(parsed, Index):
         entry = next((entry for _, entry in parsed.image_entries()), None)
         if entry is None:
             return None
         path = _manifest_path(probe.repository, entry.digest)
-        child = await patient.ask("GET", path, access.identity, limit=MAX_MANIFEST_BYTES, more=_ACCEPT)
+        child = await registry.ask("GET", path, access.identity, limit=MAX_MANIFEST_BYTES, more=_ACCEPT)
         if child.status != HTTPStatus.OK:
             raise UpstreamError(f"{probe.name} is incomplete: the registry answers {child.status} for {entry.digest}")
         parsed = parse_manifest(child.body, _media_type(child))
@@ -190,26 +190,26 @@ def _field(probe: ImageProbe, manifest: Manifest) -> Finding:
 
 
 async def _blobs(
-    patient: RegistryProbe, probe: ImageProbe, access: RegistryAccess, blob: Descriptor
+    registry: RegistryProbe, probe: ImageProbe, access: RegistryAccess, blob: Descriptor
 ) -> AsyncIterator[Finding]:
     path = f"/v2/{probe.repository}/blobs/{blob.digest}"
-    yield _blob_head(await patient.ask("HEAD", path, access.identity), blob)
-    heard = await patient.ask("GET", path, access.identity, more=_ONE_BYTE)
-    location = heard.headers.get(hdrs.LOCATION)
-    if heard.status in _REDIRECTS and location is not None:
-        redirect = _redirect(patient.origin, location)
+    yield _blob_head(await registry.ask("HEAD", path, access.identity), blob)
+    reply = await registry.ask("GET", path, access.identity, more=_ONE_BYTE)
+    location = reply.headers.get(hdrs.LOCATION)
+    if reply.status in _REDIRECTS and location is not None:
+        redirect = _redirect(registry.origin, location)
         yield redirect
         if redirect.level is Level.PROBLEM:
             return
         try:
-            reply = await patient.upstream.first_byte(path, access.identity)
+            first = await registry.upstream.first_byte(path, access.identity)
         except UpstreamError as error:
             yield problem("range", str(error), "let the proxy reach what the registry redirects to")
             return
-        yield _range(reply.status, reply.headers.get(hdrs.CONTENT_RANGE))
+        yield _range(first.status, first.headers.get(hdrs.CONTENT_RANGE))
         return
     yield ok("redirect", "the registry serves blobs itself")
-    yield _range(heard.status, heard.headers.get(hdrs.CONTENT_RANGE))
+    yield _range(reply.status, reply.headers.get(hdrs.CONTENT_RANGE))
 
 
 def _blob_head(head: ProbeAnswer, blob: Descriptor) -> Finding:
@@ -295,12 +295,12 @@ def _range(status: int, content_range: str | None) -> Finding:
     )
 
 
-def _length(heard: ProbeAnswer) -> str | None:
-    return heard.headers.get(hdrs.CONTENT_LENGTH)
+def _length(reply: ProbeAnswer) -> str | None:
+    return reply.headers.get(hdrs.CONTENT_LENGTH)
 
 
-def _media_type(heard: ProbeAnswer) -> str:
-    return heard.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
+def _media_type(reply: ProbeAnswer) -> str:
+    return reply.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
 
 
 def _manifest_path(repository: str, reference: str) -> str:

@@ -1,4 +1,4 @@
-"""The shared cache: is it there, is it Redis, will it keep what cannot be made again?"""
+"""The shared cache: is it there, is it Redis, will it keep records that cannot be made again?"""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from twodfs.oci.digest import digest_of
 from twodfs.oci.reference import is_loopback
 
 _CHECK: Final = "redis"
-_PATIENCE: Final = 3.0
+_TIMEOUT: Final = 3.0
 _PINGS: Final = 5
 _RECORD_SECONDS: Final = 10
 _OLDEST: Final = 6
 POLICY: Final = "volatile-ttl"
-"""What a full Redis should do: drop what expires first (`docs/operations.md` has the measurement)."""
+"""The policy for a full Redis: drop the keys that expire first (`docs/operations.md` has the measurement)."""
 
 
 async def check_redis(config: CacheConfig) -> list[Finding]:
@@ -63,8 +63,8 @@ async def check_redis(config: CacheConfig) -> list[Finding]:
         return [*findings, await _round_trip(config)]
     client = Redis.from_url(
         url,
-        socket_timeout=_PATIENCE,
-        socket_connect_timeout=_PATIENCE,
+        socket_timeout=_TIMEOUT,
+        socket_connect_timeout=_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
         parser_class=bounded_parser(config),
         **files,
@@ -73,7 +73,7 @@ async def check_redis(config: CacheConfig) -> list[Finding]:
         answered = await _look(client, config)
     finally:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 await client.aclose()
     if any(finding.level == "problem" for finding in answered):
         return [*findings, *answered]
@@ -98,7 +98,7 @@ def _transport(url: str) -> list[Finding]:
 
 async def _look(client: Redis, config: CacheConfig) -> list[Finding]:
     try:
-        async with asyncio.timeout(_PATIENCE * 2):
+        async with asyncio.timeout(_TIMEOUT * 2):
             latency = await _latency(client)
             findings = [_speed(latency, config.redis_timeout)]
             info = await _info(client)
@@ -135,7 +135,7 @@ def _unreachable(error: Exception) -> Finding:
             "correct them; percent-encode special characters (@ is %40)",
         )
     if isinstance(error, TimeoutError | RedisTimeoutError):
-        sentence = f"Redis does not answer within {_PATIENCE:g} s"
+        sentence = f"Redis does not answer within {_TIMEOUT:g} s"
     elif isinstance(error, OSError) and error.strerror:
         sentence = f"Redis cannot be reached: {error.strerror}"
     else:
@@ -151,7 +151,7 @@ def _unreachable(error: Exception) -> Finding:
 def _without_secrets(error: Exception) -> str:
     """The library's sentences name host and port, and no password; any other kind may hold anything."""
     is_redis = isinstance(error, RedisError | RedisClusterException)
-    sentence = str(error).partition(" : <")[0]  # what the library then writes of its own objects
+    sentence = str(error).partition(" : <")[0]  # the library's own text about its objects
     return sentence if is_redis and "@" not in sentence else type(error).__name__
 
 
@@ -233,10 +233,10 @@ async def _round_trip(config: CacheConfig) -> Finding:
 
 
 async def _refusal(config: CacheConfig, key: str, sealed: bytes) -> Exception | None:
-    """Return why what the proxy does with Redis fails, which the store itself only counts."""
-    patient = config.model_copy(update={"redis_timeout": _PATIENCE})
+    """Return why the proxy's calls of Redis fail, which the store itself only counts."""
+    quick = config.model_copy(update={"redis_timeout": _TIMEOUT})
     try:
-        async with asyncio.timeout(_PATIENCE), open_client(patient) as client:
+        async with asyncio.timeout(_TIMEOUT), open_client(quick) as client:
             await client.prepare()
             await client.set_all([(key, sealed)], _RECORD_SECONDS)
             await client.cache.get(key)

@@ -37,21 +37,21 @@ _SCHEMES: Final = ("bearer", "basic")
 _NOT_FOR_STRANGERS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
-async def check_registry(patient: RegistryProbe) -> tuple[list[Finding], ProbeAnswer | None]:
+async def check_registry(registry: RegistryProbe) -> tuple[list[Finding], ProbeAnswer | None]:
     """Ask for ``/v2/`` (distribution-spec, "Determining Support").
 
     Returns the findings, and the answer where it was one of a registry.
     """
     try:
-        heard = await patient.ask("GET", _PING, anonymous(), limit=64 * 1024)
+        ping = await registry.ask("GET", _PING, anonymous(), limit=64 * 1024)
     except UpstreamError as error:
-        return [_unreachable(patient.origin, error)], None
-    tls = _tls(patient.origin)
-    api = _api(patient.origin, heard)
-    if heard.status not in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED):
+        return [_unreachable(registry.origin, error)], None
+    tls = _tls(registry.origin)
+    api = _api(registry.origin, ping)
+    if ping.status not in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED):
         return [*tls, api], None
-    findings = [*tls, api, _clock(heard, time.time()), _connections(heard)]
-    return [*findings, *await _authentication(patient, heard)], heard
+    findings = [*tls, api, _clock(ping, time.time()), _connections(ping)]
+    return [*findings, *await _authentication(registry, ping)], ping
 
 
 def _tls(origin: str) -> list[Finding]:
@@ -89,7 +89,7 @@ def _is_tls_trouble(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Return the error and what led to it, which the client's sentences leave out."""
+    """Return the error and its causes, which the client's sentences leave out."""
     found: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -102,82 +102,82 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _api(origin: str, heard: ProbeAnswer) -> Finding:
-    if heard.status not in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED):
-        return _no_api(origin, heard)
-    versions = " ".join(heard.headers.getall(_VERSION_HEADER, ())).split()
+def _api(origin: str, ping: ProbeAnswer) -> Finding:
+    if ping.status not in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED):
+        return _no_api(origin, ping)
+    versions = " ".join(ping.headers.getall(_VERSION_HEADER, ())).split()
     if versions and _VERSION not in versions:
         return problem(
             "api",
             f"{origin}{_PING} speaks another version of the API: {', '.join(versions)}",
             f"{_VERSION} is what is needed: let upstream.url name a registry that has it",
         )
-    if _is_registrys(heard, is_told=bool(versions)):
+    if _is_registry_answer(ping, is_told=bool(versions)):
         told = f"and {_VERSION}" if versions else "as the OCI distribution specification has it"
-        return ok("api", f"{_PING} answers {heard.status} {told} ({heard.seconds * 1000:.0f} ms)")
+        return ok("api", f"{_PING} answers {ping.status} {told} ({ping.seconds * 1000:.0f} ms)")
     return problem(
         "api",
-        f"{origin}{_PING} answers {heard.status}, but not as a registry does",
+        f"{origin}{_PING} answers {ping.status}, but not as a registry does",
         "is this a web page or a login page in front of the registry? Name the registry itself",
     )
 
 
-def _is_registrys(heard: ProbeAnswer, *, is_told: bool) -> bool:
+def _is_registry_answer(ping: ProbeAnswer, *, is_told: bool) -> bool:
     """Say whether an answer can be a registry's: a challenge, nothing or JSON, and never a page."""
-    if heard.status == HTTPStatus.UNAUTHORIZED:
-        return is_told or bool(heard.challenges)
-    if "html" in heard.headers.get(hdrs.CONTENT_TYPE, ""):
+    if ping.status == HTTPStatus.UNAUTHORIZED:
+        return is_told or bool(ping.challenges)
+    if "html" in ping.headers.get(hdrs.CONTENT_TYPE, ""):
         return False
-    if is_told or not heard.body:
+    if is_told or not ping.body:
         return True
     try:
-        orjson.loads(heard.body)
+        orjson.loads(ping.body)
     except orjson.JSONDecodeError:
         return False
     return True
 
 
-def _no_api(origin: str, heard: ProbeAnswer) -> Finding:
-    if heard.status in _REDIRECTS:
-        target = http_address(heard.headers.get(hdrs.LOCATION, ""))
+def _no_api(origin: str, ping: ProbeAnswer) -> Finding:
+    if ping.status in _REDIRECTS:
+        target = http_address(ping.headers.get(hdrs.LOCATION, ""))
         goes = "elsewhere" if target is None else f"{target.scheme}://{authority(target)}"
         return problem(
             "api",
             f"{origin}{_PING} redirects to {goes}",
             "let upstream.url name the place where it leads to",
         )
-    if heard.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if ping.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(
-            "api", f"{origin}{_PING} answers {heard.status}", "look at the registry's log: it fails by itself"
+            "api", f"{origin}{_PING} answers {ping.status}", "look at the registry's log: it fails by itself"
         )
-    if heard.status == HTTPStatus.TOO_MANY_REQUESTS:
+    if ping.status == HTTPStatus.TOO_MANY_REQUESTS:
         return problem(
             "api",
-            f"{origin}{_PING} answers {heard.status}: it takes no more requests from here for now",
+            f"{origin}{_PING} answers {ping.status}: it takes no more requests from here for now",
             "let the registry, or what limits requests before it, allow the proxy what its clients need: it "
             "asks for all of them",
         )
-    if heard.status == HTTPStatus.FORBIDDEN:
+    if ping.status == HTTPStatus.FORBIDDEN:
         return problem(
             "api",
-            f"{origin}{_PING} answers {heard.status}: it lets nobody in from here",
+            f"{origin}{_PING} answers {ping.status}: it lets nobody in from here",
             "let the registry's firewall, or the front before it, admit this machine; who only lacks "
             "credentials hears 401",
         )
     return problem(
         "api",
-        f"{origin}{_PING} answers {heard.status}: this is no registry's API",
+        f"{origin}{_PING} answers {ping.status}: this is no registry's API",
         "let upstream.url name the registry's origin, without a path; its API is at /v2/",
     )
 
 
-def _clock(heard: ProbeAnswer, now: float) -> Finding:
-    text = heard.headers.get(hdrs.DATE)
+def _clock(ping: ProbeAnswer, now: float) -> Finding:
+    text = ping.headers.get(hdrs.DATE)
     try:
         there = parsedate_to_datetime(text or "").timestamp()
     except ValueError:
         return skipped("clock", "the registry sends no Date to compare clocks with")
-    skew = now - there - heard.seconds / 2
+    skew = now - there - ping.seconds / 2
     if abs(skew) > _MOST_SKEW:
         relation = "ahead of" if skew > 0 else "behind"
         return warning(
@@ -193,8 +193,8 @@ def _clock(heard: ProbeAnswer, now: float) -> Finding:
     )
 
 
-def _connections(heard: ProbeAnswer) -> Finding:
-    if heard.is_kept:
+def _connections(ping: ProbeAnswer) -> Finding:
+    if ping.is_kept:
         return ok("keep-alive", "the registry keeps connections open between requests")
     return warning(
         "keep-alive",
@@ -203,12 +203,12 @@ def _connections(heard: ProbeAnswer) -> Finding:
     )
 
 
-async def _authentication(patient: RegistryProbe, heard: ProbeAnswer) -> list[Finding]:
-    if heard.status == HTTPStatus.OK:
+async def _authentication(registry: RegistryProbe, ping: ProbeAnswer) -> list[Finding]:
+    if ping.status == HTTPStatus.OK:
         return [ok("auth", "the registry asks nobody who they are (/v2/ answers 200)")]
-    known = [one for one in heard.challenges if one.scheme in _SCHEMES]
+    known = [one for one in ping.challenges if one.scheme in _SCHEMES]
     if not known:
-        offered = ", ".join(one.scheme for one in heard.challenges) or "none"
+        offered = ", ".join(one.scheme for one in ping.challenges) or "none"
         return [
             problem(
                 "auth",
@@ -218,7 +218,7 @@ async def _authentication(patient: RegistryProbe, heard: ProbeAnswer) -> list[Fi
         ]
     if all(one.scheme != "bearer" for one in known):
         return [ok("auth", "the registry asks for a name and password (Basic)")]
-    parts = http_address(realm_of(heard.challenges) or "")
+    parts = http_address(realm_of(ping.challenges) or "")
     if parts is None:
         return [
             problem(
@@ -227,16 +227,16 @@ async def _authentication(patient: RegistryProbe, heard: ProbeAnswer) -> list[Fi
                 "correct the registry's auth.token.realm",
             )
         ]
-    return [_realm(patient.origin, parts), await _tokens(patient, heard)]
+    return [_realm(registry.origin, parts), await _tokens(registry, ping)]
 
 
-async def _tokens(patient: RegistryProbe, heard: ProbeAnswer) -> Finding:
-    """Ask for a token as anybody may, for nothing."""
-    flow = answer(heard.challenges, None, registry=urlsplit(patient.origin).netloc)
+async def _tokens(registry: RegistryProbe, ping: ProbeAnswer) -> Finding:
+    """Ask for an anonymous token without scopes."""
+    flow = answer(ping.challenges, None, registry=urlsplit(registry.origin).netloc)
     wanted = next(flow)
     host = authority(urlsplit(wanted.url))
     try:
-        reply = await ask_token_server(patient, wanted)
+        reply = await ask_token_server(registry, wanted)
     except AuthError as error:
         return warning(
             "tokens",

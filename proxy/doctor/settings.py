@@ -19,11 +19,11 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def check_settings(config: Config) -> list[Finding]:
-    """Return what is odd about ``config``, or one finding that nothing is."""
-    return list(_oddities(config)) or [ok(_CHECK, "the settings fit together")]
+    """Return findings on odd values in ``config``, or one that there are none."""
+    return list(_findings(config)) or [ok(_CHECK, "the settings fit together")]
 
 
-def _oddities(config: Config) -> Iterator[Finding]:
+def _findings(config: Config) -> Iterator[Finding]:
     is_public = not _is_loopback(config.listen)
     for origin in config.upstream.urls:
         upstream = urlsplit(origin)

@@ -1,4 +1,4 @@
-"""The account of a request: what is counted, logged and traced of it, once, when it is over."""
+"""Metrics, log line and trace of a request, written once, when it is over."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class AccessLog:
 
         Args:
             http: the request as it came.
-            request: what it asked for; None where that was not looked at.
+            request: the parsed request; None where it was not parsed.
             status: of the answer.
             seconds: from its head to now.
             remote: the client's address.
@@ -72,11 +72,11 @@ class AccessLog:
         )
 
 
-def count_spared(made: CutPartition, digest: Digest, http: web.BaseRequest, answer: Answer) -> None:
+def count_spared(partition: CutPartition, digest: Digest, http: web.BaseRequest, answer: Answer) -> None:
     """Count the bytes that a client does not transfer since it pulls a partition.
 
     Once for each GET that is answered with the document that the tag names, by tag or by its digest: clients
     differ in which they use. HEAD, 304, and the manifests and configs below are not counted.
     """
-    if http.method == hdrs.METH_GET and answer.status == HTTPStatus.OK and digest == made.root:
-        SPARED.add(made.left_out_bytes)
+    if http.method == hdrs.METH_GET and answer.status == HTTPStatus.OK and digest == partition.root:
+        SPARED.add(partition.left_out_bytes)

@@ -1,4 +1,4 @@
-"""What is attached to a digest, in the three places where clients look: signatures and lists of referrers."""
+"""Artifacts attached to a digest, in the three places where clients look: signatures and lists of referrers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILTERS_APPLIED: Final = "OCI-Filters-Applied"
 
 
 class AttachedHandler:
-    """Answers with what is attached, ours beside the registry's. Each method raises like ``Signatures.of``."""
+    """Answers with attached artifacts, ours beside the registry's. Each method raises like ``Signatures.of``."""
 
     def __init__(self, attached: AttachedDocuments, locations: LocationRewriter, relay: Relay) -> None:
         self._attached = attached

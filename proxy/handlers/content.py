@@ -1,4 +1,4 @@
-"""Manifests and blobs by digest: ours where we made them, else the registry's."""
+"""Manifests and blobs by digest: the proxy's where it made them, else the registry's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ContentHandler:
         self._relay = relay
 
     async def answer(self, call: Call[ContentPull]) -> Answer:
-        """Return what has the digest: the registry is asked, unless this client's right to ours is known.
+        """Return the content with the digest: the registry is asked, unless this client's right to ours is known.
 
         Raises:
             UnsignedError: it is ours, and the source must be signed, and is not.
@@ -54,10 +54,10 @@ class ContentHandler:
         return answer
 
     async def _find(self, call: Call[ContentPull]) -> CutPartition | Document | None:
-        """Return the partition that holds the digest, or what belongs to a signature.
+        """Return the partition that holds the digest, or the signature's document.
 
         Another replica may be about to tell of either. But a client about to push asks whether each document
-        is there, and is to hear "no" at once.
+        is there, and is to get its "no" at once.
         """
         request, identity = call.request, call.identity
         is_read = request.method == hdrs.METH_GET

@@ -1,4 +1,4 @@
-"""The table of kinds, and the way of every request: parsed, admitted, let in, answered, sent, accounted for."""
+"""Each request's way: parsed, admitted, let in, answered by the handler of its kind, sent, accounted for."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def table_of_kinds(
     locations: LocationRewriter,
     max_manifest: int,
 ) -> Routes:
-    """Return who answers each kind of request.
+    """Return the handler of each kind of request.
 
     ``attached`` None: nothing is signed. ``tokens`` None: clients get tokens elsewhere. ``max_manifest``: bytes.
     """

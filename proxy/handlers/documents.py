@@ -1,4 +1,4 @@
-"""Documents of ours as answers: manifests, and blobs with ranges."""
+"""Documents made by the proxy as answers: manifests, and blobs with ranges."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Body:
         self.content = content
 
 
-# What memory let go of, or never held, is made again for each request; the bytes are the same.
+# A body that memory evicted, or never held, is made again for each request; the bytes are the same.
 _UNDER_WAY: Final[WeakValueDictionary[Digest, _Body]] = WeakValueDictionary()
 
 

@@ -1,4 +1,4 @@
-"""What went wrong -> answer: the registry's own words, or a sentence that says what to do."""
+"""Error -> answer: the registry's own words, or a sentence that names the remedy."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def explain(error: Exception, locations: LocationRewriter, http: web.BaseRequest
         headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
     if isinstance(error, ComputedTagError):
         headers[hdrs.ALLOW] = "GET, HEAD"
-    # Where its body ends, and the next request begins, nobody can tell.
+    # The end of its body, and so the start of the next request, is unknown.
     is_unclear = isinstance(error, BodyError | BodyTooLongError) or not http.content.is_eof()
     return replace(whole(status, oci_errors(code, message), headers), ends_connection=is_unclear)
 
@@ -72,7 +72,7 @@ def _denied(error: DeniedError, http: web.BaseRequest) -> Answer:
     headers[hdrs.CONTENT_TYPE] = JSON
     headers[hdrs.CONTENT_LENGTH] = str(len(body))
     headers["Docker-Distribution-Api-Version"] = "registry/2.0"
-    # Nobody reads the rest of an upload that is not let in.
+    # The rest of a refused upload is not read.
     return Answer(error.status, headers, WholeBody(body), ends_connection=http.body_exists)
 
 

@@ -1,7 +1,7 @@
-"""One exchange with a client: what it calls for, what it is answered, and the one way on which answers leave.
+"""One exchange with a client: its request, the answer, and the one function that sends answers.
 
 A handler opens an answer, which may hold a connection to the registry, and says nothing to the client.
-``send`` does, for every answer: it bounds the time, ends what cannot be ended well, and closes the source.
+``send`` does, for every answer: it bounds the time, aborts transfers that cannot complete, and closes the source.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ R_co = TypeVar("R_co", bound=RegistryRequest, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[R_co]):
-    """A request, and who makes it.
+    """A request and its client.
 
     Attributes:
-        request: what is asked for.
+        request: the parsed request.
         http: the request as it came, with its headers and body.
-        identity: what the client authenticates with, and for whom work is counted.
+        identity: the client's credentials, and the client that work is counted for.
         idle_timeout: how long client and registry may be waited for.
     """
 
@@ -51,22 +51,22 @@ class BodySource(Protocol):
     async def send(self, response: OutgoingResponse, http: web.BaseRequest, idle_timeout: IdleTimeout) -> None:
         """Send all bytes of ``response``, the answer to ``http``; none where it is to have no body.
 
-        Whoever waits says for whom (``idle_timeout.for_client``, ``for_upstream``); it is the client at the
+        The waiting code says for whom (``idle_timeout.for_client``, ``for_upstream``); it is the client at the
         beginning, and must be at the end.
 
         Raises:
-            aiohttp.ClientError, OSError: one side hung up; the client is not to take what it has for the whole.
+            aiohttp.ClientError, OSError: one side hung up; the client must not take the part that it has for the whole.
         """
 
     async def close(self) -> None:
-        """Let go of what the source holds open, whether it was sent or not."""
+        """Release the resources of the source, whether it was sent or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class WholeBody:
     """Bytes that are at hand: a document of ours, an error, an answer of the registry that was read.
 
-    ``shared``: what is kept alive as long as this body is on its way, for others that are sent the same.
+    ``shared``: an object kept alive while this body is being sent, for other clients that are sent the same.
     """
 
     content: bytes | memoryview
@@ -86,11 +86,11 @@ class Answer:
 
     Attributes:
         status: of HTTP.
-        headers: all of them, but those of this hop alone.
+        headers: all of them, except hop-by-hop ones.
         body: for HEAD and 304 the headers speak of it, and it is not sent.
-        reason: the words behind the status; None: those of the standard.
+        reason: the reason phrase; None: the standard one.
         is_relayed: whether it is the registry's, with nothing of ours in it.
-        ends_connection: whether the connection ends with it, since nobody can tell where the next request begins.
+        ends_connection: whether the connection ends with it, since the start of the next request is unknown.
     """
 
     status: int
@@ -107,8 +107,8 @@ class Route:
 
     Attributes:
         answer: opens the answer.
-        takes_body: whether it knows what to do with a request's body; others are left to the relay.
-        is_public: whether nobody has to be let in for it.
+        takes_body: whether it handles a request's body; requests with one otherwise go to the relay.
+        is_public: whether it needs no authentication.
     """
 
     answer: Callable[[Call[Any]], Awaitable[Answer]]
@@ -117,11 +117,11 @@ class Route:
 
 
 Routes: TypeAlias = Mapping[type[RegistryRequest], Route]
-"""The table of kinds: every kind of request but ``InvalidRequest``, and who answers it."""
+"""The handler of each kind of request but ``InvalidRequest``."""
 
 
 async def send(answer: Answer, http: web.BaseRequest, idle_timeout: IdleTimeout) -> web.StreamResponse:
-    """Send ``answer`` to the client that asked ``http``, and close it; return what aiohttp is to know of it.
+    """Send ``answer`` to the client that asked ``http``, and close it; return the response for aiohttp.
 
     A client that takes nothing in time loses its connection, and so does one whose answer broke off: a body that
     is too short must not look whole.
@@ -150,6 +150,6 @@ async def send(answer: Answer, http: web.BaseRequest, idle_timeout: IdleTimeout)
         if answer.is_relayed:
             BROKEN_TRANSFERS.of("short" if isinstance(error, aiohttp.ClientPayloadError) else "broke_off").add()
             get_logger().warning("transfer broke off", path=http.path, reason=describe(error))
-        # What was passed on before still arrives; of what is ours, only the client can have broken off.
+        # Bytes passed on before still arrive; with an answer of our own, only the client can have broken off.
         hang_up(http, at_once=not answer.is_relayed)
     return response

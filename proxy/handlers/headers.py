@@ -1,4 +1,4 @@
-"""Headers across a proxy: what ends at a hop, and addresses that must come back to us."""
+"""Headers across a proxy: hop-by-hop ones, and addresses that must lead back to the proxy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yarl import URL
 from proxy.auth.realm import Realms
 from proxy.clients.addresses import ClientAddresses, is_believed
 
-# RFC 9110, section 7.6.1: these, and whatever Connection names, are for the next hop alone.
+# RFC 9110, section 7.6.1: these, and those named in Connection, are for the next hop alone.
 _HOP_BY_HOP: Final = frozenset(
     {
         "connection",
@@ -27,7 +27,7 @@ _HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
-# Host names the upstream, and Expect is answered at each hop by whoever reads the body.
+# Host names the upstream, and Expect is answered at each hop by the reader of the body.
 _NOT_FORWARDED: Final = _HOP_BY_HOP | {"host", "expect"}
 # Where the proxy shows the registry its own credentials: a session of theirs, and the challenge to them.
 _OUR_OWN: Final = frozenset({"set-cookie", "www-authenticate"})
@@ -37,7 +37,7 @@ _LINK_TARGET: Final = re.compile(r"<([^<>]*+)>")  # RFC 3986 has no < in an addr
 def forwarded_request(headers: CIMultiDictProxy[str], *, is_trusted: bool) -> CIMultiDict[str]:
     """Return a client's headers as they go upstream.
 
-    A registry that lies behind us may believe us what ``X-Forwarded-For`` and the like say, so they go along
+    A registry that lies behind us may trust ``X-Forwarded-For`` and similar headers from us, so they go along
     only where the client is a proxy that we believe ourselves (``is_trusted``).
     """
     kept = CIMultiDict(

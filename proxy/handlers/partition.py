@@ -1,4 +1,4 @@
-"""Tags that look like partitions: the partition, or why there is none, or what the registry has under the tag."""
+"""Tags that look like partitions: the partition, why there is none, or the registry's image under the tag."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class PartitionHandler:
             source = await self._sources.resolve(call.request.repository, reading.base, call.identity, accept)
             if source is None:
                 continue
-            recipe = Provenance(source.digest, reading.selection())
-            made = await self._partitions.get(source, recipe, call.identity)
-            if made is not None:
-                answer = manifest(made.top, call.http)
-                count_spared(made, made.root, call.http, answer)
+            provenance = Provenance(source.digest, reading.selection())
+            partition = await self._partitions.get(source, provenance, call.identity)
+            if partition is not None:
+                answer = manifest(partition.top, call.http)
+                count_spared(partition, partition.root, call.http, answer)
                 return answer
             seen = seen or (source, reading)
         return await self._literally(call, accept, seen)
@@ -72,18 +72,18 @@ class PartitionHandler:
         await self._lookalikes.explain_mistyped(request.repository, meant, call.identity)
         if seen is not None or accepts_indexes(accept):
             return await self._relay.open(call)
-        # A client that takes no index hears of the partition what the registry says of the source image, but
-        # where the registry gives it the image, that has no such partition.
+        # A client that takes no index gets the registry's answer for the source image, but
+        # where the registry gives it the image, there is no such partition.
         base = request.readings[0].base
         known = await self._sources.resolve(request.repository, base, call.identity, ACCEPT_IMAGES)
         of_source = parse(request.method, f"/v2/{request.repository.name}/manifests/{base}")
         return await self._relay.open(call, None if known is None else of_source)
 
     async def answer_mistyped(self, call: Call[MistypedPull]) -> Answer:
-        """Return what the registry has under the tag.
+        """Return the registry's answer for the tag.
 
         Raises:
-            UnknownPartitionError: it has nothing, and what was meant is a partition of an image that it has.
+            UnknownPartitionError: it has nothing, but the tag is meant as a partition of an image that it has.
             RefusedError, UpstreamError: the registry refuses, or gave no answer.
         """
         answer = await self._relay.open_unless(HTTPStatus.NOT_FOUND, call)

@@ -1,7 +1,7 @@
-"""Writes of manifests: pushes, which may take what the registry is to be given first, and deletions.
+"""Writes of manifests: pushes, before which the registry may have to be given blobs, and deletions.
 
-A client asks whether a config or manifest is there, hears yes, since the proxy can make it, and sends only
-what names it. The registry knows nothing of it and refuses. Then it gets what is missing, with the client's
+A client asks whether a config or manifest is there, is told yes, since the proxy can make it, and sends only
+the manifest that names it. The registry knows nothing of it and refuses. Then it gets the content, with the client's
 own credentials, and is asked once more: a partition becomes an image like any other.
 """
 
@@ -35,9 +35,9 @@ from twodfs.signing.bundle import is_signature_layer
 from twodfs.signing.signature import MAX_SIGNATURES
 
 _REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND})
-"""How registries say that a manifest names what they do not have."""
+"""Codes with which registries say that a manifest names content that they lack."""
 _MOST_NAMED: Final = 128
-"""Entries of an index that are looked for; what we cut has fewer."""
+"""Entries of an index that are looked for; the proxy's own have fewer."""
 _OCTETS: Final = "application/octet-stream"
 
 
@@ -65,12 +65,12 @@ class PushHandler:
         self._max_manifest = max_manifest
 
     async def answer(self, call: Call[ManifestWrite]) -> Answer:
-        """Pass a write on, and forget what was known of its repository.
+        """Pass a write on, and forget the cached state of its repository.
 
         Raises:
-            ComputedTagError: nobody would ever see what is written.
+            ComputedTagError: the written manifest would never be served.
             BodyTooLongError: the manifest is longer than it may be.
-            UnsignedError, RefusedError, UpstreamError: what it takes could not be had, or written.
+            UnsignedError, RefusedError, UpstreamError: missing content could not be fetched, or written.
         """
         repository = call.request.repository
         await self._lookalikes.check_write(repository, call.request.readings, call.identity)
@@ -85,7 +85,7 @@ class PushHandler:
             self._sources.forget(repository)
 
     async def _put(self, call: Call[ManifestWrite]) -> Answer:
-        # What was taken may have to be entered in a list before the client may look for it there.
+        # An accepted manifest may have to be entered in a list before the client looks for it there.
         held = _REFUSALS if self._attached is None else _REFUSALS | {HTTPStatus.CREATED}
         try:
             return await self._relay.open(call, limit=self._max_manifest, held=held)
@@ -136,10 +136,10 @@ class PushCompletion:
         self._locations = locations
 
     async def supply(self, repository: Repository, pushed: Document, identity: Identity) -> bool:
-        """Give the registry what ``pushed`` names and we made; say whether it took anything.
+        """Give the registry the content that ``pushed`` names and the proxy made; say whether it took anything.
 
         Args:
-            repository: to which it was pushed; only what this client may read of it is given.
+            repository: to which it was pushed; only content that this client may read is given.
             pushed: a manifest or index that the registry refused.
             identity: the client's own credentials.
 
@@ -158,9 +158,9 @@ class PushCompletion:
         return given
 
     async def _ours(self, repository: Repository, digest: Digest, identity: Identity) -> Document | None:
-        made = await self._partitions.find(repository, digest, identity)
-        if made is not None:
-            return made.documents[digest]
+        partition = await self._partitions.find(repository, digest, identity)
+        if partition is not None:
+            return partition.documents[digest]
         return None if self._attached is None else await self._attached.find(repository, digest, identity)
 
     async def _give(self, repository: Repository, digest: Digest, identity: Identity) -> bool:
@@ -208,7 +208,7 @@ class PushCompletion:
 
 
 def _named(document: Document) -> tuple[Digest, ...]:
-    """Return what a registry wants to have before it takes ``document``, and may not.
+    """Return the content that a registry may want before it takes ``document``.
 
     Layers of partitions are in the registry; those of signatures are as much ours as their configs.
     """

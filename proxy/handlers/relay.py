@@ -36,7 +36,7 @@ class Relay:
         self._bodies = bodies
 
     async def answer(self, call: Call[RegistryRequest]) -> Answer:
-        """Pass a request on, whatever it is, and return the registry's answer.
+        """Pass a request of any kind on, and return the registry's answer.
 
         Raises:
             UpstreamError: the registry gave no answer.
@@ -57,12 +57,12 @@ class Relay:
 
         Args:
             call: the client's; its body is streamed.
-            request: what to ask the registry for in place of what the client asked for.
+            request: the request for the registry in place of the client's.
             limit: the most bytes that its body may have; None for any number.
-            held: statuses that are raised, as what may be mended or asks for more; the body is kept for that.
+            held: statuses that are raised, since the request may be repeated after a remedy; the body is kept for that.
 
         Raises:
-            HeldWriteError: the registry heard all of it and answered one of ``held``, in few words.
+            HeldWriteError: the registry took all of it and answered one of ``held``, with a short body.
             BodyTooLongError: the body is longer than ``limit``.
         """
         size = call.http.content_length or 0
@@ -121,7 +121,7 @@ class Relay:
                     AnswerBody(self._bodies, answer, opening.pop_all()),
                     reason=answer.reason or "",
                     is_relayed=True,
-                    # The client waits for a 100 that never comes; what it sends next may be body still.
+                    # The client waits for a 100 that never comes; its next bytes may still be body.
                     ends_connection=body is not None and not body.is_begun,
                 )
         except TimeoutError:
@@ -141,7 +141,7 @@ class Relay:
 
 
 def _is_whole(http: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
-    """Say whether a request was sent to its end, and its answer is small, as that to what was taken is."""
+    """Say whether a request was sent to its end, and its answer is small, as for an accepted one."""
     length = answer.content_length
     is_small = answer.ok if length is None else length <= MAX_REFUSAL
     return http.content.is_eof() and is_small

@@ -1,6 +1,6 @@
 """The token endpoint of ``auth.realm = "proxy"``: passes a client's request on to the registry's own realm.
 
-Where it goes is what the registry says, checked against ``auth.realm_hosts``; nothing in the request can
+Its address is the one that the registry names, checked against ``auth.realm_hosts``; nothing in the request can
 change it. No redirect is followed, and both directions are bounded.
 """
 
@@ -51,7 +51,7 @@ class TokenHandler:
         """
         if call.request.method not in _METHODS:
             raise UpstreamError("tokens are asked for with GET or POST", status=HTTPStatus.METHOD_NOT_ALLOWED)
-        realm = self._realms.known() or await self._asking.do("realm", partial(self._learn, call.identity))
+        realm = self._realms.known() or await self._asking.do("realm", partial(self._fetch_realm, call.identity))
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._forward(call, _with_query(realm, call.request.target.partition("?")[2]))
@@ -63,7 +63,7 @@ class TokenHandler:
             problem = type(error).__name__
             raise UpstreamError(f"the token server {realm.host} cannot be asked: {problem}") from None
 
-    async def _learn(self, identity: Identity) -> URL:
+    async def _fetch_realm(self, identity: Identity) -> URL:
         """Ask the registry for its challenge (distribution-spec, "Determining Support")."""
         reply = await self._upstream.get("/v2/", identity, limit=MAX_REFUSAL, accept=ACCEPT_IMAGES)
         try:

@@ -24,7 +24,7 @@ NEEDED: Final[dict[type, tuple[str, ...]]] = {
 
 
 class Writer(Protocol):
-    """What writes a message to a connection; its interface in aiohttp does not say that it need not wait."""
+    """The writer of a message to a connection; its interface in aiohttp does not say that it need not wait."""
 
     output_size: int
     """Bytes of the message that were written."""
@@ -33,7 +33,7 @@ class Writer(Protocol):
         """Send the head, if it still waits, and ``chunk``."""
 
     async def drain(self) -> None:
-        """Wait until the connection has taken what was written, down to what it may hold."""
+        """Wait until the connection has taken the bytes written, down to its buffer's size."""
 
     def send_headers(self) -> None:
         """Send the head, if it still waits."""
@@ -45,7 +45,7 @@ def transport_of(writer: AbstractStreamWriter) -> asyncio.Transport | None:
 
 
 class ExactAnswer(web.StreamResponse):
-    """A response with exactly the headers that it was given; its head waits for what is written first.
+    """A response with exactly the headers that it was given; its head waits for the first write.
 
     aiohttp would add a Content-Type and a Server.
     """
@@ -54,7 +54,7 @@ class ExactAnswer(web.StreamResponse):
 
     @property
     def writer(self) -> Writer | None:
-        """What writes this answer; None before it began, and when it is over."""
+        """The writer of this answer; None before its start and after its end."""
         return cast("Writer | None", self._payload_writer)
 
     @property

@@ -1,4 +1,4 @@
-"""A connection to the registry, and what is asked over it."""
+"""A connection to the registry, and the requests on it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def is_paused(protocol: BaseProtocol) -> bool:
 
 
 class AnswerConnection(ResponseHandler):
-    """A connection to the registry. A subclass says what is done when it ``opened``, is ``asked``, and ``takes``."""
+    """A connection to the registry. Subclasses override ``opened``, ``asked`` and ``takes``."""
 
     def opened(self, transport: asyncio.BaseTransport) -> None:
-        """Hear that the connection is there."""
+        """Called when the connection is there."""
 
     def asked(self) -> None:
-        """Hear that a question is about to be sent."""
+        """Called when a request is about to be sent."""
 
     def takes(self, status: int) -> bool:  # noqa: ARG002 - subclasses look at it
         """Say whether an answer, whose head has come, is handed on; with False it is dropped."""
@@ -108,15 +108,15 @@ def dial_with(connector: TCPConnector, socket_of: Callable[[], socket.socket]) -
 
 
 class UpstreamRequest(ClientRequest):
-    """A request to the registry. A subclass says what is done ``before_body``."""
+    """A request to the registry. A subclass overrides ``before_body``."""
 
     @property
     def continued(self) -> asyncio.Future[bool] | None:
-        """What the body waits for: ``100 Continue``; None where the request does not expect it."""
+        """The event that the body waits for: ``100 Continue``; None where the request does not expect it."""
         return self._continue
 
     async def before_body(self, writer: AbstractStreamWriter) -> None:
-        """Do what is to be done before the body is sent; the head may still wait in ``writer``."""
+        """Called before the body is sent; the head may still wait in ``writer``."""
 
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None

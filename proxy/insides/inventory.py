@@ -21,6 +21,6 @@ BORROWING: Final[tuple[Inventory, ...]] = (tls.NEEDED_TO_BORROW, server.NEEDED_T
 
 
 def missing(inventories: tuple[Inventory, ...]) -> str | None:
-    """Name what is not there, as ``RequestHandler._messages, ...``; None when everything is."""
+    """Return the names of missing parts, as ``RequestHandler._messages, ...``; None when everything is."""
     wanted = ((owner, name) for one in inventories for owner, names in one.items() for name in names)
     return ", ".join(f"{owner.__name__}.{name}" for owner, name in wanted if not hasattr(owner, name)) or None

@@ -35,7 +35,7 @@ NEEDED_TO_BORROW: Final[dict[type, tuple[str, ...]]] = {
 
 
 class RequestConnection(RequestHandler):
-    """aiohttp's connection of a client, with names for what a proxy looks at and changes."""
+    """aiohttp's connection of a client, with public names for the parts that a proxy reads and changes."""
 
     __slots__ = ()
 
@@ -65,13 +65,13 @@ class RequestConnection(RequestHandler):
 
     @property
     def awaits_head(self) -> bool:
-        """Whether what comes is a part of a request's head that is not complete."""
+        """Whether the bytes that arrive are a part of a request's head that is not complete."""
         waits = self._waiter is not None and not self._waiter.done()
         return (waits or not self._request_count) and not self._messages
 
     @property
     def is_in_body(self) -> bool:
-        """Whether what comes belongs to the body of a request that is known."""
+        """Whether the bytes that arrive belong to the body of a request that is known."""
         body = self.current_body
         return (body is not None and not body.is_eof()) or any(not queued.is_eof() for _, queued in self._messages)
 
@@ -86,7 +86,7 @@ class RequestConnection(RequestHandler):
         return len(self._messages)
 
     def queued_heads(self) -> Iterator[tuple[int, RequestHead]]:
-        """Yield the place and the head of each request that waits, but of those that are refused already."""
+        """Yield the place and the head of each request that waits, except refused ones."""
         for at, (message, _) in enumerate(self._messages):
             if isinstance(message, RawRequestMessage):
                 yield at, message
@@ -98,12 +98,12 @@ class RequestConnection(RequestHandler):
 
     @property
     def last_is_refused(self) -> bool:
-        """Whether the last request that waits is one that is no HTTP."""
+        """Whether the last request that waits is no HTTP."""
         return bool(self._messages) and isinstance(self._messages[-1][0], _ErrInfo)
 
     @property
-    def last_lost_its_tail(self) -> bool:
-        """Whether the last request that waits asks for another protocol, and the parser dropped what is behind it.
+    def last_is_truncated(self) -> bool:
+        """Whether the last request that waits asks for another protocol, and the parser dropped the bytes behind it.
 
         The parser keeps that where it knows the protocol.
         """
@@ -139,7 +139,7 @@ class RequestConnection(RequestHandler):
         return self._next_keepalive_close_time - self._loop.time()
 
     def too_late(self) -> None:
-        """Hear that the client has been silent for as long as it may, and is about to lose its connection."""
+        """Called when the client has been silent too long, and is about to lose its connection."""
 
     def _process_keepalive(self) -> None:
         if self.is_idle and self._loop.time() >= self._next_keepalive_close_time:
@@ -210,7 +210,7 @@ class _RestOfBody:
         return self._successor.feed_data(rest)
 
     def pause_reading(self) -> None:
-        """Do nothing: the transport stops, and what it had read before fits the stream."""
+        """Do nothing: the transport stops, and the bytes that it had read before fit the stream."""
 
     def message_consumed(self) -> None:
         """Do nothing: no request can be behind a body that is not complete."""

@@ -54,7 +54,7 @@ def read_little(transport: asyncio.BaseTransport, size: int) -> None:
 class ServerTls(SSLProtocol):
     """The TLS layer below a client's connection, which tells of the connection before its handshake is over.
 
-    asyncio tells nobody of a connection until then. A subclass overrides ``opened``, ``shaken`` and ``closed``.
+    asyncio tells no protocol of a connection until then. A subclass overrides ``opened``, ``shaken`` and ``closed``.
     """
 
     def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, seconds: float) -> None:
@@ -65,13 +65,13 @@ class ServerTls(SSLProtocol):
         super().__init__(loop, protocol, context, nobody, server_side=True, ssl_handshake_timeout=handshake_timeout)
 
     def opened(self, socket_transport: asyncio.Transport) -> None:
-        """Hear that the connection is there, and that its handshake has begun."""
+        """Called when the connection is there and its handshake has begun."""
 
     def shaken(self) -> None:
-        """Hear that the handshake is over, well or not; ``protocol`` is about to be told."""
+        """Called when the handshake is over, well or not; ``protocol`` is about to be told."""
 
     def closed(self) -> None:
-        """Hear that the connection is lost."""
+        """Called when the connection is lost."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin the handshake."""

@@ -15,7 +15,7 @@ NEEDED: Final[dict[type, tuple[str, ...]]] = {
 
 
 def is_plain(transport: asyncio.BaseTransport | None) -> TypeGuard[asyncio.Transport]:
-    """Say whether this is an open connection whose bytes on the socket are those that its protocol sees."""
+    """Say whether this is an open connection whose protocol sees the bytes of the socket unchanged."""
     return isinstance(transport, _SelectorSocketTransport) and not transport.is_closing()
 
 
@@ -27,6 +27,6 @@ def read_at_once(transport: asyncio.BaseTransport | None, size: int) -> None:
 
 @contextlib.contextmanager
 def duplicate(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
-    """Yield the same socket under another number: a loop lets nobody watch those that transports own."""
+    """Yield the same socket under another number: a loop refuses to watch the numbers that transports own."""
     with transport.get_extra_info("socket").dup() as duplicated:
         yield duplicated

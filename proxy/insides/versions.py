@@ -1,4 +1,4 @@
-"""Which aiohttp and Python are installed, and what to change where the proxy cannot use them."""
+"""Which aiohttp and Python are installed, and the change needed where the proxy cannot use them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ADVICE: Final = "install the version of aiohttp that requirements.lock names"
 
 
 def without(error: ImportError) -> str | None:
-    """Return a sentence about what aiohttp or asyncio lacks; None when ``error`` is about another library."""
+    """Return a sentence about the parts that aiohttp or asyncio lacks; None when ``error`` is about another library."""
     if (error.name or "").partition(".")[0] not in {"aiohttp", "asyncio"}:
         return None
     return f"{VERSIONS} is not what the proxy needs: {error.msg.partition(' (')[0]}; {ADVICE}"

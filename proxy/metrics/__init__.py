@@ -1,4 +1,4 @@
-"""What is counted, and how it is told.
+"""Metrics, and their exposition to Prometheus.
 
 instruments  counters, histograms and gauges of one process, and their snapshots
 catalogue    every metric that the proxy has, by name

@@ -164,7 +164,7 @@ MEMORY_MISS: Final = CACHE_LOOKUPS.of("memory", "miss")
 REDIS_HIT: Final = CACHE_LOOKUPS.of("redis", "hit")
 REDIS_MISS: Final = CACHE_LOOKUPS.of("redis", "miss")
 REDIS_ERROR: Final = CACHE_LOOKUPS.of("redis", "error")
-REDIS_ROTTEN: Final = CACHE_LOOKUPS.of("redis", "rotten")
+REDIS_CORRUPT: Final = CACHE_LOOKUPS.of("redis", "rotten")
 
 _requests: Final[dict[tuple[str, str, int], tuple[Tally, Distribution]]] = {}
 
@@ -185,7 +185,7 @@ def count_request(kind: str, method: str, status: int, seconds: float, trace_id:
 
 
 class Repositories:
-    """Counts requests by repository, for those that the operator wants to see."""
+    """Counts requests by repository, for the repositories that the operator lists."""
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
         """``patterns``: names, ``*`` for any part of one."""
@@ -194,7 +194,7 @@ class Repositories:
         self._seen: set[str] = set()
 
     def count(self, repository: str, kind: str) -> None:
-        """Count a request that the registry said yes to: made-up names must not become labels."""
+        """Count a request that the registry allowed: made-up names must not become labels."""
         if self._wanted is None or self._wanted.fullmatch(repository) is None:
             return
         if repository not in self._seen and len(self._seen) < _MOST_REPOSITORIES:

@@ -39,7 +39,7 @@ def _family(metric: Metric, series: Series) -> Family:
     if isinstance(metric, Histogram):
         spread = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
         for labels, (counts, total, exemplars) in series:
-            # A label's values come as a plain list of what was observed below each bound and above the last.
+            # A label's values come as a plain list of counts below each bound and above the last.
             bounds = [*map(_number, metric.bounds), "+Inf"]
             running = accumulate(cast("list[int]", counts))
             buckets = [

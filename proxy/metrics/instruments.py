@@ -57,11 +57,11 @@ class Distribution:
 
 
 class Metric:
-    """A name, what it means, and its labels.
+    """A name, its meaning, and its labels.
 
     Attributes:
         name: as Prometheus shows it; a counter's ends in ``_total``.
-        meaning: one sentence, with what the labels may say.
+        meaning: one sentence, with the values of the labels.
         labels: names of the labels, in the order of their values.
     """
 
@@ -92,7 +92,7 @@ class Counter(Metric):
         self._series: dict[tuple[str, ...], Tally] = {}
 
     def of(self, *values: str) -> Tally:
-        """Return the series with these label values; to be kept by whoever counts often."""
+        """Return the series with these label values; keep it where counting is frequent."""
         found = self._series.get(values)
         if found is None:
             found = self._series[values] = Tally()
@@ -114,7 +114,7 @@ class Histogram(Metric):
         self._series: dict[tuple[str, ...], Distribution] = {}
 
     def of(self, *values: str) -> Distribution:
-        """Return the series with these label values; to be kept by whoever observes often."""
+        """Return the series with these label values; keep it where observing is frequent."""
         found = self._series.get(values)
         if found is None:
             found = self._series[values] = Distribution(self.bounds)
@@ -129,14 +129,14 @@ class Histogram(Metric):
 
 
 class Gauge(Metric):
-    """What is now; asked of whoever knows it when somebody looks."""
+    """A current value, read from its owner at each scrape."""
 
     kind: Kind = "gauge"
 
     def __init__(
         self, name: str, meaning: str, *labels: str, joined: Callable[[float, float], float] = float.__add__
     ) -> None:
-        """``joined``: what two processes' values make together."""
+        """``joined``: combines the values of two processes."""
         super().__init__(name, meaning, *labels)
         self.joined = joined
         self._read: dict[tuple[str, ...], list[Callable[[], float]]] = {}
@@ -152,7 +152,7 @@ class Gauge(Metric):
             readers.remove(read)
 
     def series(self) -> Series:
-        """Return every series that somebody answers for, as plain data."""
+        """Return every series that has a reader, as plain data."""
         found: Series = []
         for values, readers in self._read.items():
             if readers:
@@ -164,7 +164,7 @@ class Gauge(Metric):
 
 
 class Meter(Gauge):
-    """A counter that somebody else keeps; read like a gauge, added up like a counter."""
+    """A counter that another object keeps; read like a gauge, added up like a counter."""
 
     kind: Kind = "counter"
 
@@ -179,7 +179,7 @@ def add_up(snapshots: Sequence[Snapshot], ended: Sequence[Snapshot] = ()) -> Sna
 
     Args:
         snapshots: of processes that run.
-        ended: the last ones of processes that have ended: what they counted stays, what they were does not.
+        ended: the last ones of processes that have ended: their counters stay, their gauges do not.
     """
     total: Snapshot = {}
     for name, metric in CATALOGUE.items():

@@ -7,7 +7,7 @@ Each module imports only from those above it::
     content      the documents that partitions are cut from
     policy       which images may be cut: those with a signature by a trusted key
     answering    the questions of a cut answered from the registry
-    cutting      a cut, here or in a process apart, and what is wrong with images that cannot be cut
-    synthesis    source + selection -> partition, made once and stored before it is answered
-    lookalikes   tags that look like partitions: what to say of one that is none, and which nobody may write
+    cutting      a cut, here or in a process apart, and the faults of images that cannot be cut
+    synthesis    source + selection -> partition, cut once and stored before it is answered
+    lookalikes   tags that look like partitions: errors for mistyped ones, and the ones that pushes must not use
 """

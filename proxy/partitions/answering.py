@@ -19,7 +19,7 @@ _READ_AT_ONCE: Final = 8
 
 
 class Answering:
-    """Answers the questions of one cut from the registry, with the credentials of who asked for it."""
+    """Answers the questions of one cut from the registry, with the credentials of the client that asked for it."""
 
     def __init__(
         self, contents: Contents, source: SourceImage, identity: Identity, permit: Callable[[], Awaitable[None]]
@@ -32,7 +32,7 @@ class Answering:
         self._places = asyncio.Semaphore(_READ_AT_ONCE)
         self._budget = Budget(most_field_bytes=contents.max_fields)
         self.has_fields = False
-        """Whether the fields were had: what goes wrong from then on may depend on the selection."""
+        """Whether the fields were read: an error from then on may depend on the selection."""
         self.fields: tuple[Digest, ...] | None = None
         """Of which fields the image told; None while it told of none."""
 

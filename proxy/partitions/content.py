@@ -1,6 +1,6 @@
 """The documents a partition is cut from: fetched by digest, verified, remembered.
 
-They are content-addressed, so one that is remembered is right for ever. Nothing here decides who may read: a
+They are content-addressed, so a cached document is right for ever. Nothing here decides who may read: a
 caller comes only after the upstream allowed its client the source image.
 """
 
@@ -32,7 +32,7 @@ from twodfs.oci.documents import ACCEPT_IMAGES, MAX_MANIFEST_BYTES
 from twodfs.oci.image_config import MAX_CONFIG_BYTES
 
 LARGE_DOCUMENT: Final = 256 * 1024
-"""Bytes: what parses in a millisecond or two."""
+"""Bytes that parse in a millisecond or two."""
 _CONCURRENT_SIZES: Final = 16
 
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
@@ -65,7 +65,7 @@ class Contents:
             announced: bytes that its descriptor says it has; more are read of small ones alone.
 
         Raises:
-            RefusedError, UpstreamError: it could not be had, or is not what the digest says.
+            RefusedError, UpstreamError: it could not be fetched, or does not match the digest.
         """
         limit = min(MAX_MANIFEST_BYTES, max(announced, LARGE_DOCUMENT))
         return await self._content(repository, "manifests", digest, identity, limit)
@@ -82,13 +82,13 @@ class Contents:
         known = await self._store.get(FieldKey(repository, digest))
         if known is not None:
             return known.field
-        flight = (repository, digest)
+        shared = (repository, digest)
         try:
-            return await self._reading.do(flight, lambda: self._read_field(repository, digest, identity))
+            return await self._reading.do(shared, lambda: self._read_field(repository, digest, identity))
         except RefusedError:
-            # The flight may have been another client's, refused for reasons of its own.
-            own_flight = (*flight, identity.fingerprint)
-            return await self._reading.do(own_flight, lambda: self._read_field(repository, digest, identity))
+            # The shared work may have been another client's, refused for reasons of its own.
+            own = (*shared, identity.fingerprint)
+            return await self._reading.do(own, lambda: self._read_field(repository, digest, identity))
 
     async def size(self, repository: Repository, digest: Digest, identity: Identity) -> int:
         """Return the size of a blob in bytes, which fields of the original builder do not record.

@@ -1,4 +1,4 @@
-"""Cutting: here, or in a process apart; and what is wrong with images that cannot be cut.
+"""Cutting: here, or in a process apart; and the faults of images that cannot be cut.
 
 An image of usual size is cut here, in steps between which others have their turn. Where its documents are
 large, parsing them would hold the interpreter and leave its objects behind: such images are cut by a process
@@ -57,7 +57,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What is wrong with an image: its bytes are what they are, so it stays wrong.
+    """The fault of an image: its bytes are immutable, so it stays.
 
     ``is_fielded``: it had shown to be a 2DFS image by then, so the policy had a say.
     """
@@ -77,7 +77,7 @@ class _HeavyError(Exception):
 
 
 class Cutter:
-    """Cuts partitions, and remembers what is wrong with images that cannot be cut."""
+    """Cuts partitions, and remembers the faults of images that cannot be cut."""
 
     def __init__(
         self,
@@ -110,8 +110,8 @@ class Cutter:
     async def cut(self, source: SourceImage, provenance: Provenance, identity: Identity) -> Partition | None:
         """Return the partition, None where no image in ``source`` has a field that defines it.
 
-        ``source`` is what the upstream just allowed this client to read, and ``provenance`` says what to cut from
-        it and which release's bytes to write. Raises like ``Partitions.get``.
+        ``source`` is the image that the upstream just allowed this client to read, and ``provenance``
+        the selection from it and the release whose bytes to write. Raises like ``Partitions.get``.
         """
         asked = _Asked(source, provenance.selection, identity, provenance.version)
         await self._refuse_again(asked)
@@ -129,10 +129,10 @@ class Cutter:
             return await self._observed(asked, apart=True)
 
     async def names(self, source: SourceImage, identity: Identity) -> tuple[AbstractSet[str], ...] | None:
-        """Return what each field of ``source`` calls its partitions; None where it has no field.
+        """Return the named partitions of each field of ``source``; None where it has no field.
 
-        It takes a cut, unless one of this image was asked for before. Raises like ``cut``, and what it raises
-        has ``is_fielded`` answer.
+        It takes a cut, unless one of this image was asked for before. Raises like ``cut``, and after
+        an error ``is_fielded`` has the answer.
         """
         fields = self._fields.get(_image(source))
         if fields is None:
@@ -145,7 +145,7 @@ class Cutter:
         return tuple([(await self._contents.field(repository, one, identity)).names for one in fields])
 
     def is_fielded(self, source: SourceImage) -> bool:
-        """Say whether ``source`` is known to have a field, whatever may be wrong with it."""
+        """Say whether ``source`` is known to have a field, even if the field is at fault."""
         return bool(self._fields.get(_image(source)))
 
     async def _may_be_defined(self, asked: _Asked) -> bool:
@@ -185,7 +185,7 @@ class Cutter:
                 raise known.kind(known.problem, known.path)
 
     def _remember(self, asked: _Asked, error: FormatError, *, is_fielded: bool) -> None:
-        """Keep what is wrong: for every selection, unless only the configs of those chosen were at fault."""
+        """Keep the fault: for every selection, unless only the configs of those chosen were at fault."""
         if isinstance(error, CostlyError) or len(error.problem) + len(error.path) > _LONGEST_REFUSAL:
             return
         source = asked.source
@@ -219,10 +219,10 @@ class Cutter:
     async def _step(
         self, steps: Cut, answers: Mapping[DocumentNeed, DocumentAnswer] | None
     ) -> tuple[DocumentNeed, ...]:
-        """Go on with a cut until it needs something that is not yet there, and return what.
+        """Go on with a cut until it needs something that is not yet there, and return that need.
 
         Raises:
-            StopAsyncIteration: it is done; with what came of it.
+            StopAsyncIteration: it is done; with the result.
         """
         begun = time.perf_counter()
         while True:

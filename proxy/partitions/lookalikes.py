@@ -1,6 +1,6 @@
-"""Tags that look like partitions: what to say of one that is none, and which nobody may write.
+"""Tags that look like partitions: errors for mistyped ones, and the ones that pushes must not use.
 
-Both speak of an image, so they are for those whom the registry lets read it. Where that or anything else
+Both speak of an image, so they are for clients that the registry lets read it. Where that or anything else
 stands in the way, there is nothing to say, and the registry's own words are the answer.
 """
 
@@ -27,29 +27,29 @@ from twodfs.oci.documents import ACCEPT_IMAGES
 _MOST_SHOWN: Final = 16
 _MOST_LOOKED_AT: Final = 4096
 _UNTOLD: Final = (FormatError, PartitionError, UnsignedError, RefusedError, EndedError)
-"""What may keep the names of an image's partitions from being known."""
+"""Errors that may keep the names of an image's partitions from being known."""
 
 
 class UnknownPartitionError(Exception):
-    """The registry does not know the tag, and no partition is called so; the message says what there is."""
+    """The registry does not know the tag, and no partition is called so; the message lists the existing ones."""
 
 
 class ComputedTagError(Exception):
-    """The tag to be written names a partition: nobody would ever see what is stored under it."""
+    """The tag to be written names a partition: a manifest stored under it would never be served."""
 
 
 class Lookalikes:
-    """Explains tags to those who may read the image that they seem to be cut from."""
+    """Explains tags to clients that may read the image that they seem to be cut from."""
 
     def __init__(self, sources: Sources, cutter: Cutter) -> None:
         self._sources = sources
         self._cutter = cutter
 
     async def explain(self, source: SourceImage, reading: PartitionTag, identity: Identity) -> None:
-        """Return where nothing is to be said of a tag that is neither known upstream nor a partition.
+        """Return without an error for a tag that is neither known upstream nor a partition.
 
         Args:
-            source: what the upstream just allowed this client to read as the tag's base.
+            source: the image that the upstream just allowed this client to read as the tag's base.
             reading: how the tag was read.
             identity: the client's own.
 
@@ -77,11 +77,11 @@ class Lookalikes:
 
         Args:
             repository: as in the request.
-            ways: base tags, and what stands behind them in place of a rectangle.
+            ways: base tags, and the text behind them in place of a rectangle.
             identity: the client's own.
 
         Raises:
-            UnknownPartitionError: what a rectangle looks like.
+            UnknownPartitionError: the correct form of a rectangle.
             UpstreamError: the registry did not answer.
         """
         for base, wrong in ways:
@@ -99,7 +99,7 @@ class Lookalikes:
         """Return where a tag may be written: this client's pulls of it do not get a partition.
 
         Raises:
-            ComputedTagError: they do, or hear what is wrong with one.
+            ComputedTagError: they do, or one is faulty.
             UpstreamError: the registry did not answer.
         """
         if identity.rights and not identity.may_pull(repository):

@@ -1,6 +1,6 @@
 """Which images may be cut: those that carry a cosign signature by a trusted key, old or new in form.
 
-A verdict is about content, not about who asks: that this client may read the image was found out before. A
+A verdict is about content, not about the client: that this client may read the image was found out before. A
 good one is remembered for a while; a bad one never, since the next push may bring the signature.
 """
 
@@ -43,7 +43,7 @@ class SourcePolicy:
         self._referrers = referrers
         self._keys = keys
         self._signed: TTLCache[tuple[Repository, Digest], bool] | None = TTLCache(_MOST_VERDICTS, ttl) if ttl else None
-        self._flight: SingleFlight[None] = SingleFlight()
+        self._single_flight: SingleFlight[None] = SingleFlight()
 
     async def check(self, source: SourceImage, identity: Identity) -> None:
         """Return when ``source`` is signed.
@@ -56,7 +56,7 @@ class SourcePolicy:
         key = (source.repository, source.digest)
         if self._signed is not None and key in self._signed:
             return
-        await self._flight.do((*key, identity.fingerprint), lambda: self._examine(source, identity))
+        await self._single_flight.do((*key, identity.fingerprint), lambda: self._examine(source, identity))
         if self._signed is not None:
             self._signed[key] = True
 

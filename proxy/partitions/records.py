@@ -1,6 +1,6 @@
-"""What is remembered of images: their documents, and the partitions that were cut from them.
+"""Records of images: their documents, and the partitions that were cut from them.
 
-Content, partitions and sizes are functions of digests: they never go stale, they can only rot. Every document
+Content, partitions and sizes are functions of digests: they never go stale, only become corrupt. Every document
 is hashed again when it comes back from a store outside this process.
 """
 
@@ -48,7 +48,7 @@ class ContentKey:
     """Source content by its digest, within a repository.
 
     A registry may take a manifest that names blobs of other repositories, so having read content in one says
-    nothing about who may read it through another.
+    nothing about the right to read it through another.
     """
 
     repository: Repository
@@ -129,7 +129,7 @@ class BlobSizeKey:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """From what a document of ours was cut: enough to make it again, and to ask who may read it."""
+    """The source that a document was cut from: enough to make it again, and to ask for the right to read it."""
 
     source: Digest
     selection: Selection
@@ -182,7 +182,7 @@ class ProvenanceKey:
                 for version, source, selection in orjson.loads(encoded)
             ]
         except (ValueError, TypeError, AttributeError, TwodfsError):
-            raise CorruptRecordError(f"{self} is not a recipe") from None
+            raise CorruptRecordError(f"{self} is not a provenance") from None
         return Provenances(tuple(ways))
 
 
@@ -225,7 +225,7 @@ class CutPartition:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKey:
-    """A partition by what it was cut from, and in which repository."""
+    """A partition by its provenance and repository."""
 
     repository: Repository
     source: Digest
@@ -246,13 +246,13 @@ class PartitionKey:
                 documents.append(Document(media_type, digest, _verified(bodies[at : at + size], digest)))
                 at += size
             provenance = Provenance(self.source, self.selection, self.version)
-            made = CutPartition.of(provenance, root, documents, int(left_out_bytes))
-            is_whole = root in made.documents and all(isinstance(one.media_type, str) for one in documents)
+            partition = CutPartition.of(provenance, root, documents, int(left_out_bytes))
+            is_whole = root in partition.documents and all(isinstance(one.media_type, str) for one in documents)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise CorruptRecordError(f"{self} is not a partition") from None
         if not is_whole:
             raise CorruptRecordError(f"{self} lacks its root, or the type of a document")
-        return made
+        return partition
 
 
 def _verified(body: bytes, digest: Digest) -> bytes:

@@ -1,4 +1,4 @@
-"""Base tag -> digest: what the tag names now, and whether this client may read it, in one question."""
+"""Base tag -> digest: the digest that the tag names now, and whether this client may read it, in one question."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SourceImage:
 
     @property
     def image(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
         separator = "@" if is_digest(self.reference) else ":"
         return f"{self.repository.name}{separator}{self.reference}"
 
@@ -47,22 +47,22 @@ _Question = tuple[Repository, str, str, bytes]
 
 
 class Sources:
-    """Asks the upstream, once for all who ask the same with the same rights at the same time."""
+    """Asks the upstream, once for all clients that ask the same with the same rights at the same time."""
 
     def __init__(self, upstreams: Upstreams, grants: Grants, *, tag_ttl: float) -> None:
         """``tag_ttl``: seconds for which a client with a grant is told the same without asking; 0: never."""
         self._upstreams = upstreams
         self._grants = grants
-        self._flight: SingleFlight[SourceImage | None] = SingleFlight()
+        self._single_flight: SingleFlight[SourceImage | None] = SingleFlight()
         self._known: TTLCache[_Question, SourceImage] | None = TTLCache(_MOST_TAGS, tag_ttl) if tag_ttl else None
         self._writes = 0
-        # What to ask whether it is still so, whoever asks: a yes is for that client alone.
+        # The question to ask for every client anew: a yes is for that client alone.
         self._seen: LRUCache[tuple[Repository, str, str], SourceImage] = LRUCache(_MOST_TAGS)
 
     async def resolve(
         self, repository: Repository, reference: str, identity: Identity, accept: str
     ) -> SourceImage | None:
-        """Return what ``reference`` names for this client; None when the upstream does not know it.
+        """Return the image that ``reference`` names for this client; None when the upstream does not know it.
 
         Args:
             repository: as in the request.
@@ -77,26 +77,26 @@ class Sources:
         place = (repository, reference, accept)
         question = (*place, identity.fingerprint)
         known = self._known.get(question) if self._known is not None else None
-        # What a tag names may be known for longer than who may read it.
+        # The digest of a tag may be known for longer than the right to read it.
         if known is not None and self.may_read(identity, repository, known.digest):
             return known
-        # Who asks after a write must not hear what was asked before it.
+        # A client that asks after a write must not get an answer from before it.
         shared, own = (*place, self._writes), (*question, self._writes)
         seen = self._seen.get(place)
         if seen is not None and self.may_read(identity, repository, seen.digest):
-            # What the tag names now is the same for all whom the registry lets read it.
+            # The digest of the tag is the same for all clients that the registry lets read it.
             with contextlib.suppress(RefusedError):
-                source = await self._flight.do(shared, lambda: self._ask(question, identity))
+                source = await self._single_flight.do(shared, lambda: self._ask(question, identity))
                 if source is not None and self.may_read(identity, repository, source.digest):
                     return source
-        return await self._flight.do(own, lambda: self._ask(question, identity))
+        return await self._single_flight.do(own, lambda: self._ask(question, identity))
 
     def may_read(self, identity: Identity, repository: Repository, source: Digest) -> bool:
         """Say whether the upstream's yes to this client for ``source`` is known, without asking."""
         return self._grants.holds(identity, repository, source)
 
     def forget(self, repository: Repository) -> None:
-        """Drop what is known of ``repository``: a tag of it may have moved, an image may be gone."""
+        """Drop the answers for ``repository``: a tag of it may have moved, an image may be gone."""
         self._writes += 1
         self._grants.forget(repository)
         if self._known is not None:

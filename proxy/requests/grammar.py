@@ -1,10 +1,10 @@
-"""What a request target must look like before anything of it goes upstream, and what its path names.
+"""The form that a request target must have before it goes upstream, and the resource that its path names.
 
 The distribution-spec, "Pulling manifests", gives ``<name>`` and ``<reference>`` their grammars; descriptor.md
 of the image-spec gives digests theirs. A target that breaks them can only be a mistake, or an attempt to be
 read in two ways: by us as one repository, by the registry, or a server between us, as another. So a path must
 mean the same before and after it is decoded and its dots are resolved. Queries (the state of an upload
-session is one) and all paths that keep to this are nobody's business here.
+session is one) and all paths that keep to this pass unchecked.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GrammarError(ValueError):
 
 
 def origin_form(target: str) -> str:
-    """Return a request target as path and query, whatever form it came in (RFC 9112, section 3.2).
+    """Return a request target as path and query, for each form that it may have (RFC 9112, section 3.2).
 
     Raises:
         TargetError: it is neither origin-form nor absolute-form.
@@ -60,7 +60,7 @@ def origin_form(target: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What a path that has one meaning names.
+    """The resource that an unambiguous path names.
 
     Attributes:
         path: as it was written.
@@ -68,7 +68,7 @@ class Resource:
         query: as it was written, without the question mark.
         name: of a repository; empty where the path names none.
         kind: ``manifests``, ``blobs``, ``tags`` or ``referrers``; empty where the path names no repository.
-        rest: what is behind the kind, decoded: a reference, for one.
+        rest: the decoded part of the path behind the kind, such as a reference.
     """
 
     path: str
@@ -80,7 +80,7 @@ class Resource:
 
     @classmethod
     def of(cls, target: str) -> Resource:
-        """Return what ``target``, in origin-form, names. Its reference is yet to be checked.
+        """Return the resource that ``target``, in origin-form, names. Its reference is yet to be checked.
 
         Raises:
             GrammarError: its path has no single meaning, or a repository in it breaks its grammar.
@@ -105,7 +105,7 @@ class Resource:
 
     @property
     def written_rest(self) -> str:
-        """What is behind the kind, as it was written."""
+        """The part of the path behind the kind, not decoded."""
         return self.path[len(f"/v2/{self.name}/{self.kind}/") :]
 
     def check_reference(self) -> None:

@@ -1,6 +1,6 @@
-"""The kinds of requests, each a frozen value with what its handler asks for.
+"""The kinds of requests, each a frozen value with the fields that its handler needs.
 
-What the proxy never answers itself is ``Other``, and is passed on with its target as it came, byte for byte.
+A request that the proxy never answers itself is ``Other``, and is passed on with its target unchanged.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _BLOB: Final = "/blobs/sha256:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryRequest:
-    """What a client asks for.
+    """A client's request.
 
     Attributes:
         method: of the request.
         target: path and query, byte for byte as they came.
-        resource: what the target names.
+        resource: the resource that the target names.
         repository: which one it is about; None where it names none.
     """
 
@@ -36,14 +36,14 @@ class RegistryRequest:
 
     @property
     def label(self) -> str:
-        """What metrics and logs call it."""
+        """Its name in metrics and logs."""
         return "other"
 
     def scopes(self, content_type: str = "") -> tuple[Scope, ...]:
-        """Return what the client must be allowed, by method, target and type of its body.
+        """Return the scopes that the request needs, by method, target and type of its body.
 
         Raises:
-            ScopeError: not a request of the distribution-spec, or one that can be read in two ways.
+            ScopeError: not a request of the distribution-spec, or ambiguous.
         """
         return scope.scopes(self.method, self.resource, content_type)
 
@@ -57,7 +57,7 @@ class PartitionPull(RegistryRequest):
 
     @property
     def label(self) -> str:
-        """What metrics and logs call it."""
+        """Its name in metrics and logs."""
         return "partition"
 
 
@@ -67,7 +67,7 @@ class MistypedPull(RegistryRequest):
 
     repository: Repository
     ways: tuple[tuple[str, str], ...]
-    """Base tags, and what is wrong behind them."""
+    """Base tags, and the mistake behind each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class ContentPull(RegistryRequest):
 
     @property
     def label(self) -> str:
-        """What metrics and logs call it."""
+        """Its name in metrics and logs."""
         return "manifest" if self.is_manifest else "blob"
 
 
@@ -93,26 +93,26 @@ class SignaturePull(RegistryRequest):
 
     @property
     def label(self) -> str:
-        """What metrics and logs call it."""
+        """Its name in metrics and logs."""
         return "manifest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferrersTagPull(RegistryRequest):
-    """GET or HEAD of the tag under which clients keep what refers to ``subject``."""
+    """GET or HEAD of the tag under which clients keep the referrers of ``subject``."""
 
     repository: Repository
     subject: Digest
 
     @property
     def label(self) -> str:
-        """What metrics and logs call it."""
+        """Its name in metrics and logs."""
         return "manifest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferrersPull(RegistryRequest):
-    """GET or HEAD of what refers to ``subject``, its first page; ``artifact_type`` None: of all kinds."""
+    """GET or HEAD of the referrers of ``subject``, first page; ``artifact_type`` None: of all types."""
 
     repository: Repository
     subject: Digest
@@ -121,7 +121,7 @@ class ReferrersPull(RegistryRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestWrite(RegistryRequest):
-    """A request that can move a tag; ``digest`` is what it names, unless it names a tag."""
+    """A request that can move a tag; ``digest`` is the one that it names, unless it names a tag."""
 
     repository: Repository
     digest: Digest | None = None
@@ -130,7 +130,7 @@ class ManifestWrite(RegistryRequest):
 
     @property
     def label(self) -> str:
-        """What metrics and logs call it."""
+        """Its name in metrics and logs."""
         return "write"
 
 
@@ -145,12 +145,12 @@ class Other(RegistryRequest):
 
     @property
     def label(self) -> str:
-        """What metrics and logs call it."""
+        """Its name in metrics and logs."""
         return "blob" if _BLOB in self.resource.decoded else "other"
 
 
 INVALID: Final = "invalid"
-"""What metrics and logs call what is no request that can be answered, or was not looked at."""
+"""The name in metrics and logs of a request that is invalid, or was not parsed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,5 +161,5 @@ class InvalidRequest(RegistryRequest):
 
     @property
     def label(self) -> str:
-        """What metrics and logs call it."""
+        """Its name in metrics and logs."""
         return INVALID

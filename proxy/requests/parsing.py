@@ -1,7 +1,7 @@
 """Method and target -> typed request, once for each request.
 
-A kind of request is recognised here, and nowhere else: ``kinds`` has what it says, and the table of the
-``Dispatcher`` who answers it.
+A kind of request is recognised here, and nowhere else: ``kinds`` defines the values, and the table of the
+``Dispatcher`` names their handlers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LONGEST_REMEMBERED: Final = 400
 
 
 def parse(method: str, raw_target: str) -> RegistryRequest:
-    """Return what a request asks for; an ``InvalidRequest`` has a ``problem`` that is one of these.
+    """Return the parsed request; an ``InvalidRequest`` has a ``problem`` that is one of these.
 
     TargetError: the target names no path. GrammarError: it breaks the grammar of the API. PartitionError: its tag
     has the shape of a partition but is longer than a tag may be.
@@ -82,7 +82,7 @@ def _parsed(method: str, target: str) -> RegistryRequest:
 
 
 def _recognised(given: _Given, resource: Resource) -> RegistryRequest | None:
-    """Return the request for what the proxy may have to answer itself; None for all else."""
+    """Return the request if the proxy may have to answer it itself; else None."""
     method, kind, reference = given["method"], resource.kind, resource.rest
     if kind == "manifests" and method in _TAG_WRITES:
         if is_digest(reference):

@@ -1,6 +1,6 @@
-"""What right a request needs: method + what its path names -> scopes, in the words of the token specification.
+"""The rights that a request needs: method + resource -> scopes, in the terms of the token specification.
 
-Where the proxy controls access this reading decides, so it admits only what every registry reads the same way:
+Where the proxy controls access this reading decides, so it admits only requests that every registry reads the same way:
 one grammar, nothing encoded that could be a slash, no form body that could carry a second ``from``::
 
     GET  /v2/                                         nothing but to be let in
@@ -41,7 +41,7 @@ class ScopeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A resource and what is to be done with it ("Token Scope Documentation")."""
+    """A resource and the actions on it ("Token Scope Documentation")."""
 
     kind: str
     name: str
@@ -55,15 +55,15 @@ CATALOG: Final = Scope("registry", "catalog", ("*",))
 
 
 def scopes(method: str, resource: Resource, content_type: str = "") -> tuple[Scope, ...]:
-    """Return what a request needs; empty for the API's root.
+    """Return the scopes that a request needs; empty for the API's root.
 
     Args:
         method: of the request.
-        resource: what its target names.
+        resource: the one that its target names.
         content_type: of its body, from which a registry may read more parameters.
 
     Raises:
-        ScopeError: not a request of the distribution-spec, or one that can be read in two ways.
+        ScopeError: not a request of the distribution-spec, or ambiguous.
     """
     if method not in _METHODS:
         raise ScopeError(f"{method[:20]} is no method of the registry API")
@@ -92,7 +92,7 @@ def _check(resource: Resource) -> None:
 
 
 def _of_upload(method: str, resource: Resource, session: str, content_type: str) -> tuple[Scope, ...]:
-    """Return what an upload needs; a mount reads another repository (distribution-spec, "Mounting")."""
+    """Return the scopes that an upload needs; a mount reads another repository (distribution-spec, "Mounting")."""
     if _DOTS.fullmatch(session) or "%" in unquote(session) or "/" in unquote(session):
         raise ScopeError("the upload's id is not allowed")
     # Go's FormValue, which registries use here, also looks into forms in the body.
@@ -106,7 +106,7 @@ def _of_upload(method: str, resource: Resource, session: str, content_type: str)
     sources = [value for key, value in parameters if key == "from"]
     if not mounts and not sources:
         return (own,)
-    # Without `from` some registries look for the blob everywhere, whoever may read it.
+    # Without `from` some registries look for the blob everywhere, without asking who may read it.
     if len(mounts) != 1 or len(sources) != 1 or not REPOSITORY.fullmatch(sources[0]):
         raise ScopeError("a mount names one blob and the one repository it is in: ?mount=DIGEST&from=NAME")
     return (own, Scope("repository", sources[0], _PULL))

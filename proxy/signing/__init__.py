@@ -1,9 +1,9 @@
-"""What the proxy vouches for.
+"""Signatures of partitions, and artifacts that others attach.
 
 Each module imports only from those above it::
 
-    signer       who signs: a key in a file, or whatever has the same two members
+    signer       the signing key: in a file, or any object with the same two members
     records      signatures and their subjects, as stores keep them
-    signatures   signatures of its documents, made when they are asked for
-    attached     ours beside what others attached: by tag, as referrers and by digest
+    signatures   signatures of partitions, computed on request
+    attached     the proxy's signatures beside artifacts of others: by tag, as referrers and by digest
 """

@@ -1,7 +1,7 @@
-"""What is attached to a digest: our signatures beside what others attached, of which nothing is hidden.
+"""Artifacts attached to a digest: our signatures beside those of others, none of which are hidden.
 
-Clients find what is attached in three places: the referrers API, the tag that stands in for it, and cosign's
-tag of signatures. In each of them ours is added to what the registry has. What is made of both has a digest
+Clients find them in three places: the referrers API, the tag that stands in for it, and cosign's
+tag of signatures. In each of them ours is added to the registry's content. The merged document has a digest
 of its own, and is made anew from both when it is asked for by that.
 """
 
@@ -46,7 +46,7 @@ class ListedReferrers:
 
 
 class AttachedDocuments:
-    """Finds what is attached to a digest, and keeps the lists that the registry does not keep itself."""
+    """Finds artifacts attached to a digest, and keeps the lists that the registry does not keep itself."""
 
     def __init__(
         self, upstreams: Upstreams, referrers: Referrers, partitions: Partitions, signatures: Signatures
@@ -70,7 +70,7 @@ class AttachedDocuments:
             return None
         if digest in ours.documents:
             return ours.documents[digest]
-        # It was merged with what the registry had then; as long as that is the same, so is the result.
+        # It was merged with the registry's document of then; as long as that is the same, so is the result.
         merged = [
             *await self._with_theirs(repository, subject, ours, identity),
             await self._tag_with_theirs(repository, subject, ours, identity),
@@ -101,18 +101,18 @@ class AttachedDocuments:
     async def referrers(
         self, repository: Repository, digest: Digest, identity: Identity, artifact_type: str | None
     ) -> ListedReferrers | None:
-        """Return what refers to ``digest``: what the registry lists, or a tag where it has no API; and ours.
+        """Return the referrers of ``digest``: those of the registry's API, or of a tag where it has none; and ours.
 
         None where the registry's own answer is all there is.
 
         Args:
             repository: as in the request.
-            digest: of what is referred to.
+            digest: of the subject.
             identity: the client's own credentials.
-            artifact_type: what alone is to be listed; None for all.
+            artifact_type: the only type to list; None for all.
 
         Raises:
-            RefusedError: the registry refuses the client, or answers what is no list.
+            RefusedError: the registry refuses the client, or its answer is no list.
             UnsignedError, UpstreamError: as for ``Signatures.of``.
         """
         is_ours = await self._partitions.knows(digest)
@@ -128,7 +128,7 @@ class AttachedDocuments:
     async def referrers_tag(
         self, repository: Repository, digest: Digest, identity: Identity
     ) -> Document | Reply | None:
-        """Return the list of what refers to ``digest`` as its tag has it, with ours; like ``tagged``."""
+        """Return the list of referrers of ``digest`` as its tag has it, with ours; like ``tagged``."""
         if not await self._partitions.knows(digest):
             return None
         theirs = await self._referrers.tagged(repository, digest, identity)
@@ -141,12 +141,12 @@ class AttachedDocuments:
         return theirs if merged is None else merged
 
     async def enter(self, repository: Repository, pushed: Document, identity: Identity) -> Digest | None:
-        """See to it that a manifest that was just pushed is listed with what it refers to.
+        """See to it that a manifest that was just pushed is listed among the referrers of its subject.
 
-        A client that heard from us that the registry has the referrers API leaves that to the registry.
+        A client that was told by us that the registry has the referrers API leaves that to the registry.
 
         Returns:
-            What it refers to, where it had to be entered; None where it refers to nothing, or the registry
+            The subject, where the manifest had to be entered; None where it has none, or the registry
             keeps such lists itself.
 
         Raises:
@@ -164,7 +164,7 @@ class AttachedDocuments:
         return subject if await self._referrers.enter(repository, manifest, subject, identity) else None
 
     async def subject(self, repository: Repository, digest: Digest, identity: Identity) -> Digest | None:
-        """Return what a manifest in the registry refers to, where the registry keeps no list of that itself.
+        """Return the subject of a manifest in the registry, where the registry keeps no list of referrers itself.
 
         Raises:
             UpstreamError: the registry does not answer.
@@ -178,9 +178,9 @@ class AttachedDocuments:
             return None
 
     async def strike(self, repository: Repository, digest: Digest, subject: Digest, identity: Identity) -> None:
-        """See to it that what was just deleted is no longer listed with what it referred to.
+        """See to it that a manifest just deleted is no longer listed among the referrers of its subject.
 
-        Who may delete may not be allowed to write; then an entry that leads nowhere is left, and logged.
+        A client that may delete may lack the right to write; then a dangling entry is left, and logged.
         """
         try:
             await self._referrers.strike(repository, digest, subject, identity)

@@ -1,6 +1,6 @@
-"""What is remembered of our signatures: the bytes, and the way back from their documents to what they vouch for.
+"""Records of our signatures: the bytes, and the way back from their documents to their subjects.
 
-Nothing of it grants anything: who may read what a signature vouches for is found out by its provenance.
+They grant nothing: the right to read a subject is found out by its provenance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from twodfs.oci.digest import Digest, parse_digest
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a document of a signature vouches for: a manifest or index of ours."""
+    """The subject of a signature's document: a manifest or index of ours."""
 
     digest: Digest
     weight: int = OVERHEAD_BYTES
@@ -61,7 +61,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class SignatureKey:
-    """A signature by the SHA-256 of what is signed, and the fingerprint of the key that signs."""
+    """A signature by the SHA-256 of the signed bytes, and the fingerprint of the key that signs."""
 
     payload: Digest
     signer: str

@@ -1,8 +1,8 @@
-"""What the proxy vouches for: a signature for each index and manifest that it makes.
+"""The proxy's signatures: one for each index and manifest that it makes.
 
-A signature is made when somebody first asks for it, and needs nothing stored to be made again: its payload is
+A signature is made on the first request for it, and needs nothing stored to be made again: its payload is
 written from the signed document alone, and signed deterministically. Only the way back, from the digest of a
-signature's document to what it vouches for, has to be remembered. What is signed was cut by this process.
+signature's document to its subject, has to be stored. Signed documents were cut by this process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from twodfs.signing.signature import Payload, signed_annotations
 
 
 class Signatures:
-    """Signs documents of partitions, and finds what belongs to their signatures."""
+    """Signs documents of partitions, and finds the documents of their signatures."""
 
     def __init__(
         self,
@@ -39,22 +39,22 @@ class Signatures:
         *,
         registry: str,
     ) -> None:
-        """``registry``: what signatures name before the repository."""
+        """``registry``: the host that signatures name before the repository."""
         self._partitions = partitions
         self._store = store
         self._signer = signer
         self._registry = registry
-        self._flight: SingleFlight[bytes | None] = SingleFlight()
+        self._single_flight: SingleFlight[bytes | None] = SingleFlight()
 
     async def of(self, repository: Repository, digest: Digest, identity: Identity) -> Attachments | None:
         """Return the signature of our index or manifest ``digest``, if this client may read its source.
 
         Raises:
             UnsignedError: the source must be signed itself, and is not.
-            RefusedError, UpstreamError: a part of the source could not be had.
+            RefusedError, UpstreamError: a part of the source could not be fetched.
         """
-        made = await self._partitions.find(repository, digest, identity)
-        subject = None if made is None else made.documents[digest]
+        partition = await self._partitions.find(repository, digest, identity)
+        subject = None if partition is None else partition.documents[digest]
         if subject is None or subject.media_type not in IMAGE_TYPES:
             return None
         payload = Payload.of(subject, f"{self._registry}/{repository.name}").encode()
@@ -65,7 +65,7 @@ class Signatures:
             signature = await self._known(key, signed)
             if signature is None:
                 work = partial(self._sign, repository, digest, identity, signed)
-                signature = await self._flight.do((repository, key, identity.fingerprint), work)
+                signature = await self._single_flight.do((repository, key, identity.fingerprint), work)
             if signature is None:
                 return None
             signatures.append((key, signature))
@@ -81,7 +81,7 @@ class Signatures:
         return attachments
 
     async def subject(self, digest: Digest) -> Digest | None:
-        """Return what a document belongs to the signatures of; None where it is none, or nobody knows."""
+        """Return the subject of the signature that a document belongs to; None where it is none, or is unknown."""
         known = await self._store.get(SubjectKey(digest))
         return None if known is None else known.digest
 
@@ -97,7 +97,7 @@ class Signatures:
         return known.body if known is not None and is_good else None
 
     async def _sign(self, repository: Repository, digest: Digest, identity: Identity, payload: bytes) -> bytes | None:
-        """Sign what this process cut itself: who can write to the shared store must not get a signature."""
+        """Sign documents that this process cut itself: a writer to the shared store must not get a signature."""
         if await self._partitions.find(repository, digest, identity, by_us=True) is None:
             get_logger().warning("not signed: it does not come out of its recipe", digest=digest)
             return None
@@ -110,7 +110,7 @@ class Signatures:
         documents: Iterable[Digest],
         subject: Digest,
     ) -> None:
-        """Rule 2, as for partitions: what names these documents is not answered before they can be found."""
+        """Rule 2, as for partitions: no answer names these documents before they can be found."""
         digests = list(documents)
         if all(self._store.peek(SubjectKey(one)) for one in digests) and self._store.is_published(key):
             return

@@ -1,4 +1,4 @@
-"""Who signs: the private key never leaves this module.
+"""The signing key: the private part never leaves this module.
 
 A key management service takes the place of the file by having the same two members as ``Signer``.
 """
@@ -20,13 +20,13 @@ class KeyFileError(Exception):
 class Signer(Protocol):
     """Makes ECDSA signatures on P-256.
 
-    One that is not deterministic (RFC 6979) needs a shared store: replicas then agree on the signature that
+    A scheme that is not deterministic (RFC 6979) needs a shared store: replicas then agree on the signature that
     was stored first, mostly.
     """
 
     @property
     def public_key(self) -> PublicKey:
-        """The key that checks what ``sign`` makes."""
+        """The key that verifies the signatures of ``sign``."""
 
     async def sign(self, payload_digest: bytes) -> bytes:
         """Return the ASN.1 signature over the payload whose SHA-256 is ``payload_digest``."""
@@ -52,7 +52,7 @@ class FileSigner:
 
     @property
     def public_key(self) -> PublicKey:
-        """The key that checks what ``sign`` makes."""
+        """The key that verifies the signatures of ``sign``."""
         return self._key.public_key
 
     async def sign(self, payload_digest: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """Connections to Redis, in each of the forms that a Redis takes.
 
-What differs is kept here: how to find the server that holds a key, whether many keys can be set in one
+The differences are kept here: how to find the server that holds a key, whether many keys can be set in one
 transaction, and how many canaries it takes to notice that a part of it was emptied.
 """
 
@@ -29,7 +29,7 @@ from twodfs.files import MOST_PEM, read_file
 _CANARIES_IN_A_CLUSTER: Final = 16
 _SHORTEST_WAIT: Final = 0.05
 _PREPARATION: Final = 3.0
-"""Bytes of a file of certificates: those that systems trust have a quarter of a megabyte."""
+"""Bytes of a file of certificates: a system's own has a quarter of a megabyte."""
 
 
 class RedisFileError(Exception):
@@ -37,20 +37,20 @@ class RedisFileError(Exception):
 
 
 class Client(Protocol):
-    """A Redis, whatever it is made of."""
+    """A Redis of any topology."""
 
     cache: RedisCache
     canaries: int
     """How many keys it takes to see each server."""
 
     async def prepare(self) -> None:
-        """Learn what has to be known before the first call; nothing where that is so already."""
+        """Fetch the topology before the first call; nothing where it is known already."""
 
     async def set_all(self, pairs: Sequence[tuple[str, bytes]], ttl: int) -> None:
         """Set all of ``pairs`` for ``ttl`` seconds."""
 
     async def drop_idle(self) -> None:
-        """Close the connections that nobody uses, and forget who the servers were."""
+        """Close idle connections, and forget the addresses of the servers."""
 
 
 @contextlib.asynccontextmanager
@@ -201,7 +201,7 @@ def _cache(config: CacheConfig, pool: ConnectionPool) -> RedisCache:
 
 
 def tls_files(address: RedisAddress, config: CacheConfig) -> dict[str, Any]:
-    """Return what redis-py is told of certificates; nothing without TLS.
+    """Return redis-py's arguments for certificates; none without TLS.
 
     Raises:
         RedisFileError: one of them cannot be read.
@@ -239,7 +239,7 @@ def check_tls(config: CacheConfig) -> None:
 
 
 def raise_first(outcomes: Sequence[object]) -> None:
-    """Raise the first failure among what ``asyncio.gather`` returned."""
+    """Raise the first failure among the results of ``asyncio.gather``."""
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome

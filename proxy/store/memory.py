@@ -29,7 +29,7 @@ class MemoryStore:
         return cast("R_co | None", record)
 
     def keep(self, records: Mapping[RecordKey[Any], Record]) -> bool:
-        """Keep ``records``, without a turn of the loop; one that alone exceeds the bound is left out."""
+        """Keep ``records``, without a turn of the loop; a record larger than the bound is left out."""
         fitting = {key: record for key, record in records.items() if record.weight <= self._max_bytes}
         for key, record in fitting.items():
             replaced = self._records.pop(key, None)
@@ -56,5 +56,5 @@ class MemoryStore:
 
     @property
     def losses(self) -> int:
-        """How many records had to go so far: while it stays the same, what was here still is."""
+        """The number of records evicted so far: while it stays the same, all records are still here."""
         return self._losses

@@ -1,4 +1,4 @@
-"""What a store promises."""
+"""The interface of a store."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class SharedStore(RecordStore, Protocol):
 
     @property
     def generation(self) -> int:
-        """A number that changes whenever what was put before may be gone."""
+        """A number that changes whenever earlier records may be gone."""
 
     @property
     def is_settling(self) -> bool:
-        """Whether what is missing now may soon be there: the store just failed, or just came back."""
+        """Whether a missing record may soon be there: the store just failed, or just came back."""

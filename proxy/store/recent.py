@@ -1,4 +1,4 @@
-"""What was put into the shared store a moment ago, in case it has to be put again."""
+"""Records put into the shared store a moment ago, in case they have to be put again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
-# Seconds that Redis gets to copy what it took to the server that may take over; by default a replica is told
+# Seconds that Redis gets to copy records to the server that may take over; by default a replica is told
 # at once, and a failed master is found out within half a minute.
 _MEMORY: Final = 30.0
 _MOST_BYTES: Final = 32 * 2**20

@@ -1,8 +1,8 @@
-"""What a store keeps, and how it is sealed.
+"""The records of a store, and their seals.
 
-A record on its way to a store outside this process is sealed with a hash over its key and its bytes; what does
-not add up when it comes back counts as not there. With a secret (``cache.secret``) the seal is an HMAC, which
-tells forgers as well as rot. What there is to remember is told by the packages above.
+A record on its way to a store outside this process is sealed with a hash over its key and its bytes; a record
+whose seal is wrong when it comes back counts as missing. With a secret (``cache.secret``) the seal is an HMAC, which
+tells forgeries as well as corruption. The kinds of records are defined by the packages above.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 _SEAL_BYTES: Final = 32
 OVERHEAD_BYTES: Final = 400
-"""What a Python object costs beside its bytes, roughly; keeps a cache of many small records honest."""
+"""The rough overhead of a Python object beside its bytes; keeps a cache of many small records honest."""
 
 
 class CorruptRecordError(Exception):
-    """What came back from a store is not what was put there."""
+    """The bytes from a store differ from those put there."""
 
 
 class Lifetime(Enum):
@@ -71,7 +71,7 @@ def unseal(key: RecordKey[R_co], sealed: bytes, secret: bytes = b"") -> R_co:
     """Return the record in ``sealed``.
 
     Raises:
-        CorruptRecordError: it is not what ``seal`` made for this key with this secret.
+        CorruptRecordError: it was not sealed for this key with this secret.
     """
     encoded = sealed[_SEAL_BYTES:]
     if not hmac.compare_digest(_hash(key, encoded, secret), sealed[:_SEAL_BYTES]):

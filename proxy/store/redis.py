@@ -1,9 +1,9 @@
 """Records in Redis, shared by the replicas.
 
-Redis may be slow, dead, full, flushed, rotten or handing over to another server. The first call that fails
-opens a breaker: from then on nobody waits for Redis, until a probe in the background hears it answer again.
-What was put shortly before a failure, or during it, is put again then: a server that takes over has not
-always heard of it.
+Redis may be slow, dead, full, flushed, corrupt or handing over to another server. The first call that fails
+opens a breaker: from then on no call waits for Redis, until a probe in the background gets an answer again.
+Records put shortly before a failure, or during it, are put again then: a server that takes over has not
+always received them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from proxy.config import CacheConfig
 from proxy.logs import get_logger
-from proxy.metrics.catalogue import REDIS_ERROR, REDIS_HIT, REDIS_MISS, REDIS_ROTTEN
+from proxy.metrics.catalogue import REDIS_CORRUPT, REDIS_ERROR, REDIS_HIT, REDIS_MISS
 from proxy.store.clients import Client, bounded, open_client, raise_first
 from proxy.store.recent import Recent
 from proxy.store.records import CorruptRecordError, Lifetime, R_co, Record, RecordKey, seal, unseal
@@ -39,17 +39,17 @@ _LAST_PROBE: Final = 2.0
 _STEADY: Final = 60.0
 # Bytes that are hashed within half a millisecond; more is a thread's work.
 _SEAL_HERE: Final = 512 * 1024
-# Seconds that the other replicas may take to see that Redis is back, and to put what is theirs.
+# Seconds that the other replicas may take to see that Redis is back, and to put their records.
 _SETTLED: Final = 2 * _LAST_PROBE
 _SECONDS_A_DAY: Final = 86_400
-# Characters of what Redis says of a failure that go into the log: a line of its has up to 64 KiB.
+# Characters of Redis's message about a failure that go into the log: a line of its has up to 64 KiB.
 _LONGEST_REASON: Final = 500
 
 
 def canary_seconds(config: CacheConfig) -> int:
-    """Return how long a canary lives that is not looked after: as long as provenances, an hour at least.
+    """Return the seconds until a canary expires: as long as provenances live, an hour at least.
 
-    A full Redis that drops what expires first (volatile-ttl) would drop it first otherwise, and seem emptied.
+    A full Redis that drops the keys that expire first (volatile-ttl) would drop it first otherwise, and seem emptied.
     """
     return max(_CANARY_SECONDS, int(config.recipe_days * _SECONDS_A_DAY))
 
@@ -77,7 +77,7 @@ class RedisStore:
         """Use the Redis of ``config.redis_url`` for the time of the context; it need not be there yet."""
         async with open_client(config) as client:
             store = cls(config, client)
-            if not await store._check_canary():
+            if not await store._check_canaries():
                 store._open_breaker(TimeoutError("it did not answer at the start"))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(store._watch())
@@ -94,12 +94,12 @@ class RedisStore:
 
     @property
     def generation(self) -> int:
-        """Changes when a canary was gone: Redis was emptied, or came back without what it held."""
+        """Changes when a canary was gone: Redis was emptied, or came back without its records."""
         return self._generation
 
     @property
     def is_settling(self) -> bool:
-        """Whether what is not there now may be there soon: Redis just failed, or just came back."""
+        """Whether a missing record may be there soon: Redis just failed, or just came back."""
         now = time.monotonic()
         if self.is_available:
             return now - self._healed_at < min(_SETTLED, self._config.redis_failover)
@@ -121,7 +121,7 @@ class RedisStore:
             else:
                 record = unseal(key, sealed, self._secret)
         except CorruptRecordError as error:
-            REDIS_ROTTEN.add()
+            REDIS_CORRUPT.add()
             get_logger().warning("redis returned garbage", reason=str(error))
             return None
         REDIS_HIT.add()
@@ -130,7 +130,7 @@ class RedisStore:
     async def put(self, records: Mapping[RecordKey[Any], Record]) -> bool:
         """Send ``records`` to Redis, and say whether all arrived; those above ``redis_max_value`` stay out.
 
-        What cannot be made again goes first: should Redis fail on a large value, its provenance is there.
+        Records that cannot be made again go first: should Redis fail on a large value, its provenance is there.
         """
         groups: dict[int, list[tuple[str, bytes]]] = {}
         for key, record in records.items():
@@ -158,7 +158,7 @@ class RedisStore:
         return max(1, int(seconds))
 
     async def _call(self, command: Callable[[], Awaitable[T]]) -> tuple[bool, T | None]:
-        """Return whether ``command`` succeeded, and with what. Never raises."""
+        """Return whether ``command`` succeeded, and its result. Never raises."""
         if not self.is_available:
             return False, None
         try:
@@ -171,7 +171,7 @@ class RedisStore:
         except ResponseError as error:
             if not _is_wrong_type(error):
                 self._open_breaker(error)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, the pull goes on
+        except Exception as error:  # noqa: BLE001 - the pull goes on without the cache
             self._open_breaker(error)
         finally:
             self._slots.release()
@@ -185,11 +185,11 @@ class RedisStore:
             self._failed.set()
 
     async def _watch(self) -> None:
-        """See whether Redis still has our canary; after a failure, ask less and less often until it works."""
+        """Check that Redis still has our canary; after a failure, ask less and less often until it works."""
         pause = _FIRST_PROBE
         steady_since = time.monotonic()
         while not self._closing.is_set():
-            if await self._check_canary():
+            if await self._check_canaries():
                 if not self.is_available:
                     steady_since = self._heal()
                     await self._put_again()
@@ -198,7 +198,7 @@ class RedisStore:
                 await self._until_failure()
                 continue
             self._open_breaker(TimeoutError("the probe failed"))
-            # The connections of before the failure are as dead as what they led to.
+            # The connections from before the failure are as dead as the server.
             await bounded(self._client.drop_idle(), self._config.redis_timeout)
             await self._sleep(pause)
             pause = min(2 * pause, _LAST_PROBE)
@@ -206,13 +206,13 @@ class RedisStore:
     def _heal(self) -> float:
         """Close the breaker; return when, on the monotonic clock."""
         self._healed_at = time.monotonic()
-        self._generation += 1  # whoever answers now may have missed what the one before was told
+        self._generation += 1  # the server that answers now may lack the records of the previous one
         self._failed.clear()
         get_logger().info("redis answers again")
         return self._healed_at
 
     async def _put_again(self) -> None:
-        """Put what the Redis of before may have taken to its grave; provenances first, as they live longest."""
+        """Put the records that may be lost with the previous Redis; provenances first, as they live longest."""
         for ttl, pairs in self._recent.batches():
             if not await self._put(ttl, pairs):
                 return  # failed again: it stays recent
@@ -233,22 +233,22 @@ class RedisStore:
             for task in waiting:
                 task.cancel()
 
-    async def _check_canary(self) -> bool:
+    async def _check_canaries(self) -> bool:
         """Read and write as real calls do; say whether that works. A lost canary starts a new generation."""
         try:
             await self._client.prepare()
-            songs = [self._sing_with(canary) for canary in self._canaries]
-            sung = await asyncio.gather(*songs, return_exceptions=True)
-            raise_first(sung)
+            checks = [self._keep_alive(canary) for canary in self._canaries]
+            were_alive = await asyncio.gather(*checks, return_exceptions=True)
+            raise_first(were_alive)
         except Exception:  # noqa: BLE001 - any failure means: not now
             return False
-        if not all(sung):
+        if not all(were_alive):
             self._generation += 1
         return True
 
-    async def _sing_with(self, canary: str) -> bool:
+    async def _keep_alive(self, canary: str) -> bool:
         """Return whether ``canary`` was alive; it is from now on."""
-        was_alive = await self._canary_of_before(canary) == _ALIVE
+        was_alive = await self._value_of(canary) == _ALIVE
         if not was_alive:
             await self._cache.delete(canary)
         await self._cache.set(canary, _ALIVE, ttl=canary_seconds(self._config))
@@ -256,8 +256,8 @@ class RedisStore:
             raise ResponseError("Redis forgets at once")
         return was_alive
 
-    async def _canary_of_before(self, canary: str) -> object:
-        """Return what Redis holds where our canary was; a stranger's value of another type is no canary."""
+    async def _value_of(self, canary: str) -> object:
+        """Return the value of our canary; None for a foreign value of another type."""
         try:
             return await self._cache.get(canary)
         except ResponseError as error:

@@ -1,4 +1,4 @@
-"""What Redis answers is read up to a bound.
+"""Replies of Redis are read up to a bound.
 
 redis-py itself reads as much as a reply announces, or as long as it goes on. This module alone knows its
 insides. Whether it still knows them is tried at the start, with ``obstacle``: a redis-py that reads in
@@ -22,7 +22,7 @@ from proxy.config import CacheConfig
 _OVERHEAD: Final = 64 * 1024
 """Bytes that a value may have beside ``cache.redis_max_value``, and the longest line."""
 _LEAST: Final = 4 * 2**20
-"""Bytes that a reply of many small parts may have: what a cluster says of its commands and slots."""
+"""Bytes that a reply of many small parts may have: a cluster's list of commands or slots."""
 _ITEM: Final = 64
 """Bytes that each part of an array costs here, roughly, however short it is on the wire."""
 _DEEPEST: Final = 16
@@ -45,7 +45,7 @@ class _BoundedParser(_AsyncRESP3Parser):
 
     def on_disconnect(self) -> None:
         super().on_disconnect()  # type: ignore[no-untyped-call]
-        self._stream = None  # with what it has read ahead; redis-py keeps it until it connects again
+        self._stream = None  # with its read-ahead buffer; redis-py keeps it until it connects again
         self._clear()  # type: ignore[no-untyped-call]
 
     async def read_response(self, disable_decoding: bool = False, push_request: bool = False) -> Any:  # noqa: FBT001, FBT002 - redis-py's own
@@ -53,7 +53,7 @@ class _BoundedParser(_AsyncRESP3Parser):
         try:
             return await super().read_response(disable_decoding=disable_decoding, push_request=push_request)
         except BaseException:
-            # What was read of it would be parsed again; and who gave this up is not to keep it.
+            # The part read so far would be parsed again, and a caller that gave up must not keep it.
             self._clear()  # type: ignore[no-untyped-call]
             raise
 
@@ -138,7 +138,7 @@ async def obstacle(config: CacheConfig) -> str | None:
 
 
 async def parsed(config: CacheConfig, reply: bytes) -> object:
-    """Return what ``reply`` says, read as a connection with this configuration reads it.
+    """Return the value of ``reply``, read as a connection with this configuration reads it.
 
     Raises:
         RedisError: it is none, or is too large.

@@ -1,4 +1,4 @@
-"""Memory in front of what the replicas share."""
+"""Memory in front of the store that the replicas share."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _REPUBLISH: Final = 60.0
 _LOOK_AGAIN: Final = 0.2
 _HICCUP: Final = 2.0
 _MOST_WAITING: Final = 512
-"""Requests for digests that nobody knows, so far: who asks for many of them must not become load on Redis."""
+"""Requests for unknown digests, so far: a client that asks for many of them must not become load on Redis."""
 _MOST_PUBLISHED: Final = 65_536
 
 
 class TieredStore:
-    """Asks memory first, and lets memory learn what only the shared store knew."""
+    """Asks memory first, and copies records of the shared store to memory."""
 
     def __init__(self, memory: MemoryStore, shared: SharedStore | None, *, failover: float = _HICCUP) -> None:
         """Put the one in front of the other.
@@ -43,7 +43,7 @@ class TieredStore:
         self._published: LRUCache[RecordKey[Any], tuple[int, float]] = LRUCache(_MOST_PUBLISHED)
 
     def peek(self, key: RecordKey[R_co], *, counted: bool = False) -> R_co | None:
-        """Return what memory has under ``key``, without a turn of the loop; ``counted`` as a hit."""
+        """Return memory's record under ``key``, without a turn of the loop; ``counted`` as a hit."""
         record = self._memory.peek(key)
         if counted and record is not None:
             MEMORY_HIT.add()
@@ -66,12 +66,12 @@ class TieredStore:
         return self._memory.losses
 
     async def get_all(self, key: RecordKey[R_co]) -> list[R_co]:
-        """Return what each tier has under ``key``: for records that other replicas add to."""
+        """Return the record of each tier under ``key``: for records that other replicas add to."""
         found = [self._memory.peek(key), await self._shared.get(key) if self._shared else None]
         return [record for record in found if record is not None]
 
     async def settle(self, waited: float, *, only_failing: bool) -> bool:
-        """Pause and return True while it makes sense to look again for what another replica may have put.
+        """Pause and return True while it makes sense to look again for a record that another replica may have put.
 
         Args:
             waited: seconds so far.
@@ -91,12 +91,12 @@ class TieredStore:
         return True
 
     async def put(self, records: Mapping[RecordKey[Any], Record]) -> bool:
-        """Keep ``records`` in both, the shared store first: what memory answers with, the replicas know."""
+        """Keep ``records`` in both, the shared store first: the replicas know every record that memory has."""
         is_shared = self._shared is None or await self._shared.put(records)
         return self._memory.keep(records) and is_shared
 
     def is_published(self, key: RecordKey[Any]) -> bool:
-        """Say whether what was published under ``key`` may be trusted to be in the shared store still."""
+        """Say whether the record published under ``key`` can be expected to be in the shared store still."""
         if self._shared is None:
             return True
         generation, since = self._published.get(key, (-1, 0.0))

@@ -1,5 +1,5 @@
-"""Traces: what a request waited for, told to a collector.
+"""Traces: the waits of a request as spans, sent to a collector.
 
-spans   what the other modules call; without a tracer each call is one test
+spans   the functions that other modules call; without a tracer each call is one test
 otlp    OpenTelemetry's SDK, imported only when tracing is configured
 """

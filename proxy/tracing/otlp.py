@@ -32,7 +32,7 @@ _MISSING: Final = (
 
 
 class TracingError(Exception):
-    """Tracing is configured but cannot be had; the message says what to change."""
+    """Tracing is configured but not available; the message names the change."""
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +67,7 @@ async def tracing(config: TracingConfig) -> AsyncIterator[None]:
 
 
 def require(config: TracingConfig) -> None:
-    """Raise ``TracingError`` where tracing is configured and cannot be had."""
+    """Raise ``TracingError`` where tracing is configured and not available."""
     if config.endpoint and is_wanted(config, os.environ):
         try:
             import opentelemetry.exporter.otlp.proto.http  # noqa: F401, PLC0415 - slow, and maybe absent
@@ -76,8 +76,8 @@ def require(config: TracingConfig) -> None:
 
 
 async def _send_the_rest(provider: Any) -> None:
-    """Send what was not sent yet, but not for long: the collector may hang, and the process is to end."""
-    sending = threading.Thread(target=provider.shutdown, daemon=True)  # a thread that nobody waits for
+    """Send the remaining spans, but not for long: the collector may hang, and the process is to end."""
+    sending = threading.Thread(target=provider.shutdown, daemon=True)  # a thread that the end does not wait for
     sending.start()
     await asyncio.to_thread(sending.join, _LAST_SPANS)
     if sending.is_alive():
@@ -166,7 +166,7 @@ class _Span:
         from opentelemetry.trace import StatusCode  # noqa: PLC0415 - the extra may be absent
 
         if error is not None and self.span.is_recording():
-            # Its name alone: messages and tracebacks may hold what must not leave.
+            # Its name alone: messages and tracebacks may hold secrets.
             self.span.set_attribute("error.type", type(error).__name__)
             self.span.set_status(StatusCode.ERROR)
         self.span.end()

@@ -37,7 +37,7 @@ class Span(Protocol):
         """Write the context into the headers of a request upstream."""
 
     def describe(self, name: str, attributes: Mapping[str, Any], *, is_failed: bool) -> None:
-        """Say what this stretch was, which is known at its end."""
+        """Add attributes that are known only at its end."""
 
     def end(self, error: BaseException | None = None) -> None:
         """End it; it is exported later, in another thread."""
@@ -123,13 +123,13 @@ def trace_id() -> str | None:
 
 
 def describe(name: str, attributes: Mapping[str, Any], *, is_failed: bool) -> None:
-    """Say what the current span was."""
+    """Add attributes to the current span."""
     if _State.tracer is not None and (span := _current.get()) is not None:
         span.describe(name, attributes, is_failed=is_failed)
 
 
 def log_context() -> dict[str, Any]:
-    """Return what a log line says of the current span."""
+    """Return the current span's fields for a log line."""
     if _State.tracer is None or (span := _current.get()) is None or span.trace_id is None:
         return {}
     return {"trace_id": span.trace_id, "span_id": span.span_id}

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the registry is asked.
+    """One request to the registry.
 
     Attributes:
         method: of the request.
@@ -51,7 +51,7 @@ class Question:
 
 
 async def first_answer(origins: OriginPool, question: Question, ask: Callable[[Origin], Awaitable[T]]) -> T:
-    """Return what ``ask`` returns of the first origin that takes ``question``.
+    """Return the result of ``ask`` for the first origin that takes ``question``.
 
     An origin that takes no connection is left alone for a while.
 

@@ -1,7 +1,7 @@
-"""What the proxy itself shows the registry: the credentials of ``upstream.credentials``, as a header.
+"""The proxy's own credentials for the registry (``upstream.credentials``), as a header.
 
 A Bearer token is fetched for exactly the scopes of the request it goes with, so a request cannot do more
-upstream than what it was let in for. The registry's own challenge is learnt with a question to ``/v2/``.
+upstream than the request was admitted for. The registry's own challenge is learnt with a question to ``/v2/``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MAX_TOKEN_ANSWER: Final = 2**20
 _MOST_TOKENS: Final = 4096
 _ASKED_AGAIN: Final = 60.0
 """Seconds after which the source of a password is asked again: the secret may have changed."""
-_PATIENCE: Final = 5.0
+_RENEWAL_INTERVAL: Final = 5.0
 """Seconds between renewals for the same scopes: a repository that is refused must not become a storm."""
 
 _PASSING: Final = frozenset({"scope", "error", "error_description", "error_uri"})
@@ -71,20 +71,20 @@ class Authority:
         self._challenges: _Challenges | None = None
         self._headers: LRUCache[_Question, tuple[str, float]] = LRUCache(_MOST_TOKENS)
         self._renewed: LRUCache[_Question, tuple[str | None, float]] = LRUCache(_MOST_TOKENS)
-        self._flight: SingleFlight[str | None] = SingleFlight()
-        self._refreshed_at = -_PATIENCE
+        self._single_flight: SingleFlight[str | None] = SingleFlight()
+        self._refreshed_at = -_RENEWAL_INTERVAL
 
     async def header(self, scopes: Sequence[Scope]) -> str | None:
         """Return the ``Authorization`` for a request that needs ``scopes``; None where none is wanted.
 
         Raises:
-            CredentialsError: it cannot be had.
+            CredentialsError: they cannot be obtained.
         """
         question = tuple(map(str, scopes))
         known = self._headers.get(question)
         if known is not None and time.monotonic() < known[1]:
             return known[0]
-        return await self._flight.do(question, lambda: self._fetch(question))
+        return await self._single_flight.do(question, lambda: self._fetch(question))
 
     async def after_refusal(
         self, scopes: Sequence[Scope], refused: str | None, challenges: Sequence[str]
@@ -92,37 +92,37 @@ class Authority:
         """Return another header after the registry refused one; None when there is no hope for a better.
 
         Args:
-            scopes: what the request needs.
+            scopes: those that the request needs.
             refused: the header it went with.
             challenges: the ``WWW-Authenticate`` of the refusal.
 
         Raises:
-            CredentialsError: it cannot be had.
+            CredentialsError: they cannot be obtained.
         """
         question = tuple(map(str, scopes))
         asked = _lasting(parse_challenges(challenges))
         if asked and asked != self._challenges:
-            # What one refusal asks for need not be what the registry asks for elsewhere.
+            # The challenge of one refusal need not be the registry's challenge elsewhere.
             self._challenges = None
         now = time.monotonic()
         header, _ = self._headers.get(question, (None, 0.0))
         if header is not None and header != refused:
             return header  # another request has renewed it meanwhile
-        before, renewed_at = self._renewed.get(question, (None, -_PATIENCE))
-        if now - renewed_at < _PATIENCE or (refused is not None and before == refused):
-            return None  # what was made anew was refused, too
+        before, renewed_at = self._renewed.get(question, (None, -_RENEWAL_INTERVAL))
+        if now - renewed_at < _RENEWAL_INTERVAL or (refused is not None and before == refused):
+            return None  # the renewed header was refused, too
         self._renewed[question] = None, now
-        fresh = now - self._refreshed_at >= _PATIENCE
+        fresh = now - self._refreshed_at >= _RENEWAL_INTERVAL
         if fresh:
             self._refreshed_at = now
-        renewed = await self._flight.do(question, lambda: self._fetch(question, asked, fresh=fresh))
+        renewed = await self._single_flight.do(question, lambda: self._fetch(question, asked, fresh=fresh))
         if renewed == refused:
             return None  # a password that did not change is refused again
         self._renewed[question] = renewed, now
         return renewed
 
     async def _fetch(self, question: _Question, asked: _Challenges = (), *, fresh: bool = False) -> str | None:
-        """Return a new header for what was ``asked``; empty: for what the registry asks at its root."""
+        """Return a new header for the challenges in ``asked``; empty: for those of the registry's root."""
         challenges = asked or self._challenges
         if challenges is None:
             challenges = self._challenges = await self._probe()
@@ -147,7 +147,7 @@ class Authority:
         return authorization.header
 
     async def _probe(self) -> _Challenges:
-        """Return what the registry asks for at the API's root (distribution-spec, "Determining Support")."""
+        """Return the registry's challenges at the API's root (distribution-spec, "Determining Support")."""
         order = self._origins.order()
         for origin in order:
             try:
@@ -203,7 +203,7 @@ def _for_operators(problem: str) -> str:
 
 
 def _lasting(challenges: Sequence[Challenge]) -> _Challenges:
-    """Return ``challenges`` without what they say of the request that they were an answer to."""
+    """Return ``challenges`` without the parameters that concern one request alone."""
     return tuple(
         Challenge(one.scheme, {name: one.parameters[name] for name in one.parameters if name not in _PASSING})
         for one in challenges

@@ -1,6 +1,6 @@
-"""What breaks an exchange off, in words that are ours.
+"""Causes of broken exchanges, in the proxy's own words.
 
-The library's own sentences quote what was sent, which may be secret, and name addresses with their queries,
+The library's own sentences quote the request, which may be secret, and name addresses with their queries,
 which may be signed.
 """
 
@@ -10,7 +10,7 @@ import aiohttp
 
 
 def describe(error: Exception) -> str:
-    """Return what broke an exchange off, to be read after "... broke off: "."""
+    """Return the cause of a broken exchange, to be read after "... broke off: "."""
     if isinstance(error, aiohttp.ClientResponseError | ValueError):
         return "what it sent is not HTTP"
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -2,10 +2,10 @@
 
 An origin that takes no connection is down; it is then left alone for a second, after each further failure for
 twice as long, up to half a minute. Then a probe asks ``HEAD /v2/`` of it, and any answer below 500 brings it
-back. Those that are up are probed too, so one that takes connections but answers 5xx is found. When all are
+back. Healthy ones are probed too, so an origin that takes connections but answers 5xx is found. When all are
 down, requests try them all the same.
 
-The origins are doors to one registry: one storage, one ``http.secret``, one set of users. An upload that was
+The origins are addresses of one registry: one storage, one ``http.secret``, one set of users. An upload that was
 begun at one may then go on at any other.
 """
 
@@ -55,7 +55,7 @@ class OriginPool:
         self._turn = 0
 
     def order(self) -> tuple[Origin, ...]:
-        """Return the origins that a request tries, one after the other: those that are up, or else all."""
+        """Return the origins that a request tries, one after the other: the healthy ones, or else all."""
         up = self._up
         if not self._is_rotating or len(up) == 1:
             return up

@@ -1,15 +1,15 @@
-"""Where the registry may send us, and what we take along.
+"""Where the registry may send the proxy, and the headers that go along.
 
-Registries keep blobs in object stores and say so with a redirect. Whoever can write such an answer (the
-registry, or someone in its place) could otherwise have the proxy fetch what only the proxy can reach: the
+Registries keep blobs in object stores and say so with a redirect. The author of such an answer (the
+registry, or someone in its place) could otherwise have the proxy fetch documents that only the proxy can reach: the
 metadata service of a cloud, an admin page on loopback. So a target outside the registry's own origin
 
 - is ``http`` or ``https``, never plain where the step before it was encrypted, and names no user;
-- is asked without anything that says who asks: no credentials, no cookies, no client certificate;
+- is asked without anything that identifies the client: no credentials, no cookies, no client certificate;
 - is dialled at public addresses alone, unless its network or its host is allowed.
 
-The address is judged where the socket for it is made, so what is judged is what is dialled, whatever a name
-server says in between. Five steps are taken at most, and nothing of a redirect is remembered.
+The address is judged where the socket for it is opened, so the judged address is the dialled one, even if a name
+server changes its answer in between. Five steps are taken at most, and nothing of a redirect is remembered.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Redirects:
         """Take two ways out: ``public`` dials public addresses alone, ``free`` any.
 
         Args:
-            config: what is allowed.
+            config: the hosts and networks that are allowed.
             origins: the registry's.
             own: asks the registry itself, which may be anywhere.
             public: for all hosts.
@@ -116,11 +116,11 @@ class Redirects:
         """Open the ways out for the time of the context.
 
         Args:
-            config: what is allowed.
+            config: the hosts and networks that are allowed.
             origins: the registry's.
             own: asks the registry itself.
             new_socket: makes the socket for an address that may be dialled.
-            connector: what else aiohttp's connector is told.
+            connector: further arguments of aiohttp's connector.
         """
 
         def judged(address_info: Any) -> socket.socket:

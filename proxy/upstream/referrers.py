@@ -1,8 +1,8 @@
-"""What refers to a manifest: asked of the registry's API, or read and kept under a tag where it has none.
+"""Referrers of a manifest: from the registry's API, or read and kept under a tag where it has none.
 
 A proxy that answers the referrers API for one digest has to for all: clients take its first answer for the
-registry's ability. So in front of a registry without the API it does what clients would have done: reads the
-list from the tag of the distribution-spec's "Referrers Tag Schema", and enters there what they push, since a
+registry's ability. So in front of a registry without the API it does as clients would have done: reads the
+list from the tag of the distribution-spec's "Referrers Tag Schema", and enters their pushes there, since a
 client that believes in the API no longer does.
 
 Whether a registry has the API is remembered for each repository: some have it for a part of theirs alone.
@@ -49,12 +49,12 @@ from twodfs.oci.referrers import (
 )
 
 SUBJECT_HEADER: Final = "OCI-Subject"
-"""With this, a registry says that what was pushed is in the list of what it refers to."""
+"""With this, a registry says that a pushed manifest is in the list of its subject's referrers."""
 
 # A registry without the API has no such route, or reads it as another and finds it malformed; some say that
 # they do not support it.
 _NO_API: Final = frozenset({400, 404, 405, 406, 501})
-# What a registry that has the API says of a repository that it does not have.
+# The answer of a registry with the API for a repository that it does not have.
 _OF_THE_REPOSITORY: Final = (b"NAME_", b"MANIFEST_UNKNOWN", b"DENIED", b"UNAUTHORIZED")
 _REMEMBERED_SECONDS: Final = 300.0
 _MOST_REPOSITORIES: Final = 8192
@@ -68,16 +68,16 @@ _List = tuple[Repository, Digest]
 
 
 class MalformedListError(RefusedError):
-    """The registry's API answers what is no list; for who asked for a list, that is the registry's answer."""
+    """The registry's API answers with something else than a list; a client that asked for one gets that answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a registry says refers to a digest.
+    """The referrers of a digest that a registry lists.
 
     Attributes:
         listed: the index; of several pages the first, with the entries of all.
-        is_by_api: whether it is the API's word; else that of a tag, or of nobody.
+        is_by_api: whether it comes from the API; else from a tag, or there is none.
         headers: that the last page came with; its ``Link`` leads on.
     """
 
@@ -87,34 +87,34 @@ class Listing:
 
 
 class Referrers:
-    """Reads lists of referrers, and keeps those that a registry does not keep itself."""
+    """Reads lists of referrers, and keeps them where a registry does not."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self._upstreams = upstreams
         self._api: TTLCache[Repository, bool] = TTLCache(_MOST_REPOSITORIES, _REMEMBERED_SECONDS)
-        # Of manifests that lists say less of; who asks is told only of what the list has for it.
-        self._sure: LRUCache[tuple[Repository, str], str] = LRUCache(_MOST_TYPES)
-        # Writers of one list take turns; a list that nobody writes has no lock.
+        # Of manifests that lists say less of; a client is told only of the list's own entries.
+        self._own_types: LRUCache[tuple[Repository, str], str] = LRUCache(_MOST_TYPES)
+        # Writers of one list take turns; a list without writers has no lock.
         self._turns: weakref.WeakValueDictionary[_List, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def has_api(self, repository: Repository) -> bool | None:
-        """Say whether the registry is known to list referrers in ``repository``; None when nobody knows."""
+        """Say whether the registry is known to list referrers in ``repository``; None when that is unknown."""
         return self._api.get(repository)
 
     async def of(
         self, repository: Repository, digest: Digest, identity: Identity, artifact_type: str | None = None
     ) -> Listing:
-        """Return what refers to ``digest``, as far as the registry tells this client.
+        """Return the referrers of ``digest``, as far as the registry lists them for this client.
 
         Args:
             repository: where it is looked for.
             digest: of a manifest that need not be there.
             identity: the client's own credentials.
-            artifact_type: what alone is asked for; a registry may list all the same.
+            artifact_type: the only type wanted; a registry may list the others all the same.
 
         Raises:
             RefusedError: the registry refuses the client.
-            MalformedListError: it answers what is no list.
+            MalformedListError: its answer is no list.
             UpstreamError: it does not answer.
         """
         if self._api.get(repository) is not False:
@@ -129,10 +129,10 @@ class Referrers:
             if not any(code in reply.body for code in _OF_THE_REPOSITORY):
                 self._api[repository] = False
         listed = await self._tagged(repository, digest, identity)
-        return Listing(await self._made_sure(repository, listed, identity), is_by_api=False)
+        return Listing(await self._with_own_types(repository, listed, identity), is_by_api=False)
 
     async def enter(self, repository: Repository, manifest: Document, subject: Digest, identity: Identity) -> bool:
-        """See to it that ``manifest``, just pushed, is listed with what refers to ``subject``.
+        """See to it that ``manifest``, just pushed, is listed among the referrers of ``subject``.
 
         Returns:
             Whether it had to be entered here: the registry has no API that lists it.
@@ -149,7 +149,7 @@ class Referrers:
         return True
 
     async def strike(self, repository: Repository, digest: Digest, subject: Digest, identity: Identity) -> None:
-        """Take ``digest``, just deleted, from the list of what refers to ``subject``; raises as ``enter``."""
+        """Take ``digest``, just deleted, from the list of referrers of ``subject``; raises as ``enter``."""
         if not await self._lists(repository, subject, identity):
             await self._change(repository, subject, identity, lambda listed: without(listed, digest))
 
@@ -168,8 +168,8 @@ class Referrers:
     ) -> None:
         """Read, modify and write the list under the tag, until it is seen to have the change.
 
-        Nothing locks a tag (that is the schema's weakness, whoever keeps it), so another replica may write at
-        the same time: who finds its change gone makes it again.
+        Nothing locks a tag (a weakness of the schema itself), so another replica may write at
+        the same time: the replica that finds its change gone makes it again.
         """
         target = f"/v2/{repository.name}/manifests/{referrers_tag(subject)}"
         headers = {**identity.headers, hdrs.CONTENT_TYPE: OCI_INDEX}
@@ -190,7 +190,7 @@ class Referrers:
     ) -> Json:
         """Return the index under the tag; an empty one where there is none, or none that is an index.
 
-        ``is_strict``: what is there and is no index is not to be written over.
+        ``is_strict``: an existing manifest that is no index must not be overwritten.
         """
         reply = await self.tagged(repository, digest, identity)
         if reply.status == HTTPStatus.NOT_FOUND:
@@ -210,7 +210,7 @@ class Referrers:
         return {}
 
     async def tagged(self, repository: Repository, digest: Digest, identity: Identity) -> Reply:
-        """Return what the registry answers for the tag of what refers to ``digest``.
+        """Return the registry's answer for the tag of the referrers of ``digest``.
 
         Raises:
             UpstreamError: it does not answer.
@@ -242,12 +242,12 @@ class Referrers:
             last = reply
         return Listing({**listed, "manifests": entries}, is_by_api=True, headers=last.headers)
 
-    async def _made_sure(self, repository: Repository, listed: Json, identity: Identity) -> Json:
+    async def _with_own_types(self, repository: Repository, listed: Json, identity: Identity) -> Json:
         """Return the list with the artifact types of the manifests themselves, where it may be wrong."""
         entries = []
         looked_at = 0
         for entry in entries_of(listed):
-            known = self._sure.get((repository, str(entry.get("digest"))))
+            known = self._own_types.get((repository, str(entry.get("digest"))))
             if known is None and is_unsure(entry) and looked_at < _MOST_UNSURE:
                 looked_at += 1
                 known = await self._own_type(repository, entry, identity)
@@ -255,7 +255,7 @@ class Referrers:
         return {**listed, "manifests": entries}
 
     async def _own_type(self, repository: Repository, entry: Json, identity: Identity) -> str | None:
-        """Return the artifact type that a manifest has; None where it cannot be had."""
+        """Return the artifact type that a manifest has; None where it cannot be read."""
         try:
             digest = parse_digest(str(entry.get("digest")))
             path = f"/v2/{repository.name}/manifests/{digest}"
@@ -265,7 +265,7 @@ class Referrers:
         except (FormatError, DigestError):
             return None
         if own is not None:
-            self._sure[repository, digest] = own
+            self._own_types[repository, digest] = own
         return own
 
     async def _get(self, repository: Repository, path: str, identity: Identity, accept: str) -> Reply:

@@ -24,14 +24,14 @@ Take = Callable[[bytes], Awaitable[None]]
 
 NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 MAX_REFUSAL: Final = 64 * 1024
-"""Bytes kept of an answer that is not what was asked for; error documents are small."""
+"""Bytes kept of an error answer; error documents are small."""
 
 
 _STATUSES: Final = range(200, 600)
 
 
 class UpstreamError(Exception):
-    """The registry could not be asked, or answered what no registry may; ``status`` is what clients get."""
+    """The registry could not be asked, or answered against the protocol; ``status`` is the one that clients get."""
 
     def __init__(self, message: str, *, status: int = 502) -> None:
         super().__init__(message)
@@ -39,15 +39,15 @@ class UpstreamError(Exception):
 
 
 class UnreachableError(UpstreamError):
-    """No connection came about: nothing was sent, so another origin may be asked, whatever the request."""
+    """No connection came about: nothing was sent, so any request may go to another origin."""
 
 
 class BrokeOffError(UpstreamError):
-    """The connection ended before the answer did: another origin may be asked what only reads."""
+    """The connection ended before the answer did: a request that only reads may go to another origin."""
 
 
 class RefusedError(Exception):
-    """The registry said no, or anything but yes; its own words are in ``reply``."""
+    """The registry refused, or answered with an error; its own words are in ``reply``."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(f"the registry answered {reply.status}")
@@ -78,7 +78,7 @@ class Reply:
 
 
 def check_found(response: aiohttp.ClientResponse) -> None:
-    """Refuse what another host says in place of a blob: its no is not the registry's."""
+    """Refuse an error of another host in place of a blob: it is not the registry's answer."""
     if response.status not in (200, 206, 304, 412, 416):
         raise UpstreamError(f"the registry redirects to {response.url.host} for this, which answers {response.status}")
 
@@ -105,7 +105,7 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
             else:
                 chunks.append(chunk)
     except BaseException:
-        # The error leads here; whoever keeps it for a while is not to keep these bytes.
+        # The error leads here; code that keeps it for a while must not keep these bytes.
         chunks.clear()
         chunk = b""
         raise
@@ -113,7 +113,7 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
 
 
 def check_given(response: aiohttp.ClientResponse) -> None:
-    """Refuse what neither gives nor refuses: no content, or "not modified" where no condition was made."""
+    """Refuse an answer that neither gives nor refuses: no content, or "not modified" where no condition was made."""
     if response.status < HTTPStatus.BAD_REQUEST and response.status not in (200, 206):
         raise UpstreamError(
             f"the registry answers {response.status} for {response.url.path}, which is neither what was "
@@ -175,7 +175,7 @@ def explained(upstream: str, operation: str) -> Iterator[None]:
         UPSTREAM_ERRORS.of("broke_off").add()
         problem = describe(error)
         if upstream.startswith("https:") and isinstance(error, aiohttp.ServerDisconnectedError):
-            # In TLS 1.3 a client hears only after the handshake that its certificate was missed.
+            # In TLS 1.3 a client learns only after the handshake that its certificate is missing.
             problem += "; if it wants a client certificate, set upstream.client_certificate"
         raise BrokeOffError(f"the registry at {upstream} broke off: {problem}") from None
     finally:

@@ -39,7 +39,7 @@ class ServiceAuthorisation:
             response = await stack.enter_async_context(send())
             renewed = await self.renewed(needed, shown, response.status, response.headers)
             if renewed is not None and has_body:
-                # What was read of the client's body is gone, or may be on its way.
+                # The part of the client's body already read is gone, or may be on its way.
                 response.close()
                 raise UpstreamError("the proxy's own credentials for the registry were renewed: try again", status=503)
             if renewed is not None:
@@ -52,7 +52,7 @@ class ServiceAuthorisation:
             yield response
 
     async def authorise(self, headers: CIMultiDict[str], needed: tuple[Scope, ...]) -> str | None:
-        """Put our own credentials into ``headers``, in the place of whatever the client sent."""
+        """Put our own credentials into ``headers``, in the place of the client's."""
         for name in _PERSONAL:
             headers.popall(name, None)
         with _own_credentials():
@@ -64,7 +64,7 @@ class ServiceAuthorisation:
     async def renewed(
         self, needed: tuple[Scope, ...], shown: str | None, status: int, headers: CIMultiDictProxy[str]
     ) -> str | None:
-        """Return what to show in the place of what was refused; None when it was not, or there is nothing."""
+        """Return the credentials to send in place of refused ones; None when none were refused, or none are left."""
         if status not in _REFUSALS:
             return None
         challenges = headers.getall(hdrs.WWW_AUTHENTICATE, ())
@@ -73,7 +73,7 @@ class ServiceAuthorisation:
 
 
 def needs(request: RegistryRequest) -> tuple[Scope, ...]:
-    """Return what a request needs; access control has seen to it that a client's can be read."""
+    """Return the scopes that a request needs; access control has seen to it that a client's can be read."""
     try:
         return request.scopes()
     except ScopeError as error:
@@ -81,7 +81,7 @@ def needs(request: RegistryRequest) -> tuple[Scope, ...]:
 
 
 def refused() -> UpstreamError:
-    """Return what clients hear when even renewed credentials are refused."""
+    """Return the error for clients when even renewed credentials are refused."""
     return UpstreamError(
         "the registry refuses this to the proxy's own credentials: check upstream.credentials",
         status=403,

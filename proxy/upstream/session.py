@@ -16,7 +16,7 @@ from yarl import URL
 
 from proxy.config import UpstreamConfig
 from proxy.upstream.origins import Origin
-from proxy.wire.pool import ImpatientRequest, UpstreamPool
+from proxy.wire.pool import BoundedContinueRequest, UpstreamPool
 from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER
 from proxy.wire.tls import registry_context
 
@@ -42,9 +42,9 @@ def client_session(
     connect_timeout: float | None = None,
     request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest,
 ) -> aiohttp.ClientSession:
-    """Return a session that passes on what it is told to send, and what it hears, as they are.
+    """Return a session that passes requests and answers on unchanged.
 
-    Waits, that for a free connection too, are bounded by the callers, who know whom they are waiting for. So a
+    Waits, that for a free connection too, are bounded by the callers, which know whom they are waiting for. So a
     connection that takes longer than ``connect_timeout`` (seconds; None: as long as it takes) says something
     of its origin.
     """
@@ -83,7 +83,7 @@ class RegistrySession:
         """
         pool = UpstreamPool(ssl=registry_context(config), **pool_options(config))
         async with client_session(
-            pool, connect_timeout=config.connect_timeout, request_class=ImpatientRequest
+            pool, connect_timeout=config.connect_timeout, request_class=BoundedContinueRequest
         ) as session:
             yield cls(config, session, registry_context(config, is_registry=False))
 

@@ -1,4 +1,4 @@
-"""The one way to the registry: answers that are streamed through, and bounded ones that are read here."""
+"""The one way to the registry: streamed answers, and bounded ones that are read here."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Upstream:
         """Open the pool for the time of the context.
 
         Args:
-            config: where the registry is, and what the proxy shows it.
+            config: the registry's addresses, and the proxy's credentials.
             blobs: where redirects may lead.
             realms: guards the credentials of our own.
 
@@ -116,10 +116,10 @@ class Upstream:
         Redirects of reads are followed where so configured. The request upstream ends with the context. Where
         the proxy has credentials of its own, they replace the client's; refused, they are renewed, and a
         request without a body is sent once more. An origin that takes no connection gives way to the next,
-        unless the body was begun; one that breaks off does so for reads.
+        unless the body was begun; a broken answer does so for reads.
 
         Args:
-            request: what is asked for.
+            request: the parsed request.
             headers: all of them.
             body: the client's.
             client: whose turn it is where connections are few, by its rate limit key.
@@ -276,7 +276,7 @@ class Upstream:
             async with self._followed(method, url, headers, first) as response:
                 check_head(response)
                 if response is not first and not self._session.is_registry(response.url):
-                    # Another host's no is not the registry's, and its challenge is not for anybody's
+                    # Another host's no is not the registry's, and its challenge is not for any client's
                     # credentials.
                     if method == hdrs.METH_HEAD and not response.ok:
                         return Reply(HTTPStatus.BAD_GATEWAY, "", NO_HEADERS, b"")  # asked for again with GET
@@ -298,7 +298,7 @@ Upstreams = Mapping[str, Upstream]
 def _own_access(
     config: UpstreamConfig, session: RegistrySession, origins: OriginPool, realms: RealmPolicy
 ) -> ServiceAuthorisation | None:
-    """Return who shows the registry the proxy's own credentials; None where it has none."""
+    """Return the source of the proxy's own credentials at the registry; None where it has none."""
     if config.credentials.kind == "none":
         return None
     # Docker's configuration and ECR know a registry by its authority, without a default port.

@@ -4,10 +4,10 @@ connections    the open client connections; the idle ones give way
 handshake      TLS of a client's connection, counted from its first moment
 tls            certificates: ours, exchanged while we run, and the registry's
 sizes          how much of a head is taken, and how much of a body is held
-responses      answers that are exactly what they are given to be
+responses      answers with exactly the given headers
 back_pressure  how far a body is read ahead of its client
-pool           connections to the registry: no wait for ever, and no answer that nobody asked for
+pool           connections to the registry: bounded waits, and no unsolicited answers
 listener       clients' connections: errors in the registry's words, and a bound on everything
 stage          connections to try things out on
-rehearsal      what protects, tried out at a start
+rehearsal      the protections, tried out at a start
 """

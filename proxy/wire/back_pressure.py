@@ -1,6 +1,6 @@
-"""How far a body is read ahead of its client: little for one that takes little, much for one that keeps up.
+"""How far a body is read ahead of its client: little for a slow client, much for a fast one.
 
-What is read ahead of a slow client stays in memory until it is taken, and a thousand of them hold a thousand
+Bytes read ahead of a slow client stay in memory until they are taken, and a thousand of them hold a thousand
 times as much.
 """
 
@@ -20,7 +20,7 @@ LEAST: Final = 16 * 1024
 """Bytes that are read from the registry at once as long as nothing is known of the client."""
 MOST: Final = 256 * 1024
 _GROWTH: Final = 64
-"""So small a part of what has passed is read at once: the kernel takes megabytes in the client's place."""
+"""The fraction of the bytes passed so far that is read at once: the kernel takes megabytes in the client's place."""
 
 
 class BackPressure:

@@ -1,6 +1,6 @@
 """TLS of a client's connection, counted from the moment it is accepted.
 
-asyncio tells of a TLS connection when its handshake is over. Who opens connections and says nothing would
+asyncio tells of a TLS connection when its handshake is over. A client that opens connections and says nothing would
 take the process' files, and no limit would know of it.
 """
 

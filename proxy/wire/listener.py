@@ -34,10 +34,10 @@ def _count_refused(remote: str | None, status: int) -> None:
 
 
 def _problem(message: RequestHead) -> str | None:
-    """Say what the parser let pass and the registry, or what stands before it, may read differently.
+    """Return the fault of a head that the parser let pass and the registry, or a proxy before it, may read differently.
 
     HTTP/0.9, a coding beside chunked, or any in HTTP/1.0 (RFC 9112, 6.1), a ``Host`` that is none (3.2), and
-    a tunnel (RFC 9110, 9.3.6), whose target is another to whoever makes one.
+    a tunnel (RFC 9110, 9.3.6), whose target has another form.
     """
     if message.version != HttpVersion11 and message.version != HttpVersion10:  # noqa: PLR1714 - no hash
         return "it is neither HTTP/1.1 nor HTTP/1.0"
@@ -109,7 +109,7 @@ class _Protocol(RequestConnection):
         head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n"
         self.transport.write(f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body)
         # Closed while bytes of the client are unread, the connection would be reset, and the answer with it:
-        # so what still comes is read for a moment, and dropped (RFC 9112, section 9.6).
+        # so further bytes are read for a moment, and dropped (RFC 9112, section 9.6).
         self.take_no_more()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -131,7 +131,7 @@ class _Protocol(RequestConnection):
         """Close the connection: an idle one now, a busy one after its request.
 
         aiohttp stops listening to both: idle ones stay open, their next requests hang until the end, and the
-        rest of an upload is not heard.
+        rest of an upload is not received.
         """
         if self.is_answering:
             self._is_last = True
@@ -146,17 +146,17 @@ class _Protocol(RequestConnection):
             self.take_no_more()
 
     def data_received(self, data: bytes) -> None:
-        left: bytes | None = data  # which may be empty: so the parser is told to go on with what it has
+        left: bytes | None = data  # which may be empty: so the parser is told to go on with the bytes it has
         while left is not None and not self.is_ending:
             left = self._take(left) or None
 
     def _take(self, data: bytes) -> bytes:
-        """Take what came; returns what the parser has dropped of it."""
+        """Parse ``data``; returns the bytes that the parser dropped."""
         known = self.queued
         is_in_body = self.is_in_body
         super().data_received(data)
         dropped = b""
-        if self.queued > known and self.last_lost_its_tail:
+        if self.queued > known and self.last_is_truncated:
             dropped = self._behind_upgrade(data, is_first=self.queued == known + 1 and not is_in_body)
         for at, head in self.queued_heads():
             if (problem := _problem(head)) is not None:
@@ -169,7 +169,7 @@ class _Protocol(RequestConnection):
         return dropped
 
     def _behind_upgrade(self, data: bytes, *, is_first: bool) -> bytes:
-        """Return what follows a request in ``data`` that asks for another protocol, which it does not get.
+        """Return the bytes that follow a request in ``data`` that asks for another protocol, which it does not get.
 
         Where the request ends is known of one without a body that came alone; behind any other the connection
         is closed.

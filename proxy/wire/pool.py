@@ -21,7 +21,7 @@ _FIRST_FINAL_STATUS = 200
 _ENDED = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
-class ImpatientRequest(UpstreamRequest):
+class BoundedContinueRequest(UpstreamRequest):
     """A request upstream that waits for ``100 Continue`` for a second, not for ever (RFC 9110, 10.1.1)."""
 
     continue_seconds = CONTINUE_SECONDS
@@ -40,7 +40,7 @@ class ImpatientRequest(UpstreamRequest):
 class AnswerReader(AnswerConnection):
     """A connection to the registry that takes one answer for each request.
 
-    aiohttp would keep a second one, which nobody asked for, as the answer to whoever asks next.
+    aiohttp would keep a second one, which is unsolicited, as the answer to the next request.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -60,12 +60,12 @@ class AnswerReader(AnswerConnection):
     def is_ready(self) -> bool:
         """Say whether the connection has not ended, and nothing came unasked.
 
-        The loop hears of either when it turns; the question would be lost, or answered with what is there.
+        The loop learns of either when it turns; the request would be lost, or answered with those bytes.
         """
         if self.transport is None:
             return False
         if self._poll is None:
-            # Of TLS, what can be read need not be an answer: tickets come unasked.
+            # With TLS, readable bytes need not be an answer: tickets come unasked.
             news = _ENDED if is_tls(self.transport) else _ENDED | select.POLLIN
             self._poll = select.poll()
             self._poll.register(self.transport.get_extra_info("socket"), news)

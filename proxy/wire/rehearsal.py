@@ -1,6 +1,6 @@
-"""What protects, tried out at the start with the aiohttp and the Python that are installed.
+"""The protections, tried out at the start with the installed aiohttp and Python.
 
-A control that rests on something that they do not promise would otherwise be gone with an update, and nobody would see.
+A control that rests on something that they do not promise would otherwise be gone with an update, unnoticed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ REFUSED: Final = (
     _POST + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
     _POST + b"Transfer-Encoding: chunked\r\n\r\n0;\n\r\n",
 )
-"""What is no HTTP, or ends in another place for another reader."""
+"""Requests that are no HTTP, or end in another place for another reader."""
 
 
 async def obstacle() -> str | None:
@@ -67,7 +67,7 @@ async def obstacle() -> str | None:
 
 
 async def tried(what: str, rehearsal: Rehearsal) -> str | None:
-    """Return ``what`` when it does not work, with the reason as far as that is known; None when it does."""
+    """Return the name ``what`` when it does not work, with the reason as far as that is known; None when it does."""
     try:
         async with asyncio.timeout(_MOST_SECONDS):
             return None if await rehearsal() else what
@@ -92,7 +92,7 @@ async def _answer(request: web.BaseRequest) -> web.StreamResponse:
 
 
 async def _passes() -> bool:
-    """Ask three times over one connection, and see that the answers are those that were made."""
+    """Ask three times over one connection, and see that the answers are the ones that were made."""
     async with client_of(listener(_answer)) as client:
         for path, own in (b"/whole", {b"Content-Type"}), (b"/relayed", set()), (b"/whole", {b"Content-Type"}):
             client.writer.write(b"POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody" % path)
@@ -117,7 +117,7 @@ async def _bounds_heads() -> bool:
 
 async def _is_answered(raw: bytes, status: bytes) -> bool:
     async with client_of(listener(_answer)) as client:
-        _connection(client).data_received(raw)  # not through the socket: what is left unread there would reset it
+        _connection(client).data_received(raw)  # not through the socket: unread bytes there would reset it
         return status in await client.reader.readline()
 
 
@@ -135,7 +135,7 @@ async def _times_heads_out() -> bool:
         connection = _connection(client)
         connection.data_received(b"GET /whole HTTP/1.1\r\nHost: h\r\n\r\n")
         await head_of(client.reader)
-        while not connection.awaits_head:  # noqa: ASYNC110 - a turn of the loop, of which nobody is told
+        while not connection.awaits_head:  # noqa: ASYNC110 - a turn of the loop, of which there is no notice
             await asyncio.sleep(0)
         connection.data_received(b"GET / HTTP/1.1\r\n")
         has_time = has_time and SECONDS / 2 < connection.seconds_left <= SECONDS
@@ -153,7 +153,7 @@ async def _times_handshakes_out() -> bool:
         return ended and not await first.reader.read()
 
 
-async def _hears_what_follows_an_upgrade() -> bool:
+async def _parses_behind_upgrade() -> bool:
     async with client_of(listener(_answer)) as client:
         client.writer.write(b"GET /relayed HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
         client.writer.write(b"GET /whole HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -161,8 +161,8 @@ async def _hears_what_follows_an_upgrade() -> bool:
     return b" 200 " in first and b"Content-Type" in second
 
 
-async def _drops_what_nobody_asked_for() -> bool:
-    """Answer unasked while the connection is idle: before the loop has heard of it, and so that it hears."""
+async def _drops_unsolicited_answers() -> bool:
+    """Answer unasked while the connection is idle: before the loop has noticed, and so that it does."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
     peers: list[asyncio.StreamWriter] = []
     ended = asyncio.Event()
@@ -172,7 +172,7 @@ async def _drops_what_nobody_asked_for() -> bool:
         number = len(peers)
         await head_of(reader)
         writer.write(answer + b"%d" % number)
-        if not await reader.read() and number == 2:  # noqa: PLR2004 - the one that hears
+        if not await reader.read() and number == 2:  # noqa: PLR2004 - the one that notices
             ended.set()
 
     async with session_with(talk) as session:
@@ -201,7 +201,7 @@ async def _ends_the_wait_for_continue() -> bool:
 
 
 class _Pieces(asyncio.Protocol):
-    """Takes down in what pieces bytes come."""
+    """Records the sizes of the pieces that arrive."""
 
     def __init__(self, size: int) -> None:
         self.sizes: list[int] = []
@@ -231,8 +231,8 @@ _REHEARSALS: Final[dict[str, Rehearsal]] = {
     "a request's head is bounded in size": _bounds_heads,
     "a request's head is bounded in time": _times_heads_out,
     "a TLS handshake is bounded in time": _times_handshakes_out,
-    "a request behind an upgrade is heard": _hears_what_follows_an_upgrade,
-    "an answer that nobody asked for is dropped": _drops_what_nobody_asked_for,
+    "a request behind an upgrade is heard": _parses_behind_upgrade,
+    "an answer that nobody asked for is dropped": _drops_unsolicited_answers,
     "the wait for 100 Continue is bounded": _ends_the_wait_for_continue,
     "what is read ahead is bounded": _reads_no_more_than_asked,
 }

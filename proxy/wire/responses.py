@@ -1,4 +1,4 @@
-"""Answers that are exactly what they are given to be.
+"""Answers with exactly the given headers.
 
 aiohttp is a server for applications; a proxy must not add a header, decode a body or invent an answer. The
 classes here switch those things off, each with the reason beside it.
@@ -22,7 +22,7 @@ SENT: Final = web.RequestKey("SENT", int)
 WINDOW: Final = 64 * 1024
 """Bytes of a whole answer that its connection holds beside the kernel, at most twice that with TLS.
 
-Who asks for a large document and does not read it would hold a copy of all of it otherwise.
+A client that asks for a large document and does not read it would hold a copy of all of it otherwise.
 """
 
 
@@ -40,7 +40,7 @@ class OutgoingResponse(ExactAnswer):
     """A response that has exactly the headers it was given, and the body that is sent when it was prepared.
 
     The caller removes hop-by-hop headers; framing (length or chunks) and keep-alive are decided here. The
-    head waits for what is written first, to leave in one segment with it; ``send_head`` does not wait.
+    head waits for the first write, to leave in one segment with it; ``send_head`` does not wait.
     """
 
     def send_head(self) -> None:
@@ -49,12 +49,12 @@ class OutgoingResponse(ExactAnswer):
             self.writer.send_headers()
 
     async def send(self, chunk: bytes) -> None:
-        """Send some of the body; what the client does not take yet stays with its connection."""
+        """Send some of the body; the part that the client does not take yet stays with its connection."""
         if self.writer is not None:
             await self.writer.write(chunk, drain=False)
 
     async def flush(self) -> None:
-        """Wait until the client has taken what was sent, down to what its connection may hold."""
+        """Wait until the client has taken the bytes sent, down to the size of the connection's buffer."""
         if self.writer is not None:
             await self.writer.drain()
 
@@ -72,7 +72,7 @@ class OutgoingResponse(ExactAnswer):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        # Answers of before that wait to be taken count as well: clients may ask for many at once.
+        # Earlier answers that wait to be taken count as well: clients may ask for many at once.
         if len(body) <= WINDOW >= transport.get_write_buffer_size():
             await self.writer.write(body)  # in one segment with the head
             count_sent(request, len(body))
@@ -123,7 +123,7 @@ def expects_continue(request: web.BaseRequest) -> bool:
 def hang_up(request: web.BaseRequest, *, at_once: bool) -> None:
     """End the client's connection, which is how a body that ends too early is told from a whole one.
 
-    What was passed on before still arrives, unless ``at_once``, which waits for nobody.
+    Bytes passed on before still arrive, unless ``at_once``, which does not wait.
     """
     transport = request.transport
     if transport is not None:

@@ -10,6 +10,6 @@ MAX_HEAD_SIZE = 128 * 1024
 READ_BUFFER = 128 * 1024
 """Bytes of a body that are read ahead, on either side.
 
-aiohttp stops reading at twice that, which is what asyncio takes from a socket at once: with less, each full
+aiohttp stops reading at twice that, as much as asyncio takes from a socket at once: with less, each full
 read would stop the connection and start it again.
 """

@@ -15,12 +15,12 @@ import aiohttp
 from proxy.insides.client import dial_with
 from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Handler, Listener
-from proxy.wire.pool import AnswerReader, ImpatientRequest, UpstreamPool
+from proxy.wire.pool import AnswerReader, BoundedContinueRequest, UpstreamPool
 
 URL: Final = "http://127.0.0.1:1/"
 """Where requests of a stage's session go: to its registry, not to that address."""
 SECONDS: Final = 60.0
-"""The time-out of a listener's connections, which nobody waits for."""
+"""The time-out of a listener's connections, which no test waits for."""
 KEEPALIVE_SECONDS: Final = 3600.0
 _SOON: Final = 0.02
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -30,7 +30,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 def listener(
     handler: Handler, *, seconds: float = SECONDS, tls: ssl.SSLContext | None = None, connections: int = 8
 ) -> Listener:
-    """Return a listener that tells nobody of what it refuses; ``seconds`` is its time-out for heads and handshakes."""
+    """Return a listener that neither logs nor counts refusals; ``seconds`` is its time-out for heads and handshakes."""
     return Listener(
         handler,
         keepalive_timeout=KEEPALIVE_SECONDS,
@@ -52,29 +52,29 @@ class StageClient(Generic[P]):
 
 @contextlib.asynccontextmanager
 async def client_of(protocol: Callable[[], P]) -> AsyncIterator[StageClient[P]]:
-    """Yield a client of what ``protocol`` makes."""
+    """Yield a client of the connections that ``protocol`` makes."""
     theirs, ours = socket.socketpair()
-    transport, made = await asyncio.get_running_loop().connect_accepted_socket(protocol, theirs)
+    transport, connection = await asyncio.get_running_loop().connect_accepted_socket(protocol, theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
-        yield StageClient(made, reader, writer)
+        yield StageClient(connection, reader, writer)
     finally:
         writer.transport.abort()
         transport.abort()
 
 
 class Unasked(AnswerReader):
-    """A connection to the registry that tells nobody of an answer to no question."""
+    """A connection to the registry that does not report an unsolicited answer."""
 
     def surplus(self) -> None:
-        """Tell nobody."""
+        """Report nothing."""
 
 
 class _Pool(UpstreamPool):
     connection = Unasked
 
 
-class Hasty(ImpatientRequest):
+class QuickContinueRequest(BoundedContinueRequest):
     """A request that waits next to no time for ``100 Continue``."""
 
     continue_seconds = _SOON
@@ -110,7 +110,9 @@ async def session_with(
             return ours
 
         dial_with(pool, dial)
-        async with aiohttp.ClientSession(connector=pool, request_class=Hasty, auto_decompress=False) as session:
+        async with aiohttp.ClientSession(
+            connector=pool, request_class=QuickContinueRequest, auto_decompress=False
+        ) as session:
             yield session
 
 

@@ -1,4 +1,4 @@
-"""Certificates: ours, exchanged while connections are open, and those that we take from the registry."""
+"""Certificates: ours, exchanged while connections are open, and the ones that we accept from the registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proxy.logs import get_logger
 from twodfs.files import MOST_PEM, read_file
 
 _POLL_SECONDS: Final = 2.0
-"""Bytes of a file of certificates: those that systems trust have a quarter of a megabyte."""
+"""Bytes of a file of certificates: a system's own has a quarter of a megabyte."""
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT_CERTIFICATES: Final = {
     "off": ssl.CERT_NONE,
@@ -119,8 +119,8 @@ def registry_context(config: UpstreamConfig, *, is_registry: bool = True) -> ssl
 
     Args:
         config: names the CAs and the client certificate.
-        is_registry: whether to show the client certificate, and to trust no CAs but those that are named. A
-            private registry may keep its blobs, or its users, with somebody whom everyone trusts.
+        is_registry: whether to show the client certificate, and to trust no CAs but the named ones. A
+            private registry may keep its blobs, or its users, with a host of a public CA.
 
     Raises:
         CertificateError: a file cannot be used.
@@ -141,7 +141,7 @@ def registry_context(config: UpstreamConfig, *, is_registry: bool = True) -> ssl
 def _load_pair(
     context: ssl.SSLContext, certificate: Path | None, key: Path | None, setting: str, key_setting: str
 ) -> None:
-    assert certificate is not None  # noqa: S101 - nobody asks for TLS without one
+    assert certificate is not None  # noqa: S101 - TLS is not asked for without one
     for name, file in ((setting, certificate), (key_setting, key)):
         if file is not None:
             _check_readable(name, file)

@@ -1,7 +1,7 @@
 """Questions and answers between the parent and a worker, as lines of JSON over a pair of sockets.
 
 The worker says ``{"event": "ready"}`` once and ``{"event": "ended", "state": ...}`` at its end; the parent
-asks ``{"id": 1, "ask": "state"}`` and hears ``{"id": 1, "answer": ...}``. The end of the stream is the end of
+asks ``{"id": 1, "ask": "state"}`` and gets ``{"id": 1, "answer": ...}``. The end of the stream is the end of
 the other process, however it ended.
 """
 
@@ -35,7 +35,7 @@ class Link:
         return cls(*await asyncio.open_unix_connection(sock=end, limit=_LIMIT))
 
     async def tell(self, message: dict[str, Any]) -> None:
-        """Send ``message``; a process that is gone hears nothing, which is seen at the end of the stream."""
+        """Send ``message``; a process that is gone gets nothing; the end of the stream tells."""
         try:
             self._writer.write(orjson.dumps(message) + b"\n")
             await self._writer.drain()
@@ -56,7 +56,7 @@ class Link:
             del self._asked[number]
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what the other side says by itself, and hand answers to those who asked."""
+        """Yield the other side's own messages, and hand answers to their askers."""
         try:
             while line := await self._reader.readline():
                 message: dict[str, Any] = orjson.loads(line)

@@ -36,7 +36,7 @@ class Worker:
         self.link = link
         self.is_ready = False
         self.last: Snapshot = {}
-        """The last state it told; what it counted since dies with it, unless it ends in good order."""
+        """Its last reported state; later counts die with it, unless it ends in good order."""
 
     async def state(self) -> Snapshot | None:
         """Return its metrics now; None when it does not answer."""
@@ -46,7 +46,7 @@ class Worker:
         return answer
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal; one that is gone needs none."""
+        """Send it a signal; an ended process needs none."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
@@ -59,7 +59,7 @@ class Generation:
         self.listening = listening
         self.workers: dict[int, Worker] = {}
         self.ended: list[Snapshot] = []
-        """Last states of workers that are gone, until somebody takes them."""
+        """Last states of workers that are gone, until they are taken."""
         self._retired = asyncio.Event()
         self._over = asyncio.Event()
         self._failed = asyncio.Event()
@@ -87,7 +87,7 @@ class Generation:
         return [worker for worker in self.workers.values() if worker.is_ready]
 
     async def retire(self) -> None:
-        """Let every worker finish its requests and end; one that takes too long is ended."""
+        """Let every worker finish its requests and end; a slow one is killed."""
         self._retired.set()
         self.listening.close()
         self._failed.set()
@@ -116,7 +116,7 @@ class Generation:
             if self._retired.is_set():
                 return
             if not self._complete.is_set():
-                self._failed.set()  # whoever starts the generation gives it up, or tries again
+                self._failed.set()  # the starter of the generation gives it up, or tries again
                 return
             WORKER_RESTARTS.of().add()
             if time.monotonic() - began > _STEADY:
@@ -151,15 +151,15 @@ class Generation:
         return worker
 
     async def _watch(self, worker: Worker) -> int:
-        """Hear what a worker says until it ends; returns its exit status."""
+        """Read a worker's messages until it ends; returns its exit status."""
         async for message in worker.link.messages():
-            self._hear(worker, message)
+            self._take_message(worker, message)
         status = await worker.process.wait()
         del self.workers[worker.number]
         self.ended.append(worker.last)
         return status
 
-    def _hear(self, worker: Worker, message: dict[str, Any]) -> None:
+    def _take_message(self, worker: Worker, message: dict[str, Any]) -> None:
         match message.get("event"):
             case "ready":
                 worker.is_ready = True

@@ -21,7 +21,7 @@ from proxy.workers.generation import Generation, Worker
 _START: Final = 60.0
 """Seconds for a generation to come up."""
 _PROBE: Final = 2.5
-"""Seconds for all workers together to find one that is well; a worker asks the registry for 2 s at most."""
+"""Seconds for all workers together to find a healthy one; a worker asks the registry for 2 s at most."""
 
 
 async def supervise(config: Config, load: Callable[[], Config]) -> None:
@@ -98,9 +98,9 @@ class _Parent:
                 await self._reload(tasks)
 
     async def _reload(self, tasks: asyncio.TaskGroup) -> None:
-        """Start workers with the configuration as it is now, then let those of before finish.
+        """Start workers with the configuration as it is now, then let the earlier ones finish.
 
-        Whatever is wrong with the new one is logged, and those of before stay.
+        A fault of the new configuration is logged, and the old workers stay.
         """
         before = self._current
         try:
@@ -114,7 +114,7 @@ class _Parent:
         if config.admin != before.config.admin:
             get_logger().warning("the admin listener stays where it is until a restart")
         generation = Generation(config, listening)
-        self._retiring.append(generation)  # until it is up, it is heard like one that ends
+        self._retiring.append(generation)  # until it is up, its messages are handled like those of a retiring one
         keeping = tasks.create_task(generation.keep())
         if not await generation.started(self._stop, _START):
             generation.end()
@@ -133,7 +133,7 @@ class _Parent:
         self._collect(generation)
 
     def _collect(self, generation: Generation) -> None:
-        """Keep what a generation that is over has counted."""
+        """Keep the counts of an ended generation."""
         generation.listening.close()  # where it never came up
         self._take_ended()
         self._retiring.remove(generation)
@@ -148,7 +148,7 @@ class _Parent:
         workers = self._workers
         states = await asyncio.gather(*(worker.state() for worker in workers))
         self._take_ended()
-        # A worker that ended while it was asked is among the ended by now; one that is slow counts as it was.
+        # A worker that ended while it was asked is among the ended by now; a slow one counts with its last state.
         left = {id(worker) for worker in self._workers}
         known = [(worker, state) for worker, state in zip(workers, states, strict=True) if id(worker) in left]
         running = [state for _, state in known if state is not None]
@@ -156,7 +156,7 @@ class _Parent:
         return add_up([snapshot(), *running], [self._ended, *silent])
 
     async def live(self) -> Report:
-        """Say whether the workers' loops turn; one that does is enough, those that die are replaced."""
+        """Say whether the workers' loops turn; a single one is enough, dead ones are replaced."""
         is_well = bool(await self._ask("live")) or not self._is_complete
         return is_well, {"status": "ok" if is_well else "no worker answers"} | self._count()
 
@@ -177,7 +177,7 @@ class _Parent:
 
 
 async def until_well(asking: Iterable[Coroutine[Any, Any, Report | None]]) -> list[Report]:
-    """Return what is answered, up to the first that is well; who is silent holds up nobody then."""
+    """Return the answers up to the first healthy one; silent workers are not waited for then."""
     reports = []
     async with asyncio.TaskGroup() as tasks:
         asked = [tasks.create_task(one) for one in asking]
@@ -197,7 +197,7 @@ def _listen(address: Address) -> socket.socket:
     try:
         family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(where[:2], family=family, backlog=BACKLOG)
-        # Said here too, or `dup` makes it block again for all that have it: a worker that comes too late for
+        # Set here too, or `dup` makes it block again for all that have it: a worker that comes too late for
         # a connection would then stand still until the next one.
         listening.settimeout(0)
     except OSError as error:

@@ -511,7 +511,7 @@ async def test_a_redis_with_another_password(tmp_path: Path) -> None:
 async def test_a_redis_that_is_not_there_or_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (off,) = worst(await redis_findings(f"redis://127.0.0.1:{free_port()}"))
     assert "cannot be" in off
-    monkeypatch.setattr("proxy.doctor.redis._PATIENCE", 0.3)
+    monkeypatch.setattr("proxy.doctor.redis._TIMEOUT", 0.3)
     with Redis.start(tmp_path) as server:
         server.pause()
         (hangs,) = worst(await redis_findings(server.url))

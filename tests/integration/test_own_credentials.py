@@ -127,7 +127,7 @@ async def test_an_upload_is_not_sent_twice_but_may_be_tried_again(
 async def test_a_push_that_is_refused_for_good_hears_the_registrys_own_words(
     registry: FakeRegistry, client: aiohttp.ClientSession, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.upstream.authority._PATIENCE", 0.0)  # clients wait before they try again
+    monkeypatch.setattr("proxy.upstream.authority._RENEWAL_INTERVAL", 0.0)  # clients wait before they try again
     rules = '[{"users":["anonymous"],"repositories":["**"],"actions":["pull","push"]}]'
     guard = lock.answer
 

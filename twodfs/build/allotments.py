@@ -1,6 +1,6 @@
 """The allotments of a build file: the unchanged ones come from the store, the others are built in threads.
 
-Each thread looks at the next allotment's files, finds its layer by what they are (see ``keys``), or reads,
+Each thread looks at the next allotment's files, finds its layer by their metadata (see ``keys``), or reads,
 packs and hashes them into the store in one pass. So memory holds one piece of a file for each thread, and of
 the allotments that are done only their digests.
 """
@@ -32,7 +32,7 @@ class BuiltAllotment:
     """An allotment in the store.
 
     Attributes:
-        allotment: what the field says of it.
+        allotment: its cell in the field.
         hashed: whether this process has seen every byte of its blob.
         place: its row, column and files, for people.
     """
@@ -52,7 +52,7 @@ class Method:
     Attributes:
         packing: how they are compressed.
         jobs: how many are written at a time.
-        checksum: whether to go by what files hold, not by their times, and to hash what the store has.
+        checksum: whether to go by the content of files, not by their times, and to hash the store's blobs.
     """
 
     packing: Packing
@@ -61,7 +61,7 @@ class Method:
 
 
 def make_allotments(
-    recipe: BuildFile,
+    build_file: BuildFile,
     method: Method,
     store: ImageStore,
     progress: Progress,
@@ -69,15 +69,15 @@ def make_allotments(
     *,
     directories: Mapping[str, str] | None = None,
 ) -> tuple[Allotment, ...]:
-    """Return the allotments that ``recipe`` asks for, once they are in ``store``.
+    """Return the allotments that ``build_file`` asks for, once they are in ``store``.
 
     Args:
-        recipe: the build file.
-        method: how.
+        build_file: the sources of the allotments.
+        method: how to build them.
         store: takes the blobs; must be in use.
-        progress: hears of those that are built.
-        listener: hears of each allotment as soon as it is in the store, in the thread that made it.
-        directories: of the base, and what each is to it; nothing else may take their names.
+        progress: listens to the ones that are built.
+        listener: called with each allotment as soon as it is in the store, in the thread that made it.
+        directories: of the base, with a phrase for each that says why; nothing else may take their names.
 
     Raises:
         BuildError: a file cannot be read, or changes meanwhile.
@@ -85,22 +85,22 @@ def make_allotments(
             build file is wrong.
     """
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
-        jobs = _AllotmentJobs(recipe, method, store, keys, progress, claims=PathClaims(directories))
+        jobs = _AllotmentJobs(build_file, method, store, keys, progress, claims=PathClaims(directories))
         concurrently([partial(jobs.run, listener)] * method.jobs, limit=method.jobs)
     return jobs.allotments()
 
 
-def check_sources(recipe: BuildFile) -> None:
-    """Check that all sources of ``recipe`` can be put into layers; quick, as nothing is read.
+def check_sources(build_file: BuildFile) -> None:
+    """Check that all sources of ``build_file`` can be put into layers; quick, as nothing is read.
 
     Raises:
         BuildError: a file cannot be read.
         BuildFileError: as for ``make_allotments``, as far as that can be told without the base.
     """
     claims = PathClaims()
-    for cell in recipe.cells:
+    for cell in build_file.cells:
         scope().check()
-        with mistakes_of(recipe.file):
+        with mistakes_of(build_file.file):
             claims.claim(LayerPlan.of(cell.copies).members)
 
 
@@ -109,7 +109,7 @@ class _AllotmentJobs:
 
     def __init__(
         self,
-        recipe: BuildFile,
+        build_file: BuildFile,
         method: Method,
         store: ImageStore,
         keys: KeyCache,
@@ -117,29 +117,29 @@ class _AllotmentJobs:
         *,
         claims: PathClaims,
     ) -> None:
-        self._file = recipe.file
-        self._cells = recipe.cells
+        self._file = build_file.file
+        self._cells = build_file.cells
         self._method = method
         self._store = store
         self._keys = keys
         self._progress = progress
         self._claims = claims
-        self._waiting = iter(range(len(recipe.cells)))
+        self._waiting = iter(range(len(build_file.cells)))
         self._taking = threading.Lock()
-        self._made: list[Allotment | None] = [None] * len(recipe.cells)
+        self._built: list[Allotment | None] = [None] * len(build_file.cells)
 
     def run(self, tell: OnBuilt) -> None:
         """Make allotments until none is left."""
         check = scope().check
         while (taken := self._take(check)) is not None:
             at, plan = taken
-            made = self._make(self._cells[at], plan, check)
-            self._made[at] = made.allotment
-            tell(made)
+            built = self._make(self._cells[at], plan, check)
+            self._built[at] = built.allotment
+            tell(built)
 
     def allotments(self) -> tuple[Allotment, ...]:
-        """Return what was made."""
-        return tuple(one for one in self._made if one is not None)
+        """Return the allotments."""
+        return tuple(one for one in self._built if one is not None)
 
     def _take(self, check: Callable[[], None]) -> tuple[int, LayerPlan] | None:
         with self._taking:  # in order, so that of several mistakes the same one is told every time
@@ -154,7 +154,7 @@ class _AllotmentJobs:
             return at, plan
 
     def _make(self, cell: Cell, plan: LayerPlan, check: Callable[[], None]) -> BuiltAllotment:
-        # Before anything is read: what changes from now on has another key.
+        # Before anything is read: a later change gives another key.
         key = key_of_stamps(plan.written, self._method.packing)
         found = self._find(key, plan, check)
         layer = found or self._build(cell, plan, key, check)

@@ -1,4 +1,4 @@
-"""What the store holds, and how it gets smaller."""
+"""The images of the store, removed and pruned."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ListedImage:
 
     Attributes:
         reference: its name.
-        digest: of what the name means.
+        digest: of the manifest or index that it names.
         base: the reference that it was built on; empty for none.
         allotments: how many there are.
         size: bytes of all its blobs, documents included.
@@ -56,11 +56,11 @@ class ListedImage:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a prune did.
+    """The result of a prune.
 
     Attributes:
-        images: those that were forgotten.
-        damaged: those that are not known in whole; what was not known to be theirs may have gone.
+        images: the forgotten ones.
+        damaged: the partly unreadable ones; blobs of theirs that are unknown may have been removed.
         blobs: how many went.
         freed: their bytes.
         left: the bytes of the others.
@@ -104,7 +104,7 @@ def parse_size(text: str) -> int:
 
 
 def list_images(store: ImageStore) -> list[ListedImage]:
-    """Return the images of ``store``, by name; those that are damaged as far as they can be read."""
+    """Return the images of ``store``, by name; damaged ones as far as they can be read."""
     return sorted((_image(store, *one)[0] for one in store.index.images()), key=lambda one: one.reference)
 
 
@@ -121,13 +121,13 @@ def remove_images(store: ImageStore, references: Sequence[str]) -> None:
 
 
 def prune(store: ImageStore, max_size: int, *, images: bool) -> Pruned:
-    """Remove what no image needs, longest unused first, until blobs take ``max_size`` bytes at most.
+    """Remove blobs that no image needs, longest unused first, until blobs take ``max_size`` bytes at most.
 
-    Waits for builds and pushes to end. What an image needs stays, so that more may be left than asked for; of
+    Waits for builds and pushes to end. Blobs that an image needs stay, so that more may be left than asked for; of
     a damaged image, the part that can be read stays.
 
     Args:
-        store: what is to shrink.
+        store: the one to shrink.
         max_size: bytes.
         images: whether to forget images as well, longest unused first, once the rest is not enough.
     """
@@ -184,7 +184,7 @@ def _oldest_first(store: ImageStore, blobs: dict[Digest, _Blob]) -> list[str]:
 
 
 def _image(store: ImageStore, reference: str, image: Descriptor) -> tuple[ListedImage, Iterable[Digest]]:
-    """Return an image, and what it needs, each once."""
+    """Return an image, and the blobs that it needs, each once."""
     found = take_inventory(store, image)
     documents = {one.digest: len(one.body) for one in found.documents}
     blobs = {digest: one.size for digest, one in {**found.blobs, **found.allotments}.items()}

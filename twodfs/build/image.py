@@ -29,7 +29,7 @@ class Built:
     """An image in the store.
 
     Attributes:
-        root: what its reference names.
+        root: the document that its reference names.
         field: the document that lists the allotments.
         allotments: these.
         platforms: of its images.
@@ -45,11 +45,11 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to build, and how.
+    """A planned build.
 
     Attributes:
-        recipe: the allotments.
-        base: what they are put on; its blobs are in the store.
+        build_file: the allotments.
+        base: the image that they are put on; its blobs are in the store.
         base_name: the base's reference; empty for scratch.
         target: the reference that the image gets.
         method: how the allotments are made.
@@ -57,7 +57,7 @@ class Plan:
         media_types: whose the image has; see ``kinds.of_kind``.
     """
 
-    recipe: BuildFile
+    build_file: BuildFile
     base: Base
     base_name: str
     target: str
@@ -67,9 +67,9 @@ class Plan:
 
 
 def build_image(plan: Plan, store: ImageStore, progress: Progress, listener: OnBuilt) -> Built:
-    """Build ``plan`` into ``store`` and return what was built.
+    """Build ``plan`` into ``store`` and return the image.
 
-    The same sources on the same base give the same bytes. ``listener`` hears of each allotment as soon as it
+    The same sources on the same base give the same bytes. ``listener`` is called with each allotment as soon as it
     is in the store.
 
     Raises:
@@ -80,12 +80,12 @@ def build_image(plan: Plan, store: ImageStore, progress: Progress, listener: OnB
     base = of_kind(plan.base, plan.media_types, plan.method.packing)
     configs = _configs(base, store)
     directories = known_directories(list(configs.values()))
-    allotments = make_allotments(plan.recipe, plan.method, store, progress, listener, directories=directories)
+    allotments = make_allotments(plan.build_file, plan.method, store, progress, listener, directories=directories)
     composed = compose(
         base,
         allotments,
         plan.anchor,
-        partitions=plan.recipe.partitions,
+        partitions=plan.build_file.partitions,
         configs=None if plan.method.packing.gzip_only else configs,
     )
     _store(composed, plan, store)

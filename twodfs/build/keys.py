@@ -1,7 +1,7 @@
-"""The key cache: which layer was made of what, so that what has not changed need not be read again.
+"""The key cache: layers by their sources' metadata, so that unchanged files need not be read again.
 
 A database beside the store's blobs. Nothing in it is precious: where it is damaged it begins anew, and all is
-built again. SQLite sees what is wrong with its pages, a seal in each row tells of the rest. Several processes
+built again. SQLite detects damage to its pages, a seal in each row the rest. Several processes
 may use it at the same time.
 """
 
@@ -33,7 +33,7 @@ SETTLED_NS: Final = 20_000_000
 """A file changed less than this long ago may change again within the same tick of the file system's clock (4
 to 10 ms), unseen; it is not remembered."""
 
-PATIENCE: Final = 60.0
+LOCK_TIMEOUT: Final = 60.0
 """Seconds to wait for another process to finish writing."""
 
 _TABLE = """CREATE TABLE layers (
@@ -47,7 +47,7 @@ _DAMAGES: Final = {
     sqlite3.SQLITE_ERROR,  # another table of that name
     sqlite3.SQLITE_CONSTRAINT,
 }
-"""What SQLite says of a damaged file, and not of a locked, full or failing one. Of a row whose text is none,
+"""SQLite's errors for a damaged file, and not for a locked, full or failing one. Of a row whose text is none,
 Python says something without a code, as do we of its seal."""
 
 
@@ -57,7 +57,7 @@ _ROOM: Final = 128 * 1024
 
 
 def key_of_stamps(members: Iterable[Member], packing: Packing) -> bytes | None:
-    """Return what stands for ``members``, unread, packed by ``packing``; None where one has just changed."""
+    """Return the key of ``members``, unread, packed by ``packing``; None where one has just changed."""
     latest = time.time_ns() - SETTLED_NS
     parts = []
     for one in members:
@@ -70,7 +70,7 @@ def key_of_stamps(members: Iterable[Member], packing: Packing) -> bytes | None:
 
 
 def key_of_content(diff_id: Digest, packing: Packing) -> bytes:
-    """Return what stands for the tar ``diff_id`` packed by ``packing``."""
+    """Return the key of the tar ``diff_id`` packed by ``packing``."""
     return _key("content", diff_id, packing)
 
 
@@ -87,7 +87,7 @@ class KeyCache:
         """Open it.
 
         Raises:
-            BuildError: it cannot be made, or somebody keeps it locked.
+            BuildError: it cannot be made, or another process keeps it locked.
         """
         self._path = path
         self._lock = threading.Lock()
@@ -160,14 +160,14 @@ class KeyCache:
 
     def _open(self) -> sqlite3.Connection:
         # Each statement is a transaction of its own; WAL, so that none waits for the disk.
-        database = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             if not _is_current(database):
                 with database:
                     database.execute("BEGIN IMMEDIATE")
-                    if not _is_current(database):  # nobody else was faster
+                    if not _is_current(database):  # no other process was faster
                         database.execute("DROP TABLE IF EXISTS layers")
                         database.execute(_TABLE)
                         database.execute(f"PRAGMA user_version={VERSION}")

@@ -7,14 +7,14 @@ interrupted.
     grid        a field drawn as text (pure)
     help        help as text
     parser      the command line of one command
-    options     what several commands take
+    options     options of several commands
     program     commands in a table, imported when they run
     completion  command lines completed by shells
-    console     what is said, and where
-    registries  plain HTTP or TLS, and whom to trust
-    pushing     what commands that push have in common
+    console     output and prompts
+    registries  plain HTTP or TLS, and the CAs to trust
+    pushing     shared parts of commands that push
     lookup      images out of the store, else out of their registry
-    building    what build does
+    building    the work of build
     commands    the commands, their options and help
     (this)      the program, and how it ends
 
@@ -68,19 +68,19 @@ def main() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as the process
     if sys.stdout is None:
-        _fail("standard output is closed; >/dev/null throws results away", FAILED, is_heard=False)
+        _fail("standard output is closed; >/dev/null throws results away", FAILED, is_read=False)
     status = _run(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _end_unheard()
+        _end_unread()
     except OSError as error:
         _end_unwritten(error)
     sys.exit(status)
 
 
 def _run(argv: Sequence[str]) -> int:
-    """Run a command to its end; what can be expected to go wrong becomes one line and an exit status."""
+    """Run a command to its end; expected errors become one line and an exit status."""
     try:
         return PROGRAM.run(argv)
     except (UsageError, BuildFileError, InvalidReferenceError, KeyFormatError) as error:
@@ -88,7 +88,7 @@ def _run(argv: Sequence[str]) -> int:
     except TwodfsError as error:
         _fail(str(error), FAILED)
     except BrokenPipeError:
-        _end_unheard()
+        _end_unread()
     except OSError as error:
         if error.errno == errno.ENOSPC and not error.filename:  # files that are written are known by their names
             _end_unwritten(error)
@@ -98,15 +98,15 @@ def _run(argv: Sequence[str]) -> int:
         _fail("interrupted", INTERRUPTED)
 
 
-def _end_unheard() -> NoReturn:
-    """End once nobody reads results any more."""
+def _end_unread() -> NoReturn:
+    """End once the reader of the results is gone."""
     _drop_results()
     sys.exit(FAILED)
 
 
 def _end_unwritten(error: OSError) -> NoReturn:
     _drop_results()
-    _fail(f"cannot write standard output: {error.strerror}", FAILED, is_heard=False)
+    _fail(f"cannot write standard output: {error.strerror}", FAILED, is_read=False)
 
 
 def _drop_results() -> None:
@@ -114,17 +114,17 @@ def _drop_results() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(problem: str, status: int, *, is_heard: bool = True) -> NoReturn:
-    """Say what is wrong in a line, and to programs as JSON, unless nobody hears results."""
-    said = " ".join(problem.split())
-    print(f"twodfs: {printable(said)}", file=sys.stderr)
+def _fail(problem: str, status: int, *, is_read: bool = True) -> NoReturn:
+    """Print the problem in a line, and for programs as JSON, unless the results have no reader."""
+    sentence = " ".join(problem.split())
+    print(f"twodfs: {printable(sentence)}", file=sys.stderr)
     options = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
-    if is_heard and "--json" in options:
+    if is_read and "--json" in options:
         from twodfs.cli.console import print_json  # noqa: PLC0415 - see the module's docstring
 
         try:
-            print_json({"error": {"message": said, "exitStatus": status}})
+            print_json({"error": {"message": sentence, "exitStatus": status}})
             sys.stdout.flush()
-        except OSError:  # the line above has said it
+        except OSError:  # the line above is enough
             _drop_results()
     sys.exit(status)

@@ -1,6 +1,6 @@
-"""What ``twodfs build`` does.
+"""The work of ``twodfs build``.
 
-What reads a base and what speaks to registries is imported where that is asked for; for ``build --push``
+Code that reads a base or speaks to registries is imported where it is needed; for ``build --push``
 that is while threads hash.
 """
 
@@ -65,21 +65,21 @@ def build(asked: BuildRequest, *, as_json: bool, quiet: bool) -> None:
     target = parse_new(asked.target)
     asked.packing.check()
     check_kind(asked.media_types, asked.packing)
-    recipe = BuildFile.load(asked.file)
-    if asked.packing.gzip_only and recipe.partitions:
+    build_file = BuildFile.load(asked.file)
+    if asked.packing.gzip_only and build_file.partitions:
         raise BuildFileError("--compat knows no named partitions; leave out 'partitions', or --compat")
     store = ImageStore(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         with Registries(target.registry, asked.security) as registries:
-            session = _BuildSession(asked, target, recipe, store, registries, progress)
+            session = _BuildSession(asked, target, build_file, store, registries, progress)
             try:
                 built, pushed = session.build(checksum=asked.checksum)
             except DamagedError as damaged:
-                # The push has met one blob that is not what was built, so no other is taken on trust.
+                # The push has met a damaged blob, so no other is taken on trust.
                 progress.note(str(damaged))
                 built, pushed = session.build(checksum=True)
         progress.note(_summary(built))
-        beyond = partitions_beyond(built, recipe.partitions)
+        beyond = partitions_beyond(built, build_file.partitions)
         if beyond:
             progress.note(
                 f"an image has {DEFAULT_MAX_LAYERS} layers at most, {built.base_layers} of them the base's, "
@@ -96,20 +96,20 @@ class _BuildSession:
 
     asked: BuildRequest
     target: Reference
-    recipe: BuildFile
+    build_file: BuildFile
     store: ImageStore
     registries: Registries
     progress: Progress
 
     def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
-        """Return what was built, and what was pushed where that is asked for."""
+        """Return the image, and the push where one is asked for."""
         asked = self.asked
         if asked.base != SCRATCH:
-            check_sources(self.recipe)  # a mistake shows before a base of gigabytes is fetched
+            check_sources(self.build_file)  # a mistake shows before a base of gigabytes is fetched
         platforms = parse_platforms(asked.platforms)
         base, base_name = self._base(platforms, checksum=checksum)
         plan = Plan(
-            recipe=self.recipe,
+            build_file=self.build_file,
             base=base,
             base_name=base_name,
             target=str(self.target),

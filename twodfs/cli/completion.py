@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from twodfs.cli.program import Program
 
 _WIDEST: Final = 70
-"""Characters of what is said of an option."""
+"""Characters of an option's description."""
 
 _Parsers = Mapping[str, CommandParser]
-"""What reads each command; under an empty name, what reads the words in front of a command."""
+"""The parser of each command; under an empty name, the one for the words in front of a command."""
 
 
 class Shell(StrEnum):
@@ -46,7 +46,7 @@ class Shell(StrEnum):
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     parser.add_argument("shell", **one_of(Shell), help="The shell that is to read the script.")
 
 
@@ -116,7 +116,7 @@ _@NAME@() {
         for word in "${words[@]}"; do [[ $word == "$value"* ]] && COMPREPLY+=("$word"); done
         ;;
     esac
-    # Bash puts an answer in the place of what stands behind the last colon alone.
+    # Bash puts an answer in place of the part behind the last colon alone.
     if [[ $value == *:* && $COMP_WORDBREAKS == *:* ]]; then
         COMPREPLY=("${COMPREPLY[@]#"${value%:*}:"}")
     fi

@@ -1,4 +1,4 @@
-"""What commands say: results for programs; on standard error bars on a terminal, plain lines elsewhere."""
+"""Output of commands: results for programs; on standard error bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def open_progress(*, quiet: bool) -> Iterator[Progress]:
 class ProgressBars:
     """A bar for each step under way.
 
-    Rich places what one thread prints by what it last drew, and lets other threads draw in between; a line is lost
+    Rich places one thread's output by its own last drawing, and lets other threads draw in between; a line is lost
     then. So one thread at a time draws here, and nothing draws by itself.
     """
 
@@ -130,7 +130,7 @@ def _done(label: str, total: int | None) -> str:
 
 
 def ask(question: str, *, hidden: bool = False) -> str:
-    """Return what the user types on the terminal; ``hidden`` shows nothing of it."""
+    """Return the user's input on the terminal; ``hidden`` shows nothing of it."""
     try:
         if hidden:
             import getpass  # noqa: PLC0415 - for logins alone

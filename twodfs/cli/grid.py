@@ -34,7 +34,7 @@ def size_text(size: int | None) -> str:
 def draw(field: Field, *, width: int, height: int) -> list[str]:
     """Return lines of at most ``width`` characters, at most ``height`` of them, that show ``field``.
 
-    A field that does not fit is cut, and says so. One that is far bigger than its allotments are many shows
+    A field that does not fit is cut, and says so. A large field with few allotments shows
     the rows and columns that have any, each under its number.
     """
     cells = {(one.row, one.col): one for one in field}
@@ -56,7 +56,7 @@ def draw(field: Field, *, width: int, height: int) -> list[str]:
 
 
 def _axis(occupied: set[int], room: int) -> list[int]:
-    """Return the numbers along an axis: all where they fit, else those that are occupied."""
+    """Return the numbers along an axis: all where they fit, else the occupied ones."""
     last = max(occupied)
     return list(range(last + 1)) if last < max(room, 2 * len(occupied)) else sorted(occupied)
 

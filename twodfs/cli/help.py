@@ -1,4 +1,4 @@
-"""Help as text: what a command is for, and tables of what can be written behind it.
+"""Help as text: the purpose of a command, and tables of its arguments and options.
 
 Not argparse's own pages, which differ from one Python to the next and leave no place for paragraphs.
 """
@@ -17,12 +17,12 @@ from typing import Final
 _WIDEST: Final = 100
 _INDENT: Final = "  "
 _LEFT: Final = 30
-"""Characters of a table's left column, at most; what is longer has its text below."""
+"""Characters of a table's left column, at most; a longer entry has its text below."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What can be written, and what each means."""
+    """Arguments or options, and the meaning of each."""
 
     title: str
     rows: Sequence[tuple[str, str]]
@@ -54,7 +54,7 @@ def explained(command: str, text: str, declared: Sequence[Action]) -> str:
 
 
 def option_rows(declared: Sequence[Action]) -> list[tuple[str, str]]:
-    """Return the options among ``declared``, and what each means."""
+    """Return the options among ``declared``, and the meaning of each."""
     return [(_spelled(one), _text(one)) for one in declared if one.option_strings]
 
 

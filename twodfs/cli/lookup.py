@@ -33,7 +33,7 @@ def find(reference: Reference, registries: Registries, *, in_the_store: bool = T
 
 
 def found_again(reference: Reference, registries: Registries, damaged: DamagedError) -> FoundImage:
-    """Return what the registry has under ``reference``; where that fails, the damage is what is wrong."""
+    """Return the registry's image under ``reference``; where that fails, the error is the damage."""
     try:
         return find(reference, registries, in_the_store=False)
     except TwodfsError:

@@ -18,13 +18,13 @@ def add_registry_options(parser: CommandParser) -> None:
 
 
 def add_ca_file(parser: CommandParser) -> None:
-    """Declare whom to trust."""
+    """Declare the options for CAs and TLS."""
     text = "Certificates in PEM to trust beside the system's and Docker's certs.d."
     parser.add_argument("--ca-file", **file(), help=text)
 
 
 def add_output_options(parser: CommandParser) -> None:
-    """Declare what is said, and how: ``json`` and ``quiet``."""
+    """Declare the options for output: ``json`` and ``quiet``."""
     parser.add_flag("--json", text="Print the result as JSON, for programs.")
     parser.add_flag("--quiet", "-q", text="Say nothing but results and errors.")
 

@@ -5,7 +5,7 @@ Options and arguments may come in any order, ``--`` ends the options, and option
 as it is none of the options.
 
 argparse declares and converts. Before it reads, words are brought into the one order that every release of it
-reads alike: on its own it gives ``REF... -q REF`` and ``-p -dash`` up, and what it says differs from one Python
+reads alike: on its own it gives ``REF... -q REF`` and ``-p -dash`` up, and its messages differ from one Python
 to the next.
 """
 
@@ -32,7 +32,7 @@ class CommandParser(ArgumentParser):
 
     Attributes:
         declared: all of them, in their order.
-        listed_by: commands that print what values there are, by the names of the attributes that they go to.
+        listed_by: commands that print the possible values, by the names of the attributes that they go to.
     """
 
     def __init__(self, name: str, text: str) -> None:
@@ -40,7 +40,7 @@ class CommandParser(ArgumentParser):
 
         Args:
             name: how the command is called, as ``twodfs push``.
-            text: what help says of it; see ``twodfs.cli.help.page``.
+            text: its help; see ``twodfs.cli.help.page``.
         """
         self.declared: list[Action] = []
         self.listed_by: dict[str, str] = {}
@@ -48,7 +48,7 @@ class CommandParser(ArgumentParser):
         super().__init__(
             name,
             description=text,
-            formatter_class=partial(HelpFormatter, width=100),  # else it loads what asks the terminal
+            formatter_class=partial(HelpFormatter, width=100),  # else it imports the code that asks the terminal
             add_help=False,
             allow_abbrev=False,
             exit_on_error=False,
@@ -71,7 +71,7 @@ class CommandParser(ArgumentParser):
         self.add_argument(*names, action="store_true", help=text)
 
     def read(self, words: Iterable[str], into: Namespace | None = None) -> Namespace:
-        """Return the values of ``words`` and, of those left out, what ``into`` has of them, else the default.
+        """Return the values of ``words`` and, of those left out, their values in ``into``, else the default.
 
         Raises:
             UsageError: they are wrong; the sentence says how, and where to read on.
@@ -182,7 +182,7 @@ def is_flag(action: Action) -> bool:
 
 
 def name_of(action: Action) -> str:
-    """Return what errors call an option or an argument."""
+    """Return the name of an option or an argument in errors."""
     return action.option_strings[0] if action.option_strings else str(action.metavar)
 
 

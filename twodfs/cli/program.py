@@ -1,7 +1,7 @@
 """A program of several commands, found through a table; a command is imported when it runs or is explained.
 
 A command is a module: its docstring is the help text and begins with a line that stands in the table as well;
-``declare(parser)`` declares what it takes, ``run(arguments)`` does it and returns the exit status::
+``declare(parser)`` declares its options, ``run(arguments)`` does it and returns the exit status::
 
     program = Program("lab", "Do things.", "lab 1", {"paint": Command("lab.commands.paint", "Paint things.")})
     sys.exit(program.run(sys.argv[1:]))
@@ -32,7 +32,7 @@ class Command:
 
     Attributes:
         module: where the command is.
-        summary: what it does, in a line.
+        summary: its purpose, in a line.
     """
 
     module: str
@@ -40,7 +40,7 @@ class Command:
 
 
 class Program:
-    """The commands of a program, and what it does without one."""
+    """The commands of a program, and its default."""
 
     def __init__(
         self, name: str, text: str, version: str, commands: Mapping[str, Command], *, default: str | None = None
@@ -49,8 +49,8 @@ class Program:
 
         Args:
             name: how the program is called.
-            text: what ``--help`` says, as ``twodfs.cli.help.page`` takes it.
-            version: what ``--version`` says.
+            text: that of ``--help``, as ``twodfs.cli.help.page`` takes it.
+            version: the output of ``--version``.
             commands: by their names; ``completion`` is there without saying.
             default: the module of the command that runs where none is named. Its options may stand before the
                 name of another, and count there, too.
@@ -86,7 +86,7 @@ class Program:
         return 0
 
     def parser(self, command: str | None = None) -> CommandParser:
-        """Return what reads the command line of ``command``, or what may stand before it."""
+        """Return the parser of ``command``, or of the words before it."""
         if command is not None:
             module = import_module(self.commands[command].module)
             parser = CommandParser(f"{self.name} {command}", module.__doc__ or "")
@@ -104,7 +104,7 @@ class Program:
             hint = nearest(name, self.commands)
             raise UsageError(f"there is no command {name!r}{hint}; '{self.name} --help' lists them")
         parser = self.parser(name)
-        # Asked for help, nobody wants to hear what is wrong with the rest.
+        # With --help, mistakes in the rest do not matter.
         is_asked = any(word in HELP for word in words[: words.index(END) if END in words else None])
         arguments = None if is_asked else parser.read(words, front)
         if arguments is None or arguments.help:

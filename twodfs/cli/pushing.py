@@ -1,4 +1,4 @@
-"""What commands that push have in common: the image's new name, layers of its base, and what is said of it."""
+"""Shared parts of commands that push: the image's new name, layers of its base, and the output."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def parse_new(text: str) -> Reference:
 
 
 def base_layers(base_name: str, store: ImageStore, registries: Registries, progress: Progress) -> Fetch | None:
-    """Return what brings a layer of the base into ``store`` after all; None where the base has no name."""
+    """Return a function that brings a layer of the base into ``store`` after all; None where the base has no name."""
     from twodfs.images.pull import fetch_layer  # noqa: PLC0415 - a build from scratch has none
 
     if not base_name:
@@ -68,7 +68,7 @@ def base_layers(base_name: str, store: ImageStore, registries: Registries, progr
 
 
 def push_summary(pushed: Pushed) -> str:
-    """Return what a push did, for people."""
+    """Return the result of a push, for people."""
     uploaded, mounted, present = pushed.uploaded, pushed.mounted, pushed.present
     parts = [f"pushed {_count(uploaded)}" if uploaded.blobs else "pushed no blobs"]
     if mounted.blobs:
@@ -83,7 +83,7 @@ def _count(some: PushCounts) -> str:
 
 
 def push_json(pushed: Pushed) -> Json:
-    """Return what a push did, for programs."""
+    """Return the result of a push, for programs."""
     uploaded, mounted, present = pushed.uploaded, pushed.mounted, pushed.present
     return {
         "uploadedBlobs": uploaded.blobs,

@@ -1,4 +1,4 @@
-"""The registries of one command: plain HTTP or TLS, whom to trust, and one session for base and target."""
+"""The registries of one command: plain HTTP or TLS, the CAs to trust, and one session for base and target."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BEGIN: Final = b"-----BEGIN "
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What the command line says; without a word, TLS, and for this machine what the registry speaks.
+    """Options for a registry; without any, TLS, and on this machine the protocol that the registry speaks.
 
     Attributes:
         plain_http: speak HTTP without TLS.
@@ -32,24 +32,24 @@ class Security:
     ca_file: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be; raises ``UsageError``."""
+        """Refuse contradictions; raises ``UsageError``."""
         if self.plain_http and self.tls:
             raise UsageError("a registry is spoken to in plain HTTP or with TLS, not both")
         if self.ca_file is not None:
             _check(self.ca_file)
 
     def __or__(self, other: Security) -> Security:
-        """Return what both say of one registry."""
+        """Return the options that both give for one registry."""
         return Security(self.plain_http or other.plain_http, self.tls or other.tls, self.ca_file or other.ca_file)
 
     @classmethod
     def of(cls, arguments: Namespace) -> Security:
-        """Return what ``add_registry_options`` declares; raises ``UsageError`` where it cannot be."""
+        """Return the values of ``add_registry_options``; raises ``UsageError`` for contradictions."""
         return cls(arguments.plain_http, arguments.tls, arguments.ca_file)
 
     @property
     def of_others(self) -> Security:
-        """What holds for any other registry of the same command: whom to trust."""
+        """The options for any other registry of the same command: the CAs to trust."""
         return Security(ca_file=self.ca_file)
 
     def open(self, registry: str, keychain: Keychain | None = None) -> AbstractContextManager[Registry]:
@@ -65,7 +65,7 @@ class Registries:
     """Registries opened as they are needed, each once, so that base and target share their connections."""
 
     def __init__(self, registry: str, security: Security) -> None:
-        """Begin with none; ``security`` says how ``registry`` is spoken to, and whom to trust."""
+        """Begin with none; ``security`` says how ``registry`` is spoken to, and the CAs to trust."""
         self._security = {registry: security}
         self._of_others = security.of_others
         self._stack = ExitStack()
@@ -78,10 +78,10 @@ class Registries:
         self._stack.close()
 
     def open(self, name: str, security: Security | None = None) -> Registry:
-        """Return the registry at ``name``, opened when it is first asked for; ``security`` is said of it too.
+        """Return the registry at ``name``, opened when it is first asked for; ``security`` applies to it too.
 
         Raises:
-            UsageError: what is said of it does not go together.
+            UsageError: the options for it contradict each other.
         """
         if name not in self._opened:
             known = self._security.get(name, self._of_others)

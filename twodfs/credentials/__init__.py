@@ -1,6 +1,6 @@
-"""Who the user is to a registry, kept where Docker keeps it.
+"""The user's credentials for registries, kept where Docker keeps them.
 
-credentials    what a user can show a registry
+credentials    passwords and tokens of a user
 programs       another program asked, bounded in time and bytes
 docker_config  Docker's configuration
 docker_helper  Docker's credential helpers

@@ -1,4 +1,4 @@
-"""What a user can show a registry."""
+"""Passwords and tokens of a user for a registry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a user can show a registry. Secrets stay out of the ``repr``.
+    """A user's password or token for a registry. Secrets stay out of the ``repr``.
 
     Attributes:
         username: of a login; may be empty beside a token.

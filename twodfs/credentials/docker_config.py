@@ -1,4 +1,4 @@
-"""Docker's ``config.json``, as far as it tells who the user is.
+"""Docker's ``config.json``, as far as it has the user's credentials.
 
 ``DockerConfig`` is pure; ``read_config`` alone reads the file (docker/cli, "Credential stores", "Credential helpers")::
 
@@ -42,7 +42,7 @@ class HelperLookup:
 
 @dataclass(frozen=True, slots=True)
 class DockerConfig:
-    """The parts of Docker's ``config.json`` that say who the user is, by registry host."""
+    """The parts of Docker's ``config.json`` that hold the user's credentials, by registry host."""
 
     auths: Mapping[str, Credentials] = field(default_factory=dict)
     helpers: Mapping[str, str] = field(default_factory=dict)
@@ -96,7 +96,7 @@ def config_path() -> Path:
     """Return where Docker's configuration lies: in ``$DOCKER_CONFIG``, else in ``~/.docker``.
 
     Raises:
-        AuthError: neither is known, as for a user whom the machine does not know.
+        AuthError: neither is known, as for a user without an entry on the machine.
     """
     directory = os.environ.get("DOCKER_CONFIG")
     if directory:
@@ -108,7 +108,7 @@ def config_path() -> Path:
 
 
 def read_config() -> Json | None:
-    """Return what Docker's configuration says, its parts that matter here checked; None without one.
+    """Return Docker's configuration, the parts needed here checked; None without one.
 
     A user without a home directory has none.
 
@@ -137,7 +137,7 @@ def _object(raw: Json, key: str) -> Json:
 
 
 def server_key(registry: str) -> str:
-    """Return what Docker's file and the helpers call ``registry``."""
+    """Return the key of ``registry`` in Docker's file and in helpers."""
     return _HUB_KEY if registry_host(registry) == DOCKER_HUB else registry
 
 

@@ -14,7 +14,7 @@ HELPER_TIMEOUT: Final = 60.0
 """Seconds; a helper may ask the user to unlock a keychain."""
 
 _IDENTITY_USER: Final = "<token>"
-"""The user beside whom the secret is an identity token."""
+"""The user name that marks the secret as an identity token."""
 
 
 def parse_helper_answer(body: bytes) -> Credentials:
@@ -32,7 +32,7 @@ def parse_helper_answer(body: bytes) -> Credentials:
 
 
 def run_helper(program: str, action: str, question: bytes, *, may_lack: bool = False) -> bytes | None:
-    """Return what a credential helper answers; None when it knows nothing and ``may_lack`` allows that.
+    """Return a credential helper's answer; None when it knows nothing and ``may_lack`` allows that.
 
     Raises:
         AuthError: it is not installed, or fails; never with a secret.

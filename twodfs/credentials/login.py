@@ -37,7 +37,7 @@ def store_credentials(registry: str, credentials: Credentials) -> str:
     else:
         secret = {"ServerURL": key, "Username": credentials.username, "Secret": credentials.password}
         run_helper(program, "store", orjson.dumps(secret))
-    # Docker, too, leaves an empty entry for what a helper keeps: it says that there is a login.
+    # Docker, too, leaves an empty entry for credentials in a helper: it shows that there is a login.
     _save({**content, "auths": {**_others(content, registry), key: entry}})
     return program or str(config_path())
 
@@ -59,7 +59,7 @@ def erase_credentials(registry: str) -> bool:
 
 
 def _erase_in_helper(program: str, key: bytes) -> bool:
-    """Let a helper forget ``key``, and return whether it knew it: many erase what they never had."""
+    """Let a helper forget ``key``, and return whether it knew it: many erase unknown keys without an error."""
     is_known = run_helper(program, "get", key, may_lack=True) is not None
     run_helper(program, "erase", key, may_lack=True)
     return is_known

@@ -17,7 +17,7 @@ _PIECE: Final = 64 * 1024
 
 
 class ConversationError(Exception):
-    """The program was ended: it said too much, or took too long."""
+    """The program was ended: its output was too long, or it took too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,12 @@ def _write(pipe: IO[bytes], unsent: bytes) -> bytes:
         return unsent[os.write(pipe.fileno(), unsent[:_PIECE]) :] if unsent else b""
     except BlockingIOError:
         return unsent
-    except BrokenPipeError:  # it wants to hear no more, and may answer all the same
+    except BrokenPipeError:  # it reads no further, and may answer all the same
         return b""
 
 
 def _read(descriptor: int, received: bytearray) -> bool:
-    """Take what there is; return whether there may be more."""
+    """Read the available bytes; return whether there may be more."""
     piece = os.read(descriptor, _PIECE)
     received += piece
     if len(received) > MAX_BYTES:

@@ -3,7 +3,7 @@
 steps        work in steps, between which others have their turn
 rectangle    rectangles, and unions of them
 partition    the grammar of ``TAG--x1.y1.x2.y2``
-names        what a field calls parts of its cells
+names        named partitions of a field
 allotment    one cell of a field
 cells        the cells of a field, packed and searched
 packer       cells in any order -> packed

@@ -25,7 +25,7 @@ CELL_KEYS = Keys(
     *("tocDigest", "compression", "compressedSize"),  # of the fork that writes eStargz and zstd:chunked
 )
 INFERRED_ZSTD: Final = (OCI_LAYER_ZSTD, True)
-"""What ``media_type_in`` returns for a type that is read from ``compression``."""
+"""The result of ``media_type_in`` for a type that is read from ``compression``."""
 _LONGEST_TYPE: Final = 255
 """RFC 6838, section 4.2: two names of 127 characters at most, and a slash."""
 _LAYER_TYPE: Final = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{_LONGEST_TYPE}}}")
@@ -93,7 +93,7 @@ def is_layer_type(value: object) -> bool:
 def size_in(cell: Json) -> object:
     """Return the cell's ``size``, not checked, else its ``compressedSize`` where that can be one, else 0.
 
-    No layer is empty; 0 is how Go writes a number that nobody set.
+    No layer is empty; 0 is how Go writes a number that is not set.
     """
     size = cell.get("size")
     if size is not None and (size != 0 or type(size) is not int):
@@ -103,7 +103,7 @@ def size_in(cell: Json) -> object:
 
 
 def media_type_in(cell: Json) -> object:
-    """Return the cell's ``mediaType``, not checked, else what its ``compression`` comes to.
+    """Return the cell's ``mediaType``, not checked, else the one for its ``compression``.
 
     The fork writes "zstd", "stargz", which is gzip unless one looks closer, or nothing.
     """

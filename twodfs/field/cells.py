@@ -3,14 +3,14 @@
 ::
 
     packed = head LF keys digests diff-ids [sizes] [media-types]    ; each column as long as there are cells
-    head   = JSON: how many cells, what the columns leave out, and what the field says beside its cells
+    head   = JSON: how many cells, values outside the columns, and the field's other members
     key    = row * 2^32 + column, 8 bytes          digest, diff-id = SHA-256, 32 bytes each
     size   = 8 bytes, 0 for none                   media-type = place in the head's list, 2 bytes
 
 The head also tells which of those types were read from ``compression`` (``Allotment.is_inferred``).
 
-Numbers are in the machine's byte order, which the head names, so that opening is no more than slicing: what
-was packed in another order is not opened. The few cells whose digests are not SHA-256 are told in the head.
+Numbers are in the machine's byte order, which the head names, so that opening is no more than slicing: bytes
+packed in another order are not opened. The few cells whose digests are not SHA-256 are listed in the head.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Json
 
 PACKED_FORMAT: Final = f"2-{sys.byteorder}"
-"""Names what ``Cells.open`` opens on this machine."""
+"""The name of the form that ``Cells.open`` opens on this machine."""
 ROW_SHIFT: Final = 32
 COLUMN_MASK: Final = 2**32 - 1
 HASH_BYTES: Final = 32
@@ -52,7 +52,7 @@ class Cells:
         packed: the bytes they are read from.
         last_col: the highest column; -1 when there is no cell.
         total_bytes: the bytes of all blobs, as far as sizes are recorded.
-        about: what the field says beside its cells, as it was packed with them.
+        about: the field's members other than its cells, as it was packed with them.
     """
 
     packed: bytes
@@ -73,7 +73,7 @@ class Cells:
         """Return the cells in ``packed``, without a look at each of them.
 
         Raises:
-            PackedError: it is not what ``Packer`` made on such a machine.
+            PackedError: ``Packer`` did not make it on such a machine.
         """
         end = packed.find(b"\n")
         try:

@@ -8,7 +8,7 @@ Its JSON ("Beyond Layers", section 4; checked against an image of the original b
      "partitions": {"edge": "0.0.1.1", "gpu": "0.0.3.0--2.1.2.4"}}
 
 ``size`` (bytes), ``mediaType`` and ``partitions`` (selections by name) are ours and optional. A cell stands
-where its own ``row`` and ``col`` say, wherever in the arrays it is written; a hole is absent, or a cell with
+where its own ``row`` and ``col`` say, at any place in the arrays; a hole is absent, or a cell with
 an empty digest.
 
 Of a fork's keys, ``compressedSize`` is the size and ``compression`` ("zstd", "stargz") tells the media type
@@ -65,7 +65,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """How many allotments a selection has, their bytes (None: not all recorded), and what it took to tell."""
+    """How many allotments a selection has, their bytes (None: not all recorded), and the searches it took."""
 
     allotments: int
     size: int | None
@@ -73,12 +73,12 @@ class Measure:
 
 
 class Field:
-    """An immutable field: its cells packed, so that a selection costs what it selects."""
+    """An immutable field: its cells packed, so that the cost of a selection is linear in its cells."""
 
     __slots__ = ("_cells", "count", "extent", "total_bytes")
 
     def __init__(self, cells: Cells) -> None:
-        """``cells.about``: what the field calls parts of them, as text by name."""
+        """``cells.about``: its named partitions, as text by name."""
         self._cells = cells
         self.count = len(cells)
         self.total_bytes = cells.total_bytes
@@ -138,7 +138,7 @@ class Field:
 
     @property
     def packed(self) -> bytes:
-        """The field as bytes that ``unpack`` opens at once, whatever their number."""
+        """The field as bytes that ``unpack`` opens in constant time."""
         return self._cells.packed
 
     @classmethod
@@ -156,12 +156,12 @@ class Field:
 
     @property
     def partitions(self) -> dict[str, Selection]:
-        """What the field calls parts of its cells; read anew each time."""
+        """The named partitions; read anew each time."""
         return {name: Selection.parse(text) for name, text in self._cells.about.items()}
 
     @property
     def names(self) -> AbstractSet[str]:
-        """What the field calls parts of its cells; not read anew."""
+        """The names of the named partitions, not parsed."""
         return self._cells.about.keys()
 
     def __eq__(self, other: object) -> bool:
@@ -175,7 +175,7 @@ class Field:
         return iter(self._cells)
 
     def resolve(self, selection: Selection) -> Selection | None:
-        """Return what ``resolve_in_steps`` comes to."""
+        """Return the result of ``resolve_in_steps``."""
         return finished(self.resolve_in_steps(selection))
 
     def resolve_in_steps(self, selection: Selection) -> Resolving:
@@ -218,7 +218,7 @@ class Field:
             selection: any union of rectangles, as ``resolve`` returns it; parts may reach beyond the field.
             limit: the most allotments the caller can use; with it, the time that a selection may take is
                 bounded as well.
-            image: what errors call the image the field belongs to.
+            image: the name in errors of the image that the field belongs to.
             merged: whether cells with the same blob are one allotment, the last of them: what a later layer
                 has wins, so without those below it the files stay the same.
 

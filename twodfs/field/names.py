@@ -1,4 +1,4 @@
-"""What a field or a build file calls parts of its cells."""
+"""Named partitions of a field or a build file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parse_partitions(raw: object) -> dict[str, Selection]:
 
 
 def named_in_steps(raw: object) -> Iterator[tuple[str, Selection]]:
-    """Yield names and what they stand for; each takes some milliseconds at most."""
+    """Yield names and their selections; each takes some milliseconds at most."""
     named = {} if raw is None else expect(raw, dict, "partitions")
     with within("partitions"):
         if sum(text.count("--") + 1 for text in named.values() if isinstance(text, str)) > MAX_RECTANGLES:

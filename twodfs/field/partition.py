@@ -60,7 +60,7 @@ _BASE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _ONE_LINK = re.compile(_LINK)
 _LAST_RECTANGLE = re.compile(rf".(?:--|\+){_NUMBERS}\Z")
 _RECTANGLE = re.compile(_NUMBERS)
-# Rectangles and what was meant to be one: numbers, of which there are too few or too many.
+# Rectangles, also mistyped ones: numbers, of which there are too few or too many.
 _MEANT = r"[0-9][0-9.]*"
 _ONE_MEANT_LINK = re.compile(rf"(?:--|\+)(?:{_MEANT}|{_NAME})")
 _ONE_NAME = re.compile(_NAME)
@@ -99,7 +99,7 @@ class Selection:
 
     @classmethod
     def of(cls, *rectangles: Rectangle, names: Iterable[str] = ()) -> Selection:
-        """Return the canonical union of ``rectangles`` and what ``names`` mean."""
+        """Return the canonical union of ``rectangles`` and of those that ``names`` mean."""
         return cls(tuple(outermost(rectangles)), tuple(sorted(set(names) - {BASE})))
 
     @classmethod
@@ -148,7 +148,7 @@ class PartitionTag:
     chain: tuple[str, ...]
 
     def selection(self) -> Selection:
-        """Return what the chain selects. Inverted rectangles are kept: only a field makes them a mistake."""
+        """Return the selection of the chain. Inverted rectangles are kept: only a field makes them a mistake."""
         return _selection(self.chain)
 
     def __str__(self) -> str:
@@ -184,7 +184,7 @@ def _split(tag: str, one_link: re.Pattern[str] = _ONE_LINK) -> tuple[str, list[s
 
 
 def mistyped(tag: str) -> tuple[tuple[str, str], ...]:
-    """Return the ways to read ``tag`` as a partition with a mistyped rectangle: base tags, and what is wrong.
+    """Return the ways to read ``tag`` as a partition with a mistyped rectangle: base tags, and the mistakes.
 
     As ``v1--0.0.1``: a rectangle has four numbers. At most two ways, the shortest base first; empty for every
     other tag.

@@ -1,4 +1,4 @@
-"""Rectangles and unions of them: which count, and what they cover, in bounded numbers of steps."""
+"""Rectangles and unions of them: their members and their cells, in bounded numbers of steps."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def outermost(rectangles: Iterable[Rectangle]) -> list[Rectangle]:
     if len(unique) > 1:
         kept = [one for one in unique if one.is_inverted]
         others = [one for one in unique if not one.is_inverted]
-        # What holds another comes before it, and is kept itself or held by one that was.
+        # A rectangle that holds another comes before it, and is kept or held by a kept one.
         others.sort(key=lambda one: (one.x1, -one.x2, one.y1, -one.y2))
         so_far = _OutermostSoFar(others)
         unique = [*kept, *filter(so_far.takes, others)]
@@ -68,7 +68,7 @@ class _OutermostSoFar:
     """Rectangles that come by their first rows, and whether one of those before holds the next.
 
     A Fenwick tree over last rows, the largest first. Each node has the columns of its rectangles as stairs:
-    first and last columns both rise, as one that begins later and ends no later tells nothing new.
+    first and last columns both rise, as a rectangle that begins later and ends no later adds nothing.
     """
 
     def __init__(self, to_come: Iterable[Rectangle]) -> None:

@@ -31,7 +31,7 @@ class SelectedCells:
 
     @property
     def places(self) -> Collection[int]:
-        """Those that stay."""
+        """The allotments that stay."""
         return self._by_blob.values() if self._merged else self._places
 
     def take(self, places: range) -> Iterator[None]:

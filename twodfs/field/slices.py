@@ -2,7 +2,7 @@
 
 The cells of a field are read some hundred at a time: ``orjson`` is given a stretch of an ``allotments``
 array that ends behind a ``}``, in brackets of its own. A stretch that parses like that holds whole values
-only: a cut in the middle of a string or an object leaves something open. What is not written in the usual
+only: a cut in the middle of a string or an object leaves something open. A field not written in the usual
 order of keys is read as a whole, which takes several times its size in memory.
 """
 

@@ -1,4 +1,4 @@
-"""Work in steps, between which others may have their turn."""
+"""Work in steps, between which other work may run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def finished(steps: Generator[None, None, T]) -> T:
-    """Return what ``steps`` come to, taken one after the other."""
+    """Return the result of ``steps``, taken one after the other."""
     while True:
         try:
             next(steps)

@@ -1,6 +1,6 @@
 """Bounds of the documents of one image together, so that every cut has a bound.
 
-Documents are cheap to push: 64 manifests of 4 MiB each are well within what registries take, and a gigabyte
+Documents are cheap to push: 64 manifests of 4 MiB each are well within the limits of registries, and a gigabyte
 of objects once they are parsed.
 """
 
@@ -24,7 +24,7 @@ MAX_VALUES: Final = 500_000
 
 
 class Budget:
-    """Counts what the documents of one image take."""
+    """Counts the bytes and items of the documents of one image."""
 
     def __init__(self, most_bytes: int = MAX_DOCUMENT_BYTES, most_field_bytes: int = MAX_FIELD_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -68,7 +68,7 @@ class Budget:
         self._check_fields(self._field_bytes)
 
     def count(self, items: int, what: str) -> None:
-        """Count what was found in a document, such as layers.
+        """Count items found in a document, such as layers.
 
         Raises:
             TooLargeError: together with those of the others they are too many.

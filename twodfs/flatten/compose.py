@@ -51,7 +51,7 @@ _UNKNOWN: Final = {"architecture": "unknown", "os": "unknown"}
 
 @dataclass(frozen=True, slots=True)
 class BaseImage:
-    """One image of a base. ``entry`` is what the base's index says of it, None where it has no index."""
+    """One image of a base. ``entry`` is its entry in the base's index, None where it has no index."""
 
     manifest: Manifest
     platform: Platform
@@ -60,7 +60,7 @@ class BaseImage:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a field is put on: the images, and the index they came in."""
+    """The base of a field: the images, and the index they came in."""
 
     images: tuple[BaseImage, ...]
     index: Index | None = None
@@ -127,7 +127,7 @@ def compose(
     images = [_with_field(image.manifest, own.get(image.manifest.config.digest), field) for image in base.images]
     if configs is not None and base.index is None and len(images) == 1 and anchor is Anchor.NONE:
         return Composed(images[0], field, (field, *own.values(), images[0]))
-    entries = [_entry(image, made) for image, made in zip(base.images, images, strict=True)]
+    entries = [_entry(image, manifest) for image, manifest in zip(base.images, images, strict=True)]
     anchored = allotments if anchor is Anchor.INDEX else ()
     root, anchors = with_anchors(base, entries, anchored)
     return Composed(root, field, (field, *own.values(), *images, *anchors.documents, root))
@@ -150,8 +150,8 @@ def with_anchors(
     base: Base, entries: Iterable[Mapping[str, object]], allotments: Sequence[Allotment]
 ) -> tuple[Document, Anchors]:
     """Return an index of ``entries`` and the anchors of ``allotments``, of ``base``'s kind; and these."""
-    made = list(_anchors(allotments))
-    anchors = Anchors(tuple(config for config, _ in made), tuple(manifest for _, manifest in made))
+    pairs = list(_anchors(allotments))
+    anchors = Anchors(tuple(config for config, _ in pairs), tuple(manifest for _, manifest in pairs))
     named = (
         {**one.descriptor, "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors.manifests
     )
@@ -183,10 +183,10 @@ def _with_field(manifest: Manifest, config: Document | None, field: Document) ->
     return Document.of(manifest.media_type, {**manifest.raw, "config": named, "layers": layers})
 
 
-def _entry(image: BaseImage, made: Document) -> Json:
+def _entry(image: BaseImage, manifest: Document) -> Json:
     if image.entry is not None:
-        return image.entry.pointing_at(made)
-    return {**made.descriptor, "platform": image.platform.to_dict()}
+        return image.entry.pointing_at(manifest)
+    return {**manifest.descriptor, "platform": image.platform.to_dict()}
 
 
 def _index(base: Base, entries: list[Json]) -> Document:
@@ -203,7 +203,7 @@ def _index(base: Base, entries: list[Json]) -> Document:
 def _anchors(allotments: Sequence[Allotment]) -> Iterator[tuple[Document, Document]]:
     """Yield config and manifest of each anchor.
 
-    The config says what validators look for in an image's; its type is none of an image's, since tools such
+    The config has the members that validators look for in an image's; its type is none of an image's, since tools such
     as skopeo change the compression of an image's layers when they copy it.
     """
     once = {one.digest: one for one in sorted(allotments, key=lambda one: (-one.row, -one.col))}

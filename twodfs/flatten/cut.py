@@ -1,6 +1,6 @@
 """Cut a partition: source image + selection -> an ordinary image, by index manipulation alone.
 
-``cut`` is a generator that never does I/O: it yields batches of what it needs and is sent the answers, so the
+``cut`` is a generator that never does I/O: it yields batches of needs and is sent the answers, so the
 proxy (asking a registry, concurrently) and the command line (reading a local store) run the same code::
 
     steps = cut(source, selection, image="library/model:v1")
@@ -25,7 +25,7 @@ from twodfs.field.allotment import Allotment
 from twodfs.field.partition import Selection
 from twodfs.flatten.budget import DEFAULT_MAX_LAYERS, MAX_FIELD_BYTES, Budget
 from twodfs.flatten.needs import TURN, DocumentKind, DocumentNeed, Steps, bytes_in, field_in, size_from
-from twodfs.flatten.rewrite import ImageWithField, in_its_kind, rewritten_image, rewritten_index
+from twodfs.flatten.rewrite import ImageWithField, rewritten_image, rewritten_index, with_types_for_zstd
 from twodfs.flatten.selecting import SelectionLimits, resolve, select
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import OCI_LAYER_GZIP, Descriptor, Document, Index, Manifest, parse_manifest
@@ -53,7 +53,7 @@ class Partition:
     """A flattened image.
 
     Attributes:
-        selection: what was cut, names replaced by their rectangles; as it was asked for where the fields of
+        selection: the one that was cut, names replaced by their rectangles; as it was asked for where the fields of
             the source do not agree on them. Cut from the same source, it gives the same bytes.
         root: the index, or the manifest where the source is a single one.
         documents: every document made, ``root`` first, each once.
@@ -82,15 +82,15 @@ def cut(
     max_fields: int = MAX_FIELD_BYTES,
     version: int = FLATTEN_VERSION,
 ) -> Cut:
-    """Cut ``selection`` from ``source``, asking for what it takes (see the module's docstring).
+    """Cut ``selection`` from ``source``, asking for the documents that it needs (see the module's docstring).
 
     An index entry whose image has no field, or in whose field nothing is selected, is left out: a client of
-    that platform then hears "no matching manifest" instead of silently getting the bare base.
+    that platform then gets "no matching manifest" instead of silently getting the bare base.
 
     Args:
         source: the manifest or index that the base tag names.
-        selection: what to keep of the field; names mean to each image what its own field says.
-        image: what errors call the source image.
+        selection: the part of the field to keep; each image's own field defines its names.
+        image: the name of the source image in errors.
         max_layers: the most layers, base and allotments together, that a runtime unpacks.
         max_fields: the most bytes of all its fields.
         version: which ``FLATTEN_VERSION``'s bytes to write.
@@ -112,7 +112,7 @@ def cut(
     manifests = (yield from _image_manifests(top, budget)) if isinstance(top, Index) else {source.digest: top}
     if not isinstance(top, Index):
         budget.count(len(top.layers), "layers")
-    fielded = {by: one for by, one in ((by, _fielded(m)) for by, m in manifests.items()) if one}
+    fielded = {by: one for by, one in ((by, _image_with_field(m)) for by, m in manifests.items()) if one}
     del manifests
     if not fielded:
         return None
@@ -143,13 +143,13 @@ def cut(
     sizes |= {one.digest: one.size for some in chosen.values() for one in some if one.size is not None}
 
     if version < _SECOND:
-        chosen = {by: list(map(_as_first_told, allotments)) for by, allotments in chosen.items()}
+        chosen = {by: list(map(_with_inferred_as_gzip, allotments)) for by, allotments in chosen.items()}
     provenance = {one: _provenance(source, one) for one in {*resolved.values(), selection}}
     flat = {}
     for by, allotments in chosen.items():
         one = fielded[by]
         if version >= _SECOND:
-            one = in_its_kind(one, allotments)
+            one = with_types_for_zstd(one, allotments)
         config = _config(bytes_in(answers, DocumentNeed(DocumentKind.CONFIG, one.manifest.config.digest)), one, budget)
         flat[by] = rewritten_image(
             one, config, allotments, sizes, provenance[resolved[by]], replaces_line=version >= _SECOND
@@ -172,7 +172,7 @@ def cut(
     )
 
 
-def _as_first_told(one: Allotment) -> Allotment:
+def _with_inferred_as_gzip(one: Allotment) -> Allotment:
     return replace(one, media_type=OCI_LAYER_GZIP) if one.is_inferred else one
 
 
@@ -222,7 +222,7 @@ def _image_manifests(top: Index, budget: Budget) -> Steps[dict[Digest, Manifest]
     return manifests
 
 
-def _fielded(manifest: Manifest) -> ImageWithField | None:
+def _image_with_field(manifest: Manifest) -> ImageWithField | None:
     positions = manifest.field_positions()
     if not positions:
         return None

@@ -1,4 +1,4 @@
-"""What a cut cannot know by itself, and the answers that it is sent."""
+"""Questions of a cut, and the answers that it is sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class DocumentKind(StrEnum):
-    """What a ``DocumentNeed`` is answered with."""
+    """The answer to a ``DocumentNeed``."""
 
     MANIFEST = "manifest"  # bytes that hash to the digest
     CONFIG = "config"  # bytes that hash to the digest
@@ -40,7 +40,7 @@ TURN: Final[tuple[DocumentNeed, ...]] = ()
 
 
 def in_turns(working: Generator[None, None, T]) -> Steps[T]:
-    """Return what ``working`` comes to, a turn for others after each of its steps."""
+    """Return the result of ``working``, with a turn for other tasks after each of its steps."""
     while True:
         try:
             next(working)

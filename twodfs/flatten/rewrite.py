@@ -1,6 +1,6 @@
 """An image's documents, written with allotments in place of the field.
 
-What ``flatten`` decided is put down here; the bytes depend on nothing else.
+The bytes depend on the decisions of ``cut`` and ``compose`` alone.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class ImageWithField:
 
 @dataclass(frozen=True, slots=True)
 class Flattened:
-    """What a source manifest and its config became."""
+    """A source manifest and its config, rewritten."""
 
     manifest: Document
     config: Document
 
 
-def in_its_kind(source: ImageWithField, allotments: Sequence[Allotment]) -> ImageWithField:
+def with_types_for_zstd(source: ImageWithField, allotments: Sequence[Allotment]) -> ImageWithField:
     """Return ``source``, in OCI's media types where it would list a layer in zstd among Docker's.
 
-    Linear in the layers and allotments. podman and skopeo refuse such a manifest, and nobody needs it.
+    Linear in the layers and allotments. podman and skopeo refuse such a manifest, and no client needs it.
     """
     manifest = source.manifest
     listed = {
@@ -141,7 +141,7 @@ def _history_position(history: Sequence[Json], layers_before: int) -> int:
 
 
 def rewritten_index(top: Index, flat: Mapping[Digest, Flattened], provenance: Mapping[str, str]) -> Document:
-    """Return ``top`` with those entries that are in ``flat``, aimed at what they became.
+    """Return ``top`` with the entries that are in ``flat``, aimed at the rewritten manifests.
 
     Where the media type of one has changed, it is OCI's, and so is the index.
     """

@@ -1,4 +1,4 @@
-"""What a selection means to each image of a source, and the allotments that it selects there."""
+"""The meaning of a selection in each image of a source, and the allotments that it selects there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twodfs.oci.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class SelectionLimits:
-    """What a selection is held to: the image's name in errors, its layers, and whether equal cells merge."""
+    """The conditions of a selection: the image's name in errors, its layers, and whether equal cells merge."""
 
     image: str
     max_layers: int
@@ -26,7 +26,7 @@ class SelectionLimits:
 def resolve(
     fielded: Mapping[Digest, ImageWithField], by_field: Mapping[Digest, Field], selection: Selection
 ) -> Steps[dict[Digest, Selection]]:
-    """Return what ``selection`` means to each image whose field defines its names."""
+    """Return the meaning of ``selection`` for each image whose field defines its names."""
     meanings: dict[Digest, Selection | None] = {}
     for digest, its in by_field.items():
         meanings[digest] = yield from in_turns(its.resolve_in_steps(selection))
@@ -44,7 +44,7 @@ def select(
 ) -> Steps[dict[Digest, list[Allotment]]]:
     """Return the selected allotments of each image in which something is selected."""
     chosen: dict[Digest, list[Allotment]] = {}
-    # Platforms share a field as a rule, and so what is selected of it.
+    # Platforms share a field as a rule, and so the selected allotments.
     found: dict[tuple[Digest, int], list[Allotment] | NothingSelectedError] = {}
     nothing: NothingSelectedError | None = None
     for by, selection in resolved.items():

@@ -1,4 +1,4 @@
-"""Hold an image against itself: re-hash every document and compare what must agree.
+"""Hold an image against itself: re-hash every document and compare the values that must agree.
 
 The oracle of the tests and of ``twodfs inspect``: it shares no code with ``flatten`` beyond the parsers.
 """

@@ -7,7 +7,7 @@ tarball      an image as a tar archive, planned (pure)
 layout       an image in an OCI layout
 saved        an image that ``docker save`` wrote
 daemon       an image of the Docker Engine of this machine
-transport    ``oci-archive:FILE:NAME`` and the like
+transport    ``oci-archive:FILE:NAME`` and similar names
 pull         a base image into the store
 scratch      a base without files
 """

@@ -1,7 +1,7 @@
 """Files of an image on this machine: in a directory, or in a tar archive, which is read in place.
 
 Nothing is ever unpacked: a name is looked up and its bytes are read, so no name can lead out of the archive.
-One that tries to is a sign that the archive is up to no good, and is refused all the same.
+A link that tries to is a sign of a malicious archive, and is refused all the same.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Files(Protocol):
         """Return a file's bytes; raises ``BuildError`` when there is none."""
 
     def __str__(self) -> str:
-        """Return what people call the place."""
+        """Return the name of the place in messages."""
 
 
 @dataclass(frozen=True, slots=True)

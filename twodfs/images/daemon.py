@@ -1,4 +1,4 @@
-"""An image of the Docker Engine on this machine: what ``docker save`` gives, asked for at its socket."""
+"""An image of the Docker Engine on this machine: the archive of ``docker save``, requested at its socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was compressed with gzip, inflated up to a limit: deflate makes a thousand bytes of one."""
+"""Gzip data, inflated up to a limit: deflate makes a thousand bytes of one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHUNK: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Inflation:
-    """How much may come out. ``most`` are bytes; None for ``FACTOR`` times what goes in, or ``ALWAYS``."""
+    """How much may come out. ``most`` are bytes; None for ``FACTOR`` times the input, or ``ALWAYS``."""
 
     most: int | None = None
 
@@ -35,13 +35,13 @@ class Inflation:
 
 
 def inflate(file: BinaryIO, compressed: int, inflation: Inflation, name: str) -> Iterator[bytes]:
-    """Yield what ``file`` holds, piece by piece.
+    """Yield the content of ``file``, piece by piece.
 
     Args:
         file: compressed with gzip, read to its end.
         compressed: its bytes.
         inflation: how much may come out.
-        name: what errors call it.
+        name: its name in errors.
 
     Raises:
         BuildError: it is damaged, or more comes out.

@@ -79,7 +79,7 @@ def read_bounded(files: Files, name: str, *, limit: int) -> bytes:
 
 
 def names_image(wanted: str, name: str) -> bool:
-    """Say whether ``name`` is what ``wanted`` writes, perhaps in short."""
+    """Say whether ``name`` is the same as ``wanted``, which may be abbreviated."""
     return wanted == name or _normal(wanted) == _normal(name)
 
 

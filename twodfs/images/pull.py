@@ -1,4 +1,4 @@
-"""Bring a base image into the store, from wherever it is."""
+"""Bring a base image into the store, from any of its sources."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def pull_base(
         name: a tag or digest of an index or a single manifest, OCI or Docker.
         platforms: which of its images; empty for all.
         store: takes configs and layers.
-        progress: hears of the layers.
-        reference: what errors call it.
-        checksum: whether to hash the layers that the store has; those that are damaged come again.
+        progress: listens to the layers.
+        reference: its name in errors.
+        checksum: whether to hash the layers that the store has; damaged ones come again.
         layers: whether to bring the layers at all; not where the registry can take them from the base.
 
     Raises:

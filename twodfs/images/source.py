@@ -102,13 +102,13 @@ def platform_in(source: ImageSource, manifest: Manifest) -> Platform:
 
 
 def copy_verified(source: BinaryIO | FileIO, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:
-    """Write what ``source`` holds into ``file``, which is to be ``blob``.
+    """Write the bytes of ``source`` into ``file``, which is to be ``blob``.
 
     Args:
         source: read piece by piece, to its end or a byte beyond the blob's.
-        blob: its digest and size are held against what was read.
+        blob: its digest and size are compared with the bytes read.
         file: takes the bytes.
-        advance: hears of them.
+        advance: called with their number.
 
     Raises:
         BuildError: it has another size.

@@ -39,7 +39,7 @@ class ArchivePlace:
 
 @dataclass(frozen=True, slots=True)
 class Tarball:
-    """An archive: what is known of it already, what is to be fetched, and its size in bytes."""
+    """An archive: the parts known already, the parts to fetch, and its size in bytes."""
 
     texts: tuple[ArchiveText, ...]
     places: tuple[ArchivePlace, ...]

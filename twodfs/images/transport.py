@@ -52,7 +52,7 @@ class LocalImage:
 
         Args:
             scratch: a directory for temporary files.
-            inflation: how much may come out of what is compressed.
+            inflation: how many bytes compressed data may inflate to.
 
         Raises:
             BuildError: it cannot be read, has no such image, or contradicts itself.

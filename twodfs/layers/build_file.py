@@ -8,15 +8,15 @@
 ``partitions`` may name selections of them: ``{"partitions": {"edge": "0.0.0.1"}, "allotments": [...]}``.
 
 ``src`` is a file, a directory or a pattern, relative to the build file; the n-th ``dst`` is where the n-th
-``src`` goes. A directory's content goes below its ``dst``, and so does what a pattern matches, under its path
+``src`` goes. A directory's content goes below its ``dst``, and so do the matches of a pattern, under their paths
 below the pattern's last directory without wildcards: ``"weights/**/*.bin"`` to ``"/m"`` makes ``/m/a/1.bin``
 of ``weights/a/1.bin``. ``*``, ``?``, ``[...]`` and ``**`` are wildcards, unless a file has that very name.
 A ``dst`` that ends in a slash is a directory that a file goes into, under its own name.
 
-A ``src`` that is a link is what it leads to. Links that a pattern matches or a directory holds are kept, as
+A ``src`` that is a link stands for its target. Links that a pattern matches or a directory holds are kept, as
 long as they stay in the source; files of the same repository of a model hub's cache are taken in their place,
 and others that leave the source are an error, unless ``"follow": true`` (take all files that links lead to)
-or ``"follow": false`` (keep all links) says what is meant.
+or ``"follow": false`` (keep all links) decides.
 
 ``"mode": "0640"``, ``"uid": 10`` and ``"gid": 10`` are those of all files of an allotment; ``"04755"`` and
 ``"1777"`` are modes, too. Without, files belong to root and all may read them.
@@ -54,12 +54,12 @@ class Copy:
     """A file or directory to put into an allotment, or all that match a pattern.
 
     Attributes:
-        source: what to read, or the directory that ``pattern`` starts from.
+        source: the path to read, or the directory that ``pattern`` starts from.
         target: where it goes in the image: without a leading slash, empty for the root directory.
         path: where in the build file it is written, as ``allotments[3].src[1]``.
-        pattern: what matches below ``source``; empty where the build file has no wildcards.
+        pattern: the pattern below ``source``; empty where the build file has no wildcards.
         mode: permission bits of the files; None for those of any layer, see ``members``.
-        uid: the owner of what is copied.
+        uid: the owner of the copied files.
         gid: the owner's group.
         into: whether ``target`` is a directory that a file goes into, under its own name.
         follow: whether files are taken in the place of links that lead to them; None: see ``links``.

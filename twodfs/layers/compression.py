@@ -1,6 +1,6 @@
 """How the tar of a layer becomes its blob.
 
-Plain tar needs no compressor at all; deflate and zstd give the same bytes whatever pieces the tar comes in.
+Plain tar needs no compressor at all; deflate and zstd give the same bytes for any split of the tar.
 The bytes do depend on the library: zlib's own deflate, and the zstd that the locked ``zstandard`` brings.
 """
 
@@ -33,12 +33,12 @@ _LEVELS: Final = {Compression.GZIP: (1, 9), Compression.ZSTD: (1, 22), Compressi
 
 
 class Compressor(Protocol):
-    """Takes a tar piece by piece; what it returns, put together, is the blob."""
+    """Takes a tar piece by piece; the bytes that it returns, put together, are the blob."""
 
     media_type: str
 
     def compress(self, data: bytes | memoryview, /) -> bytes | memoryview:
-        """Return what can be written by now."""
+        """Return the bytes that can be written by now."""
 
     def flush(self) -> bytes:
         """Return the rest."""
@@ -51,7 +51,7 @@ class Packing:
     Attributes:
         compression: ``auto`` looks at a sample of each allotment: gzip where that is worth it, else none.
         level: of gzip or zstd; None for the default.
-        gzip_only: the original registry takes nothing else; what does not shrink is stored within gzip.
+        gzip_only: the original registry takes nothing else; data that does not shrink is stored within gzip.
     """
 
     compression: Compression = Compression.AUTO
@@ -126,7 +126,7 @@ class Gzip:
         self._size = 0
 
     def compress(self, data: bytes | memoryview, /) -> bytes:
-        """Return what can be written by now."""
+        """Return the bytes that can be written by now."""
         self._crc = zlib.crc32(data, self._crc)
         self._size += len(data)
         head, self._head = self._head, b""
@@ -150,7 +150,7 @@ class Zstd:
         self._frame = frame
 
     def compress(self, data: bytes | memoryview, /) -> bytes:
-        """Return what can be written by now."""
+        """Return the bytes that can be written by now."""
         written: bytes = self._frame.compress(data)
         return written
 

@@ -11,7 +11,7 @@ from twodfs.field.rectangle import Rectangle
 def empty_rectangles(rectangles: Sequence[Rectangle], cells: Iterable[tuple[int, int]]) -> list[int]:
     """Return the places among ``rectangles`` of those in which no cell (row, column) lies.
 
-    Cells are counted row by row in a Fenwick tree over their columns; a rectangle holds what its columns have
+    Cells are counted row by row in a Fenwick tree over their columns; a rectangle holds the cells that its columns have
     more after its last row than before its first.
     """
     if not rectangles:

@@ -40,7 +40,7 @@ def parse_destination(text: str, path: str) -> str:
 
 
 def check_length(target: str, path: str) -> None:
-    """Hold the length of a path in the image against what engines take.
+    """Hold the length of a path in the image against the limit of engines.
 
     Raises:
         FormatError: it is longer; ``path`` says where in the build file it comes from.

@@ -14,7 +14,7 @@ _ENGINES: Final = ("proc", "sys", "dev", "etc")
 
 
 def known_directories(configs: Iterable[ImageConfig]) -> dict[str, str]:
-    """Return the directories that images with these configs have, and what each is to them.
+    """Return the directories that images with these configs have, and a phrase for each that says why.
 
     Names have no leading slash.
     """

@@ -24,7 +24,7 @@ from twodfs.oci.documents import OCI_LAYER
 from twodfs.progress import Advance, silent
 
 CHUNK: Final = 256 * 1024
-"""Bytes of a file in memory at a time: what stays in a core's cache between reading, hashing and writing."""
+"""Bytes of a file in memory at a time: as much as stays in a core's cache between reading, hashing and writing."""
 
 _SAMPLES = 8
 _SAMPLE = 16 * 1024
@@ -33,14 +33,14 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 class Sink(Protocol):
-    """What a layer is written to."""
+    """The file that a layer is written to."""
 
     def write(self, data: bytes | memoryview, /) -> object:
         """Take ``data``, which the caller will use for something else."""
 
 
 class NullSink:
-    """A sink for those who want to know a layer's digests alone."""
+    """A sink that keeps nothing, for a layer's digests alone."""
 
     def write(self, data: bytes | memoryview, /) -> None:
         """Take ``data``."""
@@ -58,11 +58,11 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """What goes into a layer.
+    """The content of a layer, planned.
 
     Attributes:
-        copies: what the build file asks for.
-        members: what they bring, parents before what is in them; and the directories that lead to it.
+        copies: those of the build file.
+        members: the files that they bring, parents before children; and the directories that lead to them.
     """
 
     copies: tuple[Copy, ...]
@@ -81,7 +81,7 @@ class LayerPlan:
 
     @property
     def written(self) -> tuple[Member, ...]:
-        """Those that have an entry in the layer."""
+        """The members that have an entry in the layer."""
         return tuple(member for member in self.members if member.is_written)
 
     @property
@@ -95,7 +95,7 @@ class LayerPlan:
         Args:
             sink: takes the blob, piece by piece.
             packing: how the blob is compressed.
-            advance: hears of bytes as they are read.
+            advance: called with the number of bytes as they are read.
 
         Raises:
             BuildError: a file cannot be read, or has changed since the plan was made.
@@ -121,7 +121,7 @@ class LayerPlan:
         return self.write(NullSink(), _UNPACKED, advance).diff_id
 
     def _look_again(self) -> None:
-        """Raise a BuildError for the first source that is not what it was, has come or is gone."""
+        """Raise a BuildError for the first source that has changed, appeared or disappeared."""
         try:
             again = find_members(self.copies)
         except FormatError as error:
@@ -217,7 +217,7 @@ def _pieces(member: Member, offsets: Iterable[int]) -> Iterator[bytes]:
 
 
 def _content(member: Member, buffer: memoryview) -> Iterator[memoryview]:
-    """Yield the content of a file, which must be what its header promised; each piece until the next.
+    """Yield the content of a file, which must have the size in its header; each piece until the next.
 
     Raises:
         BuildError: it cannot be read, or changed since it was looked at.

@@ -1,6 +1,6 @@
-"""What becomes of a link in a directory that is copied: it is kept, or what it leads to is taken.
+"""Links in a directory that is copied: whether a link is kept, or its target copied.
 
-A link that stays in the source means the same in the image. One that leaves it does not: model hubs' caches
+A link that stays in the source means the same in the image. A link that leaves it does not: model hubs' caches
 have such links in ``snapshots``, which lead to ``blobs`` beside it, and an image would have links to nothing.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 from twodfs.errors import FormatError
 
 _PARTS: Final = ("blobs", "snapshots")
-"""What a repository has in the cache of a model hub (huggingface_hub, "Understand caching")."""
+"""Names in a repository's directory in the cache of a model hub (huggingface_hub, "Understand caching")."""
 
 
 def is_followed(link: Path, root: Path, *, follow: bool | None, path: str) -> bool:

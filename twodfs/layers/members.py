@@ -1,10 +1,10 @@
-"""What goes into a layer: each file, directory and link that copies bring; looked at, not read.
+"""The members of a layer: each file, directory and link that copies bring; looked at, not read.
 
 Members are sorted, owned by root, dated 1970-01-01 and readable by all, unless the build file says otherwise;
 only the content, the names and whether a file is executable come from the disk (image-spec, layer.md).
 
 The directories that lead to a destination are the base image's, which may have a link or other permissions
-there; they are not written, and engines make those that are missing.
+there; they are not written, and engines make missing ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
 class Stamp(NamedTuple):
-    """What tells a file from a changed one. The ctime goes on with each change, and nobody can set it."""
+    """Metadata that tells a file from a changed one. The ctime changes with each change, and cannot be set."""
 
     inode: int
     size: int
@@ -43,7 +43,7 @@ class Stamp(NamedTuple):
         return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink)
 
     def is_unchanged(self, since: Stamp) -> bool:
-        """Say whether nobody has written to the file; one of its names may have come or gone."""
+        """Say whether the file was not written to; one of its names may have come or gone."""
         return self == since or (self.links != since.links and self[:3] == since[:3])
 
 
@@ -58,9 +58,9 @@ class Member:
         mode: permission bits.
         uid: the owner.
         gid: the owner's group.
-        link: what a symbolic link says, to the letter; otherwise empty.
+        link: the target of a symbolic link, to the letter; otherwise empty.
         stamp: of a file or link, as it was looked at; None for a directory, which is its members.
-        source: what is read; None for a parent directory that no copy brings itself.
+        source: the path that is read; None for a parent directory that no copy brings itself.
         path: where the build file asks for it.
         is_written: whether the layer has an entry for it; not for a directory that is only on the way.
     """
@@ -83,14 +83,14 @@ class Member:
         return self.kind == tarfile.DIRTYPE
 
     def is_unchanged(self, since: Member) -> bool:
-        """Say whether it is what it was when it was looked at before."""
+        """Say whether it has not changed since it was looked at."""
         if self == since or self.stamp is None or since.stamp is None:
             return self == since
         return self.stamp.is_unchanged(since.stamp) and replace(self, stamp=since.stamp) == since
 
 
 def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
-    """Return what ``copies`` bring, sorted, parents before what is in them.
+    """Return the members that ``copies`` bring, sorted, parents before children.
 
     Raises:
         BuildError: a file cannot be read.
@@ -99,7 +99,7 @@ def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
     """
     members: dict[str, Member] = {}
     for copy in copies:
-        for member in _brought(copy):
+        for member in _members_of(copy):
             other = members.setdefault(member.name, member)
             if other is not member and not (other.is_directory and member.is_directory):
                 raise _clash(other, member)
@@ -117,7 +117,7 @@ class PathClaims:
     """Which allotment brings which name: the format wants them apart, so that any of them fit together."""
 
     def __init__(self, directories: Mapping[str, str] | None = None) -> None:
-        """Begin with nothing taken but the ``directories`` of the base; what each is to it stands beside."""
+        """Begin with nothing taken but the ``directories`` of the base; with a phrase for each that says why."""
         self._directories = directories or {}
         self._taken: dict[str, tuple[bytes, str]] = {}
 
@@ -141,14 +141,14 @@ class PathClaims:
 
 
 def _clash(first: Member, second: Member) -> FormatError:
-    """Return what is wrong where two copies bring the same name, in one allotment or in two."""
+    """Return the mistake where two copies bring the same name, in one allotment or in two."""
     if first.is_directory == second.is_directory:
         return FormatError(f"'/{first.name}' comes twice: first in '{first.path}', then", second.path)
     one, other = _WORDS[first.kind], _WORDS[second.kind]
     return FormatError(f"'/{first.name}' is a {one} in '{first.path}', but a {other}", second.path)
 
 
-def _brought(copy: Copy) -> Iterator[Member]:
+def _members_of(copy: Copy) -> Iterator[Member]:
     # Not Path.exists, which raises where a name is too long.
     if not copy.pattern or os.path.exists(copy.source / copy.pattern):  # noqa: PTH110
         yield from _walk(copy, copy.source / copy.pattern, copy.target)

@@ -1,4 +1,4 @@
-"""What a pattern matches: ``*``, ``?`` and ``[...]`` within a name, ``**`` for any number of directories.
+"""Patterns of paths: ``*``, ``?`` and ``[...]`` within a name, ``**`` for any number of directories.
 
 As in a shell, a wildcard does not match a leading dot. ``**`` enters no link: links may go round.
 """
@@ -20,7 +20,7 @@ ANY_DEPTH: Final = "**"
 def find_matches(directory: Path, pattern: str) -> list[str]:
     """Return the paths below ``directory`` that ``pattern`` matches, sorted.
 
-    What lies below another match is left out: it comes with a directory, and stays behind a link.
+    A path below another match is left out: it comes with a directory, and stays behind a link.
 
     Raises:
         BuildError: a directory cannot be read.
@@ -38,7 +38,7 @@ def parents_of(name: str) -> Iterator[str]:
 
 
 def _expand(root: Path, at: str, parts: Sequence[str]) -> Iterator[str]:
-    """Yield what ``parts`` match below ``at``, a directory below ``root``; its name ends their names."""
+    """Yield the matches of ``parts`` below ``at``, a directory below ``root``; its name ends their names."""
     part, *rest = parts
     if part == ANY_DEPTH:
         yield from _expand_depths(root, at, rest)

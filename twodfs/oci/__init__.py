@@ -7,5 +7,5 @@ spelling     keys that Go takes for others
 documents    descriptors, manifests and indexes, OCI and Docker
 image_config image configs
 translation  Docker's media types in OCI's terms, and the other way round
-referrers    lists of what refers to a manifest, and the tag that keeps one
+referrers    lists of a manifest's referrers, and the tag that keeps one
 """

@@ -1,7 +1,7 @@
 """Descriptors, manifests and indexes: OCI image-spec v1.1 and Docker's schema 2.
 
-A parsed document keeps the JSON it came from: what we do not know must survive when the document is written
-again (image-spec, "Extensibility": implementations must ignore what they do not recognise).
+A parsed document keeps the JSON it came from: unknown members must survive when the document is written
+again (image-spec, "Extensibility": implementations must ignore unknown properties).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ DOCKER_LAYER_ZSTD: Final = DOCKER_LAYER + ".zstd"
 FIELD_LAYER: Final = "application/vnd.oci.image.layer.v1.2dfs.field"
 
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
-"""What a registry must take, and most take no more (distribution-spec, "Pushing Manifests")."""
+"""The size that a registry must take, and most take no more (distribution-spec, "Pushing Manifests")."""
 
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 IMAGE_TYPES: Final = INDEX_TYPES | MANIFEST_TYPES
-"""What a tag can name."""
+"""Types of documents that a tag can name."""
 ACCEPT_IMAGES: Final = ", ".join(sorted(IMAGE_TYPES))
 """The ``Accept`` of a client that takes any of them."""
 CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
@@ -47,7 +47,7 @@ CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 LARGEST_SIZE: Final = 2**63 - 1
 """Bytes of a blob, at most: descriptors have 64 bits."""
 MAX_DEPTH: Final = 254
-"""Levels of nesting; what orjson writes, so what is read can be written again."""
+"""Levels of nesting, as many as orjson writes, so a document that is read can be written again."""
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 
 Json = dict[str, Any]
@@ -234,7 +234,7 @@ def parse_json(text: bytes | memoryview) -> Any:
         kept = orjson.dumps(raw)
     except orjson.JSONEncodeError:
         raise FormatError(f"nested deeper than {MAX_DEPTH} levels") from None
-    # A key that was dropped took its quotes along. What programs write comes back as it was, and need not be
+    # A key that was dropped took its quotes along. The output of programs comes back as it was, and need not be
     # counted, which costs half as much as the parsing.
     if kept != text and _quotes(kept) != _quotes(bytes(text)):
         raise FormatError("an object has the same key twice; each key may stand once")

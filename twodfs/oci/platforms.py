@@ -10,14 +10,14 @@ from typing import Any
 from twodfs.errors import BuildFileError
 
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9]+)?")
-# What an architecture without a variant is, to containerd as to others.
+# The default variant of an architecture, in containerd as elsewhere.
 _VARIANTS = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on."""
+    """The system that an image runs on."""
 
     os: str
     architecture: str
@@ -42,7 +42,7 @@ class Platform:
         return cls(*(value if isinstance(value := raw.get(key), str) else "" for key in keys))
 
     def matches(self, wanted: Platform) -> bool:
-        """Say whether it is what ``wanted`` asks for; without a variant, any will do."""
+        """Say whether it matches ``wanted``; without a variant, any will do."""
         return (self.os, self.architecture) == (wanted.os, wanted.architecture) and (
             not wanted.variant or self._exact_variant == wanted._exact_variant
         )

@@ -1,4 +1,4 @@
-"""What refers to a manifest: lists of referrers, and the tag that keeps one for a registry without the API.
+"""Referrers of a manifest: their lists, and the tag that keeps one for a registry without the API.
 
 A manifest that has a ``subject`` *refers* to it: signatures, SBOMs and attestations do. A registry lists what
 refers to a digest as an image index (distribution-spec v1.1, "Listing Referrers"); where it cannot, clients
@@ -28,7 +28,7 @@ _LONGEST_ENCODED: Final = 64
 
 
 def referrers_tag(digest: Digest) -> str:
-    """Return the tag under which clients keep what refers to ``digest`` ("Referrers Tag Schema")."""
+    """Return the tag under which clients keep the referrers of ``digest`` ("Referrers Tag Schema")."""
     algorithm, _, encoded = digest.partition(":")
     return f"{algorithm[:_LONGEST_ALGORITHM]}-{encoded[:_LONGEST_ENCODED]}"
 
@@ -57,7 +57,7 @@ def next_page(link: str, path: str) -> str | None:
 
 
 def subject_of(manifest: Mapping[str, Any]) -> Digest | None:
-    """Return the digest of what a manifest refers to; None when it refers to nothing."""
+    """Return the digest of a manifest's subject; None when it has none."""
     subject = manifest.get("subject")
     digest = subject.get("digest") if isinstance(subject, dict) else None
     try:
@@ -109,11 +109,11 @@ def entries_of(listed: Mapping[str, Any]) -> list[Json]:
 
 
 def merged_referrers(listed: Mapping[str, Any], ours: Iterable[Json], artifact_type: str | None = None) -> Document:
-    """Return a list of referrers: what a registry ``listed``, and ``ours``.
+    """Return a list of referrers: those that a registry ``listed``, and ``ours``.
 
     Args:
         listed: the registry's image index; empty where it has none.
-        ours: entries; one that the registry lists already is left out.
+        ours: entries; entries already listed are left out.
         artifact_type: list these alone; None for all.
 
     Raises:

@@ -2,7 +2,7 @@
 
 Engines are written in Go, whose ``encoding/json`` looks for a struct's field by the key as it is written,
 then by the key without its case: ``"Layers"`` is ``layers`` to them, and of several the last one counts. So
-what we read of a document with such a key is not what they run. A key is therefore refused where a schema
+we read a document with such a key otherwise than they do. A key is therefore refused where a schema
 knows it in another spelling, whether that one is there as well or not; where a schema leaves the keys to
 people (annotations, labels, names of partitions), every key is welcome.
 
@@ -48,7 +48,7 @@ class Keys:
                 raise FormatError(f"engines take the key {key!a} for {known!r}; expected {known!r}", key)
 
 
-# What the structs of image-spec and of Docker have at each place.
+# The keys of the structs of image-spec and of Docker at each place.
 _TOP_KEYS: Final = Keys(
     *("schemaVersion", "mediaType", "artifactType", "annotations", "subject"),
     *("config", "layers", "manifests"),

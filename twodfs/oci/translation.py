@@ -1,4 +1,4 @@
-"""Docker's media types in terms of OCI's, and the other way round; digests of blobs stay what they are.
+"""Docker's media types in terms of OCI's, and the other way round; digests of blobs stay as they are.
 
 Docker's kind has a name for zstd (``DOCKER_LAYER_ZSTD``) that podman, skopeo and all else on containers/image
 refuse: layers in zstd need OCI manifests.
@@ -50,7 +50,7 @@ _ALLOTMENT_TYPES: Final = frozenset({OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD})
 def layer_type(manifest: Manifest, media_type: str) -> str:
     """Return the media type under which ``manifest`` lists a layer; ``media_type`` is in either's words.
 
-    A manifest of Docker's has Docker's types for what builders write, and what else a cell may say unchanged.
+    A manifest of Docker's has Docker's types for the ones that builders write; other types stay unchanged.
     """
     if manifest.is_docker:
         return TO_DOCKER[media_type] if media_type in _ALLOTMENT_TYPES else media_type
@@ -63,7 +63,7 @@ def has_zstd(manifest: Manifest) -> bool:
 
 
 def translated_manifest(manifest: Manifest, types: Mapping[str, str]) -> Manifest:
-    """Return ``manifest`` with media types put through ``types``; those that are not in it stay."""
+    """Return ``manifest`` with media types put through ``types``; others stay."""
     config = _translated(manifest.config, types)
     layers = tuple(_translated(layer, types) for layer in manifest.layers)
     media_type = types.get(manifest.media_type, manifest.media_type)

@@ -22,11 +22,11 @@ from twodfs.registry.session import RemoteRepository
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """What was done.
+    """The result of anchoring.
 
     Attributes:
-        root: what the tag names now.
-        before: what it named.
+        root: the document that the tag names now.
+        before: the one that it named.
         allotments: how many were unprotected.
         wrapped: whether a single manifest was put into an index.
         renewed: whether an anchor of an earlier release, which validators refuse, was replaced.
@@ -85,7 +85,7 @@ def _has_old_anchor(repository: RemoteRepository, top: Manifest | Index) -> bool
 def _base(
     repository: RemoteRepository, root: Document, top: Manifest | Index
 ) -> tuple[Base, list[Mapping[str, object]]]:
-    """Return what the new index is made from, and its entries without the anchors of before."""
+    """Return the images for the new index, and its entries without the earlier anchors."""
     if isinstance(top, Index):
         kept = [one.raw for one in top.manifests if not is_anchor(one)]
         return Base((), top), kept

@@ -48,7 +48,7 @@ def write_stream(tarball: Tarball, source: SizedSource, stream: BinaryIO, progre
             at = part.at + len(part.content)
             continue
         blob = part.blob
-        # A transfer may begin again, and what has gone out does not come back.
+        # A transfer may begin again, and sent bytes cannot be taken back.
         with (
             tempfile.TemporaryFile() as waiting,
             progress.step(f"export {blob.digest[:19]}", blob.size) as advance,
@@ -93,7 +93,7 @@ def _fetch(source: SizedSource, place: ArchivePlace, descriptor: int, progress: 
 def _replacing(file: Path) -> Iterator[int]:
     """Yield a descriptor of a new file that takes the place of ``file`` at the end of the block.
 
-    A link stays one. What a killed run has left is written over, and goes as well.
+    A link stays one. The leftovers of a killed run are overwritten, and removed as well.
     """
     check_file(file)
     target = _target(file)
@@ -119,7 +119,7 @@ def _target(file: Path) -> Path:
 
 
 def _opened_alone(temporary: Path, file: Path) -> int:
-    """Return a descriptor of ``temporary``, empty, which nobody else has while it is open."""
+    """Return a descriptor of ``temporary``, empty, which no other process has while it is open."""
     while True:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         try:

@@ -28,34 +28,34 @@ _AT_A_TIME: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class CutImage:
-    """A partition as a source: the documents that were made for it, and the blobs of what it was cut from."""
+    """A partition as a source: its own documents, and the blobs of its source."""
 
     source: SizedSource
     partition: Partition
-    made: Mapping[Digest, Document]
+    documents: Mapping[Digest, Document]
 
     def manifest(self, reference: str) -> Document:
-        """Return a manifest that was made; the partition's own for any other name."""
-        return self.made.get(Digest(reference), self.partition.root)
+        """Return a manifest of the partition; its root for any other name."""
+        return self.documents.get(Digest(reference), self.partition.root)
 
     def blob(self, digest: Digest, *, limit: int) -> bytes:
         """Return a blob of at most ``limit`` bytes."""
-        made = self.made.get(digest)
-        return self.source.blob(digest, limit=limit) if made is None else made.body
+        document = self.documents.get(digest)
+        return self.source.blob(digest, limit=limit) if document is None else document.body
 
     def size(self, digest: Digest) -> int:
         """Return a blob's bytes."""
-        made = self.made.get(digest)
-        return self.source.size(digest) if made is None else len(made.body)
+        document = self.documents.get(digest)
+        return self.source.size(digest) if document is None else len(document.body)
 
     def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Write a blob into ``file``."""
-        made = self.made.get(blob.digest)
-        if made is None:
+        document = self.documents.get(blob.digest)
+        if document is None:
             self.source.download(blob, file, advance)
         else:
-            file.write(made.body)
-            advance(len(made.body))
+            file.write(document.body)
+            advance(len(document.body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,9 @@ def in_registry(repository: RemoteRepository) -> Lookup:
 
 
 def find_image(look_up: Lookup, tag: str, *, repository: str) -> FoundImage | None:
-    """Return what ``tag`` names, read as the proxy reads it: a partition first, then the tag itself.
+    """Return the image that ``tag`` names, read as the proxy reads it: a partition first, then the tag itself.
 
-    None when there is neither the tag nor one that it could be a partition of.
+    None when there is neither the tag nor a tag that it could be a partition of.
 
     Raises:
         PartitionError: the partition selects nothing, or too much.
@@ -122,7 +122,7 @@ def find_image(look_up: Lookup, tag: str, *, repository: str) -> FoundImage | No
 
 def _partition(base: FoundImage, reading: PartitionTag, repository: str) -> CutImage | None:
     steps = cut(base.root, reading.selection(), image=f"{repository}:{reading.base}")
-    budget = Budget()  # whose documents are larger than they say is not read to the end
+    budget = Budget()  # an image whose documents are larger than announced is not read to the end
     try:
         needs = next(steps)
         while True:

@@ -26,7 +26,7 @@ from twodfs.storage.index import REF_NAME
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an archive holds. ``root`` is what its name means, ``size`` are the archive's bytes."""
+    """The content of an archive. ``root`` is the document that its name means, ``size`` the archive's bytes."""
 
     root: Document
     format: ArchiveFormat
@@ -45,12 +45,12 @@ class _Image:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What to write, and where.
+    """A planned export.
 
     Attributes:
         source: where the image's parts are.
         root: its manifest or index.
-        name: what the image is called, None where it has but a digest.
+        name: the image's name; None where it has only a digest.
         format: of the archive.
         platforms: which of its images; empty for all.
         file: replaced once the archive is whole; None for ``stream``.
@@ -96,7 +96,7 @@ def export_image(asked: Export, progress: Progress) -> Exported:
 
 
 def _chosen(asked: Export) -> tuple[Document, list[_Image]]:
-    """Return the images to be written, and what names them all."""
+    """Return the images to be written, and the document that names them all."""
     root = asked.root
     top = parse_manifest(root.body, root.media_type)
     if isinstance(top, Manifest):

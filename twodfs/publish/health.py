@@ -51,8 +51,8 @@ class FieldHealth:
         present: allotments that the registry has.
         missing: those it does not have.
         damaged: those it has in another size than the field says.
-        unprotected: those that it has and no manifest of the index lists.
-        names: what the field calls its partitions.
+        unprotected: the ones that it has and no manifest of the index lists.
+        names: those of the field's named partitions.
     """
 
     digest: Digest
@@ -83,11 +83,11 @@ class ImageHealth:
     """An image.
 
     Attributes:
-        root: what its reference names.
+        root: the document that its reference names.
         missing: entries of the index whose manifests the registry does not have.
         fields: those of the other manifests.
-        hidden: tags of the repository that a proxy answers with a partition of this image: what is stored
-            under them is seen past the proxy alone. None where the registry does not tell its tags.
+        hidden: tags of the repository that a proxy answers with a partition of this image: manifests stored
+            under them are seen past the proxy alone. None where the registry does not tell its tags.
     """
 
     root: Document
@@ -176,11 +176,11 @@ def _field(repository: RemoteRepository, digest: Digest, listed: set[Digest]) ->
     digests = dict.fromkeys(one.digest for one in field)
     answers = concurrently((partial(_size, repository, one) for one in digests), limit=_AT_A_TIME)
     sizes = dict(zip(digests, answers, strict=True))
-    present, missing, damaged, unprotected = _sorted_out(field, sizes, listed)
+    present, missing, damaged, unprotected = _by_state(field, sizes, listed)
     return FieldHealth(digest, present, missing, damaged, unprotected, frozenset(field.names))
 
 
-def _sorted_out(
+def _by_state(
     field: Iterable[Allotment], sizes: Mapping[Digest, int | None], listed: set[Digest]
 ) -> Iterator[tuple[Allotment, ...]]:
     """Yield the allotments that are present, missing, damaged and unprotected."""

@@ -1,4 +1,4 @@
-"""What is in an image: its platforms, and the field of each."""
+"""The content of an image: its platforms, and the field of each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class InspectedImage:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a reference names.
+    """The image that a reference names.
 
     Attributes:
         root: the index or manifest itself.
@@ -79,7 +79,7 @@ class Inspection:
 
 
 def inspect_image(source: ImageSource, name: str) -> Inspection:
-    """Return what ``name``, a tag or digest, is made of.
+    """Return the content of the image ``name``, a tag or digest.
 
     Raises:
         BuildError: it holds no image.
@@ -128,7 +128,7 @@ def _is_anchored(index: Index) -> bool:
 class NamedPartition:
     """A selection that the field has a name for.
 
-    ``allotments`` is None where so many names select so much that nobody counts it; ``size`` is, too, where
+    ``allotments`` is None where so many names select too much to count; ``size`` is, too, where
     the field does not record sizes.
     """
 

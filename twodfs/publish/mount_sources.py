@@ -39,14 +39,14 @@ class MountSources:
         return own.get(digest) or self._base or others.get(digest)
 
     def _read(self) -> tuple[dict[Digest, str], dict[Digest, str]]:
-        own: dict[Digest, str] = {}  # what no base has
+        own: dict[Digest, str] = {}  # documents that no base has
         others: dict[Digest, str] = {}
         for name, image in self._store.index.images():
             repository = self._repository_of(name)
             if repository is not None:
                 content = take_inventory(self._store, image)
-                made = [one.digest for one in content.blobs.values() if one.media_type in _OWN]
-                own.update(dict.fromkeys([*content.allotments, *made], repository))
+                configs = [one.digest for one in content.blobs.values() if one.media_type in _OWN]
+                own.update(dict.fromkeys([*content.allotments, *configs], repository))
                 others.update(dict.fromkeys(content.blobs, repository))
         return own, others
 

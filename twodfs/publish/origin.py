@@ -1,4 +1,4 @@
-"""Where a partition is from: which image it was cut from, and what of it was taken."""
+"""Where a partition is from: the image that it was cut from, and the selection."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from twodfs.publish.cutting import CutImage, FoundImage
 
 @dataclass(frozen=True, slots=True)
 class PartitionOrigin:
-    """What a partition says of itself.
+    """The annotations of a partition.
 
     Attributes:
         source: the digest of the image that it was cut from.
-        selection: what was taken, as rectangles; empty for the base alone.
-        tag: of the image, where this process has cut it; otherwise None, as what follows.
+        selection: the selected part, as rectangles; empty for the base alone.
+        tag: of the image, where this process has cut it; otherwise None, as the following ones.
         allotments: how many were taken.
         size: their bytes.
         left_out: the bytes of the others.

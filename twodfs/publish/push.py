@@ -1,4 +1,4 @@
-"""Push an image of the store: blobs, then the manifests of an index, then what the tag names."""
+"""Push an image of the store: blobs, then the manifests of an index, then the document that the tag names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PushCounts:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did: the blobs that travelled, those that the registry took from others, those it had."""
+    """The result of a push: numbers of blobs sent, mounted from other repositories, and present before."""
 
     root: Document
     uploaded: PushCounts
@@ -59,9 +59,9 @@ Fetch: TypeAlias = Callable[[Descriptor], bool]
 
 
 class BlobPusher:
-    """Carries blobs of a store to a repository, each once, and only those that the repository lacks.
+    """Carries blobs of a store to a repository, each once, and only the ones that the repository lacks.
 
-    What this process has not hashed itself is hashed on its way out, and its end held back if it is damaged.
+    A blob that this process has not hashed itself is hashed on its way out, and its end held back if it is damaged.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class BlobPusher:
         *,
         fetch: Fetch | None = None,
     ) -> None:
-        """Prepare for ``target``; what is elsewhere in the same registry is mounted from there.
+        """Prepare for ``target``; blobs elsewhere in the same registry are mounted from there.
 
         ``fetch`` brings a layer of the base into the store, where it was left out; it says whether it could.
         """
@@ -91,7 +91,7 @@ class BlobPusher:
         self._present: list[int] = []
 
     def pushed(self, root: Document) -> Pushed:
-        """Return what became of the blobs below ``root``."""
+        """Return the numbers of blobs below ``root``."""
         counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, self._present))
         return Pushed(root, *counts)
 
@@ -127,7 +127,7 @@ class BlobPusher:
         (self._sent if travelled else self._mounted).append(blob.size)
 
     def _upload(self, blob: Descriptor, place: str, mount_from: str | None, *, hashed: bool) -> bool:
-        """Return whether bytes travelled; only then anybody hears of a step."""
+        """Return whether bytes were sent; only then a step is reported."""
         label = f"push {blob.digest[:19]}{', ' if place else ''}{place}"
         with self._transferring, ExitStack() as stack:
             tell: list[Advance] = []
@@ -157,8 +157,8 @@ class BlobPusher:
         """
 
         def work() -> None:
-            while (made := ready.get()) is not None:
-                self.carry(stored_blob(self._store, made.allotment), made.place, hashed=made.hashed)
+            while (built := ready.get()) is not None:
+                self.carry(stored_blob(self._store, built.allotment), built.place, hashed=built.hashed)
             ready.put(None)  # for the others
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
@@ -191,7 +191,7 @@ def push_image(store: ImageStore, target: Reference, pusher: BlobPusher) -> Push
 
 
 def stored_image(store: ImageStore, target: Reference) -> Descriptor:
-    """Return what ``target`` names in ``store``.
+    """Return the image that ``target`` names in ``store``.
 
     Raises:
         BuildError: nothing.

@@ -21,7 +21,7 @@ from twodfs.signing.signature import Payload, SignatureVerifier
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A document with a good signature, and what that says."""
+    """A document with a good signature, and the signed payload."""
 
     document: Document
     payload: Payload
@@ -30,7 +30,7 @@ class Verified:
 def verify_signed(
     repository: RemoteRepository, reference: str, keys: Sequence[SignatureVerifier], *, recursive: bool = False
 ) -> list[Verified]:
-    """Return what ``reference`` names once it is known to be signed by one of ``keys``.
+    """Return the document that ``reference`` names once it is known to be signed by one of ``keys``.
 
     Args:
         repository: where it is.
@@ -56,7 +56,7 @@ def verify_signed(
 def verify_source(repository: RemoteRepository, partition: Verified, keys: Sequence[SignatureVerifier]) -> Verified:
     """Return the image that a partition was cut from once it is known to be signed by one of ``keys``.
 
-    Which one that is stands in the partition itself, whose signature covers it.
+    The partition itself names its source, under its own signature.
 
     Raises:
         SignatureError: it was cut from nothing, or its source has no signature that is good.

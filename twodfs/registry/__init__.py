@@ -4,7 +4,7 @@ auth           registry challenges, answered without I/O
 message        requests and answers, failures put into words
 retries        how often a request is made again, and after how long
 exchange       one attempt at a request, redirects followed
-authorization  what a registry has authorised so far
+authorization  scopes that a registry has authorised, and their tokens
 transport      one registry: challenges met, failures retried
 requests       requests of one repository
 upload         blobs given to a repository

@@ -71,7 +71,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenAnswer:
-    """What the token server answered."""
+    """The answer of the token server."""
 
     status: int
     body: bytes = field(repr=False)
@@ -98,7 +98,7 @@ Flow: TypeAlias = Generator[TokenRequest, TokenAnswer, Authorization]
 def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
     """Return the challenges in every ``WWW-Authenticate`` of an answer, in order, at most 16.
 
-    A header is read as far as it follows the grammar; what comes after is not guessed at.
+    A header is read as far as it follows the grammar; the rest is ignored.
     """
     found = (challenge for header in headers for challenge in _challenges(header[:MAX_HEADER_LENGTH]))
     return tuple(islice(found, MAX_CHALLENGES))
@@ -140,18 +140,18 @@ def answer(
     """Meet one of ``challenges``, asking a token server where it takes one; Bearer goes before Basic.
 
     Args:
-        challenges: what the registry asked for.
+        challenges: those of the registry.
         credentials: the user's for this registry; None to stay anonymous.
-        registry: what errors call the registry.
-        scopes: what the token is for, as ``repository:NAME:pull,push``; the challenge's own is added.
+        registry: its name in errors.
+        scopes: those that the token is for, as ``repository:NAME:pull,push``; the challenge's own is added.
         plain_http: whether the registry itself is spoken to without TLS.
 
     Returns:
-        What to send the registry.
+        The header to send to the registry.
 
     Raises:
         AuthError: credentials are missing or refused, the scheme is unknown, or a token server would get
-            them in clear text; the message says what to do.
+            them in clear text; the message names the remedy.
     """
     if credentials and credentials.registry_token:
         return _bearer(credentials.registry_token, registry)

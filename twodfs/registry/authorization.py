@@ -1,4 +1,4 @@
-"""What a registry has authorised so far, and the way to more: its challenges met, tokens fetched."""
+"""Scopes that a registry has authorised, and the way to more: its challenges met, tokens fetched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from twodfs.registry.exchange import Exchanges, TextBody, parsed_url
 from twodfs.registry.message import TEMPORARY, Request, described, read, refusal
 
-if TYPE_CHECKING:  # loaded once a registry asks who one is
+if TYPE_CHECKING:  # loaded once a registry asks for credentials
     from twodfs.credentials.credentials import Credentials
     from twodfs.registry.auth import Authorization, Flow, TokenAnswer, TokenRequest
 
@@ -34,7 +34,7 @@ class Authorizations:
 
     @property
     def was_asked(self) -> bool:
-        """Whether the registry has asked who the user is, and was told."""
+        """Whether the registry has asked for credentials, and got them."""
         return bool(self._authorised)
 
     def remembered(self, scopes: tuple[str, ...]) -> str | None:
@@ -47,11 +47,11 @@ class Authorizations:
         return authorization.header
 
     def meet(self, asked: list[str], scopes: tuple[str, ...], refused: str | None, *, plain_http: bool) -> str | None:
-        """Return the header that meets what was ``asked``; the same for all that ask at the same time.
+        """Return the header that meets the challenges ``asked``; the same for all that ask at the same time.
 
         Args:
             asked: the lines of ``WWW-Authenticate``.
-            scopes: what the header is to be good for.
+            scopes: those that the header is needed for.
             refused: the header that was sent before; returned where nothing was asked.
             plain_http: whether the registry is spoken to without TLS.
 

@@ -98,7 +98,7 @@ class Exchanges:
             WireError: there is no answer.
         """
         head = _head(request, address, headers, self._pool)
-        # What is stored may take long; a question, of a token server as well, is answered at once.
+        # Storing may take long; a question, of a token server as well, is answered at once.
         commit = COMMIT_SECONDS if request.method == "PUT" else IDLE_SECONDS
         is_answered = False
         while not is_answered:
@@ -112,7 +112,7 @@ class Exchanges:
                     response.finish()
                     keep = response.is_keepable
             except BrokenError:
-                # A kept connection may have ended before the request reached anybody (RFC 9112, 9.3.1). One
+                # A kept connection may have ended before the request reached the server (RFC 9112, 9.3.1). One
                 # with a body may have been half an upload, which begins anew at its first step.
                 if is_answered or not connection.is_kept or request.body is not None:
                     raise

@@ -1,4 +1,4 @@
-"""What goes to a registry and what comes back, failures put into words."""
+"""Requests to a registry and its answers, failures put into words."""
 
 from __future__ import annotations
 

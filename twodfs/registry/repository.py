@@ -54,7 +54,7 @@ _TAGS_A_PAGE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a tag names at this moment. ``size`` is in bytes."""
+    """The manifest that a tag names at this moment. ``size`` is in bytes."""
 
     digest: Digest
     media_type: str
@@ -72,7 +72,7 @@ class RemoteRepository(BlobUploads):
         return str(self._requests)
 
     def resolve(self, reference: str) -> Resolved:
-        """Return what ``reference``, a tag or digest, names; without reading the manifest where that works.
+        """Return the manifest that ``reference``, a tag or digest, names; without reading it where that works.
 
         Raises:
             RegistryError: it names nothing (status 404), or the registry does not say.
@@ -115,7 +115,7 @@ class RemoteRepository(BlobUploads):
         return verify(answer.body, digest)
 
     def referrers(self, digest: Digest) -> tuple[Json, ...]:
-        """Return the entries of what refers to a manifest, of all kinds.
+        """Return the entries of a manifest's referrers, of all types.
 
         From the registry's API, of whose pages not too many are read; where it has none, from the tag under
         which clients keep such a list.
@@ -212,7 +212,7 @@ class RemoteRepository(BlobUploads):
         return answer.status == HTTPStatus.OK
 
     def has_manifest(self, document: Document, tag: str | None = None) -> bool:
-        """Say whether the repository has a manifest or index: as what ``tag`` names, or at all.
+        """Say whether the repository has a manifest or index: under ``tag``, or at all.
 
         A registry that does not say has it not: it is going to be given it.
         """

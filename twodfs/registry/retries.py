@@ -19,13 +19,13 @@ RETRY_SECONDS: Final = 180.0
 class Retries:
     """How often a request is made, and the seconds between.
 
-    The delays grow, and a part of each is left to chance, so that those who failed together do not come back
-    together. What a registry asks for with Retry-After is waited as well, so that its 0 is no delay of 0.
+    The delays grow, and a part of each is left to chance, so that clients that failed together do not come back
+    together. The registry's Retry-After is added, so that its 0 is no delay of 0.
     With the defaults they are 40 s at most in all, as long as the registry asks for no others.
 
     Attributes:
         attempts: of a registry that has answered before.
-        first_attempts: of one that has not: the address may be wrong.
+        first_attempts: of a request that has not: the address may be wrong.
         first_delay: seconds.
         longest_delay: seconds, also of a Retry-After.
         in_all: seconds after which nothing is tried again: since a request was first made, or, where it
@@ -43,7 +43,7 @@ class Retries:
 
         Args:
             attempt: which one.
-            asked: what the registry asks for; None where it asks for nothing.
+            asked: the registry's Retry-After; None without one.
             chance: returns a number from 0 to 1.
         """
         longest = min(self.first_delay * 2.0**attempt, self.longest_delay)
@@ -51,7 +51,7 @@ class Retries:
 
 
 class Attempts:
-    """What is left of the attempts at one thing."""
+    """The attempts left for one request."""
 
     def __init__(
         self,

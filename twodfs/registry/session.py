@@ -80,7 +80,7 @@ def open_registry(
         tls: speak TLS, also to a loopback address.
         ca_file: PEM certificates to trust beside the system's, at every address that the registry leads to.
         keychain: finds the user's credentials once the registry asks for some; Docker's where left out.
-        retries: how often and how patiently; the default takes eight attempts.
+        retries: how often, and after which delays; the default takes eight attempts.
     """
     pool = ConnectionPool(ca_file)
     try:

@@ -50,11 +50,11 @@ class Transport:
 
     @property
     def was_challenged(self) -> bool:
-        """Whether the registry has asked who the user is."""
+        """Whether the registry has asked for credentials."""
         return self._authorizations.was_asked
 
     def retry(self, attempt: Callable[[], T], *, is_transfer: bool = False) -> T:
-        """Return what ``attempt`` returns, making it again as long as it fails for the moment only.
+        """Return the result of ``attempt``, making it again as long as it fails for the moment only.
 
         Every step of the protocol may be: reading, storing by digest, and an upload from its start.
         ``is_transfer`` says that it carries a blob, and may take as long as that does.
@@ -89,7 +89,7 @@ class Transport:
     def exchange(self, request: Request, *expected: int) -> Iterator[ReceivedAnswer]:
         """Make one attempt at ``request`` and yield the answer, its body unread.
 
-        A connection that breaks within the block fails it like one that breaks before.
+        A connection that breaks within the block fails it, as before the block.
 
         Raises:
             RegistryError: no answer, or its status is not ``expected``.
@@ -119,7 +119,7 @@ class Transport:
                 if not (self._may_speak_tls and _is_odd(error.__cause__) and self._turn_to_tls()):
                     raise
                 is_odd, arrived = False, stack.enter_context(self._arrived(request, authorization))
-            # What speaks TLS alone answers plain HTTP with a 400, if with any HTTP.
+            # A server that speaks TLS alone answers plain HTTP with a 400, if with any HTTP.
             if is_odd and self._may_speak_tls and self._turn_to_tls():
                 stack.close()
                 arrived = stack.enter_context(self._arrived(request, authorization))
@@ -127,7 +127,7 @@ class Transport:
             yield arrived
 
     def _turn_to_tls(self) -> bool:
-        """Speak TLS from now on, if somebody there does."""
+        """Speak TLS from now on, if the server does."""
         if not self._pool.speaks_tls(self._origin):
             return False
         self._plain_http = self._may_speak_tls = False
@@ -148,7 +148,7 @@ class Transport:
 
 
 def _is_odd(cause: BaseException | None) -> bool:
-    """Say whether somebody was there who answered nothing that is HTTP."""
+    """Say whether a server answered, but not in HTTP."""
     return isinstance(cause, BrokenError) or (isinstance(cause, WireError) and not cause.temporary)
 
 

@@ -54,7 +54,7 @@ class BlobUploads:
             mount_from: another repository of the registry that may have it, and that the user may perhaps
                 read; then no byte need travel.
             verify: hash the content on its way, and hold the last of it back when it is not the blob's.
-            advance: hears of bytes as they go out.
+            advance: called with the number of bytes as they go out.
 
         Returns:
             Whether bytes travelled; False when the blob was mounted.
@@ -74,7 +74,7 @@ class BlobUploads:
                     raise
             else:
                 return True
-            # What the registry has of the blob is not known, so it gets another place.
+            # The part that the registry has is not known, so it gets another place.
             location = self._begin_upload()
         return False
 
@@ -140,7 +140,7 @@ class OutgoingBlob:
         return self._blob.size
 
     def write_to(self, outlet: RequestWriter) -> None:
-        """Send the blob from its start; of one that is to be verified and is damaged, all but the end.
+        """Send the blob from its start; of a damaged blob that is verified on the way, all but the end.
 
         Raises:
             DigestError: it is damaged.
@@ -152,7 +152,7 @@ class OutgoingBlob:
             self._send_unread(outlet)
 
     def take_back(self) -> None:
-        """Take back what was said to have gone out."""
+        """Take back the progress reported so far."""
         self._advance(-self._sent)
         self._sent = 0
 

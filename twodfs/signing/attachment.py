@@ -1,6 +1,6 @@
 """Signatures as a registry keeps them: a manifest that a tag or a list of referrers names, and its blobs.
 
-What this module writes depends on its arguments alone, as in ``signature``.
+The output of this module depends on its arguments alone, as in ``signature``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from twodfs.signing.bundle import (
 )
 from twodfs.signing.signature import PAYLOAD_TYPE, SIGNATURE_ANNOTATION, SIGNATURE_TYPE
 
-# What Go writes for a time that nobody set; cosign's own signature configs have it.
+# Go's form of a time that is not set; cosign's own signature configs have it.
 _NO_TIME: Final = "0001-01-01T00:00:00Z"
 
 
@@ -32,7 +32,7 @@ class Attachment:
     """A signature as a registry keeps it.
 
     Attributes:
-        manifest: what tag and referrers name.
+        manifest: the one that tag and referrers name.
         config: of the manifest; no other has the same.
         payload: its one layer: cosign's payload, or a bundle.
     """
@@ -58,7 +58,7 @@ class Attachment:
 
     @classmethod
     def _of(cls, subject: Document, layer: Document, artifact_type: str, of_layer: Json, more: Json) -> Attachment:
-        # Not the empty config: it is in every registry and nobody's, so it leads to no subject.
+        # Not the empty config: every registry has it for many images, so it leads to no subject.
         config = Document.of(
             OCI_CONFIG,
             {
@@ -120,7 +120,7 @@ def with_ours(theirs: Document, config: bytes | None, ours: Attachment) -> tuple
     """Return a signature manifest that carries the signatures of ``theirs``, and ``ours`` behind them.
 
     Args:
-        theirs: what a registry has under the tag of signatures.
+        theirs: the registry's manifest under the tag of signatures.
         config: its config's bytes; None where they could not be had, and the manifest keeps it as it is.
         ours: the signature to add.
 

@@ -2,11 +2,11 @@
 
 A **bundle** is a JSON document with one signature in it (sigstore/protobuf-specs, sigstore_bundle.proto). It
 holds a DSSE envelope around an in-toto statement, whose subjects are the digests that it speaks of and whose
-``predicateType`` says what it states of them; or a bare signature over the bytes of the image's manifest.
+``predicateType`` says which facts it states of them; or a bare signature over the bytes of the image's manifest.
 
-Of the envelope, the *pre-authentication encoding* is what is signed (secure-systems-lab/dsse, protocol.md).
+Of the envelope, the *pre-authentication encoding* is signed (secure-systems-lab/dsse, protocol.md).
 Certificates, time stamps and entries of transparency logs are not looked at: a key that the caller trusts
-made the signature, or it does not count.
+made the signature, or the bundle is ignored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from twodfs.signing.signature import PAYLOAD_TYPE, Payload, SignatureVerifier
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 """Media type of a bundle, and the artifact type under which cosign looks for it among referrers."""
 SIGNED_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
-"""What a statement says that does no more than sign its subjects."""
+"""The predicate type of a statement that only signs its subjects."""
 CONTENT_ANNOTATION: Final = "dev.sigstore.bundle.content"
 PREDICATE_ANNOTATION: Final = "dev.sigstore.bundle.predicateType"
 MAX_BUNDLE: Final = 256 * 1024
@@ -45,7 +45,7 @@ _MOST_SUBJECTS: Final = 1024
 
 
 def is_bundle_type(media_type: object) -> bool:
-    """Say whether ``media_type`` is that of a bundle, of whatever version."""
+    """Say whether ``media_type`` is that of a bundle of any version."""
     return isinstance(media_type, str) and media_type.startswith(_ANY_VERSION)
 
 
@@ -55,7 +55,7 @@ def is_signature_layer(media_type: str) -> bool:
 
 
 def encoded_for_signing(statement: bytes) -> bytes:
-    """Return what is signed of a statement: DSSE's pre-authentication encoding."""
+    """Return the signed bytes of a statement: DSSE's pre-authentication encoding."""
     return _encoding(_STATEMENT, statement)
 
 
@@ -95,7 +95,7 @@ def bundle_of(statement: bytes, signature: bytes, hint: str) -> Document:
 
 
 def check_bundle(body: bytes, digest: Digest, keys: Sequence[SignatureVerifier]) -> Payload:
-    """Return what a bundle says once it is known that one of ``keys`` signed it for ``digest``.
+    """Return the statement of a bundle once it is known that one of ``keys`` signed it for ``digest``.
 
     Nothing of a statement is looked at before its signature was found to be right.
 
@@ -120,14 +120,14 @@ def check_bundle(body: bytes, digest: Digest, keys: Sequence[SignatureVerifier])
 
 
 def _opened(envelope: Json, keys: Iterable[SignatureVerifier]) -> bytes:
-    """Return what is in an envelope that one of ``keys`` signed."""
+    """Return the payload of an envelope that one of ``keys`` signed."""
     _ENVELOPE_KEYS.check(envelope)
     content = _bytes(envelope, "payload")
     media_type = expect(envelope.get("payloadType"), str, "payloadType")
-    signatures = expect(envelope.get("signatures"), list, "signatures")[:_MOST_SIGNATURES]
+    entries = expect(envelope.get("signatures"), list, "signatures")[:_MOST_SIGNATURES]
     signed = _encoding(media_type, content)
-    made = [_bytes(expect(one, dict, f"signatures[{at}]"), "sig") for at, one in enumerate(signatures)]
-    if not any(key.verifies(signed, signature) for key in keys for signature in made):
+    signatures = [_bytes(expect(one, dict, f"signatures[{at}]"), "sig") for at, one in enumerate(entries)]
+    if not any(key.verifies(signed, signature) for key in keys for signature in signatures):
         raise SignatureError("it is not by any of the given keys")
     if media_type != _STATEMENT:
         raise SignatureError(f"what is signed is no statement but {media_type[:140]!r}")

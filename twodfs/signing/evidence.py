@@ -1,9 +1,9 @@
-"""Whether an image is signed: where its signatures may be, which is looked at first, and what counts.
+"""Whether an image is signed: the places of its signatures, their order, and the valid ones.
 
-``examine`` is a generator that says what it needs and is sent it, so the decision is made in one place
+``examine`` is a generator that yields its needs and is sent the answers, so the decision is made in one place
 without I/O: the proxy answers from its registry with a client's credentials, the command line from any.
 
-Looked at are the tag ``sha256-<hex>.sig`` (what cosign wrote until version 2), and then what refers to the
+Looked at are the tag ``sha256-<hex>.sig`` (as cosign wrote until version 2), and then the referrers of the
 image as a signature, be it a manifest of the same kind or a bundle (cosign 3). Bounded: ``MAX_SIGNATURES``
 of each, of bounded size; nothing in them that looks like an address is followed.
 """
@@ -47,12 +47,12 @@ from twodfs.signing.signature import (
 MAX_SIGNATURE_MANIFEST: Final = 64 * 1024
 """Bytes of a manifest that refers to an image as a signature; cosign's have less than one KiB."""
 
-# A list may not say what kind of artifact its entries are, or say it wrongly.
+# A list may lack the artifact types of its entries, or have them wrong.
 _UNSURE: Final = (None, EMPTY_TYPE, OCI_CONFIG)
 
 
 class EvidenceKind(Enum):
-    """What a registry is asked for."""
+    """A request to a registry."""
 
     MANIFEST = "manifest"
     REFERRERS = "referrers"
@@ -65,7 +65,7 @@ class EvidenceNeed:
 
     Attributes:
         kind: answered with a ``Document``, whose digest is not believed; with a list's entries, all of them;
-            or with bytes. None: there is no such thing.
+            or with bytes. None: not found.
         reference: a tag or a digest.
         limit: bytes that it may have.
     """
@@ -80,7 +80,7 @@ _Steps = Generator[EvidenceNeed, EvidenceAnswer, Payload | None]
 
 
 def examine(digest: Digest, keys: Sequence[SignatureVerifier]) -> Generator[EvidenceNeed, EvidenceAnswer, Payload]:
-    """Yield what is needed to find a signature of ``digest`` by one of ``keys``; return what it says.
+    """Yield the requests needed to find a signature of ``digest`` by one of ``keys``; return its content.
 
     A ``DigestError`` that is thrown in means that the registry sent other content than was asked for.
 
@@ -112,7 +112,7 @@ def _manifest(reference: str, limit: int) -> Generator[EvidenceNeed, EvidenceAns
 
 
 def _candidates(listed: Sequence[object]) -> list[Digest]:
-    """Return what of a list may be signatures, the most likely first."""
+    """Return the entries of a list that may be signatures, the most likely first."""
     sure, unsure = [], []
     for one in listed:
         try:
@@ -132,7 +132,7 @@ def _candidates(listed: Sequence[object]) -> list[Digest]:
 
 
 def _in_manifest(manifest: Document, digest: Digest, keys: Sequence[SignatureVerifier], reasons: list[str]) -> _Steps:
-    """Return what a good signature in ``manifest`` says; None, and say why, where there is none."""
+    """Return the content of a good signature in ``manifest``, or None and the reason."""
     try:
         bundles = list(_bundles_in(manifest))
         candidates = signatures_in(manifest)

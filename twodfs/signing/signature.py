@@ -1,11 +1,11 @@
 """Signatures as cosign writes them (sigstore/cosign, specs/SIGNATURE_SPEC.md), but for the mathematics.
 
-What is signed is a **payload**: a JSON document ("simple signing") that names the digest of a manifest or
+Signed is a **payload**: a JSON document ("simple signing") that names the digest of a manifest or
 index. A **signature manifest** carries it: an image manifest whose layers are payloads, each with the base64
 of its signature in an annotation. It is found by a tag made of the signed digest, ``sha256-<hex>.sig``, and
-as a *referrer*: its ``subject`` points at what is signed (distribution-spec v1.1, "Listing Referrers").
+as a *referrer*: its ``subject`` points at the signed manifest (distribution-spec v1.1, "Listing Referrers").
 
-What this module writes depends on its arguments alone: no time, no random, keys in one order.
+The output of this module depends on its arguments alone: no time, no random, keys in one order.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SignatureVerifier(Protocol):
 
 
 def signed_annotations(partition: Document) -> dict[str, str]:
-    """Return what our signatures say of a document of a partition, beside its digest."""
+    """Return the annotations of our signatures for a document of a partition."""
     annotations = parse_object(partition.body).get("annotations", {})
     told = {key: annotations[key] for key in (SELECTION_ANNOTATION, SOURCE_ANNOTATION)}
     return told | {"creator": _CREATOR}
@@ -62,13 +62,13 @@ def signed_annotations(partition: Document) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What a signature vouches for.
+    """The content of a signature.
 
     Attributes:
         repository: under what name the signer knew the image (``docker-reference``); empty where it is not
-            said. Nothing depends on it: the specification says that it is ignored.
+            given. Nothing depends on it: the specification says that it is ignored.
         digest: of the manifest or index that is signed.
-        optional: what else the signer said.
+        optional: further annotations of the signer.
     """
 
     repository: str
@@ -77,7 +77,7 @@ class Payload:
 
     @classmethod
     def of(cls, subject: Document, repository: str) -> Payload:
-        """Return what is to be signed for ``subject``, a document of a partition.
+        """Return the payload to sign for ``subject``, a document of a partition.
 
         Its source and its selection, which are in its annotations, are told in the payload as well.
         """
@@ -94,7 +94,7 @@ class Payload:
         _PAYLOAD_KEYS.check(raw)
         critical = expect(raw.get("critical"), dict, "critical")
         with within("critical"):
-            # "critical" is what a verifier must understand: one that holds anything else is refused.
+            # "critical" must be understood by a verifier: unknown members in it are refused.
             if set(critical) != {"identity", "image", "type"}:
                 raise FormatError("expected identity, image and type, and nothing else")
             if critical["type"] != _PAYLOAD_KIND:
@@ -131,7 +131,7 @@ class Payload:
 
     @property
     def selection(self) -> str | None:
-        """What of the field a partition holds."""
+        """The part of the field that a partition holds."""
         return self._optional_text(SELECTION_ANNOTATION)
 
     def _optional_text(self, key: str) -> str | None:
@@ -192,7 +192,7 @@ def _signature(layer: Descriptor) -> bytes | None:
 
 
 def check(signed: Signed, payload: bytes, digest: Digest, keys: Iterable[SignatureVerifier]) -> Payload:
-    """Return what ``payload`` says once it is known that one of ``keys`` signed it for ``digest``.
+    """Return the content of ``payload`` once it is known that one of ``keys`` signed it for ``digest``.
 
     Nothing in the payload is looked at before the signature was found to be right.
 

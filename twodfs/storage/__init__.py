@@ -1,8 +1,8 @@
 """Images on this machine: a content store that is an OCI layout directory.
 
-writing      files replaced, and what is wrong where they cannot be
+writing      files replaced, and the errors where they cannot be
 blobs        contents by their digests
 index        images by their names
 store        both, safe against a kill at any instruction
-inventory    what an image of the store consists of
+inventory    the blobs that an image of the store consists of
 """

@@ -1,4 +1,4 @@
-"""Blobs in a directory, by their digests. See ``store`` for what they are safe against."""
+"""Blobs in a directory, by their digests. See ``store`` for their protection."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class BlobStore:
     def put(self, content: bytes, digest: Digest | None = None) -> Digest:
         """Store ``content`` and return its digest: SHA-256, unless the caller verified another.
 
-        What the store has damaged is written again.
+        A damaged blob of the store is written again.
         """
         digest = digest or digest_of(content)
         if not self._holds(digest, content):
@@ -153,12 +153,12 @@ class BlobStore:
                 return False
             with self.open(digest) as file:
                 return read_up_to(file, len(content) + 1) == content
-        except FileNotFoundError:  # somebody found it damaged, and dropped it
+        except FileNotFoundError:  # another process found it damaged, and dropped it
             return False
 
     @contextmanager
     def ingest(self) -> Iterator[Ingest]:
-        """Yield a place for a new blob; what is not committed at the end of the block is gone.
+        """Yield a place for a new blob; without a commit it is removed at the end of the block.
 
         The store must be in use.
 
@@ -176,7 +176,7 @@ class BlobStore:
                 path.unlink(missing_ok=True)
 
     def blobs(self) -> Iterator[tuple[Digest, os.stat_result]]:
-        """Yield every blob, whatever its state."""
+        """Yield every blob, damaged or not."""
         for algorithm in (self.directory / "blobs").iterdir():
             with os.scandir(algorithm) as found:
                 for one in found:

@@ -41,7 +41,7 @@ class ImageIndex:
             self._write(index, [one for one in index.manifests if _name(one) != reference], entry)
 
     def untag(self, *references: str) -> tuple[str, ...]:
-        """Let ``references`` name nothing; their blobs stay. Return those that do already, then all stay.
+        """Remove the names ``references``; their blobs stay. Returns the unknown ones, in which case all names stay.
 
         It takes no room on the disk.
         """
@@ -54,7 +54,7 @@ class ImageIndex:
             return unknown
 
     def images(self) -> list[tuple[str, Descriptor]]:
-        """Return every reference and what it names, in the order in which they were given.
+        """Return every reference and its image, in the order in which they were given.
 
         Raises:
             BuildError: the store's index is malformed.
@@ -70,7 +70,7 @@ class ImageIndex:
         except FullError:
             if more:
                 raise
-            with writing(self._directory):  # what gets shorter needs no room of its own
+            with writing(self._directory):  # a shorter file needs no more room
                 overwrite(path, content)
 
     def find(self, reference: str) -> Descriptor | None:

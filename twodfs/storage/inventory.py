@@ -1,4 +1,4 @@
-"""What an image of the store consists of, as far as that can be read."""
+"""The blobs that an image of the store consists of, as far as they can be read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Inventory:
     Attributes:
         documents: its manifests, the image's own first.
         blobs: configs and layers, fields among them.
-        allotments: what its fields point to.
+        allotments: the blobs that its fields point to.
         places: of the allotments, for people; of the same content twice, the first place.
         cells: how many allotments there are, those with the same content counted apart.
         problems: why some of it is not known.
@@ -36,7 +36,7 @@ class Inventory:
 
 
 def take_inventory(store: ImageStore, image: Descriptor) -> Inventory:
-    """Return what ``image`` consists of."""
+    """Return the blobs that ``image`` consists of."""
     reading = _Reading(store)
     reading.manifest(image)
     return Inventory(
@@ -50,7 +50,7 @@ def take_inventory(store: ImageStore, image: Descriptor) -> Inventory:
 
 
 class _Reading:
-    """An image that is read from its root downwards; what cannot be read is gone round."""
+    """An image that is read from its root downwards; unreadable parts are skipped."""
 
     def __init__(self, store: ImageStore) -> None:
         self._store = store

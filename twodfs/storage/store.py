@@ -5,13 +5,13 @@ Images are found by their full reference, in the annotation ``org.opencontainers
     skopeo inspect oci:$HOME/.cache/twodfs:ghcr.io/you/model:v1
 
 A blob gets its name once it is complete; the index is replaced in one step, under a lock. Several processes
-may use a store at the same time: what is written into ``tmp`` is written while the store is in use, and swept
+may use a store at the same time: files in ``tmp`` are written while the store is in use, and swept
 while it is not.
 
-Is a blob still what was written? Its name comes with a modification time of 0, so a blob that was written to
+Is a blob still as it was written? Its name comes with a modification time of 0, so a blob that was written to
 since, or cut short by a power failure, is one of another size or time, and counts as absent. A bit that flips
 on the disk shows when the blob is read: a document whenever it is needed, a layer for a push or an export, or
-with ``--checksum``. A document that is made again is held against what is stored. That is why blobs are not
+with ``--checksum``. A document that is made again is compared with the stored one. That is why blobs are not
 forced to the disk, which takes as long as hashing them: all of them can be made again, and no damaged one
 leaves the store. A blob's access time is when it was last asked for; ``prune`` goes by it.
 """
@@ -45,7 +45,7 @@ def default_directory() -> Path:
     """Return ``$TWODFS_STORE``, else ``twodfs`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
     Raises:
-        BuildError: neither is known, as for a user whom the machine does not know.
+        BuildError: neither is known, as for a user without an entry on the machine.
     """
     chosen = os.environ.get("TWODFS_STORE")
     if chosen:
@@ -85,7 +85,7 @@ class ImageStore(BlobStore):
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep blobs that no image needs yet from being pruned; sweep what killed runs have left first.
+        """Keep blobs that no image needs yet from being pruned; sweep the leftovers of killed runs first.
 
         A store that may only be read is read without being kept.
         """
@@ -100,7 +100,7 @@ class ImageStore(BlobStore):
             yield
 
     def _sweep(self) -> None:
-        """Remove what killed runs have left; nobody else may use the store."""
+        """Remove the leftovers of killed runs; no other process may use the store."""
         with writing(self.directory):
             for left in self.temporary.iterdir():
                 if left.is_dir():
@@ -118,7 +118,7 @@ class ImageStore(BlobStore):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait until nobody uses the store, and keep it to oneself; what killed runs have left goes."""
+        """Wait until the store is unused, and lock it; leftovers of killed runs are removed."""
         with opened_lock(self.directory, "use.lock") as file:
             _lock(file, fcntl.LOCK_EX)
             self._sweep()

@@ -1,6 +1,6 @@
-"""A directory that files are written into, and what is wrong with it where they cannot be.
+"""A directory that files are written into, and the errors where they cannot be.
 
-People know the store, not the files in it; so an error names the store, and what helps.
+People know the store, not the files in it; so an error names the store, and the remedy.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class FullError(BuildError):
-    """There is no room for what is to be written into the store."""
+    """The store has no room for a file."""
 
 
 @contextmanager
 def writing(store: Path) -> Iterator[None]:
-    """Put into words what keeps the block from writing into the directory ``store``.
+    """Put into words why the block cannot write into the directory ``store``.
 
     Raises:
         FullError: there is no room.
@@ -67,15 +67,19 @@ def full(store: Path, reason: str | None) -> FullError:
 
 def read_only(store: Path, reason: str | None) -> BuildError:
     """Return the error that says so, and whose it is."""
-    return BuildError(f"the store {store} cannot be written: {reason}{_whose(store)}; TWODFS_STORE names another store")
+    return BuildError(
+        f"the store {store} cannot be written: {reason}{_owner_hint(store)}; TWODFS_STORE names another store"
+    )
 
 
 def unreadable(store: Path, reason: str | None) -> BuildError:
     """Return the error that says that a blob of the store cannot be read, and whose the store is."""
-    return BuildError(f"the store {store} cannot be read: {reason}{_whose(store)}; TWODFS_STORE names another store")
+    return BuildError(
+        f"the store {store} cannot be read: {reason}{_owner_hint(store)}; TWODFS_STORE names another store"
+    )
 
 
-def _whose(store: Path) -> str:
+def _owner_hint(store: Path) -> str:
     owner, user = store.stat().st_uid, os.geteuid()
     return f"; it belongs to the user with the id {owner}, and yours is {user}" if owner != user else ""
 
@@ -86,7 +90,7 @@ def unusable(store: Path, reason: str | None) -> BuildError:
 
 
 def replace(target: Path, content: bytes) -> None:
-    """Replace a file in one step, and on the disk. What a killed run leaves is written over by the next.
+    """Replace a file in one step, and on the disk. The next run overwrites the leftovers of a killed one.
 
     Raises:
         OSError: it cannot be; then nothing stays of it.
@@ -105,9 +109,9 @@ def replace(target: Path, content: bytes) -> None:
 
 
 def overwrite(target: Path, content: bytes) -> None:
-    """Write ``content``, JSON that is no longer than what is there, into the room that the file has.
+    """Write ``content``, JSON that is no longer than the present content, into the room that the file has.
 
-    A reader sees what was there or what is there now: the rest is spaces until it is cut off. A machine that
+    A reader sees the old content or the new one: the rest is spaces until it is cut off. A machine that
     dies meanwhile may leave neither, so this is for disks that have no room for ``replace``.
 
     Raises:

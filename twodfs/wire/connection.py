@@ -1,7 +1,7 @@
 """HTTP/1.1 on one connection (RFC 9112), as much of it as a client of registries needs.
 
-Own code and not ``http.client``: that loads TLS and a parser of e-mail, a tenth of what a rebuild takes; it
-neither hands a file to the kernel nor hears an answer that comes before the request's end.
+Own code and not ``http.client``: that loads TLS and a parser of e-mail, a tenth of the time of a rebuild; it
+neither hands a file to the kernel nor notices an answer that comes before the request's end.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Connection:
     def abort(self) -> None:
         """Fail the exchange that goes on in it; from any thread."""
         try:
-            # Not the method of a TLS socket, which changes what the other thread uses.
+            # Not the method of a TLS socket, which changes state that the other thread uses.
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
         except OSError:  # it ended by itself
             return
@@ -91,7 +91,7 @@ class Connection:
 
         Args:
             head: the request up to and with the empty line.
-            body: what follows.
+            body: the bytes that follow.
             method: of the request.
             idle: seconds that may pass without a byte.
             commit: seconds that may pass between the body's last byte and the answer.
@@ -111,7 +111,7 @@ class Connection:
         except AnsweredEarlyError:
             whole = False
         except WireError:
-            # What the server has to say explains why it stopped reading, if it said it.
+            # The server's answer, if any, explains why it stopped reading.
             if body is None or not self.has_news():
                 raise
             whole = False
@@ -123,7 +123,7 @@ class Connection:
         """Send ``content``.
 
         Raises:
-            WireError: nobody takes it.
+            WireError: the other side does not take it.
         """
         if self._unsent and len(content) <= _JOINED:
             content, self._unsent = self._unsent + bytes(content), b""
@@ -135,7 +135,7 @@ class Connection:
         """Send so many bytes of ``file``, and return how many of them it had.
 
         Raises:
-            WireError: nobody takes them.
+            WireError: the other side does not take them.
         """
         if self._encrypted:
             return self._write_encrypted(file, at, count)
@@ -189,7 +189,7 @@ class Connection:
         return count - left
 
     def _listen(self) -> None:
-        # Of TLS, what can be read need not be an answer: tickets come unasked.
+        # With TLS, readable bytes need not be an answer: tickets come unasked.
         if not self._encrypted and self.has_news():
             raise AnsweredEarlyError("answered before the end of the request")
 

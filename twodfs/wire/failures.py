@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Final
 
 _ABOUT_OURS: Final = ("CERTIFICATE", "UNKNOWN_CA")
-"""What an alert of TLS names that finds fault with the client's certificate."""
+"""Names in TLS alerts that reject the client's certificate."""
 
 
 class WireError(Exception):
     """An exchange failed.
 
     Attributes:
-        problem: what happened, to be read after "GET http://...: ".
+        problem: the event, to be read after "GET http://...: ".
         temporary: whether it may work another time.
     """
 
@@ -25,7 +25,7 @@ class WireError(Exception):
 
 
 class BrokenError(WireError):
-    """The connection ended: a kept one may have done so before the request reached anybody."""
+    """The connection ended: a kept one may have done so before the request reached the server."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the connection broke: {reason}", temporary=True)
@@ -41,13 +41,13 @@ class AnsweredEarlyError(WireError):
 
 @contextmanager
 def described_failures() -> Iterator[None]:
-    """Turn what the operating system says of a connection in the block into a ``WireError``."""
+    """Turn the operating system's errors on a connection in the block into a ``WireError``."""
     try:
         yield
     except TimeoutError as error:
         raise WireError("the registry does not answer in time", temporary=True) from error
     except OSError as error:
-        # TLS 1.3 tells what is wrong with a client's certificate after it has agreed.
+        # TLS 1.3 reports the fault of a client's certificate only after the handshake.
         reason = getattr(error, "reason", None) or ""
         if "ALERT_" in reason and any(one in reason for one in _ABOUT_OURS):
             raise WireError("the registry wants a client certificate, and was shown none that will do") from error

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 15.0
 
 CERTIFICATES: Final = Path("/etc/docker/certs.d")
-"""Where Docker looks, below ``HOST:PORT``, for whom to trust beside the system (``*.crt``), and for what to
-show (``*.cert`` with its ``*.key``)."""
+"""Where Docker looks, below ``HOST:PORT``, for CAs to trust beside the system's (``*.crt``), and for client
+certificates (``*.cert`` with its ``*.key``)."""
 
 
 class ConnectionPool:
@@ -49,7 +49,7 @@ class ConnectionPool:
                 return self._connect(origin, idle)
             if not connection.has_news():
                 return connection
-            connection.close()  # what was kept was ended by the other side
+            connection.close()  # the other side ended the kept connection
 
     def put(self, origin: HttpOrigin, connection: Connection) -> None:
         """Keep ``connection`` for the next request."""
@@ -58,7 +58,7 @@ class ConnectionPool:
             self._idle.setdefault(origin, []).append(connection)
 
     def close(self) -> None:
-        """End what is kept."""
+        """Close the kept connections."""
         with self._changing:
             kept = [connection for one in self._idle.values() for connection in one]
             self._idle.clear()
@@ -69,7 +69,7 @@ class ConnectionPool:
         """Return the proxy between here and ``origin``.
 
         Raises:
-            WireError: there is one that cannot be spoken to.
+            WireError: there is one of an unknown kind.
         """
         if origin not in self._proxies:
             url = proxy_url(*origin)
@@ -81,7 +81,7 @@ class ConnectionPool:
         sock = _open(*((proxy.host, proxy.port) if proxy else (origin.host, origin.port)))
         try:
             if proxy and origin.scheme == "https":
-                # Nothing of what follows is read by mistake: TLS servers say nothing unasked.
+                # No later bytes are read by mistake: TLS servers say nothing unasked.
                 Connection(sock, encrypted=False).tunnel(origin.host, origin.port, proxy.authorization, idle)
             if origin.scheme == "https":
                 sock = self._encrypted(sock, origin)
@@ -91,7 +91,7 @@ class ConnectionPool:
         return Connection(sock, encrypted=origin.scheme == "https")
 
     def speaks_tls(self, origin: HttpOrigin) -> bool:
-        """Say whether somebody speaks TLS at an origin of plain HTTP, trusted or not."""
+        """Say whether a server speaks TLS at an origin of plain HTTP, trusted or not."""
         try:
             connection = self._connect(origin._replace(scheme="https"), CONNECT_SECONDS)
         except UntrustedError:

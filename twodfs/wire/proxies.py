@@ -1,7 +1,7 @@
 """The HTTP proxy that the environment names for an address, by the rules of Go's programs, as Docker is one.
 
 ``HTTPS_PROXY`` is for TLS and ``HTTP_PROXY`` for plain HTTP; in small letters as well, and capitals win.
-``NO_PROXY`` lists, between commas, what is asked without one (golang.org/x/net/http/httpproxy)::
+``NO_PROXY`` lists, between commas, hosts that are asked without one (golang.org/x/net/http/httpproxy)::
 
     *                     everything
     example.com           this host and all below it
@@ -62,7 +62,7 @@ def proxy_url(scheme: str, host: str, port: int, environment: Mapping[str, str] 
     if sys.platform == "darwin" and not any(name.lower().endswith("_proxy") for name in environment):
         return _of_the_system(scheme, host)
     name = _VARIABLES[scheme]
-    # To a CGI program, HTTP_PROXY is what a client sends as the header "Proxy".
+    # To a CGI program, HTTP_PROXY is the client's header "Proxy".
     is_forged = name == "HTTP_PROXY" and "REQUEST_METHOD" in environment
     url = ("" if is_forged else environment.get(name)) or environment.get(name.lower())
     exceptions = environment.get("NO_PROXY") or environment.get("no_proxy") or ""

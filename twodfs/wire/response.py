@@ -12,7 +12,7 @@ from twodfs.wire.failures import WireError
 
 MAX_HEADERS: Final = 200
 DRAINED_BYTES: Final = 64 * 1024
-"""How much of an answer is read that nobody wants, so that the connection can be kept."""
+"""How much of an unwanted answer is read, so that the connection can be kept."""
 
 _BUFFER: Final = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: (.*))?")
@@ -46,7 +46,7 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What comes before an answer's body."""
+    """The part before an answer's body."""
 
     status: int
     reason: str
@@ -55,7 +55,7 @@ class Head:
 
 
 class ByteSource(Protocol):
-    """What an answer is read from."""
+    """The source that an answer is read from."""
 
     def line(self) -> bytes:
         """Return the next line without its end; raises ``WireError`` when there is none."""
@@ -157,7 +157,7 @@ class Response:
         return bytes(content)
 
     def finish(self) -> None:
-        """Read what little is left.
+        """Read the short rest.
 
         Raises:
             WireError: the connection broke before.

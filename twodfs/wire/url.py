@@ -14,7 +14,7 @@ _HOST = re.compile(r"[0-9A-Za-z._:%-]+")
 
 
 class HttpOrigin(NamedTuple):
-    """Whom a connection leads to (RFC 9110, 4.3.1)."""
+    """The scheme, host and port of a connection (RFC 9110, 4.3.1)."""
 
     scheme: str
     host: str
@@ -47,7 +47,7 @@ class HttpUrl:
 
     @property
     def authority(self) -> str:
-        """What the ``Host`` header says."""
+        """The value of the ``Host`` header."""
         host = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
         usual = self.origin.port == PORTS[self.origin.scheme]
         return host if usual else f"{host}:{self.origin.port}"

@@ -1,4 +1,4 @@
-"""What ``twodfs`` can be told to do, a module for each; none is imported before it is asked for.
+"""The commands of ``twodfs``, a module for each; none is imported before it is asked for.
 
     build     an image from a base and files
     push      an image to its registry

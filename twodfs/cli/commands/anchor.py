@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     parser.add_argument("target", metavar="REF", help="An image in a registry.")
     add_registry_options(parser)
     add_output_options(parser)
 
 
 def run(arguments: Namespace) -> int:
-    """Let a registry know the allotments of an image, and say what was done; raises ``TwodfsError``."""
+    """Let a registry know the allotments of an image, and print the result; raises ``TwodfsError``."""
     from twodfs.cli.console import open_progress, print_json, say
     from twodfs.cli.pushing import parse_target
     from twodfs.cli.registries import Security

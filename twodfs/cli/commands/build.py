@@ -31,7 +31,7 @@ _MOST_JOBS = 64
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     parser.add_argument(
         "base",
         metavar="BASE",

@@ -24,7 +24,7 @@ _TAGS_SHOWN: Final = 8
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     parser.add_argument("reference", metavar="REF", help="An image in a registry.")
     add_registry_options(parser)
     add_output_options(parser)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     add_image(parser)
     parser.add_argument("file", **file(), help="The archive to be written; - is standard output.")
     parser.add_argument(
@@ -76,28 +76,28 @@ def run(arguments: Namespace) -> int:
                 stream=sys.stdout.buffer if to_standard_output else None,
             )
             try:
-                made = export_image(plan, progress)
+                exported = export_image(plan, progress)
             except DamagedError as damaged:
                 # As of a base whose layers never came here, since the registry took them itself.
                 found = found_again(reference, registries, damaged)
                 if found.root.digest != plan.root.digest or to_standard_output:  # some of it has gone out
                     raise
                 progress.note(f"{damaged}; it comes from the registry instead")
-                made = export_image(replace(plan, source=found.source), progress)
-        progress.note(_summary("an archive" if to_standard_output else str(arguments.file), made))
+                exported = export_image(replace(plan, source=found.source), progress)
+        progress.note(_summary("an archive" if to_standard_output else str(arguments.file), exported))
     if arguments.json:
         content = {
             "reference": name or str(reference),
-            "digest": made.root.digest,
-            "mediaType": made.root.media_type,
+            "digest": exported.root.digest,
+            "mediaType": exported.root.media_type,
             "file": str(arguments.file),
-            "format": made.format,
-            "platforms": [str(platform) for platform in made.platforms],
-            "bytes": made.size,
+            "format": exported.format,
+            "platforms": [str(platform) for platform in exported.platforms],
+            "bytes": exported.size,
         }
         print_json(content)
     elif not to_standard_output:
-        say(f"{name}@{made.root.digest}" if name else str(reference))
+        say(f"{name}@{exported.root.digest}" if name else str(reference))
     return 0
 
 
@@ -108,12 +108,12 @@ def _check_standard_output(*, as_json: bool) -> None:
         raise UsageError("an archive is nothing for a terminal; name a file, or pipe it on")
 
 
-def _summary(place: str, made: Exported) -> str:
+def _summary(place: str, exported: Exported) -> str:
     from twodfs.cli.grid import size_text
 
-    if made.format is ArchiveFormat.DOCKER:
+    if exported.format is ArchiveFormat.DOCKER:
         readers = "'docker load', as for podman"
     else:
         readers = "skopeo and podman, as oci-archive; for 'docker load' take --format docker"
-    platforms = ", ".join(map(str, made.platforms))
-    return f"wrote {place}, {size_text(made.size)}, of {platforms}, for {readers}"
+    platforms = ", ".join(map(str, exported.platforms))
+    return f"wrote {place}, {size_text(exported.size)}, of {platforms}, for {readers}"

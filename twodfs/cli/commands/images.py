@@ -13,7 +13,7 @@ from twodfs.cli.parser import CommandParser
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     add_output_options(parser)
 
 
@@ -30,6 +30,6 @@ def run(arguments: Namespace) -> int:
         return 0
     for one in found:
         count = count_text(one.allotments, "allotment")
-        said = one.problem or f"{count}, {size_text(one.size)}"
-        say(f"{one.reference}  {one.digest[:19]}  {said}")
+        summary = one.problem or f"{count}, {size_text(one.size)}"
+        say(f"{one.reference}  {one.digest[:19]}  {summary}")
     return 0

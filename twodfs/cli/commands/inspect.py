@@ -27,14 +27,14 @@ _GRID_HEIGHT: Final = 40
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     add_image(parser)
     add_registry_options(parser)
     add_output_options(parser)
 
 
 def run(arguments: Namespace) -> int:
-    """Print what an image is made of; raises ``TwodfsError``."""
+    """Print the content of an image; raises ``TwodfsError``."""
     from twodfs.cli.console import print_json, say
     from twodfs.cli.lookup import find
     from twodfs.cli.registries import Registries, Security

@@ -25,7 +25,7 @@ _MAX_PASSWORD: Final = 64 * 1024
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     add_registry(parser)
     parser.add_argument("--username", "-u", metavar="TEXT", help="Asked for where left out.")
     parser.add_flag("--password-stdin", text="Read the password from standard input.")

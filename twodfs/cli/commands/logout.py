@@ -13,7 +13,7 @@ from twodfs.cli.parser import CommandParser
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     add_registry(parser)
     add_output_options(parser)
 

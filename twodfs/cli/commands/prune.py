@@ -15,7 +15,7 @@ from twodfs.cli.parser import CommandParser
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     parser.add_argument("--max-size", metavar="SIZE", required=True, help="What may stay, as 10GB or 512MiB.")
     parser.add_flag("--images", text="Forget images, too, where the rest is not enough.")
     add_output_options(parser)

@@ -18,7 +18,7 @@ from twodfs.cli.parser import CommandParser
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     target = parser.add_argument("target", metavar="TARGET", help="An image that was built here.")
     parser.list_with(target, IMAGES)
     add_registry_options(parser)

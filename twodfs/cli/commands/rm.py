@@ -15,7 +15,7 @@ from twodfs.cli.parser import CommandParser
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     references = parser.add_argument("references", metavar="REF...", nargs="+", help="Images that were built here.")
     parser.list_with(references, IMAGES)
     add_output_options(parser)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def declare(parser: CommandParser) -> None:
-    """Declare what the command takes."""
+    """Declare the command's options."""
     parser.add_argument("reference", metavar="REF", help="An image in a registry, or a partition behind a proxy.")
     parser.add_argument(
         "--key",
@@ -61,7 +61,7 @@ def declare(parser: CommandParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print what is signed, and what the signature says.
+    """Print the signed document, and the content of the signature.
 
     Raises:
         SignatureError: there is no good signature, or it tells of another source, or the source has none.

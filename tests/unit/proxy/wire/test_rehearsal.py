@@ -21,7 +21,7 @@ from proxy.insides.server import RequestConnection
 from proxy.insides.tls import ServerTls
 from proxy.preflight import StartError, check, rehearse_protections
 from proxy.wire import listener, rehearsal, stage
-from proxy.wire.pool import AnswerReader, ImpatientRequest
+from proxy.wire.pool import AnswerReader, BoundedContinueRequest
 
 Broken = Callable[[], Awaitable[str]]
 
@@ -128,7 +128,7 @@ async def test_an_answer_whose_body_is_not_sent_is_noticed(monkeypatch: pytest.M
 
 
 async def test_a_request_lost_behind_an_upgrade_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
-    monkeypatch.setattr(RequestConnection, "last_lost_its_tail", property(lambda _: False))
+    monkeypatch.setattr(RequestConnection, "last_is_truncated", property(lambda _: False))
     assert "a request behind an upgrade is heard" in await broken()
 
 
@@ -145,7 +145,7 @@ async def test_connections_of_another_class_are_noticed(monkeypatch: pytest.Monk
 
 
 async def test_a_wait_for_continue_without_a_bound_is_noticed(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
-    monkeypatch.setattr(ImpatientRequest, "continued", property(lambda _: None))
+    monkeypatch.setattr(BoundedContinueRequest, "continued", property(lambda _: None))
     assert "the wait for 100 Continue is bounded" in await broken()
 
 

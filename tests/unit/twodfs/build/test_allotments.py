@@ -231,7 +231,7 @@ def test_a_key_cache_that_rots_begins_anew_as_soon_as_it_shows(
 
 def test_a_key_cache_that_is_locked_is_left_alone(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     workshop.build("a")
-    monkeypatch.setattr(keys, "PATIENCE", 0.0)
+    monkeypatch.setattr(keys, "LOCK_TIMEOUT", 0.0)
     path = workshop.store.directory / KEYS_NAME
     before = path.stat().st_ino
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
