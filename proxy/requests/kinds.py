@@ -6,7 +6,7 @@ A request that the proxy never answers itself is ``Other``, and is passed on wit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from proxy.repository import Repository
 from proxy.requests import scope
@@ -26,7 +26,8 @@ class RegistryRequest:
         method: of the request.
         target: path and query, byte for byte as they came.
         resource: the resource that the target names.
-        repository: which one it is about; None where it names none.
+        repository: the repository that it is about; None where it names none.
+        kind: its name in metrics and logs; ``label`` is more precise for some.
     """
 
     method: str
@@ -34,10 +35,12 @@ class RegistryRequest:
     resource: Resource
     repository: Repository | None = None
 
+    kind: ClassVar[str] = "other"
+
     @property
     def label(self) -> str:
         """Its name in metrics and logs."""
-        return "other"
+        return self.kind
 
     def scopes(self, content_type: str = "") -> tuple[Scope, ...]:
         """Return the scopes that the request needs, by method, target and type of its body.
@@ -55,10 +58,7 @@ class PartitionPull(RegistryRequest):
     repository: Repository
     readings: tuple[PartitionTag, ...]
 
-    @property
-    def label(self) -> str:
-        """Its name in metrics and logs."""
-        return "partition"
+    kind: ClassVar[str] = "partition"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +91,7 @@ class SignaturePull(RegistryRequest):
     repository: Repository
     subject: Digest
 
-    @property
-    def label(self) -> str:
-        """Its name in metrics and logs."""
-        return "manifest"
+    kind: ClassVar[str] = "manifest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +101,7 @@ class ReferrersTagPull(RegistryRequest):
     repository: Repository
     subject: Digest
 
-    @property
-    def label(self) -> str:
-        """Its name in metrics and logs."""
-        return "manifest"
+    kind: ClassVar[str] = "manifest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +122,7 @@ class ManifestWrite(RegistryRequest):
     readings: tuple[PartitionTag, ...] = ()
     """The ways to read the tag as a partition; empty for other tags, and for digests."""
 
-    @property
-    def label(self) -> str:
-        """Its name in metrics and logs."""
-        return "write"
+    kind: ClassVar[str] = "write"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +150,4 @@ class InvalidRequest(RegistryRequest):
 
     problem: Exception
 
-    @property
-    def label(self) -> str:
-        """Its name in metrics and logs."""
-        return INVALID
+    kind: ClassVar[str] = INVALID
