@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import os
 import resource
+import sys
 
 
 def prepare() -> None:
     """Make ready for thousands of connections at once."""
     _raise_file_limit()
     spare_the_collector()
+    _watch_children_on_the_loop()
 
 
 def _raise_file_limit() -> None:
@@ -30,3 +34,13 @@ def spare_the_collector() -> None:
     """
     gc.freeze()  # imported modules stay
     gc.set_threshold(50_000, 20, 20)
+
+
+def _watch_children_on_the_loop() -> None:
+    """Let the kernel tell of processes that end, as Python does by itself from 3.12 on.
+
+    Otherwise each has a thread that waits for it, and the loop stands until that thread has begun: a fifth of a second
+    on a busy machine.
+    """
+    if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
