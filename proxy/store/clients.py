@@ -223,13 +223,12 @@ def tls_files(address: RedisAddress, config: CacheConfig) -> dict[str, Any]:
 
 
 def check_tls(config: CacheConfig) -> None:
-    """Load the files for TLS to Redis as its client will.
+    """Load the files for TLS to the Redis that is configured, as its client will.
 
     Raises:
         RedisFileError: one of them cannot be read, or is no certificate or key.
     """
-    url = config.redis_url.get_secret_value()
-    files = tls_files(RedisAddress.parse(url), config) if url else {}
+    files = tls_files(RedisAddress.parse(config.redis_url.get_secret_value()), config)
     try:
         context = ssl.create_default_context(cafile=files.get("ssl_ca_certs"))
         if "ssl_certfile" in files:

@@ -6,24 +6,20 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from proxy.config import load
 from proxy.doctor.examination import examine
 from proxy.doctor.finding import Finding, Level
 from proxy.doctor.image import ImageProbe
+from tests.lab.certificates import Authority
 from tests.lab.fake_registry import FakeRegistry, served, serving
 from tests.lab.images import build_image, push_field_image, push_image
 from tests.lab.process import free_port
@@ -175,32 +171,6 @@ def test_docker_credentials_go_to_a_foreign_token_server_only_when_it_is_named(t
         assert LOGIN[1] not in named.stdout + named.stderr
 
 
-@contextmanager
-def certificate(directory: Path) -> Iterator[tuple[ssl.SSLContext, Path]]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = directory / "server.pem"
-    pem.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pem)
-    yield context, pem
-
-
 @asynccontextmanager
 async def tls_registry(context: ssl.SSLContext) -> AsyncIterator[str]:
     application = web.Application()
@@ -215,9 +185,9 @@ async def tls_registry(context: ssl.SSLContext) -> AsyncIterator[str]:
 
 
 async def test_a_certificate_of_an_unknown_authority(tmp_path: Path) -> None:
-    with certificate(tmp_path) as (context, _):
-        async with tls_registry(context) as url:
-            found = await findings_of(url)
+    context = Authority(tmp_path).issue("registry", "127.0.0.1").server_context()
+    async with tls_registry(context) as url:
+        found = await findings_of(url)
     assert found["tls"].level is Level.PROBLEM
     assert "is not trusted" in found["tls"].sentence
     assert found["tls"].advice.startswith("set upstream.ca_file to the CA that signed it")

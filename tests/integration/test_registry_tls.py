@@ -71,7 +71,7 @@ def test_whatever_a_tls_server_makes_of_plain_http_it_is_asked_again_in_tls(
     with talking(*talks) as address, opened(address, plain_http=False) as repository:
         trusted = tmp_path / "certs.d" / address
         trusted.mkdir(parents=True)
-        (trusted / "ca.crt").write_bytes((tmp_path / "trusted.pem").read_bytes())
+        (trusted / "ca.crt").write_bytes((tmp_path / "trusted-ca.pem").read_bytes())
         assert repository.blob(NAME, limit=7) == b"content"
 
 

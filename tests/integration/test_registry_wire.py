@@ -205,7 +205,7 @@ def test_tls_trusts_whom_the_system_trusts(tmp_path: Path, monkeypatch: pytest.M
 
     blob = Descriptor(OCI_LAYER, digest_of(content), len(content), {})
     with talking(talk, context=context) as address, opened(address, plain_http=False) as repository:
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted-ca.pem"))
         assert repository.upload(blob, tmp_path / "blob")
     assert bodies == [content]
 

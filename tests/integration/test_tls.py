@@ -264,8 +264,7 @@ async def test_a_bad_pair_stops_the_start(authority: Authority, listener: Pair, 
 
 @contextlib.asynccontextmanager
 async def tls_registry(registry: FakeRegistry, pair: Pair, clients: Authority | None = None) -> AsyncIterator[str]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pair.certificate, pair.key)
+    context = pair.server_context()
     if clients is not None:
         context.load_verify_locations(clients.bundle)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -358,9 +357,7 @@ async def test_a_token_server_elsewhere_may_be_trusted_by_the_system_and_sees_no
     monkeypatch.setenv("SSL_CERT_FILE", str(public.bundle))
     own = authority.issue("proxy", "proxy.example")
     shown: list[object] = []
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    issued = public.issue("tokens", "127.0.0.1")
-    server.load_cert_chain(issued.certificate, issued.key)
+    server = public.issue("tokens", "127.0.0.1").server_context()
     server.load_verify_locations(authority.bundle)
     server.verify_mode = ssl.CERT_OPTIONAL
 
@@ -440,8 +437,7 @@ async def test_large_blobs_come_whole_over_tls_where_nothing_can_be_spliced(
         return web.Response(body=content)
 
     tls_client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting(authority)))
-    upstream_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    upstream_tls.load_cert_chain(listener.certificate, listener.key)
+    upstream_tls = listener.server_context()
     async with tls_client, served(blobs) as plain, served(blobs, upstream_tls) as encrypted:
         for upstream in (plain, encrypted):
             trust = {"upstream__ca_file": str(authority.bundle)}

@@ -197,9 +197,7 @@ def _tls() -> Iterator[tuple[ssl.SSLContext, str]]:
     with tempfile.TemporaryDirectory(prefix="twodfs-wire-") as directory:
         authority = Authority(Path(directory))
         pair = authority.issue("registry", "127.0.0.1")
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(pair.certificate, pair.key)
-        yield context, str(authority.bundle)
+        yield pair.server_context(), str(authority.bundle)
 
 
 @contextlib.asynccontextmanager

@@ -4,16 +4,10 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from threading import Thread
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from tests.lab.certificates import Authority
 from twodfs.oci.digest import digest_of
 from twodfs.registry.session import RemoteRepository, Retries, open_registry
 
@@ -84,30 +78,9 @@ def opened(address: str, retries: Retries = ONCE, *, plain_http: bool = True) ->
 
 
 def certificate(directory: Path) -> ssl.SSLContext:
-    """Return what a server on 127.0.0.1 needs; its issuer, itself, is in `trusted.pem`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "lab")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "trusted.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "trusted.pem", directory / "key.pem")
-    return context
+    """Return the context of a server on 127.0.0.1 that shows its issuer as well, which is in `trusted-ca.pem`."""
+    authority = Authority(directory, "trusted")
+    pair = authority.issue("server", "127.0.0.1")
+    with pair.certificate.open("ab") as chain:
+        chain.write(authority.bundle.read_bytes())
+    return pair.server_context()
