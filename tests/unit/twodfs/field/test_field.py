@@ -1,10 +1,9 @@
 import json
-import time
-from collections.abc import Generator
 from typing import Any
 
 import pytest
 
+from tests.lab.work import steps_of
 from twodfs.errors import FormatError, NothingSelectedError, PartitionError, TooManyLayersError
 from twodfs.field.allotment import Allotment
 from twodfs.field.document import write_field, write_original_field
@@ -253,18 +252,6 @@ def test_a_selection_stands_for_a_bounded_number_of_rectangles() -> None:
     with pytest.raises(PartitionError, match=r"stands for 1025 rectangles, and at most 1024 are joined"):
         field.resolve(Selection.parse("n0--n1--n2--n3--0.0.0.0"))
     assert field.resolve(Selection.parse("n0--n1--n2--n3--n4--unknown")) is None
-
-
-def steps_of(work: Generator[None, None, object]) -> tuple[int, float]:
-    """Return how many steps `work` has, and the processor time of the longest."""
-    count, longest = 0, 0.0
-    while True:
-        began = time.process_time()
-        ended = next(work, work) is work
-        longest = max(longest, time.process_time() - began)
-        if ended:
-            return count, longest
-        count += 1
 
 
 def test_resolving_and_selecting_by_many_rectangles_is_done_in_short_steps() -> None:
