@@ -21,6 +21,7 @@ A request travels down this list; a part imports only from those above it, and s
     store        cached records: memory in front of Redis
     upstream     the registry
     confinement  foreign documents read in processes of their own
+    edge         the edge cache: content on disk, served when the registry cannot be asked
     partitions   source + selection -> partition
     signing      signatures of partitions
     handlers     typed request -> answer

@@ -23,6 +23,9 @@ def declare(parser: CommandParser) -> None:
         metavar="HOST:PORT|none",
         help="Where /healthz, /readyz and /metrics answer. [default: 127.0.0.1:9464]",
     )
+    parser.add_argument(
+        "--edge", metavar="DIR", help="Keep what is pulled in this directory, and serve it when the registry is down."
+    )
     parser.add_argument("--config", **file(), help="TOML file with any of the settings.")
     parser.add_flag(
         "--check-config",
@@ -38,7 +41,12 @@ def run(arguments: Namespace) -> int:
     from proxy.config import ConfigError, load  # noqa: PLC0415
     from proxy.preflight import StartError, check, refuse_circle, start_error  # noqa: PLC0415
 
-    flags = {"upstream": arguments.upstream, "listen": arguments.listen, "admin": arguments.admin}
+    flags = {
+        "upstream": arguments.upstream,
+        "listen": arguments.listen,
+        "admin": arguments.admin,
+        "edge.directory": arguments.edge,
+    }
 
     def settings() -> Config:
         return load(flags, os.environ, arguments.config)

@@ -7,6 +7,7 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
     values       the types of single values
     section      a table of the file
     upstream     the registry behind the proxy
+    edge         content kept on disk
     listener     the public listener, and its limits for clients
     partitions   how partitions are cut, kept and signed
     access       authentication and rights of clients
@@ -18,6 +19,7 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
 from __future__ import annotations
 
 from proxy.config.access import AuthConfig, ClientsConfig, RuleConfig, TokenConfig
+from proxy.config.edge import EdgeConfig
 from proxy.config.listener import ClientConfig, LimitsConfig, TlsConfig
 from proxy.config.partitions import CacheConfig, PartitionConfig, SigningConfig
 from proxy.config.redis_url import RedisAddress, Topology
@@ -37,6 +39,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "CredentialsConfig",
+    "EdgeConfig",
     "LimitsConfig",
     "LogConfig",
     "MetricsConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from proxy.config.access import AuthConfig, ClientsConfig
+from proxy.config.edge import EdgeConfig
 from proxy.config.listener import ClientConfig, LimitsConfig, TlsConfig
 from proxy.config.partitions import CacheConfig, PartitionConfig, SigningConfig
 from proxy.config.section import Section
@@ -29,13 +30,17 @@ class Config(Section):
         (), description="Networks of the proxies in front, whose X-Forwarded headers are believed."
     )
     workers: int = Field(
-        1, ge=1, le=128, description="Processes that take requests on the one port; more than one need Redis."
+        1,
+        ge=1,
+        le=128,
+        description="Processes that take requests on the one port; more than one need Redis or edge.directory.",
     )
     upstream: UpstreamConfig
     tls: TlsConfig = TlsConfig()
     blobs: BlobsConfig = BlobsConfig()
     limits: LimitsConfig = LimitsConfig()
     cache: CacheConfig = CacheConfig()
+    edge: EdgeConfig = EdgeConfig()
     partition: PartitionConfig = PartitionConfig()
     client: ClientConfig = ClientConfig()
     signing: SigningConfig = SigningConfig()
@@ -46,10 +51,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _workers_share(self) -> Config:
-        if self.workers > 1 and not self.cache.redis_url.get_secret_value():
+        is_shared = self.cache.redis_url.get_secret_value() or self.edge.directory is not None
+        if self.workers > 1 and not is_shared:
             raise ValueError(
                 f"workers = {self.workers} need a shared cache: a client asks one for a tag and another "
-                "for its digests; set cache.redis_url, or workers = 1"
+                "for its digests; set cache.redis_url or edge.directory, or workers = 1"
             )
         return self
 

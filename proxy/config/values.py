@@ -19,6 +19,9 @@ _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _AUTHORITY: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _MAX_PORT: Final = 65535
 _MOST_ORIGINS: Final = 16
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(s|m|min|h|d|w)")
+_UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST_DURATION: Final = 10 * 366 * 86_400
 _VISIBLE: Final = re.compile(r"[!#-~]{1,2048}")  # no quote: it is sent within quotes
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -208,6 +211,12 @@ def _token_service(value: object) -> str:
     return text
 
 
+def _duration(value: object) -> object:
+    """Return the seconds of a number with a unit, as ``7d`` or ``90 min``; anything else as it is."""
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    return value if match is None else float(match[1]) * _UNITS[match[2]]
+
+
 def _list(value: object) -> object:
     """Return the list in an environment variable or a flag: JSON, or values with commas between."""
     if not isinstance(value, str):
@@ -252,4 +261,5 @@ TokenService = Annotated[str, BeforeValidator(_token_service)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Seconds = Annotated[float, _seconds(least=0.001)]
 SecondsOrZero = Annotated[float, _seconds(least=0)]
+Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0, le=_LONGEST_DURATION)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -1,0 +1,127 @@
+"""The paths of an edge directory, and its secret.
+
+oci-layout, index.json   so that other tools read the directory as an OCI image layout
+blobs/sha256/HEX         whole, verified content; nothing else is ever there under such a name
+ingest/sha256/HEX        content that is on its way, see ``proxy.edge.filling.partial``
+state.sqlite             small facts; losing it loses no content
+secret                   keys the hashes of credentials
+admin-token              lets the holder of the directory use the prefetch endpoint
+keeper.lock              held by the process that cleans up
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from twodfs.oci.digest import Digest
+
+_OCI_LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
+_SECRET_BYTES: Final = 32
+_PRIVATE: Final = 0o600
+
+
+class EdgeError(Exception):
+    """The edge directory cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeDirectory:
+    """An edge directory, made where it is missing."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path) -> EdgeDirectory:
+        """Return the directory at ``root``.
+
+        Raises:
+            EdgeError: it cannot be made or written to.
+        """
+        opened = cls(root.absolute())
+        try:
+            for path in (opened.blobs, opened.ingest):
+                path.mkdir(parents=True, exist_ok=True)
+            write_atomically(opened.root / "oci-layout", _OCI_LAYOUT)
+        except OSError as error:
+            raise EdgeError(f"edge.directory {root} cannot be used: {error.strerror}; name one to write to") from None
+        return opened
+
+    @property
+    def blobs(self) -> Path:
+        """Where whole content is."""
+        return self.root / "blobs" / "sha256"
+
+    @property
+    def ingest(self) -> Path:
+        """Where content is that is on its way."""
+        return self.root / "ingest" / "sha256"
+
+    @property
+    def state(self) -> Path:
+        """The SQLite file."""
+        return self.root / "state.sqlite"
+
+    @property
+    def keeper_lock(self) -> Path:
+        """Locked by the process that keeps the directory."""
+        return self.root / "keeper.lock"
+
+    def blob(self, digest: Digest) -> Path:
+        """Return where the content with ``digest`` is, if it is whole."""
+        return self.blobs / digest.removeprefix("sha256:")
+
+    def secret(self) -> bytes:
+        """Return the key of hashes of credentials, made once.
+
+        Raises:
+            EdgeError: it cannot be read or written.
+        """
+        return self._kept("secret", secrets.token_bytes(_SECRET_BYTES))
+
+    def admin_token(self) -> str:
+        """Return the token of the prefetch endpoint, made once; raises like ``secret``."""
+        return self._kept("admin-token", secrets.token_urlsafe(_SECRET_BYTES).encode()).decode()
+
+    def _kept(self, name: str, new: bytes) -> bytes:
+        """Return the content of a private file, and ``new`` where there is none: the first process decides."""
+        path = self.root / name
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if content := path.read_bytes():
+                    return content
+            beside = self.root / f".{name}.{os.getpid()}"
+            try:
+                descriptor = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, _PRIVATE)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(new)
+                    file.flush()
+                    os.fsync(file.fileno())
+                with contextlib.suppress(FileExistsError):
+                    os.link(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
+            return path.read_bytes()
+        except OSError as error:
+            raise EdgeError(f"{path} cannot be used: {error.strerror}") from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of the file at ``path``; readers see all of the old or all of the new.
+
+    Raises:
+        OSError: it cannot be written; the old content stays.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == content:
+            return
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
