@@ -36,13 +36,16 @@ class Grants:
             return False
         return time.monotonic() < self._until.get((identity.fingerprint, repository, source), 0.0)
 
-    def remember(self, identity: Identity, repository: Repository, source: Digest, asked_at: float) -> None:
+    async def remember(self, identity: Identity, repository: Repository, source: Digest, asked_at: float) -> None:
         """Keep the upstream's yes to a question that was asked at ``asked_at`` (``time.monotonic``)."""
-        if self._until is not None:
-            self._until[identity.fingerprint, repository, source] = asked_at + self._ttl
+        self._keep(identity, repository, source, asked_at + self._ttl)
 
-    def forget(self, repository: Repository) -> None:
+    async def forget(self, repository: Repository) -> None:
         """Drop every grant in ``repository``: something was written or deleted there."""
         if self._until is not None:
             for grant in [one for one in self._until if one[1] == repository]:
                 self._until.pop(grant, None)
+
+    def _keep(self, identity: Identity, repository: Repository, source: Digest, until: float) -> None:
+        if self._until is not None:
+            self._until[identity.fingerprint, repository, source] = until

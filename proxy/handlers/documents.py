@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 from weakref import WeakValueDictionary
@@ -11,7 +12,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from proxy.handlers.errors import whole
-from proxy.handlers.exchange import Answer, WholeBody
+from proxy.handlers.exchange import Answer, BodySource, WholeBody
 from proxy.wire.responses import WINDOW, oci_errors
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
@@ -35,37 +36,51 @@ _UNDER_WAY: Final[WeakValueDictionary[Digest, _Body]] = WeakValueDictionary()
 
 def manifest(document: Document, http: web.BaseRequest) -> Answer:
     """Return ``document`` as the manifest or index that it is."""
-    return _unless_held(http, document, _headers(document, document.media_type))
+    headers = _headers(document.digest, len(document.body), document.media_type)
+    return _not_modified(headers) if _is_held(http, headers) else Answer(HTTPStatus.OK, headers, _body(document))
 
 
 def blob(document: Document, http: web.BaseRequest) -> Answer:
     """Return ``document``, or the range of it that is asked for, as the blob that it is."""
-    headers = _headers(document, _BLOB_TYPE)
+    return blob_part(
+        http, document.digest, len(document.body), lambda part: _body(document, slice(part.start, part.stop))
+    )
+
+
+def blob_part(http: web.BaseRequest, digest: Digest, size: int, body: Callable[[range], BodySource]) -> Answer:
+    """Return a blob, or the range of it that is asked for; 304 or 416 where that is the answer.
+
+    Args:
+        http: the request.
+        digest: of the blob.
+        size: of the whole blob in bytes.
+        body: makes the source of the bytes in a range; called once at most.
+    """
+    headers = _headers(digest, size, _BLOB_TYPE)
     headers[hdrs.ACCEPT_RANGES] = "bytes"
-    asked = byte_range(http.headers.get(hdrs.RANGE, ""), len(document.body))
-    held = http.headers.get(hdrs.IF_RANGE)
-    is_another = held is not None and held.strip() != headers[hdrs.ETAG]  # RFC 9110, 13.1.5: then all of it
-    whole_answer = _unless_held(http, document, headers)
-    if asked is None or is_another or http.method == hdrs.METH_HEAD or whole_answer.status == HTTPStatus.NOT_MODIFIED:
-        return whole_answer
-    if asked.start >= len(document.body):
-        body = oci_errors("RANGE_INVALID", f"the blob has {len(document.body)} bytes, none in this range")
-        return whole(
-            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, body, {hdrs.CONTENT_RANGE: f"bytes */{len(document.body)}"}
-        )
-    headers[hdrs.CONTENT_RANGE] = f"bytes {asked.start}-{asked.stop - 1}/{len(document.body)}"
+    asked = byte_range(http.headers.get(hdrs.RANGE, ""), size)
+    condition = http.headers.get(hdrs.IF_RANGE)
+    is_another = condition is not None and condition.strip() != headers[hdrs.ETAG]  # RFC 9110, 13.1.5: then all of it
+    if _is_held(http, headers):
+        return _not_modified(headers)
+    if asked is None or is_another or http.method == hdrs.METH_HEAD:
+        return Answer(HTTPStatus.OK, headers, body(range(size)))
+    if asked.start >= size:
+        problem = oci_errors("RANGE_INVALID", f"the blob has {size} bytes, none in this range")
+        return whole(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, problem, {hdrs.CONTENT_RANGE: f"bytes */{size}"})
+    headers[hdrs.CONTENT_RANGE] = f"bytes {asked.start}-{asked.stop - 1}/{size}"
     headers[hdrs.CONTENT_LENGTH] = str(len(asked))
-    return Answer(HTTPStatus.PARTIAL_CONTENT, headers, _body(document, slice(asked.start, asked.stop)))
+    return Answer(HTTPStatus.PARTIAL_CONTENT, headers, body(asked))
 
 
-def _headers(document: Document, content_type: str) -> CIMultiDict[str]:
+def _headers(digest: Digest, size: int, content_type: str) -> CIMultiDict[str]:
     return CIMultiDict(
         {
             hdrs.CONTENT_TYPE: content_type,
-            hdrs.CONTENT_LENGTH: str(len(document.body)),
-            "Docker-Content-Digest": document.digest,
+            hdrs.CONTENT_LENGTH: str(size),
+            "Docker-Content-Digest": digest,
             "Docker-Distribution-Api-Version": "registry/2.0",
-            hdrs.ETAG: f'"{document.digest}"',
+            hdrs.ETAG: f'"{digest}"',
         }
     )
 
@@ -78,14 +93,16 @@ def _body(document: Document, part: slice = slice(None)) -> WholeBody:
     return WholeBody(memoryview(shared.content)[part], shared)
 
 
-def _unless_held(http: web.BaseRequest, document: Document, headers: CIMultiDict[str]) -> Answer:
-    """Return the document, or 304 to a client that names it in ``If-None-Match`` (RFC 9110, 13.1.2)."""
+def _is_held(http: web.BaseRequest, headers: CIMultiDict[str]) -> bool:
+    """Say whether the client names the document in ``If-None-Match`` (RFC 9110, 13.1.2)."""
     named = http.headers.get(hdrs.IF_NONE_MATCH)
-    held = {tag.strip().removeprefix("W/") for tag in named.split(",")} if named else ()
-    if held and held & {headers[hdrs.ETAG], "*"}:
-        del headers[hdrs.CONTENT_LENGTH], headers[hdrs.CONTENT_TYPE]
-        return Answer(HTTPStatus.NOT_MODIFIED, headers, WholeBody(b""))
-    return Answer(HTTPStatus.OK, headers, _body(document))
+    held = {tag.strip().removeprefix("W/") for tag in named.split(",")} if named else set()
+    return bool(held & {headers[hdrs.ETAG], "*"})
+
+
+def _not_modified(headers: CIMultiDict[str]) -> Answer:
+    del headers[hdrs.CONTENT_LENGTH], headers[hdrs.CONTENT_TYPE]
+    return Answer(HTTPStatus.NOT_MODIFIED, headers, WholeBody(b""))
 
 
 def byte_range(header: str, size: int) -> range | None:

@@ -74,7 +74,7 @@ class PushHandler:
         """
         repository = call.request.repository
         await self._lookalikes.check_write(repository, call.request.readings, call.identity)
-        self._sources.forget(repository)
+        await self._sources.forget(repository)
         try:
             if call.request.method == hdrs.METH_PUT:
                 return await self._put(call)
@@ -82,7 +82,7 @@ class PushHandler:
                 return await self._delete(call, call.request.digest)
             return await self._relay.open(call, limit=self._max_manifest)
         finally:
-            self._sources.forget(repository)
+            await self._sources.forget(repository)
 
     async def _put(self, call: Call[ManifestWrite]) -> Answer:
         # An accepted manifest may have to be entered in a list before the client looks for it there.

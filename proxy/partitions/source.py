@@ -95,10 +95,10 @@ class Sources:
         """Say whether the upstream's yes to this client for ``source`` is known, without asking."""
         return self._grants.holds(identity, repository, source)
 
-    def forget(self, repository: Repository) -> None:
+    async def forget(self, repository: Repository) -> None:
         """Drop the answers for ``repository``: a tag of it may have moved, an image may be gone."""
         self._writes += 1
-        self._grants.forget(repository)
+        await self._grants.forget(repository)
         if self._known is not None:
             for question in [one for one in self._known if one[0] == repository]:
                 self._known.pop(question, None)
@@ -110,9 +110,9 @@ class Sources:
         source = await self._look_up(repository, reference, identity, accept)
         # An answer that was on its way while a tag was pushed may be the old one.
         if source is not None and writes == self._writes:
-            self._grants.remember(identity, repository, source.digest, asked_at)
             if self._known is not None and len(accept) <= _LONGEST_ACCEPT:
                 self._known[question] = source
+            await self._grants.remember(identity, repository, source.digest, asked_at)
         return source
 
     async def _look_up(

@@ -151,7 +151,7 @@ async def test_a_tag_names_what_its_own_registry_says(mixed: House) -> None:
         assert other is not None
         assert (one.digest, other.digest) == (SAME.digest, DIFFERENT.digest)
     assert (len(mixed.one.requests), len(mixed.other.requests)) == (1, 1)
-    mixed.sources.forget(ONE)  # something was written there
+    await mixed.sources.forget(ONE)  # something was written there
     for repository in (ONE, OTHER):
         await mixed.sources.resolve(repository, "v1", ALICE, ACCEPT_IMAGES)
     assert (len(mixed.one.requests), len(mixed.other.requests)) == (2, 1)

@@ -1,5 +1,6 @@
 """The registry's yes to a client, and which content it covers.
 
+places        which content the registry gave under which repository
 names         which manifests of a repository name which content
 acceptances   whose credentials the registry accepted, and when
 grants        who may read which content, as far as is known without a question

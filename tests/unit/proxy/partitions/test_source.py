@@ -93,7 +93,7 @@ async def test_what_a_tag_names_is_told_again_without_a_question_while_both_are_
     assert len(registry.requests) == 1
     await resolved(asking, identity=BOB)
     assert len(registry.requests) == 2
-    asking.forget(MODEL)
+    await asking.forget(MODEL)
     assert not asking.may_read(ALICE, MODEL, DIGEST)
     await resolved(asking)
     assert len(registry.requests) == 3
@@ -174,7 +174,7 @@ async def test_an_answer_that_was_on_its_way_while_a_tag_was_written_is_not_kept
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         old = tasks.create_task(resolved(asking))
         await gate.reached.acquire()
-        asking.forget(MODEL)
+        await asking.forget(MODEL)
         new = tasks.create_task(resolved(asking))  # does not wait for the old answer
         await gate.reached.acquire()
         assert not asking.may_read(ALICE, MODEL, DIGEST)

@@ -1,0 +1,101 @@
+"""Whose credentials the registry accepted for which repository, and when.
+
+Credentials are kept as hashes with a key of the edge directory, so that a node knows its clients again after a restart,
+and a stolen state file shows none of them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from typing import Final
+
+from cachetools import LRUCache
+
+from proxy.auth.identity import Identity
+from proxy.edge.disk.state import State
+from proxy.repository import Repository
+
+ACCEPTANCES_TABLE: Final = (
+    "CREATE TABLE IF NOT EXISTS acceptances (who BLOB NOT NULL, repository TEXT NOT NULL, accepted_at REAL NOT NULL, "
+    "PRIMARY KEY (who, repository)) WITHOUT ROWID"
+)
+_MOST_KNOWN: Final = 16_384
+_WRITTEN_EVERY: Final = 60.0
+"""Seconds: a client that pulls all the time is written down once in so many."""
+
+
+class Acceptances:
+    """The registry's last yes to each client, for each repository."""
+
+    def __init__(self, state: State, secret: bytes, *, good_for: float) -> None:
+        """Keep them in ``state``.
+
+        Args:
+            state: of the node.
+            secret: keys the hashes of credentials.
+            good_for: seconds for which a yes counts while the registry cannot be asked.
+        """
+        self._state = state
+        self._secret = secret
+        self._good_for = good_for
+        self._hashes: LRUCache[bytes, bytes] = LRUCache(_MOST_KNOWN)
+        self._written: LRUCache[tuple[bytes, Repository], float] = LRUCache(_MOST_KNOWN)
+
+    @classmethod
+    async def open(cls, state: State, secret: bytes, *, good_for: float) -> Acceptances:
+        """Return the acceptances in ``state``, without those that count no more; raises ``sqlite3.Error``."""
+        await state.run(lambda connection: connection.execute(ACCEPTANCES_TABLE))
+        await state.remember(
+            lambda connection: connection.execute(
+                "DELETE FROM acceptances WHERE accepted_at < ?", (time.time() - good_for,)
+            )
+        )
+        return cls(state, secret, good_for=good_for)
+
+    def hashed(self, identity: Identity) -> bytes:
+        """Return the hash that stands for the client's credentials in every process of the node."""
+        known = self._hashes.get(identity.fingerprint)
+        if known is None:
+            parts = sorted((name.lower(), value) for name, value in identity.headers.items())
+            message = b"".join(
+                b"%s:%d:%s" % (name.encode(), len(value), value.encode("utf-8", "surrogateescape"))
+                for name, value in parts
+            )
+            known = self._hashes[identity.fingerprint] = hmac.digest(self._secret, message, "sha256")
+        return known
+
+    async def accepted(self, identity: Identity, repository: Repository) -> None:
+        """Keep that the registry let this client read something in ``repository`` just now."""
+        who = self.hashed(identity)
+        now = time.time()
+        if 0 <= now - self._written.get((who, repository), 0.0) < _WRITTEN_EVERY:
+            return
+        if await self._state.remember(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO acceptances VALUES (?, ?, ?)", (who, str(repository), now)
+            )
+        ):
+            self._written[who, repository] = now
+
+    async def refused(self, identity: Identity, repository: Repository) -> None:
+        """Forget the client's yes: the registry says no to its credentials."""
+        who = self.hashed(identity)
+        self._written.pop((who, repository), None)
+        await self._state.remember(
+            lambda connection: connection.execute(
+                "DELETE FROM acceptances WHERE who = ? AND repository = ?", (who, str(repository))
+            )
+        )
+
+    async def is_accepted_lately(self, identity: Identity, repository: Repository) -> bool:
+        """Say whether this client may read ``repository`` while the registry cannot be asked."""
+        if identity.may_pull(repository):
+            return True
+        row = await self._state.run(
+            lambda connection: connection.execute(
+                "SELECT accepted_at FROM acceptances WHERE who = ? AND repository = ?",
+                (self.hashed(identity), str(repository)),
+            ).fetchone()
+        )
+        return row is not None and 0 <= time.time() - row[0] <= self._good_for
