@@ -22,6 +22,7 @@ _KEPT: Final = {
 }
 _NUMBER: Final = r"^\s*[-+0-9._eE]+\s*$"
 _SIZE: Final = r"^\s*[0-9]*\.?[0-9]+\s*(?i:[kmgtpe]?|[kmgtpe]?b(it)?|[kmgtpe]ib(it)?)\s*$"
+_TIME: Final = r"^\s*([-+0-9._eE]+|[0-9]{1,9}(\.[0-9]{1,6})? ?(s|m|min|h|d|w))\s*$"
 _TRUTH: Final = r"^\s*(?i:true|false|yes|no|on|off|[tfyn10])\s*$"
 # Text will do for each, as in a variable; its pattern is for text alone, the least and the most for numbers.
 _PLAIN: Final[Mapping[str, Schema]] = {
@@ -77,10 +78,12 @@ def _setting(setting: Schema, shared: Mapping[str, Schema]) -> Schema:
     if "$ref" in setting:
         return _section(_resolved(setting, shared), shared)
     made = _kept(setting)
-    if "ge" in setting:  # a number of bytes, whose least one stands beside the model's two forms of it
-        return {**made, "type": ["number", "string", "null"], "pattern": _SIZE, "minimum": setting["ge"]}
-    (kind,) = (one for one in setting.get("anyOf", [setting]) if one.get("type") != "null")
+    kind = _kind(setting)
+    if "ge" in kind:  # a number of bytes, whose least one stands beside the model's two forms of it
+        return {**made, "type": ["number", "string", "null"], "pattern": _SIZE, "minimum": kind["ge"]}
     made |= _kept(kind)
+    if kind.get("format") == "time with a unit":
+        return {**made, "type": ["number", "string", "null"], "pattern": _TIME}
     if "enum" in made:
         return {**made, "enum": [*made["enum"], None]}
     if kind["type"] == "array":  # or its items with commas between
@@ -88,6 +91,15 @@ def _setting(setting: Schema, shared: Mapping[str, Schema]) -> Schema:
         items = _table(_resolved(item, shared)) if "$ref" in item else _text(item)
         return {**made, "type": ["array", "string", "null"], "items": items}
     return made | _PLAIN[kind["type"]]
+
+
+def _kind(setting: Schema) -> Schema:
+    """Return what the setting is where it is not null."""
+    if "ge" in setting or "anyOf" not in setting:
+        return setting
+    kinds: list[Schema] = [one for one in setting["anyOf"] if one.get("type") != "null"]
+    (kind,) = kinds
+    return kind
 
 
 def _table(table: Schema) -> Schema:

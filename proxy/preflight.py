@@ -14,6 +14,7 @@ from proxy.auth.credentials import CredentialsError, source
 from proxy.auth.passwords import Passwords
 from proxy.auth.tokens import TokenVerifier
 from proxy.config import Address, Config, SigningConfig
+from proxy.edge.disk.directory import EdgeDirectory, EdgeError
 from proxy.insides.versions import ADVICE
 from proxy.signing.signer import FileSigner, KeyFileError, load_public_key
 from proxy.tracing.otlp import TracingError, require
@@ -50,6 +51,7 @@ def check(config: Config) -> None:
         _open_upstream,
         _open_redis,
         _open_tracing,
+        _look_at_edge,
         lambda config: source_keys(config.signing),
         lambda config: signer(config.signing),
         lambda _: asyncio.run(rehearse_protections()),
@@ -112,6 +114,19 @@ def _open_tracing(config: Config) -> None:
     try:
         require(config.tracing)
     except TracingError as error:
+        raise StartError(str(error)) from None
+
+
+def _look_at_edge(config: Config) -> None:
+    """Look whether the edge directory can be made or written to, without making or writing anything.
+
+    A check may run as another user than the start, to whom what it made would not belong.
+    """
+    if config.edge.directory is None:
+        return
+    try:
+        EdgeDirectory.look_at(config.edge.directory)
+    except EdgeError as error:
         raise StartError(str(error)) from None
 
 

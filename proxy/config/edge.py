@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import ByteSize, Field
 
 from proxy.config.section import Section
@@ -33,6 +31,6 @@ class EdgeConfig(Section):
         True,  # noqa: FBT003 - a default
         description="Whether a blob is fetched to its end after its last reader left.",
     )
-    admin_token_file: Path | None = Field(
+    admin_token_file: File = Field(
         None, description="Bearer token of the prefetch endpoint on the admin listener; unset: one in directory."
     )

@@ -212,9 +212,15 @@ def _token_service(value: object) -> str:
 
 
 def _duration(value: object) -> object:
-    """Return the seconds of a number with a unit, as ``7d`` or ``90 min``; anything else as it is."""
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    return value if match is None else float(match[1]) * _UNITS[match[2]]
+    """Return the seconds of a number, with or without a unit: ``7d``, ``90 min``, ``3600``."""
+    if not isinstance(value, str):
+        return value
+    if (match := _DURATION.fullmatch(value.strip())) is not None:
+        return float(match[1]) * _UNITS[match[2]]
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError("expected seconds, or a number with s, m, min, h, d or w behind it, as 7d") from None
 
 
 def _list(value: object) -> object:
@@ -261,5 +267,9 @@ TokenService = Annotated[str, BeforeValidator(_token_service)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Seconds = Annotated[float, _seconds(least=0.001)]
 SecondsOrZero = Annotated[float, _seconds(least=0)]
-Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0, le=_LONGEST_DURATION)]
+Duration = Annotated[
+    float,
+    Field(ge=0, le=_LONGEST_DURATION, json_schema_extra={"format": "time with a unit"}),
+    BeforeValidator(_duration),
+]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -81,6 +81,7 @@ def test_the_schema_of_the_configuration_is_current() -> None:
 
 SAMPLES: tuple[Any, ...] = (
     *(0, 1, 5, 4096.0, 0.5, 1.2, 2**31, -1, "5", "0.5", " 7 ", "1e3", "64MiB", "1.5 GB", "10k", "2048 kib"),
+    *("7d", "24h", "90 min", "1.5 w"),
     *(True, False, "yes", "Off", "t", "", "a", "1.2", "debug", "proxy", "static", "follow", "/etc/file"),
     *("http://a:1", "http://a,http://b", "https://a/token", "redis://a", "fd00::/8,10.0.0.0/8", "*.lan, a"),
     *([], ["http://a"], ["10.0.0.0/8", "fd00::/8"], ["*.lan", "a.lan"], ["/etc/file"], ["a/*"], {}),

@@ -12,6 +12,7 @@ keeper.lock              held by the process that cleans up
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from dataclasses import dataclass
@@ -48,8 +49,25 @@ class EdgeDirectory:
                 path.mkdir(parents=True, exist_ok=True)
             write_atomically(opened.root / "oci-layout", _OCI_LAYOUT)
         except OSError as error:
-            raise EdgeError(f"edge.directory {root} cannot be used: {error.strerror}; name one to write to") from None
+            raise _unusable(root, error.errno) from None
         return opened
+
+    @staticmethod
+    def look_at(root: Path) -> None:
+        """Look whether ``open`` would do, and change nothing.
+
+        Raises:
+            EdgeError: it would not.
+        """
+        there = root.absolute()
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        if not there.is_dir():
+            raise _unusable(root, errno.ENOTDIR)
+        if os.statvfs(there).f_flag & os.ST_RDONLY:
+            raise _unusable(root, errno.EROFS)
+        if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+            raise _unusable(root, errno.EACCES)
 
     @property
     def blobs(self) -> Path:
@@ -108,6 +126,14 @@ class EdgeDirectory:
             return path.read_bytes()
         except OSError as error:
             raise EdgeError(f"{path} cannot be used: {error.strerror}") from None
+
+
+def _unusable(root: Path, reason: int | None) -> EdgeError:
+    said = os.strerror(reason) if reason else "it does not answer"
+    return EdgeError(
+        f"edge.directory {root} cannot be used: {said}; name a directory on a disk of this machine that user "
+        f"{os.geteuid()} may read and write"
+    )
 
 
 def write_atomically(path: Path, content: bytes) -> None:

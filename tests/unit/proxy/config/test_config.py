@@ -135,11 +135,57 @@ def test_every_setting_has_a_variable_of_its_own() -> None:
         ("PARTITION_MAX_LAYERS", "0", "greater than or equal to 1"),
         ("LOG_FORMAT", "xml", "'json' or 'console'"),
         ("CACHE_KEY_PREFIX", "a b", "cache.key_prefix 'a b' is not allowed"),
+        ("EDGE_MAX_STALE", "7 years", "expected seconds, or a number with s, m, min, h, d or w behind it, as 7d"),
+        ("EDGE_MAX_STALE", "-1", "greater than or equal to 0"),
+        ("EDGE_OFFLINE_GRANT", "600w", "less than or equal to 316224000"),
+        ("EDGE_OFFLINE_AFTER", "0", "greater than or equal to 0.001"),
+        ("EDGE_MAX_SIZE", "1MB", "greater than or equal to 1048576"),
+        ("EDGE_MAX_SIZE", "many", "edge.max_size 'many' is not allowed"),
     ],
 )
 def test_a_bad_value_names_its_path_the_value_and_what_is_allowed(name: str, value: str, said: str) -> None:
     flags = {} if name == "UPSTREAM" else UPSTREAM
     assert said in refusal(flags, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        *(("7d", 604_800), ("24h", 86_400), ("90 min", 5400), ("90m", 5400), (" 1.5 h ", 5400), ("2w", 1_209_600)),
+        *(("30s", 30), ("3600", 3600), ("0", 0), ("1e3", 1000)),
+    ],
+)
+def test_a_time_may_have_a_unit(written: str, seconds: float, tmp_path: Path) -> None:
+    assert config_of(EDGE_MAX_STALE=written).edge.max_stale == seconds
+    file = tmp_path / "proxy.toml"
+    file.write_text(f'[edge]\nmax_stale = "{written}"\noffline_grant = {seconds}')
+    edge = load(UPSTREAM, {}, file).edge
+    assert (edge.max_stale, edge.offline_grant) == (seconds, seconds)
+
+
+def test_sizes_of_the_edge_have_units() -> None:
+    edge = config_of(EDGE_MAX_SIZE="20GB", EDGE_MIN_FREE="512MiB").edge
+    assert (edge.max_size, edge.min_free) == (20 * 10**9, 512 * 2**20)
+
+
+def test_workers_share_redis_or_an_edge_directory() -> None:
+    assert "set cache.redis_url or edge.directory, or workers = 1" in refusal(WORKERS="2")
+    assert config_of(WORKERS="2", EDGE_DIRECTORY="/srv/edge").workers == 2
+    assert config_of(WORKERS="2", CACHE_REDIS_URL="redis://127.0.0.1").workers == 2
+    assert "need a shared cache" in refusal(WORKERS="2", EDGE_DIRECTORY="")
+
+
+def test_the_edge_directory_is_a_flag(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text('[edge]\ndirectory = "/srv/other"\nadmin_token_file = ""')
+    directory = tmp_path / "new" / "edge"
+    done = command(
+        "--upstream", "http://127.0.0.1:5001", "--config", str(file), "--edge", str(directory), "--check-config"
+    )
+    assert done.returncode == 0, done.stderr
+    shown = orjson.loads(done.stdout)["edge"]
+    assert (shown["directory"], shown["admin_token_file"]) == (str(directory), None)
+    assert not directory.parent.exists(), "a check makes nothing, which another user than the start's would own"
 
 
 def test_unknown_keys_are_errors_that_name_the_nearest_known(tmp_path: Path) -> None:
@@ -301,6 +347,17 @@ def test_check_config_refuses_what_cannot_start(tmp_path: Path, written: str, sa
     checked = command(*flags, "--check-config")
     assert (checked.returncode, checked.stdout) == (1, "")
     assert said in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("below", "said"),
+    [("file", "Not a directory"), ("file/edge", "Not a directory")],
+)
+def test_check_config_refuses_an_edge_directory_that_cannot_be_used(tmp_path: Path, below: str, said: str) -> None:
+    (tmp_path / "file").write_text("")
+    done = command("--upstream", "http://127.0.0.1:5001", "--edge", str(tmp_path / below), "--check-config")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"edge.directory {tmp_path / below} cannot be used: {said}; name a directory" in done.stderr
 
 
 @pytest.mark.parametrize(
