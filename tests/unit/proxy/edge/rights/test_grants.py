@@ -58,6 +58,10 @@ async def worker(
         yield Worker(grants, names, places, acceptances)
 
 
+def bytes_in(directory: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in directory.iterdir())
+
+
 async def test_a_yes_for_an_image_covers_what_it_names_and_only_that(tmp_path: Path) -> None:
     async with worker(tmp_path) as node:
         await node.pulled()
@@ -176,7 +180,7 @@ async def test_a_no_ends_it_and_so_does_time(tmp_path: Path, monkeypatch: pytest
 async def test_another_secret_knows_nobody_and_the_file_shows_no_credentials(tmp_path: Path) -> None:
     async with worker(tmp_path) as node:
         await node.allowed(ALICE, INDEX.digest)
-        written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        written = bytes_in(tmp_path)
         assert b"team/model" in written
         assert b"alice" not in written
     async with worker(tmp_path, secret=b"another") as node:
