@@ -55,7 +55,7 @@ UPSTREAM_ERRORS: Final = Counter(
 )
 CACHE_LOOKUPS: Final = Counter(
     "twodfs_proxy_cache_lookups_total",
-    "Look-ups of what was made or fetched before. tier: memory, redis. outcome: hit, miss, "
+    "Look-ups of what was made or fetched before. tier: memory, disk, redis. outcome: hit, miss, "
     "error (no answer, or not asked since it failed), rotten (failed its check).",
     "tier",
     "outcome",
@@ -86,6 +86,25 @@ BROKEN_TRANSFERS: Final = Counter(
     "time), short (the registry ended it before its announced length), surplus (more came than was "
     "announced, so the registry's connection was closed), broke_off (either hung up).",
     "reason",
+)
+EDGE_BYTES: Final = Gauge(
+    "twodfs_proxy_edge_bytes", "Bytes of whole content in the edge directory; absent without one.", joined=max
+)
+EDGE_BLOBS: Final = Gauge(
+    "twodfs_proxy_edge_blobs", "Blobs and documents that are whole in the edge directory.", joined=max
+)
+EDGE_FREE_BYTES: Final = Gauge(
+    "twodfs_proxy_edge_free_bytes", "Bytes that are free on the disk of the edge directory.", joined=min
+)
+EDGE_EVICTIONS: Final = Counter(
+    "twodfs_proxy_edge_evictions_total", "Blobs removed from the edge directory to make room."
+)
+EDGE_EVICTED_BYTES: Final = Counter(
+    "twodfs_proxy_edge_evicted_bytes_total", "Bytes removed from the edge directory to make room."
+)
+EDGE_ROTTEN: Final = Counter(
+    "twodfs_proxy_edge_rotten_total",
+    "Files of the edge directory that were not what their name says, so they were removed.",
 )
 REDIS_UP: Final = Gauge("twodfs_proxy_redis_up", "1 while Redis answers; absent where none is configured.", joined=min)
 UPSTREAM_UP: Final = Gauge(
@@ -149,7 +168,8 @@ for _reason in (
     UPSTREAM_ERRORS.of(_reason)
 for _reason in ("client", "upstream", "short", "surplus", "broke_off"):
     BROKEN_TRANSFERS.of(_reason)
-WORKER_RESTARTS.of()
+for _counter in (WORKER_RESTARTS, EDGE_EVICTIONS, EDGE_EVICTED_BYTES, EDGE_ROTTEN):
+    _counter.of()
 
 RELAYED_DOWN: Final = RELAYED_BYTES.of("down")
 RELAYED_UP: Final = RELAYED_BYTES.of("up")
@@ -161,6 +181,10 @@ CELLS: Final = SYNTHESIS_CELLS.of()
 SYNTHESIS: Final = SYNTHESIS_SECONDS.of()
 MEMORY_HIT: Final = CACHE_LOOKUPS.of("memory", "hit")
 MEMORY_MISS: Final = CACHE_LOOKUPS.of("memory", "miss")
+DISK_HIT: Final = CACHE_LOOKUPS.of("disk", "hit")
+DISK_MISS: Final = CACHE_LOOKUPS.of("disk", "miss")
+DISK_ERROR: Final = CACHE_LOOKUPS.of("disk", "error")
+DISK_CORRUPT: Final = CACHE_LOOKUPS.of("disk", "rotten")
 REDIS_HIT: Final = CACHE_LOOKUPS.of("redis", "hit")
 REDIS_MISS: Final = CACHE_LOOKUPS.of("redis", "miss")
 REDIS_ERROR: Final = CACHE_LOOKUPS.of("redis", "error")

@@ -1,12 +1,12 @@
 """The paths of an edge directory, and its secret.
 
 oci-layout, index.json   so that other tools read the directory as an OCI image layout
-blobs/sha256/HEX         whole, verified content; nothing else is ever there under such a name
+blobs/ALGORITHM/HEX      whole, verified content; nothing else is ever there under such a name
 ingest/sha256/HEX        content that is on its way, see ``proxy.edge.filling.partial``
 state.sqlite             small facts; losing it loses no content
 secret                   keys the hashes of credentials
 admin-token              lets the holder of the directory use the prefetch endpoint
-keeper.lock              held by the process that cleans up
+keeper.lock              held by the process that cleans up; space.lock by the one that makes room, for a moment
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from proxy.edge.disk.files import beside, flush_directory, write_atomically
 from twodfs.oci.digest import Digest
 
 _OCI_LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 _SECRET_BYTES: Final = 32
-_PRIVATE: Final = 0o600
+_OWNERS: Final = 0o700
+"""Content is of repositories that not every user of the machine may read."""
+ALGORITHMS: Final = ("sha256", "sha512")
 
 
 class EdgeError(Exception):
@@ -45,9 +48,13 @@ class EdgeDirectory:
         """
         opened = cls(root.absolute())
         try:
-            for path in (opened.blobs, opened.ingest):
+            opened.root.parent.mkdir(parents=True, exist_ok=True)
+            opened.root.mkdir(mode=_OWNERS, exist_ok=True)
+            for path in (*map(opened.contents, ALGORITHMS), opened.ingest):
                 path.mkdir(parents=True, exist_ok=True)
-            write_atomically(opened.root / "oci-layout", _OCI_LAYOUT)
+            layout = opened.root / "oci-layout"
+            if not layout.is_file() or layout.read_bytes() != _OCI_LAYOUT:
+                write_atomically(layout, _OCI_LAYOUT)
         except OSError as error:
             raise _unusable(root, error.errno) from None
         return opened
@@ -69,10 +76,9 @@ class EdgeDirectory:
         if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
             raise _unusable(root, errno.EACCES)
 
-    @property
-    def blobs(self) -> Path:
-        """Where whole content is."""
-        return self.root / "blobs" / "sha256"
+    def contents(self, algorithm: str) -> Path:
+        """Return where whole content is whose digest is of ``algorithm``."""
+        return self.root / "blobs" / algorithm
 
     @property
     def ingest(self) -> Path:
@@ -85,13 +91,24 @@ class EdgeDirectory:
         return self.root / "state.sqlite"
 
     @property
+    def index(self) -> Path:
+        """The OCI image layout's list of images."""
+        return self.root / "index.json"
+
+    @property
+    def space_lock(self) -> Path:
+        """Locked by the process that makes room."""
+        return self.root / "space.lock"
+
+    @property
     def keeper_lock(self) -> Path:
         """Locked by the process that keeps the directory."""
         return self.root / "keeper.lock"
 
     def blob(self, digest: Digest) -> Path:
         """Return where the content with ``digest`` is, if it is whole."""
-        return self.blobs / digest.removeprefix("sha256:")
+        algorithm, _, encoded = digest.partition(":")
+        return self.root / "blobs" / algorithm / encoded
 
     def secret(self) -> bytes:
         """Return the key of hashes of credentials, made once.
@@ -112,17 +129,12 @@ class EdgeDirectory:
             with contextlib.suppress(FileNotFoundError):
                 if content := path.read_bytes():
                     return content
-            beside = self.root / f".{name}.{os.getpid()}"
-            try:
-                descriptor = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, _PRIVATE)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(new)
-                    file.flush()
-                    os.fsync(file.fileno())
+            with beside(path) as (descriptor, written):
+                os.write(descriptor, new)
+                os.fsync(descriptor)
                 with contextlib.suppress(FileExistsError):
-                    os.link(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
+                    os.link(written, path)
+            flush_directory(self.root)
             return path.read_bytes()
         except OSError as error:
             raise EdgeError(f"{path} cannot be used: {error.strerror}") from None
@@ -134,20 +146,3 @@ def _unusable(root: Path, reason: int | None) -> EdgeError:
         f"edge.directory {root} cannot be used: {said}; name a directory on a disk of this machine that user "
         f"{os.geteuid()} may read and write"
     )
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put ``content`` in the place of the file at ``path``; readers see all of the old or all of the new.
-
-    Raises:
-        OSError: it cannot be written; the old content stays.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if path.read_bytes() == content:
-            return
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -11,17 +11,13 @@ from typing import Final
 
 from cachetools import LRUCache
 
+from proxy.edge.disk.pins import NAMES_TABLES
 from proxy.edge.disk.state import State
 from proxy.repository import Repository
 from twodfs.errors import FormatError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document, Manifest, parse_manifest
 
-NAMES_TABLE: Final = (
-    "CREATE TABLE IF NOT EXISTS names (repository TEXT NOT NULL, parent TEXT NOT NULL, child TEXT NOT NULL, "
-    "size INTEGER NOT NULL, PRIMARY KEY (repository, child, parent)) WITHOUT ROWID"
-)
-CHILDREN_INDEX: Final = "CREATE INDEX IF NOT EXISTS children ON names (repository, parent)"
 _MOST_KNOWN: Final = 16_384
 _MOST_LEVELS: Final = 6
 """From a blob to the image that a client asked for: manifest, index, and an index in an index or two."""
@@ -38,7 +34,7 @@ class Names:
     @classmethod
     async def open(cls, state: State) -> Names:
         """Return the names in ``state``; raises ``sqlite3.Error``."""
-        await state.run(lambda connection: [connection.execute(one) for one in (NAMES_TABLE, CHILDREN_INDEX)])
+        await state.run(lambda connection: [connection.execute(one) for one in NAMES_TABLES])
         return cls(state)
 
     async def name(self, repository: Repository, parent: Digest, children: Mapping[Digest, int]) -> None:
