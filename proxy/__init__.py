@@ -26,6 +26,8 @@ A request travels down this list; a part imports only from those above it, and s
     signing      signatures of partitions
     handlers     typed request -> answer
     preflight    objects that a start needs, made from files and settings
+    cache        commands on an edge directory, beside a running node
+    prefetch     images brought to an edge node before anyone asks for them
     admin        health and metrics on a listener of its own
     app          wiring and lifetimes
     workers      several processes on one port, and their supervisor

@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Final
 from twodfs.cli.parser import MANY, CommandParser, is_flag, one_of, takes_file
 
 if TYPE_CHECKING:
-    from twodfs.cli.program import Program
+    from twodfs.cli.program import Command, Group, Program
 
 _WIDEST: Final = 70
 """Characters of an option's description."""
 
 _Parsers = Mapping[str, CommandParser]
-"""The parser of each command; under an empty name, the one for the words in front of a command."""
+"""The parser of each command and group; under an empty name, the one for the words in front of a command."""
 
 
 class Shell(StrEnum):
@@ -53,7 +53,8 @@ def declare(parser: CommandParser) -> None:
 def run(arguments: Namespace) -> int:
     """Print the script."""
     program: Program = arguments.program
-    parsers = {name: program.parser(name or None) for name in ("", *program.commands)}
+    names = dict.fromkeys(("", *program.table, *program.commands))
+    parsers = {name: program.parser(name or None) for name in names}
     match arguments.shell:
         case Shell.BASH:
             lines = _bash(program, parsers)
@@ -84,6 +85,8 @@ _@NAME@() {
             esac
         elif [[ -z $command ]]; then
             command=$word
+        elif [[ @GROUPS@ == *" $command "* ]]; then
+            command+=" $word"
         else
             place=$((place + 1))
         fi
@@ -140,10 +143,14 @@ def _bash(program: Program, parsers: _Parsers) -> Iterator[str]:
         for at, one in enumerate(_places(parser)):
             pattern = f'"{command} "*' if one.nargs in MANY else f'"{command} {at}"'
             places.append(f"        {pattern}) {_bash_kind(program, parser, one)} ;;")
-    places.append(f'        " 0") kind={_quoted(" ".join(program.commands))} ;;')
+    places += [
+        f'        "{group} 0") kind={_quoted(" ".join(table))} ;;'
+        for group, table in {"": program.table, **_groups(program)}.items()
+    ]
     yield _filled(
         _BASH,
         program,
+        GROUPS=_quoted(f" {' '.join(_groups(program))} "),
         VALUED="|".join(valued),
         OPTIONS="\n".join(options),
         PLACES="\n".join(places),
@@ -167,7 +174,15 @@ _@NAME@_list() {
     compadd -- ${listed%% *}
 }
 _@NAME@_any() { return 1 }  # a message in its place would keep zsh from completing an option there
-_@NAME@() {
+@FUNCTIONS@
+if [[ $funcstack[1] == _@NAME@ ]]; then
+    _@NAME@ "$@"
+else
+    compdef _@NAME@ @PROGRAM@
+fi
+"""
+_ZSH_TABLE: Final = r"""
+_@TABLE@() {
     local curcontext=$curcontext state ret=1
     local -a line commands=(
 @COMMANDS@
@@ -183,24 +198,40 @@ _@NAME@() {
     esac
     return ret
 }
-if [[ $funcstack[1] == _@NAME@ ]]; then
-    _@NAME@ "$@"
-else
-    compdef _@NAME@ @PROGRAM@
-fi
 """
 
 
 def _zsh(program: Program, parsers: _Parsers) -> Iterator[str]:
-    lines = {name: _zsh_line(program, parser) for name, parser in parsers.items()}
-    commands = [f"        {_quoted(f'{name}:{_short(one.summary)}')}" for name, one in program.commands.items()]
-    yield _filled(
-        _ZSH,
+    groups = _groups(program)
+    functions = [_zsh_table(program, parsers, group, table) for group, table in groups.items()]
+    functions.append(_zsh_table(program, parsers, "", program.table))
+    yield _filled(_ZSH, program, FUNCTIONS="\n".join(functions))
+
+
+def _zsh_table(
+    program: Program, parsers: _Parsers, group: str, table: Mapping[str, Command] | Mapping[str, Command | Group]
+) -> str:
+    """Return the function that completes the words behind ``group``; behind the program where it is empty."""
+    lines = []
+    for name in table:
+        if name in _groups(program):
+            lines.append(f"        {name}) _{_zsh_name(program, name)} && ret=0 ;;")
+        else:
+            line = _zsh_line(program, parsers[f"{group} {name}".strip()])
+            lines.append(f"        {name}) _arguments -s -S {line} && ret=0 ;;")
+    commands = [f"        {_quoted(f'{name}:{_short(one.summary)}')}" for name, one in table.items()]
+    return _filled(
+        _ZSH_TABLE,
         program,
+        TABLE=_zsh_name(program, group),
         COMMANDS="\n".join(commands),
-        FRONT=lines.pop(""),
-        LINES="\n".join(f"        {name}) _arguments -s -S {line} && ret=0 ;;" for name, line in lines.items()),
+        FRONT=_zsh_line(program, parsers[group]),
+        LINES="\n".join(lines),
     )
+
+
+def _zsh_name(program: Program, group: str) -> str:
+    return f"{_name(program)}_{group}_group" if group else _name(program)
 
 
 def _zsh_line(program: Program, parser: CommandParser) -> str:
@@ -233,17 +264,26 @@ def _fish(program: Program, parsers: _Parsers) -> Iterator[str]:
     begin = f"complete -c {program.name}"
     yield f"{begin} -f"
     in_front = f"__{_name(program)}_in_front"
-    yield f"function {in_front}; not __fish_seen_subcommand_from {' '.join(program.commands)}; end"
-    for name, command in program.commands.items():
-        yield f"{begin} -n {in_front} -a {name} -d {_fish_quoted(_short(command.summary))}"
+    yield f"function {in_front}; not __fish_seen_subcommand_from {' '.join(program.table)}; end"
+    for name, row in program.table.items():
+        yield f"{begin} -n {in_front} -a {name} -d {_fish_quoted(_short(row.summary))}"
+    for group, table in _groups(program).items():
+        when = _quoted(f"{_fish_seen(group)}; and not {_fish_seen(' '.join(table))}")
+        for name, command in table.items():
+            yield f"{begin} -n {when} -a {name} -d {_fish_quoted(_short(command.summary))}"
     for name, parser in parsers.items():
-        when = f"{begin} -n {_quoted(f'__fish_seen_subcommand_from {name}' if name else in_front)}"
+        seen = "; and ".join(map(_fish_seen, name.split())) or in_front
+        when = f"{begin} -n {_quoted(seen)}"
         for one in _options(parser):
             names = " ".join(f"-{'l' if one.startswith('--') else 's'} {one.lstrip('-')}" for one in one.option_strings)
             value = "" if is_flag(one) else f" -r{_fish_kind(program, parser, one)}"
             yield f"{when} {names}{value} -d {_fish_quoted(_short(one.help or ''))}"
         for one in _places(parser):
             yield f"{when}{_fish_kind(program, parser, one)}"
+
+
+def _fish_seen(names: str) -> str:
+    return f"__fish_seen_subcommand_from {names}"
 
 
 def _fish_kind(program: Program, parser: CommandParser, action: Action) -> str:
@@ -253,6 +293,16 @@ def _fish_kind(program: Program, parser: CommandParser, action: Action) -> str:
     if takes_file(action):
         return " -F"
     return f" -f -a {_fish_quoted(' '.join(map(str, action.choices)))}" if action.choices else " -f"
+
+
+def _groups(program: Program) -> dict[str, Mapping[str, Command]]:
+    """Return the commands of each group of ``program``, by its name."""
+    found: dict[str, dict[str, Command]] = {}
+    for name, command in program.commands.items():
+        group, space, word = name.rpartition(" ")
+        if space:
+            found.setdefault(group, {})[word] = command
+    return dict(found)
 
 
 def _options(parser: CommandParser) -> list[Action]:

@@ -1,0 +1,6 @@
+"""Images brought to an edge node before anyone asks for them: the job in the node, and the command that orders it.
+
+terms     how fast, and at which time of the day
+order     what is to be brought, as the command and the node tell each other
+site      the file that lists what a site needs
+"""
