@@ -28,13 +28,14 @@ class Process:
 
 
 def container(rendered: Sequence[Manifest], pod: Manifest, name: str, secrets: Secrets, directory: Path) -> Process:
-    """Lay out what a container of this pod (a Pod, or a Deployment) mounts, and return how it runs.
+    """Lay out what a container of this pod (a Pod, or what makes some) mounts, and return how it runs.
 
     Mount paths become paths below the directory, in the arguments and in the files as well.
     """
     spec = pod["spec"]["template"]["spec"] if "template" in pod["spec"] else pod["spec"]
     (found,) = (one for one in spec["containers"] if one["name"] == name)
     volumes = {one["name"]: _content(rendered, one, secrets) for one in spec["volumes"]}
+    volumes |= {one["metadata"]["name"]: {} for one in pod["spec"].get("volumeClaimTemplates", [])}
     mounts = found["volumeMounts"]
     places = {mount["mountPath"]: f"{directory}{mount['mountPath']}" for mount in mounts}
     for mount in mounts:
@@ -56,7 +57,7 @@ def _content(rendered: Sequence[Manifest], volume: Mapping[str, Any], secrets: S
         available = secrets[volume["secret"]["secretName"]]
         items = volume["secret"].get("items") or [{"key": key, "path": key} for key in available]
         return {item["path"]: available[item["key"]] for item in items}
-    assert "emptyDir" in volume
+    assert {"emptyDir", "hostPath", "ephemeral", "persistentVolumeClaim"} & volume.keys()
     return {}
 
 

@@ -10,17 +10,19 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy.cases import CASES, VERSIONS, UniqueKeys, manifests, rendered, values_of
+from tests.deploy.cases import CASES, VERSIONS, WORKLOADS, UniqueKeys, manifests, proxy, rendered, values_of
 from tests.lab import helm
 
 HERE = Path(__file__).parent
+NODES_OWN = "edge-nodes"
+"""The one case that is not restricted: it uses a directory and a port of the node, and says so in its values."""
 CRDS = {file.stem: json.loads(file.read_text()) for file in (HERE / "crds").glob("*.json")}
 
 
 def pod_specs(case: str) -> dict[str, dict[str, Any]]:
     found = {}
     for one in manifests(case):
-        if one["kind"] == "Deployment":
+        if one["kind"] in WORKLOADS:
             found[one["metadata"]["name"]] = one["spec"]["template"]["spec"]
         elif one["kind"] == "Pod":
             found[one["metadata"]["name"]] = one["spec"]
@@ -42,14 +44,15 @@ def test_every_manifest_fits_its_schema(case: str, kubernetes: str) -> None:
             jsonschema.validate(one, CRDS[one["kind"]])
         else:
             assert kubernetes_validate.validate(one, kubernetes, strict=True) == kubernetes
-    assert {"Deployment", "Service", "ConfigMap"} <= kinds
+    assert {"Service", "ConfigMap"} <= kinds
+    assert proxy(manifests(case))["kind"] in kinds
 
 
 def test_the_matrix_has_every_kind() -> None:
     kinds = {one["kind"] for case in CASES for one in manifests(case)}
     assert kinds == {
         *("Deployment", "Service", "ServiceAccount", "ConfigMap", "Ingress", "NetworkPolicy", "Pod"),
-        *("HorizontalPodAutoscaler", "PodDisruptionBudget", *CRDS),
+        *("HorizontalPodAutoscaler", "PodDisruptionBudget", "StatefulSet", "DaemonSet", *CRDS),
     }
 
 
@@ -80,12 +83,13 @@ def test_pods_keep_to_the_restricted_standard(case: str) -> None:
         assert pod["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert spec["automountServiceAccountToken"] is False, name
         kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
-        assert kinds <= {"configMap", "secret", "emptyDir", "projected"}, name
+        of_the_node = {"hostPath"} if case == NODES_OWN else set()
+        assert kinds <= {"configMap", "secret", "emptyDir", "projected", *of_the_node}, name
         for one in (*spec["containers"], *spec.get("initContainers", [])):
             context = one["securityContext"]
             assert context["allowPrivilegeEscalation"] is False, one["name"]
             assert context["capabilities"] == {"drop": ["ALL"]}, one["name"]
-            assert all("hostPort" not in port for port in one.get("ports", [])), one["name"]
+            assert case == NODES_OWN or all("hostPort" not in port for port in one.get("ports", [])), one["name"]
             if one["name"] in {"proxy", "redis", "pull"}:
                 assert context["readOnlyRootFilesystem"], one["name"]
                 assert one["resources"]["limits"]["memory"], one["name"]
@@ -94,22 +98,30 @@ def test_pods_keep_to_the_restricted_standard(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_what_a_manifest_names_is_there(case: str) -> None:
     everything = manifests(case)
-    pods = [one["spec"]["template"] for one in everything if one["kind"] == "Deployment"]
+    pods = [one["spec"]["template"] for one in everything if one["kind"] in WORKLOADS]
     for one in everything:
-        if one["kind"] == "Deployment":
+        if one["kind"] in WORKLOADS:
             labels = one["spec"]["template"]["metadata"]["labels"]
             assert one["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        if one["kind"] == "StatefulSet":
+            assert {"Service"} == {
+                service["kind"] for service in everything if service["metadata"]["name"] == one["spec"]["serviceName"]
+            }
         if one["kind"] == "Service":
             (selected,) = (pod for pod in pods if one["spec"]["selector"].items() <= pod["metadata"]["labels"].items())
             ports = {port["name"] for made in selected["spec"]["containers"] for port in made.get("ports", [])}
             assert {port["targetPort"] for port in one["spec"]["ports"]} <= ports
-    for spec in pod_specs(case).values():
-        volumes = {volume["name"] for volume in spec["volumes"]}
-        for one in spec["containers"]:
-            assert {mount["name"] for mount in one.get("volumeMounts", [])} <= volumes
+    for one in everything:
+        if one["kind"] not in (*WORKLOADS, "Pod"):
+            continue
+        claimed = {claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates", [])}
+        spec = pod_specs(case)[one["metadata"]["name"]]
+        volumes = {volume["name"] for volume in spec["volumes"]} | claimed
+        for made in spec["containers"]:
+            assert {mount["name"] for mount in made.get("volumeMounts", [])} <= volumes
             probed = [
-                one[probe]["httpGet"]["port"] for probe in one if probe.endswith("Probe") and "httpGet" in one[probe]
+                made[probe]["httpGet"]["port"] for probe in made if probe.endswith("Probe") and "httpGet" in made[probe]
             ]
-            assert set(probed) <= {port["name"] for port in one.get("ports", [])}
+            assert set(probed) <= {port["name"] for port in made.get("ports", [])}
     namespaces = {one["metadata"].get("namespace") for one in everything}
     assert namespaces <= {"default", "models", "monitoring", None}

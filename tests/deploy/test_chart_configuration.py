@@ -3,7 +3,7 @@
 import json
 import runpy
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from proxy.config import Config, load, settings
-from tests.deploy.cases import CASES, UPSTREAM, configuration, manifests
+from tests.deploy.cases import CASES, UPSTREAM, configuration, manifests, proxy
 from tests.deploy.pod import container
 from tests.lab import helm
-from tests.lab.helm import CHART, find
+from tests.lab.helm import CHART, Manifest, find
 
 SECRETS = {
     "redis-of-the-platform": {"redis-url": "redis://redis:6379/0"},
@@ -30,6 +30,7 @@ SECRETS = {
     "prefix": {"prefix": "everything"},
     "upstream-credentials": {".dockerconfigjson": "{}"},
     "signing-key": {"cosign.key": "key"},
+    "edge-admin": {"token": "open-sesame"},
     "users": {"htpasswd": "ann:hash"},
     "token-keys": {"jwks.json": "{}"},
     "own-certificate": {"tls.crt": "chain", "tls.key": "key"},
@@ -41,7 +42,7 @@ SECRETS = {
 def test_the_program_takes_the_configuration_that_is_rendered(case: str, tmp_path: Path) -> None:
     """The file and the variables of the container together."""
     everything = manifests(case)
-    process = container(everything, find(everything, "Deployment", proxy_name(case)), "proxy", SECRETS, tmp_path)
+    process = container(everything, proxy(everything), "proxy", SECRETS, tmp_path)
     file = Path(process.argv[process.argv.index("--config") + 1])
     written = tomllib.loads(file.read_text())
     config = load({}, process.environment, file)
@@ -52,10 +53,14 @@ def test_the_program_takes_the_configuration_that_is_rendered(case: str, tmp_pat
     )
     wants_redis = case in {"ha", "everything", "redis", "bare-redis", "sentinel", "cluster"}
     assert bool(config.cache.redis_url.get_secret_value()) == wants_redis
+    is_edge = case.startswith("edge")
+    assert (config.edge.directory is not None) == is_edge
+    assert is_edge == any(mount["name"] == "edge" for mount in pod_of(everything)["containers"][0]["volumeMounts"])
 
 
-def proxy_name(case: str) -> str:
-    return "everything" if case == "everything" else "models-twodfs-proxy"
+def pod_of(everything: Sequence[Manifest]) -> Manifest:
+    spec: Manifest = proxy(everything)["spec"]["template"]["spec"]
+    return spec
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

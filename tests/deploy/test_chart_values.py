@@ -19,6 +19,8 @@ from tests.lab import helm
 from tests.lab.command import CommandError
 from tests.lab.helm import CHART, find
 
+EDGE = ["edge.enabled=true"]
+NODES = [*EDGE, "edge.kind=DaemonSet"]
 SEVERAL = [UPSTREAM, "autoscaling.enabled=true", "redis.mode=bundled"]
 
 
@@ -90,6 +92,18 @@ SEVERAL = [UPSTREAM, "autoscaling.enabled=true", "redis.mode=bundled"]
         ([UPSTREAM, "fullnameOverride=2dfs"], "fullnameOverride"),
         ([UPSTREAM, "serviceAccount.name=a_b"], "serviceAccount/name"),
         ([UPSTREAM, "image.digest=latest"], "image/digest"),
+        ([UPSTREAM, *EDGE, "config.edge.directory=/srv"], "edge.enabled sets config.edge.directory"),
+        ([*SEVERAL, *EDGE], "autoscaling is not for edge nodes"),
+        ([UPSTREAM, *EDGE, "replicaCount=2"], "several replicas need redis.mode"),
+        ([UPSTREAM, *EDGE, "edge.hostPath=/srv"], "need edge.kind DaemonSet"),
+        ([UPSTREAM, *EDGE, "edge.hostPort=5000"], "need edge.kind DaemonSet"),
+        ([UPSTREAM, *NODES, "edge.persistence.existingClaim=own"], "StatefulSet with one replica"),
+        ([UPSTREAM, *NODES, "service.type=NodePort"], "a DaemonSet behind"),
+        ([UPSTREAM, *NODES, "ingress.enabled=true", "ingress.hosts={a.org}"], "a DaemonSet behind"),
+        ([UPSTREAM, *EDGE, "edge.persistence.size=20"], "edge/persistence/size"),
+        ([UPSTREAM, *EDGE, "edge.persistence.accessModes={ReadOnlyMany}"], "edge/persistence/accessModes"),
+        ([UPSTREAM, *EDGE, "edge.mountPath=var"], "edge/mountPath"),
+        ([UPSTREAM, "config.edge.max_stale=7 years"], "config/edge/max_stale"),
         ([UPSTREAM, "livenessProbe.exec.command={true}"], "livenessProbe"),
     ],
 )
@@ -188,13 +202,18 @@ def test_names_of_secrets_that_are_no_volumes_are_refused(names: list[str], said
         ({"extraEnv": [{"name": "REDIS_PASSWORD", "value": "a"}]}, "extraEnv: REDIS_PASSWORD"),
         ({"extraVolumes": [{"name": "tmp", "emptyDir": {}}]}, "extraVolumes: tmp"),
         ({"extraVolumeMounts": [{"name": "more", "mountPath": "/tmp"}]}, "extraVolumeMounts: /tmp"),
+        ({"edge": {"enabled": True}, "extraVolumes": [{"name": "edge", "emptyDir": {}}]}, "extraVolumes: edge"),
+        (
+            {"edge": {"enabled": True, "mountPath": "/srv"}, "extraVolumeMounts": [{"name": "a", "mountPath": "/srv"}]},
+            "extraVolumeMounts: /srv",
+        ),
     ],
 )
 def test_what_the_chart_has_already_cannot_be_added(values: dict[str, Any], said: str, tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
     with pytest.raises(CommandError, match=f"{said} is there twice, or the chart's own"):
-        helm.template(values_of("sentinel"), file)
+        helm.template(values_of("sentinel"), file, settings=["replicaCount=1"])
 
 
 def test_replicas_may_share_a_redis_that_the_configuration_names() -> None:
@@ -329,6 +348,8 @@ def case_with(path: str) -> str:
         return "redis"
     if path.startswith("redis."):
         return "sentinel"
+    if path.startswith("edge"):
+        return "edge-nodes" if path.startswith("edge.host") else "edge"
     return "certificate" if path.startswith("certificate") else "everything"
 
 

@@ -66,6 +66,13 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.edge.enabled -}}
+{{- include "twodfs-proxy.place" (dict "tree" $tree "path" "edge.directory" "value" .Values.edge.mountPath) -}}
+{{- $size := include "twodfs-proxy.edgeMaxSize" . -}}
+{{- if and $size (not (dig "edge" "max_size" "" $tree)) -}}
+{{- include "twodfs-proxy.place" (dict "tree" $tree "path" "edge.max_size" "value" (float64 $size)) -}}
+{{- end -}}
+{{- end -}}
 {{- $redis := include "twodfs-proxy.redisUrl" . -}}
 {{- if and $redis (not (include "twodfs-proxy.redisSecrets" . | fromJson)) -}}
 {{- include "twodfs-proxy.place" (dict "tree" $tree "path" "cache.redis_url" "value" $redis) -}}
@@ -269,8 +276,8 @@
 {{- end -}}
 {{- include "twodfs-proxy.refuseTwice" (dict "what" "the settings of secrets and extraSecrets" "key" "setting" "list" (include "twodfs-proxy.secrets" . | fromJson | values)) -}}
 {{- include "twodfs-proxy.refuseTwice" (dict "what" "extraEnv" "key" "name" "list" (concat (include "twodfs-proxy.secretEnv" . | fromYamlArray) (default list .Values.extraEnv))) -}}
-{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraVolumes" "key" "name" "list" (concat (list (dict "name" "config") (dict "name" "tmp")) (include "twodfs-proxy.secretVolumes" . | fromYamlArray) (default list .Values.extraVolumes))) -}}
-{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraVolumeMounts" "key" "mountPath" "list" (concat (list (dict "mountPath" "/etc/twodfs-proxy/config.toml") (dict "mountPath" "/tmp")) (include "twodfs-proxy.secretMounts" . | fromYamlArray) (default list .Values.extraVolumeMounts))) -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraVolumes" "key" "name" "list" (concat (list (dict "name" "config") (dict "name" "tmp")) (ternary (list (dict "name" "edge")) list .Values.edge.enabled) (include "twodfs-proxy.secretVolumes" . | fromYamlArray) (default list .Values.extraVolumes))) -}}
+{{- include "twodfs-proxy.refuseTwice" (dict "what" "extraVolumeMounts" "key" "mountPath" "list" (concat (list (dict "mountPath" "/etc/twodfs-proxy/config.toml") (dict "mountPath" "/tmp")) (ternary (list (dict "mountPath" .Values.edge.mountPath)) list .Values.edge.enabled) (include "twodfs-proxy.secretMounts" . | fromYamlArray) (default list .Values.extraVolumeMounts))) -}}
 {{- end -}}
 
 {{/* Values that contradict each other, before they become a pod that does not start. */}}
@@ -297,9 +304,10 @@
 {{- fail "config.admin has the port of config.listen: health and metrics need one of their own" -}}
 {{- end -}}
 {{- include "twodfs-proxy.checkSecrets" . -}}
-{{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}
-{{- if and (gt (int (default 1 .Values.config.workers)) 1) (not (include "twodfs-proxy.hasRedis" .)) -}}
-{{- fail "config.workers needs redis.mode external, sentinel, cluster or bundled, so that each can answer for what another cut" -}}
+{{- include "twodfs-proxy.checkEdge" . -}}
+{{- $several := and (ne (include "twodfs-proxy.workload" .) "DaemonSet") (or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1)) -}}
+{{- if and (gt (int (default 1 .Values.config.workers)) 1) (not (include "twodfs-proxy.hasRedis" .)) (not .Values.edge.enabled) (not (dig "edge" "directory" "" .Values.config)) -}}
+{{- fail "config.workers needs redis.mode external, sentinel, cluster or bundled, or edge.enabled, so that each can answer for what another cut" -}}
 {{- end -}}
 {{- if and $several (not (include "twodfs-proxy.hasRedis" .)) (ne .Values.service.sessionAffinity "ClientIP") -}}
 {{- fail "several replicas need redis.mode external, sentinel, cluster or bundled, so that each can answer for what another cut; or else service.sessionAffinity ClientIP" -}}
