@@ -5,14 +5,13 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aiohttp
 
 from tests.lab.documents import DOCKER, OCI
-from tests.lab.images import PushedImage
 
 _ACCEPT = f"{OCI.index}, {OCI.manifest}, {DOCKER.index}, {DOCKER.manifest}"
 _AT_ONCE = 3
@@ -62,7 +61,7 @@ class Device:
         ) as session:
             yield cls(session)
 
-    async def pull(self, repository: str, tag: str) -> Pulled:
+    async def pull(self, repository: str, tag: str, *, with_layers: bool = True) -> Pulled:
         """HEAD the tag, GET index, manifest and config by digest, then the layers that it has not; raises PullError."""
         started = time.perf_counter()
         root = f"/v2/{repository}"
@@ -80,7 +79,7 @@ class Device:
         documents[config] = await self._document(f"{root}/blobs/{config}", config)
         layers = tuple(layer["digest"] for layer in manifest["layers"])
         async with asyncio.TaskGroup() as tasks:
-            for one in dict.fromkeys(layers):
+            for one in dict.fromkeys(layers if with_layers else ()):
                 if one not in self.kept:
                     tasks.create_task(self._layer(f"{root}/blobs/{one}", one))
         return Pulled(digest, documents, layers, time.perf_counter() - started, warned)
@@ -107,12 +106,12 @@ class Device:
         self.kept[digest] = size
 
 
-async def pull_each(url: str, image: PushedImage, tags: list[str], **headers: str) -> list[Pulled]:
-    """Let a device for each of the tags pull it, all at the same time."""
+async def pull_each(url: str, repository: str, tags: Sequence[str], *, with_layers: bool = True) -> list[Pulled]:
+    """Let a device for each of the tags pull it, all at the same time; the first that fails is raised for all."""
 
     async def pull(tag: str) -> Pulled:
-        async with Device.of(url, **headers) as device:
-            return await device.pull(image.repository, tag)
+        async with Device.of(url) as device:
+            return await device.pull(repository, tag, with_layers=with_layers)
 
     async with asyncio.TaskGroup() as tasks:
         pulls = [tasks.create_task(pull(tag)) for tag in tags]

@@ -122,6 +122,11 @@ class Line:
         """End every connection at its next packet, and refuse new ones."""
         self._filter("--append", "INPUT", *_TCP, "-j", "REJECT", "--reject-with", "tcp-reset")
 
+    def stopped(self) -> int:
+        """Return how many packets to the far end were not let through since the line was cut or refused."""
+        counted = self.run("iptables", "--wait", "--list", "INPUT", "--verbose", "--exact", "--numeric")
+        return sum(int(rule.split()[0]) for rule in counted.splitlines()[2:])
+
     def restore(self) -> None:
         """Let everything pass again."""
         self._filter("--flush")

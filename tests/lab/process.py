@@ -255,3 +255,16 @@ def marked_processes(mark: str) -> list[str]:
         if marked and command:
             found.append(command.replace(b"\0", b" ").decode(errors="replace"))
     return found
+
+
+def peak_resident(server: Server) -> int:
+    """Return the most bytes of memory that a server has had resident, with whatever processes it has now."""
+    group, peak = str(server.pid), 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            of = (process / "stat").read_text().rpartition(")")[2].split()[2]
+            status = (process / "status").read_text() if of == group else ""
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        peak += sum(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    return peak
