@@ -13,6 +13,8 @@ and is a context manager that leaves no process and no mount behind. What may im
     python_base         a base image out of this machine's Python
     helm, install_helm  the chart, rendered
     registry, redis, proxy, engines     the peers
+    line                a thin line to a network of its own
+    device              a client that pulls as an engine does
     peers, fixtures     what only pytest needs
     namespaces, roots   root file systems beside the machine's own, and where they are
     todays_root         Debian's newest engines and tools

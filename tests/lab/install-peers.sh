@@ -26,6 +26,9 @@ busybox: busybox-static
 wrk: wrk
 setpriv: util-linux
 umount: mount
+nsenter: util-linux
+ip: iproute2
+tc: iproute2
 promtool: prometheus
 systemd-analyze: systemd
 strip: binutils

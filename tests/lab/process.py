@@ -67,8 +67,12 @@ def _ports() -> int:
     return os.open(_ports_file, os.O_RDWR | os.O_CREAT, 0o600)
 
 
-def listens(where: int | Path) -> Callable[[], bool]:
-    """Return a check: does anything accept connections on this loopback port or unix socket?"""
+Place = int | Path | tuple[str, int]
+"""A loopback port, a unix socket, or a port of another address."""
+
+
+def listens(where: Place) -> Callable[[], bool]:
+    """Return a check: does anything accept connections there?"""
 
     def check() -> bool:
         try:
@@ -80,8 +84,8 @@ def listens(where: int | Path) -> Callable[[], bool]:
     return check
 
 
-def answers_http(where: int | Path, path: str) -> Callable[[], bool]:
-    """Return a check: does `GET path` on this loopback port or unix socket give 200?"""
+def answers_http(where: Place, path: str) -> Callable[[], bool]:
+    """Return a check: does `GET path` give 200 there?"""
 
     def check() -> bool:
         try:
@@ -94,9 +98,9 @@ def answers_http(where: int | Path, path: str) -> Callable[[], bool]:
     return check
 
 
-def _connect(where: int | Path) -> socket.socket:
-    if isinstance(where, int):
-        return socket.create_connection(("127.0.0.1", where), timeout=1)
+def _connect(where: Place) -> socket.socket:
+    if not isinstance(where, Path):
+        return socket.create_connection(("127.0.0.1", where) if isinstance(where, int) else where, timeout=1)
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(1)
@@ -251,3 +255,16 @@ def marked_processes(mark: str) -> list[str]:
         if marked and command:
             found.append(command.replace(b"\0", b" ").decode(errors="replace"))
     return found
+
+
+def peak_resident(server: Server) -> int:
+    """Return the most bytes of memory that a server has had resident, with whatever processes it has now."""
+    group, peak = str(server.pid), 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            of = (process / "stat").read_text().rpartition(")")[2].split()[2]
+            status = (process / "status").read_text() if of == group else ""
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        peak += sum(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    return peak

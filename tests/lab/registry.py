@@ -4,7 +4,7 @@ import ctypes
 import ctypes.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,7 @@ from tests.lab import command
 from tests.lab.process import Launch, Server, free_port, listens
 from tests.lab.programs import environment, program
 
-_ACCESS_LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<target>\S+) HTTP/[\d.]+" (?P<status>\d{3}) ')
+_ACCESS_LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<target>\S+) HTTP/[\d.]+" (?P<status>\d{3}) (?P<size>\d+) ')
 _BCRYPT_SALT = b"$2b$04$labregistrylabregistru"
 
 
@@ -24,14 +24,16 @@ class Request:
     method: str
     target: str
     status: int
+    size: int
+    """Bytes of the body that were sent."""
 
 
 class Registry(Server):
     """`with Registry.start(directory) as registry: ...`; blobs survive `restart()`."""
 
-    def __init__(self, launch: Launch, port: int, config: Path) -> None:
+    def __init__(self, launch: Launch, address: str, config: Path) -> None:
         super().__init__(launch)
-        self.address = f"127.0.0.1:{port}"
+        self.address = address
         self.url = f"http://{self.address}"
         self.config = config
 
@@ -44,11 +46,14 @@ class Registry(Server):
         delete: bool = True,
         htpasswd: Mapping[str, str] | None = None,
         extra_config: Mapping[str, Any] | None = None,
+        host: str = "127.0.0.1",
+        under: Sequence[str] = (),
     ) -> Self:
         """Start a registry with its storage below the directory.
 
         `htpasswd` (password by user) turns Basic authentication on. `extra_config` is merged over the
-        configuration, in the structure of the registry's own config.yml.
+        configuration, in the structure of the registry's own config.yml. `under` is what stands before the
+        program's name where it is to listen on another `host`, such as that of a network namespace.
         """
         port = port or free_port()
         settings: dict[str, Any] = {
@@ -58,7 +63,7 @@ class Registry(Server):
                 "filesystem": {"rootdirectory": str(directory / "storage")},
                 "delete": {"enabled": delete},
             },
-            "http": {"addr": f"127.0.0.1:{port}"},
+            "http": {"addr": f"{host}:{port}"},
         }
         if htpasswd:
             passwords = directory / "htpasswd"
@@ -67,20 +72,20 @@ class Registry(Server):
         config = directory / "config.yml"
         config.write_text(json.dumps(_merged(settings, extra_config or {})))  # JSON is YAML
         launch = Launch(
-            argv=(program("docker-registry"), "serve", str(config)),
+            argv=(*under, program("docker-registry"), "serve", str(config)),
             log=directory / "registry.log",
-            ready=listens(port),
+            ready=listens((host, port)),
             environment=environment(),
             directory=directory,
         )
-        registry = cls(launch, port, config)
+        registry = cls(launch, f"{host}:{port}", config)
         registry.launch()
         return registry
 
     def requests(self) -> list[Request]:
         """Return what the registry was asked so far, in the order of its access log."""
         lines = _ACCESS_LINE.finditer(self.log.read_text(errors="replace"))
-        return [Request(line["method"], line["target"], int(line["status"])) for line in lines]
+        return [Request(line["method"], line["target"], int(line["status"]), int(line["size"])) for line in lines]
 
     def collect_garbage(self, *, delete_untagged: bool = False) -> str:
         """Delete every blob that no manifest names, as an operator would; returns the command's output."""
