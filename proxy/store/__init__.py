@@ -9,5 +9,5 @@ Each module imports only from those above it::
     replies      replies of Redis, read up to a bound
     clients      a Redis, whether one server, Sentinels or a cluster
     redis        shared by the replicas, behind a breaker: slow or dead, it costs one short time-out
-    tiered       memory and Redis together
+    tiered       memory, the disk of an edge node, and Redis together
 """

@@ -1,4 +1,4 @@
-"""Memory in front of the store that the replicas share."""
+"""Memory in front of the disk of this node, and of the store that the replicas share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cachetools import LRUCache
 
 from proxy.metrics.catalogue import MEMORY_HIT, MEMORY_MISS
 from proxy.store.memory import MemoryStore
-from proxy.store.protocol import SharedStore
+from proxy.store.protocol import RecordStore, SharedStore
 from proxy.store.records import R_co, Record, RecordKey
 
 _REPUBLISH: Final = 60.0
@@ -25,19 +25,28 @@ _MOST_PUBLISHED: Final = 65_536
 
 
 class TieredStore:
-    """Asks memory first, and copies records of the shared store to memory."""
+    """Asks memory first, then the disk, then the shared store, and copies records to those asked before."""
 
-    def __init__(self, memory: MemoryStore, shared: SharedStore | None, *, failover: float = _HICCUP) -> None:
+    def __init__(
+        self,
+        memory: MemoryStore,
+        shared: SharedStore | None,
+        *,
+        disk: RecordStore | None = None,
+        failover: float = _HICCUP,
+    ) -> None:
         """Put the one in front of the other.
 
         Args:
             memory: asked first.
-            shared: None: memory alone.
+            shared: by the replicas; None: there is none.
+            disk: of this node, asked before ``shared``; None: there is none.
             failover: most seconds that a digest is waited for which only the shared store may know; with 0
                 it is unknown at once.
         """
         self._memory = memory
         self._shared = shared
+        self._disk = disk
         self._failover = failover
         self._waiting = 0
         self._published: LRUCache[RecordKey[Any], tuple[int, float]] = LRUCache(_MOST_PUBLISHED)
@@ -53,9 +62,14 @@ class TieredStore:
         """Return the record under ``key`` or None."""
         record = self._memory.peek(key)
         (MEMORY_MISS if record is None else MEMORY_HIT).add()
-        if record is not None or self._shared is None:
+        if record is not None:
             return record
-        record = await self._shared.get(key)
+        if self._disk is not None:
+            record = await self._disk.get(key)
+        if record is None and self._shared is not None:
+            record = await self._shared.get(key)
+            if record is not None and self._disk is not None:
+                await self._disk.put({key: record})
         if record is not None:
             self._memory.keep({key: record})
         return record
@@ -67,8 +81,8 @@ class TieredStore:
 
     async def get_all(self, key: RecordKey[R_co]) -> list[R_co]:
         """Return the record of each tier under ``key``: for records that other replicas add to."""
-        found = [self._memory.peek(key), await self._shared.get(key) if self._shared else None]
-        return [record for record in found if record is not None]
+        behind = [await store.get(key) for store in (self._disk, self._shared) if store is not None]
+        return [record for record in (self._memory.peek(key), *behind) if record is not None]
 
     async def settle(self, waited: float, *, only_failing: bool) -> bool:
         """Pause and return True while it makes sense to look again for a record that another replica may have put.
@@ -91,8 +105,13 @@ class TieredStore:
         return True
 
     async def put(self, records: Mapping[RecordKey[Any], Record]) -> bool:
-        """Keep ``records`` in both, the shared store first: the replicas know every record that memory has."""
+        """Keep ``records`` in all, the shared store first: the replicas know every record that memory has.
+
+        A disk that is full or fails is not waited for: what it lacks is made again.
+        """
         is_shared = self._shared is None or await self._shared.put(records)
+        if self._disk is not None:
+            await self._disk.put(records)
         return self._memory.keep(records) and is_shared
 
     def is_published(self, key: RecordKey[Any]) -> bool:
@@ -103,7 +122,7 @@ class TieredStore:
         return generation == self._shared.generation and time.monotonic() - since < _REPUBLISH
 
     async def publish(self, key: RecordKey[Any], records: Mapping[RecordKey[Any], Record]) -> None:
-        """Keep ``records`` in both, and remember under ``key`` when the shared store took all of them."""
+        """Keep ``records`` in all, and remember under ``key`` when the shared store took all of them."""
         generation = self._shared.generation if self._shared else 0
         if await self.put(records):
             self._published[key] = (generation, time.monotonic())

@@ -52,9 +52,7 @@ class EdgeDirectory:
             opened.root.mkdir(mode=_OWNERS, exist_ok=True)
             for path in (*map(opened.contents, ALGORITHMS), opened.ingest):
                 path.mkdir(parents=True, exist_ok=True)
-            layout = opened.root / "oci-layout"
-            if not layout.is_file() or layout.read_bytes() != _OCI_LAYOUT:
-                write_atomically(layout, _OCI_LAYOUT)
+            opened.write_layout()
         except OSError as error:
             raise _unusable(root, error.errno) from None
         return opened
@@ -104,6 +102,12 @@ class EdgeDirectory:
     def keeper_lock(self) -> Path:
         """Locked by the process that keeps the directory."""
         return self.root / "keeper.lock"
+
+    def write_layout(self) -> None:
+        """Write the file by which other tools know an OCI image layout, where it is not there; raises ``OSError``."""
+        layout = self.root / "oci-layout"
+        if not layout.is_file() or layout.read_bytes() != _OCI_LAYOUT:
+            write_atomically(layout, _OCI_LAYOUT)
 
     def blob(self, digest: Digest) -> Path:
         """Return where the content with ``digest`` is, if it is whole."""

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -20,8 +21,9 @@ from typing import Final
 
 from proxy.logs import get_logger
 
-BESIDE: Final = "."
-"""What the names of files begin with that are not in their place yet, or not any more."""
+_BESIDE: Final = re.compile(r"\..+\.[0-9a-f]{16}")
+"""Names of files that are not in their place yet, or not any more."""
+_TOKEN_BYTES: Final = 8
 PRIVATE: Final = 0o600
 _SILENT: Final = 600.0
 """Seconds between two log lines about the same failure."""
@@ -60,7 +62,7 @@ def beside(target: Path, mode: int = PRIVATE) -> Iterator[tuple[int, Path]]:
         OSError: it cannot be made.
     """
     while True:
-        path = target.with_name(f"{BESIDE}{target.name}.{secrets.token_hex(8)}")
+        path = _beside(target)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, mode)
         try:
             lock(descriptor, fcntl.LOCK_EX)
@@ -175,9 +177,28 @@ def put_aside(directory: Path) -> None:
     Raises:
         OSError: it cannot be renamed, such as a mount.
     """
-    aside = directory.with_name(f"{BESIDE}{directory.name}.{secrets.token_hex(8)}")
+    aside = _beside(directory)
     directory.replace(aside)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove the files in ``directory`` that were to be in a place beside, and whose writers ended before they were.
+
+    Raises:
+        OSError: it cannot be read, or one of them not be removed.
+    """
+    with os.scandir(directory) as entries:
+        left = [Path(entry.path) for entry in entries if _BESIDE.fullmatch(entry.name)]
+    for path in left:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            removed(path)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(_TOKEN_BYTES)}")
 
 
 def _is_at(status: os.stat_result, path: Path) -> bool:

@@ -70,6 +70,8 @@ class Space:
     """The room in an edge directory, the same for all processes that use it. Nothing here raises."""
 
     def __init__(self, config: EdgeConfig, directory: EdgeDirectory, state: State, blobs: Blobs) -> None:
+        self.measured = Room(blobs=0, content=0, claims=0, on_its_way=0, free=0, bound=0)
+        """What there was when it was last measured, for the metrics, which must not wait for the disk."""
         self._config = config
         self._directory = directory
         self._state = state
@@ -153,7 +155,8 @@ class Space:
         bound = content + on_its_way + free - self._least_free(disk)
         if self._config.max_size is not None:
             bound = min(bound, self._config.max_size)
-        return Room(blobs, content, sum(claims.values()), on_its_way, free, bound)
+        self.measured = Room(blobs, content, sum(claims.values()), on_its_way, free, bound)
+        return self.measured
 
     def _look(self) -> tuple[list[Unfinished], os.statvfs_result]:
         return list(unfinished(self._directory)), os.statvfs(self._directory.root)
@@ -173,7 +176,8 @@ class Space:
         wanted = room.used + size - int(room.bound * _LOW_WATER)
         freed = await self._drop_unfinished(excess, digest)
         if freed < excess:
-            freed += await self._evict(excess - freed, wanted - freed)
+            # Where others fill the disk, each byte counts; for new content, only if it is enough.
+            freed += await self._evict(excess - freed if size else 0, wanted - freed)
         return freed >= excess
 
     async def _drop_unfinished(self, excess: int, but: Digest | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,13 +13,21 @@ from typing import Final
 from proxy.config.edge import EdgeConfig
 from proxy.edge.disk.blobs import BLOB_TABLES, Blobs
 from proxy.edge.disk.directory import EdgeDirectory, EdgeError
+from proxy.edge.disk.keeper import Keeper
+from proxy.edge.disk.listing import LISTING_TABLES, ImageList
 from proxy.edge.disk.pins import NAMES_TABLES, PIN_TABLES, Pins
+from proxy.edge.disk.records import RECORD_TABLES, DiskRecords
 from proxy.edge.disk.space import SPACE_TABLES, Space
 from proxy.edge.disk.state import State
+from proxy.metrics.catalogue import EDGE_BLOBS, EDGE_BYTES, EDGE_FREE_BYTES
 
-_TABLES: Final = (*BLOB_TABLES, *NAMES_TABLES, *PIN_TABLES, *SPACE_TABLES)
+_TABLES: Final = (*BLOB_TABLES, *NAMES_TABLES, *PIN_TABLES, *SPACE_TABLES, *RECORD_TABLES, *LISTING_TABLES)
 _WRITTEN_EVERY: Final = 3.0
 """Seconds between two times that uses of content are written down."""
+_RECORDS_SHARE: Final = 20
+_LEAST_RECORDS: Final = 4 * 2**20
+_MOST_RECORDS: Final = 256 * 2**20
+"""Bytes of records: a twentieth of the content that there may be, within these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +39,58 @@ class EdgeStore:
     blobs: Blobs
     pins: Pins
     space: Space
+    records: DiskRecords
+    listing: ImageList
 
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, config: EdgeConfig) -> AsyncIterator[EdgeStore]:
-        """Open ``config.directory`` for the time of the context.
+        """Open ``config.directory`` for the time of the context; one of the processes that do is its keeper.
 
         Raises:
             EdgeError: it cannot be used.
         """
         if config.directory is None:
             raise EdgeError("edge.directory is not set")
-        directory = EdgeDirectory.open(config.directory)
+        directory = await asyncio.to_thread(EdgeDirectory.open, config.directory)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 state = await stack.enter_async_context(State.open(directory.state, _TABLES))
+                secret, most_records = await asyncio.to_thread(_private, directory, config)
             except (sqlite3.Error, OSError) as error:
-                raise EdgeError(f"{directory.state} cannot be used: {error}") from None
+                raise EdgeError(f"edge.directory {directory.root} cannot be used: {error}") from None
             blobs = Blobs(directory, state)
-            store = cls(directory, state, blobs, Pins(state), Space(config, directory, state, blobs))
+            space = Space(config, directory, state, blobs)
+            records = DiskRecords(state, blobs, secret, most_bytes=most_records)
+            store = cls(directory, state, blobs, Pins(state), space, records, ImageList(directory, state, blobs))
+            stack.enter_context(EDGE_BYTES.read_from(lambda: space.measured.content))
+            stack.enter_context(EDGE_BLOBS.read_from(lambda: space.measured.blobs))
+            stack.enter_context(EDGE_FREE_BYTES.read_from(lambda: space.measured.free))
+            keeper = Keeper(directory, state, blobs, space, store.listing)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            writing = tasks.create_task(store._write_uses())
+            running = [tasks.create_task(work) for work in (store._tell(), store.listing.keep_written(), keeper.keep())]
             try:
                 yield store
             finally:
-                writing.cancel()
-                await blobs.write_uses()
+                for task in running:
+                    task.cancel()
+                await store.write_uses()
 
-    async def _write_uses(self) -> None:
+    async def write_uses(self) -> None:
+        """Write down what was used since the last time; else it happens every few seconds."""
+        await self.blobs.write_uses()
+        await self.records.write_uses()
+
+    async def _tell(self) -> None:
+        """Let the other processes and the metrics know, every few seconds."""
         while True:
+            await self.space.measure()
             await asyncio.sleep(_WRITTEN_EVERY)
-            await self.blobs.write_uses()
+            await self.write_uses()
+
+
+def _private(directory: EdgeDirectory, config: EdgeConfig) -> tuple[bytes, int]:
+    """Return the directory's secret, and most bytes of records."""
+    disk = os.statvfs(directory.root)
+    share = (config.max_size or disk.f_blocks * disk.f_frsize) // _RECORDS_SHARE
+    return directory.secret(), min(max(share, _LEAST_RECORDS), _MOST_RECORDS)
