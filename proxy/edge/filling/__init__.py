@@ -2,6 +2,7 @@
 
 partial   a file that grows, locked by the one process that fills it
 growth    how far it has come, for those who wait for more
+written   what was written and hashed, and what came again
 source    a blob of the registry from any offset on, checked, with credentials that are fresh
 flight    a blob that readers wait for, whoever fetches it
 fill      one blob fetched to its end, resumed, verified and put among the content

@@ -4,34 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from aiohttp import web
 
 from proxy.bodies.file_handoff import FileOutlet, file_outlet
 from proxy.bodies.idle_timeout import IdleTimeout
-from proxy.edge.filling.growth import Growth, Fate
+from proxy.edge.disk.blobs import StoredBlob
+from proxy.edge.filling.growth import Fate, Growth
 from proxy.edge.filling.passage import Passage
 from proxy.metrics.catalogue import EDGE_SERVED_DISK, EDGE_SERVED_FILLING
 from proxy.wire.responses import OutgoingResponse
-
-
-class OpenedFile(Protocol):
-    """A whole blob that is opened: the part of ``StoredBlob`` that a body needs."""
-
-    @property
-    def descriptor(self) -> int:
-        """Of the file."""
-
-    def close(self) -> None:
-        """Close it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBody:
     """A part of a whole blob."""
 
-    blob: OpenedFile
+    blob: StoredBlob
     wanted: range
     borrows: bool
 
@@ -52,7 +41,7 @@ class StoredBody:
         self.blob.close()
 
 
-def whole_body(blob: OpenedFile, wanted: range, *, borrows: bool = True) -> StoredBody:
+def whole_body(blob: StoredBlob, wanted: range, *, borrows: bool = True) -> StoredBody:
     """Return the bytes ``wanted`` of ``blob``, which is closed with it.
 
     ``borrows``: whether sockets can be borrowed here.

@@ -8,54 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import errno
-import hashlib
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import aiohttp
 
 from proxy.bodies.receive import Receiver
+from proxy.edge.disk.blobs import Blobs
+from proxy.edge.disk.space import Space
 from proxy.edge.filling.flight import Flight
-from proxy.edge.filling.growth import Growth, Hash, hash_file
+from proxy.edge.filling.growth import Growth
 from proxy.edge.filling.partial import Partial
 from proxy.edge.filling.source import ChangedError, PausedError, pause_of
+from proxy.edge.filling.written import DiskError, Patience, Repeated, UnlikeError, Written
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import EDGE_FILLED, EDGE_FILLS, UPSTREAM_ERRORS
 from proxy.upstream.errors import describe
 from proxy.upstream.replies import RefusedError, UpstreamError
-from twodfs.oci.digest import Digest
-
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_MOST_IDLE_ATTEMPTS: Final = 6
-"""Attempts in a row that bring no byte."""
-_MOST_ATTEMPTS: Final = 100
-_BYTES_OF_AN_ATTEMPT: Final = 8 * 2**20
-"""A large blob may break off more often: once more for each so many bytes."""
-_SHORTEST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 3.0
-
-
-class Adopting(Protocol):
-    """The part of ``Blobs`` that a whole file goes to."""
-
-    async def adopt(self, digest: Digest, path: Path, descriptor: int) -> None:
-        """Put a verified file among the content."""
-
-
-class Reserving(Protocol):
-    """The part of ``Space`` that a fill asks for room."""
-
-    async def reserve(self, digest: Digest, size: int) -> bool:
-        """Make room for a fill."""
-
-    def release(self, digest: Digest) -> None:
-        """Take back what was reserved."""
-
-    async def make_room(self, size: int) -> bool:
-        """Make room after the disk was found to be full."""
 
 
 class Outcome(enum.Enum):
@@ -79,24 +48,12 @@ class UnfillableError(Exception):
     """Nobody says how long the blob is, or the disk has no room for it: it can only be passed on."""
 
 
-class _UnlikeError(Exception):
-    """A part that comes again differs from what came before, or more comes than was announced."""
-
-
-class _DiskError(Exception):
-    """The file cannot be written or read."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error.strerror or str(error))
-        self.is_full = error.errno in _FULL
-
-
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What fills share."""
 
-    blobs: Adopting
-    space: Reserving
+    blobs: Blobs
+    space: Space
     receiver: Receiver
 
 
@@ -110,7 +67,7 @@ class Fill:
         self._tools = tools
         self._growth = flight.growth
         self._prefix = partial.size
-        self._written = _Written(partial.descriptor)
+        self._written = Written(partial.descriptor)
         self._breaks = int(self._prefix > 0)
         self._has_asked_for_room = False
 
@@ -141,23 +98,23 @@ class Fill:
                 return self._end(Outcome.FULL, "there is no room for it")
         elif size is not None and size == self._prefix:
             await self._begin(size)
-        patience = _Patience()
+        patience = Patience()
         while self._growth is None or self._offset < self._growth.size:
             outcome = await self._went_on(self._flight.size if size is None else size, patience)
             if outcome is not None:
                 return outcome
         return await self._judged()
 
-    async def _went_on(self, size: int | None, patience: _Patience) -> Outcome | None:
+    async def _went_on(self, size: int | None, patience: Patience) -> Outcome | None:
         """Make one attempt, and wait where another one is to follow; return how the fill ended, None: not yet."""
         before = self._written.position
         try:
             await self._attempt(size)
-        except (ChangedError, _UnlikeError) as error:
+        except (ChangedError, UnlikeError) as error:
             if self._growth is None and not self._prefix:
                 raise UpstreamError(str(error)) from None
             return self._end(Outcome.CHANGED, str(error))
-        except _DiskError as error:
+        except DiskError as error:
             return None if await self._has_room(error) else self._end(Outcome.FULL, str(error))
         except _BREAKS as error:
             if self._growth is None:
@@ -178,7 +135,7 @@ class Fill:
                     raise UnfillableError
                 await self._begin(arrival.size)
             await self._catch_up()
-            take = self._written.write if arrival.first else _Repeated(self._written).take
+            take = self._written.write if arrival.first else Repeated(self._written).take
             await self._tools.receiver.receive(arrival.answer, take, self._passed)
             if self._written.position < self._written.size:
                 raise PausedError("the registry's answer ended early")
@@ -195,7 +152,7 @@ class Fill:
         if repository is None:
             raise UnfillableError
         try:
-            self._partial.announce(size, repository)
+            await self._tools.receiver.threads.run(lambda: self._partial.announce(size, repository))
         except OSError as error:
             get_logger().warning("edge disk cannot be written", reason=error.strerror or str(error))
             raise UnfillableError from None
@@ -206,8 +163,8 @@ class Fill:
 
     async def _catch_up(self) -> None:
         """Hash what was left by those before us."""
+        threads = self._tools.receiver.threads
         while self._written.position < self._prefix:
-            threads = self._tools.receiver.threads
             await threads.run(lambda: self._written.read(self._prefix, threads.buffer()))
 
     async def _passed(self, size: int) -> None:
@@ -216,7 +173,7 @@ class Fill:
             self._growth.advance(self._written.position)
         await self._flight.paced(size)
 
-    async def _broken(self, error: Exception, patience: _Patience, *, has_moved: bool) -> Outcome | None:
+    async def _broken(self, error: Exception, patience: Patience, *, has_moved: bool) -> Outcome | None:
         """Wait after an answer that broke off; return how the fill ends, None where it goes on."""
         self._breaks += 1
         reason = describe(error) if isinstance(error, OSError | aiohttp.ClientError) else str(error)
@@ -230,7 +187,7 @@ class Fill:
         await asyncio.sleep(max(seconds, pause))
         return None
 
-    async def _has_room(self, error: _DiskError) -> bool:
+    async def _has_room(self, error: DiskError) -> bool:
         """Make room once; say whether it is worth going on."""
         if not error.is_full or self._has_asked_for_room:
             return False
@@ -240,7 +197,7 @@ class Fill:
     async def _judged(self) -> Outcome:
         try:
             await self._catch_up()
-        except _DiskError as error:
+        except DiskError as error:
             return self._end(Outcome.FULL, str(error))
         digest, growth = self._partial.digest, self._growth
         if f"sha256:{self._written.hash.hexdigest()}" != digest or growth is None:
@@ -252,7 +209,6 @@ class Fill:
         except OSError as error:
             return self._end(Outcome.FULL, error.strerror or str(error))
         self._partial.clear()
-        self._partial.share()
         return Outcome.RESUMED if self._breaks else Outcome.COMPLETE
 
     def _end(self, outcome: Outcome, reason: str) -> Outcome:
@@ -273,82 +229,3 @@ class Fill:
 
 
 _BREAKS: Final = (RefusedError, UpstreamError, PausedError, aiohttp.ClientError, OSError)
-
-
-class _Patience:
-    """How often to try again, and after which pause."""
-
-    def __init__(self) -> None:
-        self._attempts = 0
-        self._idle = 0
-
-    def after(self, size: int, *, has_moved: bool) -> float | None:
-        """Return the seconds to wait after an attempt that broke off; None: give up.
-
-        ``size`` is the blob's; ``has_moved`` says whether the attempt brought anything.
-        """
-        self._attempts += 1
-        self._idle = 0 if has_moved else self._idle + 1
-        if self._idle >= _MOST_IDLE_ATTEMPTS or self._attempts >= _MOST_ATTEMPTS + size // _BYTES_OF_AN_ATTEMPT:
-            return None
-        return min(_SHORTEST_PAUSE * 2.0**self._idle, _LONGEST_PAUSE)
-
-
-class _Written:
-    """What is in the file and was hashed; used by one thread at a time."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.size = 0
-        self.position = 0
-        self.hash: Hash = hashlib.sha256()
-
-    def write(self, piece: memoryview) -> None:
-        """Append ``piece``.
-
-        Raises:
-            _UnlikeError: it is more than was announced.
-            _DiskError: not all of it could be written; what could is hashed.
-        """
-        if self.position + len(piece) > self.size:
-            raise _UnlikeError("more comes than was announced")
-        while piece:
-            try:
-                size = os.pwrite(self._descriptor, piece, self.position)
-            except OSError as error:
-                raise _DiskError(error) from None
-            self.hash.update(piece[:size])
-            self.position += size
-            piece = piece[size:]
-
-    def read(self, stop: int, buffer: memoryview) -> None:
-        """Hash some more of what is in the file before ``stop``.
-
-        Raises:
-            _DiskError: it cannot be read.
-        """
-        try:
-            self.position = hash_file(self._descriptor, range(self.position, stop), self.hash, buffer)
-        except OSError as error:
-            raise _DiskError(error) from None
-
-
-class _Repeated:
-    """Compares the part of a blob that comes again, then goes on."""
-
-    def __init__(self, written: _Written) -> None:
-        self._written = written
-        self._left = written.position
-        self._expected = written.hash.digest()
-        self._hash = hashlib.sha256()
-
-    def take(self, piece: memoryview) -> None:
-        """Take the next bytes from the first one on; raises like ``_Written.write``."""
-        again, new = piece[: self._left], piece[self._left :]
-        if again:
-            self._hash.update(again)
-            self._left -= len(again)
-            if not self._left and self._hash.digest() != self._expected:
-                raise _UnlikeError("the blob has another content than before")
-        if new:
-            self._written.write(new)

@@ -8,21 +8,22 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from proxy.auth.identity import Identity
 from proxy.bodies.receive import Receiver
 from proxy.bodies.threads import Threads
 from proxy.config.edge import EdgeConfig
-from proxy.edge.disk.directory import EdgeDirectory
+from proxy.edge.disk.store import EdgeStore
 from proxy.edge.filling.body import GrowingBody
-from proxy.edge.filling.fill import Adopting, Fill, Outcome, Reserving, Tools, UnfillableError
-from proxy.edge.filling.flight import Flight, Pacing
+from proxy.edge.filling.fill import Fill, Outcome, Tools, UnfillableError
+from proxy.edge.filling.flight import Flight
 from proxy.edge.filling.follow import Followed, follow
-from proxy.edge.filling.growth import Growth, Fate
+from proxy.edge.filling.growth import Fate, Growth
 from proxy.edge.filling.partial import Partial, claim, is_claimed
 from proxy.edge.filling.passage import Passage
 from proxy.edge.filling.source import BlobRegistry, BlobSource, PausedError
+from proxy.edge.pace import Pace
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import EDGE_FILLING
 from proxy.repository import Repository
@@ -35,44 +36,6 @@ _MOST_CHANGES: Final = 2
 _MOST_REFUSALS: Final = 4
 """How often a reader joins others who are refused, before it is told of that."""
 _SHA256: Final = "sha256:"
-
-
-class FoundBlob(Protocol):
-    """A whole blob that is opened."""
-
-    @property
-    def descriptor(self) -> int:
-        """Of its file."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of it."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
-class FillBlobs(Adopting, Protocol):
-    """The part of ``Blobs`` that is needed here."""
-
-    async def find(self, digest: Digest) -> FoundBlob | None:
-        """Open a whole blob."""
-
-
-class FillStore(Protocol):
-    """The part of ``EdgeStore`` that is needed here."""
-
-    @property
-    def directory(self) -> EdgeDirectory:
-        """The paths."""
-
-    @property
-    def blobs(self) -> FillBlobs:
-        """Whole content."""
-
-    @property
-    def space(self) -> Reserving:
-        """How much there may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +72,7 @@ class Fills:
 
     def __init__(
         self,
-        store: FillStore,
+        store: EdgeStore,
         upstreams: Mapping[str, BlobRegistry],
         config: EdgeConfig,
         *,
@@ -176,7 +139,7 @@ class Fills:
         identity: Identity,
         *,
         size: int | None = None,
-        pace: Pacing | None = None,
+        pace: Pace | None = None,
     ) -> GrowingBlob | None:
         """Return the blob as it comes, fetched with this reader's credentials where it is not under way.
 
@@ -220,7 +183,7 @@ class Fills:
         flight: Flight,
         repository: Repository | None,
         identity: Identity | None,
-        pace: Pacing | None,
+        pace: Pace | None,
         *,
         is_joined: bool,
     ) -> GrowingBlob | None:

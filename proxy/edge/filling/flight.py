@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 from proxy.auth.identity import Identity
 from proxy.edge.filling.growth import Growth
 from proxy.edge.filling.source import BlobSource
+from proxy.edge.pace import Pace
 from proxy.repository import Repository
 from twodfs.oci.digest import Digest
-
-
-class Pacing(Protocol):
-    """A bound of how fast bytes may cross the line."""
-
-    async def take(self, size: int) -> None:
-        """Wait until ``size`` bytes may have come."""
 
 
 class Flight:
@@ -41,11 +34,11 @@ class Flight:
         self.readers = 0
         self.task: asyncio.Task[None] | None = None
         self.is_filling = False
-        self._pace: Pacing | None = None
+        self._pace: Pace | None = None
         self._is_paced = True
         self._waiting: list[asyncio.Future[Growth | None]] = []
 
-    def add(self, repository: Repository | None, identity: Identity | None, pace: Pacing | None) -> None:
+    def add(self, repository: Repository | None, identity: Identity | None, pace: Pace | None) -> None:
         """Take a reader in; one without ``pace`` is not to wait for those who have one."""
         self.readers += 1
         if repository is not None and identity is not None:

@@ -18,11 +18,11 @@ from typing import Self
 
 import orjson
 
-from proxy.edge.disk.directory import EdgeDirectory, write_atomically
+from proxy.edge.disk.directory import EdgeDirectory
+from proxy.edge.disk.files import PRIVATE, beside
+from proxy.edge.disk.unfinished import ABOUT, PART
 from proxy.repository import Repository
 from twodfs.oci.digest import Digest
-
-_MODE = 0o644
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Partial:
             OSError: it cannot be.
         """
         path = part_of(directory, digest)
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _MODE)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, PRIVATE)
         return cls(digest, path, directory.blob(digest), descriptor)
 
     def lock(self) -> bool:
@@ -117,7 +117,9 @@ class Partial:
             "started": round(time.time(), 3),
             "inode": os.fstat(self.descriptor).st_ino,
         }
-        write_atomically(self._facts, orjson.dumps(facts))
+        with beside(self._facts) as (descriptor, path):  # not flushed: without it the bytes are fetched anew
+            os.write(descriptor, orjson.dumps(facts))
+            path.replace(self._facts)
 
     def clear(self) -> None:
         """Forget what was announced: the file is no longer, or no longer on its way."""
@@ -135,12 +137,12 @@ class Partial:
 
     @property
     def _facts(self) -> Path:
-        return self.path.with_suffix(".json")
+        return self.path.with_suffix(ABOUT)
 
 
 def part_of(directory: EdgeDirectory, digest: Digest) -> Path:
     """Return where the content with ``digest`` is while it is on its way."""
-    return directory.ingest / f"{digest.removeprefix('sha256:')}.part"
+    return directory.ingest / f"{digest.removeprefix('sha256:')}{PART}"
 
 
 def claim(directory: EdgeDirectory, digest: Digest) -> tuple[Partial, bool] | None:
@@ -166,7 +168,7 @@ def claim(directory: EdgeDirectory, digest: Digest) -> tuple[Partial, bool] | No
 def is_claimed(directory: EdgeDirectory, digest: Digest) -> bool:
     """Say whether a process fills the blob with ``digest`` now."""
     try:
-        descriptor = os.open(part_of(directory, digest), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(part_of(directory, digest), os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

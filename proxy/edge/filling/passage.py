@@ -5,6 +5,7 @@ What reaches a client as the end of a blob has its digest here, too: the hash go
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
@@ -96,10 +97,14 @@ class Passage:
         return passed
 
     async def _hashed(self, descriptor: int, stop: int) -> Hash:
-        state, at, threads = hashlib.sha256(), 0, self.threads
+        state, threads = hashlib.sha256(), self.threads
+
+        def hash_from(at: int) -> int:
+            return hash_file(descriptor, range(at, stop), state, threads.buffer())
+
+        at = 0
         while at < stop:
-            part = range(at, stop)
-            at = await threads.run(lambda part=part: hash_file(descriptor, part, state, threads.buffer()))
+            at = await threads.run(functools.partial(hash_from, at))
         return state
 
 
