@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -89,8 +89,7 @@ class SocketHandoff:
                 if tunnel is not None:
                     tunnel.abort()
                 return
-            state = _look(source) if tunnel is None else tunnel.look(source)
-            if not _resume(protocol, answer.content, state):
+            if not resume_answers(protocol, answer.content, source, tunnel):
                 surplus()
 
         return cls(
@@ -182,7 +181,7 @@ class SocketHandoff:
         with duplicate(self.source) as source, duplicate(self.sink) as sink:
             moving = mover(source, sink, size)
             try:
-                async with self._flushed():
+                async with flushed(self.sink, self.writer.drain):
                     self.await_source()
                     await moving.run()
             finally:
@@ -192,55 +191,68 @@ class SocketHandoff:
         return size
 
     async def _hold(self) -> bool:
-        """Stop reading and pass on all that aiohttp has read so far.
+        async def pass_on(chunk: bytes) -> None:
+            await self.writer.write(chunk)
+            self.passed(len(chunk))
 
-        False when the body turned out to be complete: then the connection may already serve another request.
-        """
-        content = self.content
-        passed = 0
-        is_held = False
-        try:
-            while not content.is_eof():
-                if (exception := content.exception()) is not None:
-                    raise exception
-                self.source.pause_reading()
-                if content.total_bytes > passed:
-                    chunk = content.read_nowait()  # this makes the connection read on
-                    passed += len(chunk)
-                    if not content.is_eof():
-                        self.source.pause_reading()
-                    await self.writer.write(chunk)
-                    self.passed(len(chunk))
-                elif is_paused(self.protocol):
-                    self.protocol.resume_reading()
-                else:
-                    is_held = True
-                    break
-        finally:
-            if not is_held and not content.is_eof():
-                self.source.resume_reading()
-        return is_held
-
-    @contextlib.asynccontextmanager
-    async def _flushed(self) -> AsyncIterator[None]:
-        """Send all that is in the sink's buffer; in the context, the socket is the only way out."""
-        self.sink.set_write_buffer_limits(high=0)
-        try:
-            await self.writer.drain()
-            if self.sink.is_closing() or self.sink.get_write_buffer_size():
-                raise ConnectionResetError("the connection was closed while its buffer was sent")
-            yield
-        finally:
-            if not self.sink.is_closing():
-                self.sink.set_write_buffer_limits()
+        return await hold(self.source, self.protocol, self.content, pass_on)
 
 
-def _resume(protocol: AnswerReader, content: StreamReader, state: bytes | None) -> bool:
+async def hold(
+    source: asyncio.Transport,
+    protocol: RequestConnection | AnswerConnection,
+    content: StreamReader,
+    pass_on: Callable[[bytes], Awaitable[None]],
+) -> bool:
+    """Stop reading ``source`` and pass on all that aiohttp has read so far, which ``content`` has yet to give.
+
+    False when the body turned out to be complete: then the connection may already serve another request.
+    """
+    passed = 0
+    is_held = False
+    try:
+        while not content.is_eof():
+            if (exception := content.exception()) is not None:
+                raise exception
+            source.pause_reading()
+            if content.total_bytes > passed:
+                chunk = content.read_nowait()  # this makes the connection read on
+                passed += len(chunk)
+                if not content.is_eof():
+                    source.pause_reading()
+                await pass_on(chunk)
+            elif is_paused(protocol):
+                protocol.resume_reading()
+            else:
+                is_held = True
+                break
+    finally:
+        if not is_held and not content.is_eof():
+            source.resume_reading()
+    return is_held
+
+
+@contextlib.asynccontextmanager
+async def flushed(sink: asyncio.Transport, drain: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Send all that is in the buffer of ``sink``, with ``drain``; in the context, the socket is the only way out."""
+    sink.set_write_buffer_limits(high=0)
+    try:
+        await drain()
+        if sink.is_closing() or sink.get_write_buffer_size():
+            raise ConnectionResetError("the connection was closed while its buffer was sent")
+        yield
+    finally:
+        if not sink.is_closing():
+            sink.set_write_buffer_limits()
+
+
+def resume_answers(protocol: AnswerReader, content: StreamReader, source: socket.socket, tunnel: Tunnel | None) -> bool:
     """End an answer whose body went past its parser; its connection returns to the pool.
 
-    ``state`` is the bytes behind the body. False, and the connection is closed, when that is more than was
-    announced; it is closed as well when the registry hung up.
+    False, and the connection is closed, when more has come than was announced; it is closed as well when the
+    registry hung up.
     """
+    state = _look(source) if tunnel is None else tunnel.look(source)
     if state is not None:
         protocol.force_close()
     protocol.rest()

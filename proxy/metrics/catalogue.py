@@ -106,6 +106,22 @@ EDGE_ROTTEN: Final = Counter(
     "twodfs_proxy_edge_rotten_total",
     "Files of the edge directory that were not what their name says, so they were removed.",
 )
+EDGE_FILLS: Final = Counter(
+    "twodfs_proxy_edge_fills_total",
+    "Blobs fetched to the edge's disk. outcome: complete, resumed (complete, in more than one go), broken (given up, "
+    "goes on with the next reader), refused (credentials ran out), digest (other content than its digest says), "
+    "changed (what came later did not fit what came before), abandoned (its last reader left), full (the disk).",
+    "outcome",
+)
+EDGE_FILLED_BYTES: Final = Counter(
+    "twodfs_proxy_edge_filled_bytes_total", "Bytes of blobs that came from the registry to the edge's disk."
+)
+EDGE_SERVED_BYTES: Final = Counter(
+    "twodfs_proxy_edge_served_bytes_total",
+    "Bytes of blobs sent from the edge's disk. source: disk (whole blobs), filling (blobs on their way).",
+    "source",
+)
+EDGE_FILLING: Final = Gauge("twodfs_proxy_edge_filling", "Blobs that are on their way to the edge's disk.")
 REDIS_UP: Final = Gauge("twodfs_proxy_redis_up", "1 while Redis answers; absent where none is configured.", joined=min)
 UPSTREAM_UP: Final = Gauge(
     "twodfs_proxy_upstream_up",
@@ -170,7 +186,12 @@ for _reason in ("client", "upstream", "short", "surplus", "broke_off"):
     BROKEN_TRANSFERS.of(_reason)
 for _counter in (WORKER_RESTARTS, EDGE_EVICTIONS, EDGE_EVICTED_BYTES, EDGE_ROTTEN):
     _counter.of()
+for _outcome in ("complete", "resumed", "broken", "refused", "digest", "changed", "abandoned", "full"):
+    EDGE_FILLS.of(_outcome)
 
+EDGE_FILLED: Final = EDGE_FILLED_BYTES.of()
+EDGE_SERVED_DISK: Final = EDGE_SERVED_BYTES.of("disk")
+EDGE_SERVED_FILLING: Final = EDGE_SERVED_BYTES.of("filling")
 RELAYED_DOWN: Final = RELAYED_BYTES.of("down")
 RELAYED_UP: Final = RELAYED_BYTES.of("up")
 SPLICED: Final = RELAYED_BODIES.of("spliced")

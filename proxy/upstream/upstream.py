@@ -137,7 +137,40 @@ class Upstream:
 
             async def begin(origin: Origin) -> aiohttp.ClientResponse:
                 with explained(origin.url, "stream"):
-                    return await self._begin(stack, origin, request, question, expect_continue=expect_continue)
+                    return await self._begin(
+                        stack,
+                        origin,
+                        request,
+                        question,
+                        follows=self._redirects.are_followed,
+                        expect_continue=expect_continue,
+                    )
+
+            yield await first_answer(self.origins, question, begin)
+
+    @contextlib.asynccontextmanager
+    async def blob(self, path: str, identity: Identity, first: int = 0) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask for a blob from its byte ``first`` on, and yield the answer with its body unread.
+
+        Redirects are always followed: the proxy reads the blob itself. Other than that it is like ``stream``, and
+        counts as a transfer of ``identity.client``.
+
+        Raises:
+            UpstreamError: no answer came. Errors inside the context are the caller's.
+            TooManyRequestsError: all connections are in use, and other clients' turns come first.
+        """
+        headers = CIMultiDict({**identity.headers, hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: "identity"})
+        if first:
+            headers[hdrs.RANGE] = f"bytes={first}-"
+        leave(headers)
+        carry(headers)
+        request, question = parse("GET", path), Question("GET", path, headers)
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._transfers.taken(identity.client))
+
+            async def begin(origin: Origin) -> aiohttp.ClientResponse:
+                with explained(origin.url, "stream"):
+                    return await self._begin(stack, origin, request, question, follows=True)
 
             yield await first_answer(self.origins, question, begin)
 
@@ -148,7 +181,8 @@ class Upstream:
         request: RegistryRequest,
         question: Question,
         *,
-        expect_continue: bool,
+        follows: bool,
+        expect_continue: bool = False,
     ) -> aiohttp.ClientResponse:
         """Ask ``origin``, and return the answer with its body unread; it is closed with ``stack``."""
         method, headers, body = question.method, question.headers, question.body
@@ -163,7 +197,7 @@ class Upstream:
             asked = self._access.asked(request, headers, send, has_body=body is not None)
             first = await stack.enter_async_context(asked)
         response = first
-        if self._redirects.are_followed and question.is_read:
+        if follows and question.is_read:
             response = await stack.enter_async_context(self._redirects.followed(method, url, headers, first))
             if response is not first:
                 check_found(response)

@@ -1,0 +1,104 @@
+"""A file's bytes, whole or growing, as the body of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from proxy.bodies.file_handoff import FileOutlet, file_outlet
+from proxy.bodies.idle_timeout import IdleTimeout
+from proxy.edge.disk.blobs import StoredBlob
+from proxy.edge.filling.growth import Fate, Growth
+from proxy.edge.filling.passage import Passage
+from proxy.metrics.catalogue import EDGE_SERVED_DISK, EDGE_SERVED_FILLING
+from proxy.wire.responses import OutgoingResponse
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBody:
+    """A part of a whole blob."""
+
+    blob: StoredBlob
+    wanted: range
+    borrows: bool
+
+    async def send(self, response: OutgoingResponse, http: web.BaseRequest, idle_timeout: IdleTimeout) -> None:
+        """Send it; nothing where there is to be no body.
+
+        Raises:
+            OSError: the client is gone.
+        """
+        if response.is_without_body or not self.wanted:
+            return
+        async with file_outlet(response, http, idle_timeout, borrows=self.borrows) as outlet:
+            await outlet.send(self.blob.descriptor, self.wanted)
+        EDGE_SERVED_DISK.add(len(self.wanted))
+
+    async def close(self) -> None:
+        """Close the file."""
+        self.blob.close()
+
+
+def whole_body(blob: StoredBlob, wanted: range, *, borrows: bool = True) -> StoredBody:
+    """Return the bytes ``wanted`` of ``blob``, which is closed with it.
+
+    ``borrows``: whether sockets can be borrowed here.
+    """
+    return StoredBody(blob, wanted, borrows)
+
+
+@dataclass(frozen=True, slots=True)
+class GrowingBody:
+    """A part of a blob that is on its way.
+
+    Attributes:
+        growth: the file.
+        wanted: the bytes of it.
+        passage: goes on where the file does not; None: nobody can.
+        leave: is called at the end.
+        borrows: whether sockets can be borrowed here.
+    """
+
+    growth: Growth
+    wanted: range
+    passage: Passage
+    leave: Callable[[], None]
+    borrows: bool
+
+    async def send(self, response: OutgoingResponse, http: web.BaseRequest, idle_timeout: IdleTimeout) -> None:
+        """Send it as it comes; nothing where there is to be no body.
+
+        Raises:
+            aiohttp.ClientPayloadError: the rest does not come, or is not what it should be.
+            OSError: the client is gone.
+        """
+        if response.is_without_body or not self.wanted:
+            return
+        async with file_outlet(response, http, idle_timeout, borrows=self.borrows) as outlet:
+            at = await self._send_file(outlet, idle_timeout)
+        if at < self.wanted.stop:
+            await self.passage.send(self.growth, range(at, self.wanted.stop), response, http, idle_timeout)
+        idle_timeout.for_client()
+
+    async def _send_file(self, outlet: FileOutlet, idle_timeout: IdleTimeout) -> int:
+        """Send from the file as far as it goes; return where that is."""
+        growth, at, stop = self.growth, self.wanted.start, self.wanted.stop
+        while at < stop:
+            growth.check()
+            limit = min(growth.released, stop)
+            if limit > at:
+                await outlet.send(growth.descriptor, range(at, limit))
+                EDGE_SERVED_FILLING.add(limit - at)
+                at = limit
+            elif growth.fate is Fate.LEFT:
+                break
+            else:
+                idle_timeout.for_upstream()
+                await growth.changed()
+        return at
+
+    async def close(self) -> None:
+        """Leave the file to others."""
+        self.leave()

@@ -1,0 +1,47 @@
+"""A blob that another process of the node fetches: its file is looked at, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import Final
+
+from proxy.edge.filling.flight import Flight
+from proxy.edge.filling.growth import Growth
+from proxy.edge.filling.partial import Partial
+
+_INTERVAL: Final = 0.02
+"""Seconds between two looks."""
+
+
+class Followed(enum.Enum):
+    """What became of the file."""
+
+    WHOLE = enum.auto()
+    """It is the blob."""
+    GONE = enum.auto()
+    """It was removed."""
+    OURS = enum.auto()
+    """The one who filled it has stopped, or died; the lock is ours."""
+
+
+async def follow(partial: Partial, flight: Flight) -> Followed:
+    """Give readers of ``flight`` what comes into ``partial``, until nothing does; return why.
+
+    The file grows only behind what was hashed, so its length is what may be read.
+    """
+    while True:
+        if partial.is_adopted:
+            return Followed.WHOLE
+        if partial.is_removed:
+            return Followed.GONE
+        if flight.growth is None and (size := partial.announced()) is not None:
+            flight.start(Growth(partial.descriptor, size, partial.close))
+        if flight.growth is not None:
+            flight.growth.advance(partial.size)
+        if partial.lock():
+            # It may have been finished or removed between the look and the lock.
+            if partial.is_in_place:
+                return Followed.OURS
+            return Followed.WHOLE if partial.is_adopted else Followed.GONE
+        await asyncio.sleep(_INTERVAL)
