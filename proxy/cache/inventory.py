@@ -94,7 +94,7 @@ class ImagePresence:
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class CacheInventory:
     """All that an edge directory has, at one moment."""
 
     blobs: tuple[CachedBlob, ...] = field(repr=False)
@@ -108,7 +108,7 @@ def take_inventory(
     used: Mapping[Digest, float],
     pinned: AbstractSet[Digest],
     pinned_names: AbstractSet[CachedName],
-) -> Inventory:
+) -> CacheInventory:
     """Return the content of a directory.
 
     Args:
@@ -159,7 +159,7 @@ def take_inventory(
         )
         for digest, size in sizes.items()
     )
-    return Inventory(blobs, tuple(images))
+    return CacheInventory(blobs, tuple(images))
 
 
 def uses(connection: sqlite3.Connection) -> dict[Digest, float]:
