@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
 
+from proxy.cache.commands import CACHE
 from twodfs import __version__
 from twodfs.cli.program import USAGE, Command, Program
-from twodfs.errors import UsageError
+from twodfs.errors import BuildFileError, InvalidReferenceError, TwodfsError, UsageError
 from twodfs.printable import printable
 
 _HELP: Final = """Pull any rectangle of a 2DFS image from a stock registry.
@@ -29,12 +31,17 @@ Exit status:
     1    could not start
     2    wrong command line or configuration
 """
+_INTERRUPTED: Final = 130
 _DOCTOR: Final = Command(
     "proxy.doctor.command", "Look at registry, Redis, settings and this machine, and say what to change."
 )
 
 PROGRAM: Final = Program(
-    "twodfs-proxy", _HELP, f"twodfs-proxy {__version__}", {"doctor": _DOCTOR}, default="proxy.serve"
+    "twodfs-proxy",
+    _HELP,
+    f"twodfs-proxy {__version__}",
+    {"doctor": _DOCTOR, "cache": CACHE},
+    default="proxy.serve",
 )
 
 
@@ -42,9 +49,15 @@ def main() -> None:
     """Run the command."""
     try:
         status = PROGRAM.run(sys.argv[1:])
-    except UsageError as error:
-        print(f"{PROGRAM.name}: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - the reason
-        status = USAGE
+    except (UsageError, BuildFileError, InvalidReferenceError) as error:
+        status = _refuse(error, USAGE)
+    except TwodfsError as error:
+        status = _refuse(error, 1)
+    except BrokenPipeError:  # its reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except KeyboardInterrupt:
+        status = _refuse("interrupted", _INTERRUPTED)
     except ImportError as error:
         from proxy.insides import versions  # noqa: PLC0415 - needs aiohttp, and help does not
 
@@ -52,6 +65,11 @@ def main() -> None:
             raise
         sys.exit(f"{PROGRAM.name}: {reason}")
     sys.exit(status)
+
+
+def _refuse(reason: object, status: int) -> int:
+    print(f"{PROGRAM.name}: {printable(' '.join(str(reason).split()))}", file=sys.stderr)  # noqa: T201 - the reason
+    return status
 
 
 if __name__ == "__main__":

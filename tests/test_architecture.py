@@ -132,6 +132,7 @@ def test_no_test_module_imports_from_another() -> None:
 # One name for one thing; where several things of a package have one, and why.
 SHARED_NAMES = {
     "twodfs.cli": {"declare", "run"},  # what the table of commands finds in the module of each
+    "proxy.cache": {"declare", "run"},
     "proxy.confinement": {"main"},  # where a process begins
     "proxy.bodies": {"obstacle"},  # the same question, asked of each layer before a start
 }

@@ -3,4 +3,6 @@
 terms     how fast, and at which time of the day
 order     what is to be brought, as the command and the node tell each other
 site      the file that lists what a site needs
+jobs      a few at a time, each followed by the one who ordered it
+endpoint  ``/edge/prefetch`` on the admin listener
 """

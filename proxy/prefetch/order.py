@@ -83,10 +83,10 @@ class Order:
         Raises:
             OrderError: it is none.
         """
-        given = Keys(raw, "", ("images", "rate", "window", "prunePins", "detach", "credentials"))
+        given = OrderKeys(raw, "", ("images", "rate", "window", "prunePins", "detach", "credentials"))
         credentials = None
         if (found := given.optional("credentials", dict)) is not None:
-            keys = Keys(found, "credentials", _CREDENTIALS)
+            keys = OrderKeys(found, "credentials", _CREDENTIALS)
             credentials = Credentials(*(keys.optional(name, str) or "" for name in _CREDENTIALS))
         return cls(
             wanted_in(given, "images"),
@@ -98,7 +98,7 @@ class Order:
         )
 
 
-class Keys:
+class OrderKeys:
     """A table whose keys are all known; errors name the path."""
 
     def __init__(self, raw: object, path: str, known: tuple[str, ...]) -> None:
@@ -144,7 +144,7 @@ class Keys:
             raise OrderError(f"{self.path(key)}: {error}") from None
 
 
-def wanted_in(given: Keys, key: str) -> tuple[Wanted, ...]:
+def wanted_in(given: OrderKeys, key: str) -> tuple[Wanted, ...]:
     """Return the images listed under ``key``.
 
     Raises:
@@ -155,7 +155,7 @@ def wanted_in(given: Keys, key: str) -> tuple[Wanted, ...]:
     if not 1 <= len(entries) <= MOST_IMAGES:
         raise OrderError(f"{given.path(key)} has {len(entries)} entries; expected 1 to {MOST_IMAGES}")
     for at, entry in enumerate(entries):
-        keys = Keys(entry, f"{given.path(key)}[{at}]", ("reference", "pin", "platforms"))
+        keys = OrderKeys(entry, f"{given.path(key)}[{at}]", ("reference", "pin", "platforms"))
         with keys.at("reference"):
             name = CachedName.parse(keys.required("reference", str))
             _ = name.readings
@@ -171,14 +171,14 @@ def wanted_in(given: Keys, key: str) -> tuple[Wanted, ...]:
     return tuple(found.values())
 
 
-def rate_in(given: Keys, key: str) -> float | None:
+def rate_in(given: OrderKeys, key: str) -> float | None:
     """Return the rate under ``key``, in bytes per second; None where it is absent; raises ``OrderError``."""
     text = given.optional(key, str)
     with given.at(key):
         return None if text is None else parse_rate(text)
 
 
-def window_in(given: Keys, key: str) -> Window | None:
+def window_in(given: OrderKeys, key: str) -> Window | None:
     """Return the window under ``key``; None where it is absent; raises ``OrderError``."""
     text = given.optional(key, str)
     with given.at(key):

@@ -19,7 +19,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from proxy.prefetch.order import Keys, Order, OrderError, rate_in, wanted_in, window_in
+from proxy.prefetch.order import Order, OrderError, OrderKeys, rate_in, wanted_in, window_in
 from twodfs.files import read_file
 
 
@@ -36,7 +36,7 @@ def read_site(file: Path) -> Order:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OrderError(f"{file} is not TOML: {error}") from None
     try:
-        given = Keys(content, "", ("image", "rate", "window"))
+        given = OrderKeys(content, "", ("image", "rate", "window"))
         return Order(wanted_in(given, "image"), rate_in(given, "rate"), window_in(given, "window"))
     except OrderError as error:
         raise OrderError(f"{file}: {error}") from None

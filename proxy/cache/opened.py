@@ -1,0 +1,119 @@
+"""An edge directory, opened for a command: the one of a configuration, which may have a running node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from argparse import Namespace
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from proxy import logs
+from proxy.cache.images import CachedImages
+from proxy.cache.inventory import CacheInventory, take_inventory, uses
+from proxy.cache.reference import CachedName
+from proxy.cache.source import DiskSource
+from proxy.cache.tags import TagAnswer, known_tags
+from proxy.config import Config, ConfigError, EdgeConfig, LogConfig, environment_variable, load
+from proxy.edge.disk.directory import EdgeError
+from proxy.edge.disk.store import EdgeStore
+from twodfs.errors import TwodfsError, UsageError
+from twodfs.oci.digest import Digest
+
+_NOWHERE: Final = "http://upstream.invalid"
+
+
+class CacheError(TwodfsError):
+    """A command cannot be done; the message says what to do."""
+
+
+def node_config(arguments: Namespace) -> Config:
+    """Return the node's configuration, as far as a command needs it: its upstream may be anything.
+
+    Raises:
+        UsageError: it cannot be read; the message has all that is wrong.
+    """
+    try:
+        return load({"upstream": _NOWHERE, "edge.directory": arguments.edge}, os.environ, arguments.config)
+    except ConfigError as error:
+        raise UsageError("; ".join(str(error).splitlines())) from None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheDirectory:
+    """An open edge directory.
+
+    Attributes:
+        store: its parts.
+        config: how much it may have.
+        disk: its content, to be read.
+    """
+
+    store: EdgeStore
+    config: EdgeConfig
+    disk: DiskSource
+
+    async def tags(self) -> dict[CachedName, TagAnswer]:
+        """Return every tag that is known."""
+        return known_tags(self.store.directory)
+
+    async def answered(self) -> frozenset[Digest]:
+        """Return the digests that tags and lists of referrers are known to mean, and those of pins."""
+        pins = {pin.digest for pin in await self.store.pins.all()}
+        return frozenset(pins | {answer.digest for answer in (await self.tags()).values()})
+
+    async def images(self) -> CachedImages:
+        """Return the images that are known."""
+        return CachedImages(self.disk, await self.tags())
+
+    async def pinned_names(self) -> frozenset[CachedName]:
+        """Return the images that were pinned."""
+        return frozenset(CachedName(pin.repository, pin.reference) for pin in await self.store.pins.all())
+
+    async def inventory(self) -> CacheInventory:
+        """Return all that is there."""
+        return take_inventory(
+            self.disk,
+            await self.tags(),
+            used=await self.store.state.read(uses),
+            pinned=await self.store.pins.pinned(),
+            pinned_names=await self.pinned_names(),
+        )
+
+
+@contextlib.asynccontextmanager
+async def opened(arguments: Namespace, *, may_be_new: bool = False) -> AsyncIterator[CacheDirectory]:
+    """Open the directory that ``arguments`` name for the time of the context.
+
+    Args:
+        arguments: as ``proxy.cache.options`` declares them.
+        may_be_new: whether it is made where it is missing.
+
+    Raises:
+        UsageError: they name none.
+        CacheError: it is none, cannot be used, or fails meanwhile.
+    """
+    config = node_config(arguments).edge
+    if config.directory is None:
+        raise UsageError(
+            "which directory? name it with --edge DIR, or as for the node with --config FILE or "
+            f"{environment_variable('edge.directory')}"
+        )
+    if not may_be_new and not (config.directory / "oci-layout").is_file():
+        raise CacheError(f"{config.directory} is no edge directory: name the one that the node was started with")
+    logs.configure(LogConfig(level="error"))
+    with _explained(str(config.directory)):
+        async with EdgeStore.open(config) as store:
+            yield CacheDirectory(store, config, DiskSource(store.directory))
+
+
+@contextlib.contextmanager
+def _explained(directory: str) -> Iterator[None]:
+    try:
+        yield
+    except EdgeError as error:
+        raise CacheError(str(error)) from None
+    except sqlite3.Error as error:
+        raise CacheError(f"the state of {directory} cannot be used: {error}") from None
