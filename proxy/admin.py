@@ -1,8 +1,8 @@
 """Health and metrics, on a listener of its own.
 
 ``/healthz``: the event loop turns. ``/readyz``: requests are welcome: the proxy is not shutting down and the
-registry answers. Redis is reported but never makes the proxy unready: pulls go on without it. ``/metrics``:
-the text that Prometheus reads.
+registry answers, or this is an edge node, which is there for when it does not. Redis is reported but never makes
+the proxy unready: pulls go on without it. ``/metrics``: the text that Prometheus reads.
 """
 
 from __future__ import annotations
@@ -67,9 +67,11 @@ class Admin:
 class ServiceHealth:
     """How this process is."""
 
-    def __init__(self, upstream: UpstreamRegistry, redis: RedisStore | None) -> None:
+    def __init__(self, upstream: UpstreamRegistry, redis: RedisStore | None, *, is_edge: bool = False) -> None:
+        """``is_edge``: requests are welcome also while the registry does not answer."""
         self._upstream = upstream
         self._redis = redis
+        self._is_edge = is_edge
         self._problem: str | None = None
         self._asked_at = -_REMEMBERED
         self._asking = asyncio.Lock()
@@ -82,9 +84,10 @@ class ServiceHealth:
     async def ready(self) -> Report:
         """Say whether requests are welcome."""
         problem = "the proxy is shutting down" if self.is_stopping else await self._upstream_problem()
+        is_ready = problem is None or (self._is_edge and not self.is_stopping)
         redis = "off" if self._redis is None else ("ok" if self._redis.is_available else "unavailable")
-        document = {"status": "unready" if problem else "ready", "upstream": problem or "ok", "redis": redis}
-        return problem is None, document
+        document = {"status": "ready" if is_ready else "unready", "upstream": problem or "ok", "redis": redis}
+        return is_ready, document
 
     async def _upstream_problem(self) -> str | None:
         async with self._asking:

@@ -109,7 +109,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             raise StartError(str(error)) from None
         # It takes a while, in which a probe of the admin listener must not be told that requests are welcome.
         bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
-        health = ServiceHealth(upstream, redis)
+        health = ServiceHealth(upstream, redis, is_edge=config.edge.directory is not None)
         admin = None
         if config.admin is not None and shared is None:  # the parent answers for workers
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)

@@ -1,7 +1,7 @@
 """Look at registry, Redis, settings and this machine, and say what to change.
 
 Credentials come from Docker's configuration and are never printed. Nothing is changed, but for a record in Redis
-that expires after 10 s.
+that expires after 10 s, and a file in an edge directory that is removed at once.
 
 Example:
     twodfs-proxy doctor --upstream https://registry.example.org --repository library/model --tag v1
@@ -36,6 +36,7 @@ _COLOURS: Final = {Level.OK: 32, Level.SKIPPED: 90, Level.WARNING: 33, Level.PRO
 def declare(parser: CommandParser) -> None:
     """Declare the command's options; options before its name count as well."""
     parser.add_argument("--upstream", metavar="URL", help="The stock registry, as http://127.0.0.1:5001.")
+    parser.add_argument("--edge", metavar="DIR", help="The directory of an edge node.")
     parser.add_argument("--config", **file(), help="The proxy's TOML file; the environment counts as well.")
     parser.add_argument("--repository", metavar="NAME", help="Repository of an image to try, as library/model.")
     parser.add_argument("--tag", metavar="TAG", help="Tag of the image to try.")
@@ -57,7 +58,9 @@ def run(arguments: Namespace) -> int:
     from proxy.doctor.examination import examine  # noqa: PLC0415
 
     try:
-        settings = load({"upstream": arguments.upstream}, os.environ, arguments.config)
+        settings = load(
+            {"upstream": arguments.upstream, "edge.directory": arguments.edge}, os.environ, arguments.config
+        )
     except ConfigError as error:
         for line in str(error).splitlines():
             print(f"twodfs-proxy doctor: {line}", file=sys.stderr)  # noqa: T201 - the reason

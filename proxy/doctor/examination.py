@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from proxy.auth.credentials import CredentialsError
 from proxy.auth.realm import RealmPolicy
 from proxy.config import Config
 from proxy.doctor.client import RegistryProbe
+from proxy.doctor.edge import check_edge
 from proxy.doctor.finding import Finding, Level, problem, skipped
 from proxy.doctor.host import check_host
 from proxy.doctor.image import ImageProbe, check_image
@@ -28,8 +30,10 @@ async def examine(config: Config, probe: ImageProbe | None) -> list[Finding]:
         findings += check_settings(config)
     with _failures_reported("this machine", findings):
         findings += check_host(config)
+    with _failures_reported("the edge directory", findings):
+        findings += await asyncio.to_thread(check_edge, config.edge)
     with _failures_reported("Redis", findings):
-        findings += await check_redis(config.cache)
+        findings += await check_redis(config.cache, is_edge=config.edge.directory is not None)
     with _failures_reported("the registry", findings):
         await _registry(config, probe, findings)
     return findings

@@ -93,7 +93,7 @@ def memory(config: Config, limit: int) -> Finding:
 
 
 def disk(directory: Path | None = None) -> Finding:
-    """Look for room where temporary files go; the proxy itself keeps nothing on disk.
+    """Look for room where temporary files go; the proxy itself keeps nothing there.
 
     ``directory`` None: the system's.
     """
@@ -112,7 +112,7 @@ def disk(directory: Path | None = None) -> Finding:
             f"{_mib(free)} are free in {directory}; the proxy keeps nothing there, its neighbours may",
             "make room before logs and neighbours need it",
         )
-    return ok("disk", f"{_mib(free)} are free in {directory}; the proxy keeps nothing on disk")
+    return ok("disk", f"{_mib(free)} are free in {directory}; the proxy keeps nothing there")
 
 
 def _memory_limit() -> int:

@@ -36,14 +36,19 @@ POLICY: Final = "volatile-ttl"
 """The policy for a full Redis: drop the keys that expire first (`docs/operations.md` has the measurement)."""
 
 
-async def check_redis(config: CacheConfig) -> list[Finding]:
-    """Return how the Redis of ``config`` is doing; one record is written that expires after seconds."""
+async def check_redis(config: CacheConfig, *, is_edge: bool = False) -> list[Finding]:
+    """Return how the Redis of ``config`` is doing; one record is written that expires after seconds.
+
+    ``is_edge``: a directory keeps what it would.
+    """
     url = config.redis_url.get_secret_value()
     if not url:
         return [
             ok(
                 _CHECK,
-                "no Redis is configured: each process remembers for itself, pinned digests until it ends",
+                "no Redis is configured: the edge directory keeps what it would"
+                if is_edge
+                else "no Redis is configured: each process remembers for itself, pinned digests until it ends",
             )
         ]
     findings = _transport(url)

@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from proxy.config import load
+from proxy.config import Config, load
+from proxy.doctor.finding import Level
+from proxy.doctor.host import memory
 from tests.lab import command
 from tests.lab.engines import Skopeo
 from tests.lab.images import push_field_image
@@ -39,13 +41,22 @@ _SERVICE_KEYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def compose() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+UNITS = ("twodfs-proxy.service", "twodfs-proxy-edge.service")
+_VARIABLE = re.compile(r"\$\{(\w+):[?-]([^}]*)\}")
+
+
+def composed(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((DEPLOY / name).read_text())
     return content
 
 
-def test_what_the_compose_file_names_is_there(compose: dict[str, Any]) -> None:
+def unit(name: str) -> str:
+    return (DEPLOY / "systemd" / name).read_text()
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.edge.yaml"])
+def test_what_the_compose_file_names_is_there(file: str) -> None:
+    compose = composed(file)
     assert compose.keys() == {"name", "services", "volumes"}
     for name, service in compose["services"].items():
         assert service.keys() <= _SERVICE_KEYS, name
@@ -54,36 +65,55 @@ def test_what_the_compose_file_names_is_there(compose: dict[str, Any]) -> None:
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             assert (DEPLOY / source).exists() if source.startswith(".") else source in compose["volumes"], name
-    build = compose["services"]["proxy"]["build"]
+    (build,) = (service["build"] for service in compose["services"].values() if "build" in service)
     assert (DEPLOY / build["context"] / build["dockerfile"]).is_file()
 
 
-def test_the_program_takes_the_compose_files_environment(compose: dict[str, Any]) -> None:
-    proxy = compose["services"]["proxy"]
+def test_the_program_takes_the_compose_files_environment() -> None:
+    proxy = composed("compose.yaml")["services"]["proxy"]
     config = load({}, proxy["environment"], DEPLOY / "image" / "config.toml")
     assert config.upstream.url == "http://registry:5000"
-    (port,) = proxy["ports"]
+    assert_the_container_fits(proxy, config)
+
+
+def test_the_program_takes_the_edge_nodes_environment() -> None:
+    node = composed("compose.edge.yaml")["services"]["edge"]
+    given = {
+        name: _VARIABLE.sub(lambda match: match[2].removeprefix("as "), value)
+        for name, value in node["environment"].items()
+    }
+    config = load({}, given, DEPLOY / "image" / "config.toml")
+    assert (config.upstream.url, config.edge.max_size) == ("https://registry.example.org", 20 * 10**9)
+    (volume,) = node["volumes"]
+    assert str(config.edge.directory) == volume.partition(":")[2]
+    assert f"mkdir {config.edge.directory}\n" in (DEPLOY / "Dockerfile").read_text(), "else the volume is root's"
+    assert_the_container_fits(node, config)
+
+
+def assert_the_container_fits(service: dict[str, Any], config: Config) -> None:
+    (port,) = service["ports"]
     assert port.endswith(f":{config.listen.port}")
-    assert float(proxy["stop_grace_period"].removesuffix("s")) > config.shutdown_grace
+    assert float(service["stop_grace_period"].removesuffix("s")) > config.shutdown_grace
 
 
-def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_takes_the_unit_and_finds_it_hardened(name: str, tmp_path: Path) -> None:
     require("systemd-analyze")
-    text = (DEPLOY / "systemd" / "twodfs-proxy.service").read_text()
-    unit = tmp_path / "twodfs-proxy.service"
+    file = tmp_path / name
     # The check wants the program to be there.
     own = Path(sys.executable).with_name("twodfs-proxy")
-    unit.write_text(text.replace("/opt/twodfs/bin/twodfs-proxy", str(own)))
+    file.write_text(unit(name).replace("/opt/twodfs/bin/twodfs-proxy", str(own)))
     analyze = program("systemd-analyze")
-    assert command.run((analyze, "verify", str(unit)), environment()) == ""
+    assert command.run((analyze, "verify", str(file)), environment()) == ""
     limit = ("--offline=true", f"--threshold={MOST_EXPOSURE}", "--no-pager")
-    assert "exposure level" in command.run((analyze, "security", *limit, str(unit)), environment())
+    assert "exposure level" in command.run((analyze, "security", *limit, str(file)), environment())
 
 
-def test_systemd_leaves_the_proxy_the_calls_it_makes() -> None:
-    """Splicing, the process that parses a large field, and several workers, by systemd's own groups."""
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_leaves_the_proxy_the_calls_it_makes(name: str) -> None:
+    """Splicing, the process that parses a large field, several workers, and a store, by systemd's own groups."""
     require("systemd-analyze")
-    text = (DEPLOY / "systemd" / "twodfs-proxy.service").read_text()
+    text = unit(name)
     allowed: set[str] = set()
     for filtered in re.findall(r"^SystemCallFilter=(\S+)$", text, re.MULTILINE):
         group = system_calls(filtered.removeprefix("~"))
@@ -93,6 +123,7 @@ def test_systemd_leaves_the_proxy_the_calls_it_makes() -> None:
         *("splice", "pipe2", "fcntl", "sendfile", "memfd_create", "mmap", "ftruncate"),
         *("execve", "fork", "vfork", "clone", "clone3", "wait4", "kill"),
         *("setpriority", "prlimit64", "setrlimit"),
+        *("flock", "fsync", "fdatasync", "rename", "link", "unlink", "fallocate", "pread64", "pwrite64", "fstatfs"),
     }
     # Python's nice() is setpriority() in glibc, and a process may always become less urgent.
     assert not re.search(r"^(MemoryDenyWriteExecute|NoExecPaths|LimitNPROC|TasksMax)=", text, re.MULTILINE)
@@ -109,11 +140,23 @@ def system_calls(group: str) -> set[str]:
     return found
 
 
-def test_systemd_waits_longer_than_the_proxy() -> None:
-    text = (DEPLOY / "systemd" / "twodfs-proxy.service").read_text()
-    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_waits_longer_than_the_proxy(name: str) -> None:
+    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit(name), re.MULTILINE)
     example = tomllib.loads((DEPLOY.parent / "config.example.toml").read_text())
     assert int(seconds) > example["shutdown_grace"]
+
+
+def test_systemd_makes_the_edge_nodes_directory_and_lets_it_write_nowhere_else() -> None:
+    text = unit("twodfs-proxy-edge.service")
+    (program_line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    (state,) = re.findall(r"^StateDirectory=(.*)$", text, re.MULTILINE)
+    (most,) = re.findall(r"^MemoryMax=(\d+)M$", text, re.MULTILINE)
+    config = load({}, {}, DEPLOY / "systemd" / "edge.toml")
+    assert f" --edge {config.edge.directory}" in program_line
+    assert config.edge.directory == Path("/var/lib") / state
+    assert "ReadWritePaths" not in text
+    assert memory(config, int(most) * 2**20).level is Level.OK
 
 
 def test_a_partition_comes_through_the_tls_front(registry: Registry, tmp_path: Path) -> None:

@@ -55,6 +55,16 @@ async def findings_of(upstream: str, probe: ImageProbe | None = PROBE, **setting
     return {one.check: one for one in found}
 
 
+def test_an_edge_node_is_looked_at(registry: Registry, tmp_path: Path) -> None:
+    shown = document(doctor("--upstream", registry.url, "--edge", str(tmp_path), "--json"))
+    edge = [one for one in shown["findings"] if one["check"] == "edge"]
+    assert len(edge) == 4
+    assert "problem" not in {one["level"] for one in edge}
+    (redis,) = (one["sentence"] for one in shown["findings"] if one["check"] == "redis")
+    assert "the edge directory keeps" in redis
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_stock_registry_with_an_image_is_well(registry: Registry) -> None:
     push_field_image(registry.url, "doctor/field", "v1", cells=CELLS)
     done = doctor("--upstream", registry.url, "--repository", "doctor/field", "--tag", "v1", "--json")

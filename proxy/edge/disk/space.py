@@ -152,7 +152,7 @@ class Space:
             claims.pop(apart_from, None)
         on_its_way = sum(way.on_disk for way in ways)
         free = disk.f_bavail * disk.f_frsize
-        bound = content + on_its_way + free - self._least_free(disk)
+        bound = content + on_its_way + free - least_free(self._config, disk)
         if self._config.max_size is not None:
             bound = min(bound, self._config.max_size)
         self.measured = Room(blobs, content, sum(claims.values()), on_its_way, free, bound)
@@ -160,11 +160,6 @@ class Space:
 
     def _look(self) -> tuple[list[Unfinished], os.statvfs_result]:
         return list(unfinished(self._directory)), os.statvfs(self._directory.root)
-
-    def _least_free(self, disk: os.statvfs_result) -> int:
-        if self._config.min_free is not None:
-            return self._config.min_free
-        return min(disk.f_blocks * disk.f_frsize // _FREE_SHARE, _MOST_FREE)
 
     async def _fit(self, room: Room, size: int, digest: Digest | None) -> bool:
         """Make room where ``size`` bytes more do not fit; say whether they do then."""
@@ -225,6 +220,13 @@ class Space:
         if released:
             rows = [(digest,) for digest in released]
             await self._state.remember(lambda c: c.executemany("DELETE FROM reservations WHERE digest = ?", rows))
+
+
+def least_free(config: EdgeConfig, disk: os.statvfs_result) -> int:
+    """Return the bytes of ``disk`` that stay free."""
+    if config.min_free is not None:
+        return config.min_free
+    return min(disk.f_blocks * disk.f_frsize // _FREE_SHARE, _MOST_FREE)
 
 
 def _oldest(connection: sqlite3.Connection, wanted: int, skipped: int) -> list[tuple[Digest, int]]:
