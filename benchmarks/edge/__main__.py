@@ -8,19 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import network
 from benchmarks.bars import draw
-from benchmarks.edge import scenario
 from benchmarks.edge.fifty import fifty
 from benchmarks.edge.fills import fills
 from benchmarks.edge.hits import hits
+from benchmarks.edge.scenario import scenario
+from benchmarks.edge.tables import BESIDE, SUPPLIED, drawn, fill_rows, hit_rows, way_rows
 from benchmarks.peers import Json, machine
 
 RESULTS: Final = Path(__file__).parent.parent / "results"
@@ -56,45 +55,21 @@ def measure(directory: Path, arguments: argparse.Namespace, content: Json, conso
             console.print(f"on the disk, {size}, {streams} streams")
             found.setdefault(size, {})[str(streams)] = of
         content["hits"] = found
-        console.print(
-            table({f"{size}, {streams}": of for size, cases in found.items() for streams, of in cases.items()})
-        )
+        console.print(drawn(("on the disk", "streams", *BESIDE), hit_rows(found)))
     if "fills" in arguments.parts:
         content["fills"] = {}
         for streams, of in fills(directory / "fills", arguments.rounds, arguments.blobs):
             console.print(f"cold, {streams} streams")
             content["fills"][str(streams)] = of
-        console.print(table({f"cold, {streams}": of for streams, of in content["fills"].items()}))
+        console.print(drawn(("cold, streams", *BESIDE), fill_rows(content["fills"])))
     if "line" in arguments.parts:
         console.print("a thin line")
         content["line"] = fifty(directory / "line", arguments.rounds)
         console.print_json(data=content["line"])
     if "scenario" in arguments.parts:
         console.print("a site of devices")
-        content["scenario"] = scenario.scenario(directory / "scenario", arguments.scale)
-        console.print(scenario.table(content["scenario"]))
-
-
-def table(cases: Mapping[str, Json]) -> Table:
-    drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    drawn.add_column("blob, streams", no_wrap=True)
-    for heading in ("node MB/s", "nginx MB/s", "ratio", "node CPU s/GiB", "nginx CPU s/GiB", "ratio"):
-        drawn.add_column(heading, justify="right", no_wrap=True)
-    for name, of in cases.items():
-        drawn.add_row(name, *cells(of))
-    return drawn
-
-
-def cells(of: Json) -> tuple[str, ...]:
-    """Return what is told of a case in which the node stood beside nginx."""
-    return (
-        f"{of['node_mb_per_second']:,.0f}",
-        f"{of['nginx_mb_per_second']:,.0f}",
-        f"{of['throughput_ratio']:.2f}",
-        f"{of['node_cpu_s_per_gib']:.3f}",
-        f"{of['nginx_cpu_s_per_gib']:.3f}",
-        f"{of['cpu_ratio']:.2f}",
-    )
+        content["scenario"] = scenario(directory / "scenario", arguments.scale)
+        console.print(drawn(("supplied by", *SUPPLIED), way_rows(content["scenario"])))
 
 
 def write(content: Json) -> None:

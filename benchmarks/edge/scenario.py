@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.build.inputs import Noise, make_model
+from benchmarks.edge.tables import SUPPLIED, drawn, way_rows
 from benchmarks.peers import Json
 from tests.lab.device import Device
 from tests.lab.images import push_field_image, push_image
@@ -66,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="twodfs-bench-") as directory:
         content = scenario(Path(directory), arguments.scale)
-    Console(highlight=False, soft_wrap=True, width=120).print(table(content))
+    Console(highlight=False, soft_wrap=True, width=120).print(drawn(("supplied by", *SUPPLIED), way_rows(content)))
 
 
 def scenario(directory: Path, scale: float = 1.0) -> Json:
@@ -154,26 +154,6 @@ async def _pulled(supply: Supply, far: Far) -> Sequence[int]:
                     tasks.create_task(device.pull(REPOSITORY, tag))
             crossed.append(far.line.received() - before)
     return crossed
-
-
-def table(content: Json) -> Table:
-    drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    drawn.add_column("supplied by", no_wrap=True)
-    for heading in ("first pulls MB", "all windows MB", "models", "minutes"):
-        drawn.add_column(heading, justify="right", no_wrap=True)
-    for name, of in content["ways"].items():
-        drawn.add_row(name, *cells(of, content))
-    return drawn
-
-
-def cells(of: Json, content: Json) -> tuple[str, ...]:
-    """Return what is told of one way: megabytes, how many times the model that is, and minutes on the line."""
-    return (
-        f"{of['first_bytes'] / 1e6:,.0f}",
-        f"{of['all_bytes'] / 1e6:,.0f}",
-        f"{of['all_bytes'] / content['model_bytes']:.1f}",
-        f"{of['all_bytes'] * 8 / content['megabits'] / 60e6:.1f}",
-    )
 
 
 def _made(directory: Path) -> Path:
