@@ -117,6 +117,8 @@ def _edge(content: Json) -> Iterator[Aim]:
         yield _aim(f"{what}: processor time, dearest case", _MOST, 1.11, dearest, "x")
     dearest = max(of["cpu_ratio"] for of in content["fills"].values())
     yield _aim("Edge node, cold: processor time to nginx `proxy_store`, dearest case", _MOST, 1.3, dearest, "x")
+    both = max(of["cpu_ratio_with_sha256"] for of in content["fills"].values())
+    yield _aim("The same, to nginx and the SHA-256 of what it kept together", _MOST, 1.3, both, "x")
     of = content["line"]
     yield _aim(f"{of['devices']} cold pulls on a thin line: slowest to a plain download", _MOST, 1.1, of["ratio"], "x")
     yield _aim(f"{of['devices']} cold pulls on a thin line: bytes to each once", _MOST, 1.05, of["bytes_ratio"], "x")

@@ -19,7 +19,7 @@ from benchmarks.edge.fifty import fifty
 from benchmarks.edge.fills import fills
 from benchmarks.edge.hits import hits
 from benchmarks.edge.scenario import scenario
-from benchmarks.edge.tables import BESIDE, SUPPLIED, drawn, fill_rows, hit_rows, way_rows
+from benchmarks.edge.tables import BESIDE, COLD, SUPPLIED, drawn, fill_rows, hit_rows, way_rows
 from benchmarks.peers import Json, machine
 
 RESULTS: Final = Path(__file__).parent.parent / "results"
@@ -61,7 +61,7 @@ def measure(directory: Path, arguments: argparse.Namespace, content: Json, conso
         for streams, of in fills(directory / "fills", arguments.rounds, arguments.blobs):
             console.print(f"cold, {streams} streams")
             content["fills"][str(streams)] = of
-        console.print(drawn(("cold, streams", *BESIDE), fill_rows(content["fills"])))
+        console.print(drawn(COLD, fill_rows(content["fills"])))
     if "line" in arguments.parts:
         console.print("a thin line")
         content["line"] = fifty(directory / "line", arguments.rounds)

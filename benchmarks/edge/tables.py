@@ -11,6 +11,7 @@ from benchmarks.markdown import Row, table
 from benchmarks.peers import Json
 
 BESIDE: Final = ("node MB/s", "nginx MB/s", "ratio", "node CPU s/GiB", "nginx CPU s/GiB", "ratio of CPU")
+COLD: Final = ("cold, streams", *BESIDE, "SHA-256 CPU s/GiB", "ratio to both")
 SUPPLIED: Final = ("first pulls, MB", "all windows, MB", "times the model", "minutes on the line")
 
 
@@ -20,7 +21,7 @@ def tables(content: Json) -> Iterator[str]:
     yield f"{load['rounds']} rounds; blobs on the disk: {load['mebibytes']:,} MiB for each peer in each of them."
     yield table(("on the disk", "streams", *BESIDE), hit_rows(content["hits"]))
     yield f"{load['blobs']} new blobs of 64 MiB in each round, nginx with `proxy_store`:"
-    yield table(("cold, streams", *BESIDE), fill_rows(content["fills"]))
+    yield table(COLD, fill_rows(content["fills"]))
     of = content["line"]
     yield (
         f"{of['devices']} devices pull as many overlapping partitions, {of['bytes'] / 1e6:.0f} MB in all, through a "
@@ -51,7 +52,10 @@ def hit_rows(hits: Mapping[str, Mapping[str, Json]]) -> list[Row]:
 
 
 def fill_rows(fills: Mapping[str, Json]) -> list[Row]:
-    return [(streams, *_beside(of)) for streams, of in fills.items()]
+    return [
+        (streams, *_beside(of), f"{of['sha256_cpu_s_per_gib']:.3f}", f"{of['cpu_ratio_with_sha256']:.2f}")
+        for streams, of in fills.items()
+    ]
 
 
 def way_rows(scenario: Json) -> list[Row]:
