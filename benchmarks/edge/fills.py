@@ -15,6 +15,7 @@ from benchmarks.edge.measured import Sample, beside, measure
 from benchmarks.edge.nginx import Stock, serving, storing
 from benchmarks.peers import Json
 from tests.lab.proxy import Proxy
+from tests.lab.waiting import wait_until
 
 SIZE: Final = 64 * 2**20
 STREAMS: Final = (1, 8)
@@ -22,7 +23,10 @@ _QUIET: Final = {"TWODFS_PROXY_LOG_LEVEL": "warning"}
 
 
 def fills(directory: Path, rounds: int, blobs: int) -> Iterator[tuple[int, Json]]:
-    """Return streams and medians, beside nginx and beside nginx and SHA-256 together; in each round both fetch ``blobs`` new blobs into empty directories."""
+    """Return streams and medians, beside nginx, and beside nginx and SHA-256 together.
+
+    In each round both fetch ``blobs`` new blobs into empty directories.
+    """
     stock = Stock(directory / "stock")
     stock.directory.mkdir()
     (directory / "origin").mkdir()
@@ -63,9 +67,11 @@ def _round(directory: Path, origin: str, targets: list[str], streams: int) -> tu
             measure(node, node.address, targets, streams),
             measure(nginx, nginx.address, targets, streams),
         )
-        kept = sorted(file.stat().st_size for file in (directory / "edge" / "blobs" / "sha256").iterdir())
-        assert kept == sorted(
-            file.stat().st_size for file in (directory / "nginx" / "kept").rglob("*") if file.is_file()
-        )
+        stored = _sizes(directory / "nginx" / "kept")
+        wait_until(lambda: _sizes(directory / "edge" / "blobs") == stored, "all blobs on the node's disk")
     shutil.rmtree(directory)
     return samples
+
+
+def _sizes(directory: Path) -> list[int]:
+    return sorted(file.stat().st_size for file in directory.rglob("*") if file.is_file())
