@@ -106,8 +106,8 @@ bench-profile: $(installed) peers ## Draw flame graphs of the proxy that answers
 	@$(python) -m benchmarks.flames $(BENCH_FLAGS)
 
 .PHONY: bench-all
-bench-all: $(installed) peers ## Measure everything, some 25 minutes, and write docs/performance.md.
-	@for one in manifests fields pulls blobs soak flames; do
+bench-all: $(installed) peers ## Measure everything, some 35 minutes, and write docs/performance.md.
+	@for one in manifests fields pulls blobs edge soak flames; do
 	    echo "== $$one"
 	    $(python) -m benchmarks.$$one
 	done
@@ -135,6 +135,10 @@ compatibility-docs: $(installed) peers todays-engines ## Write docs/compatibilit
 .PHONY: bench-blobs
 bench-blobs: $(installed) peers ## Measure blobs beside nginx's: throughput, processor time, memory.
 	@$(python) -m benchmarks.blobs $(BENCH_FLAGS)
+
+.PHONY: bench-edge
+bench-edge: $(installed) peers ## Measure an edge node beside nginx, and what crosses a thin line to a site of devices.
+	@$(python) -m benchmarks.edge $(BENCH_FLAGS)
 
 .PHONY: soak
 soak: $(installed) peers ## Load one proxy for minutes; fails when memory or open files grow.

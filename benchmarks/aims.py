@@ -108,6 +108,23 @@ def _soak(content: Json) -> Iterator[Aim]:
     yield _aim("Soak: open files grew", _MOST, content["files_margin"], content["files_growth"], "", digits=0)
 
 
+def _edge(content: Json) -> Iterator[Aim]:
+    for size, cases in content["hits"].items():
+        slowest = min(of["throughput_ratio"] for of in cases.values())
+        dearest = max(of["cpu_ratio"] for of in cases.values())
+        what = f"Edge node, {size} from the disk, to nginx"
+        yield _aim(f"{what}: throughput, slowest case", _LEAST, 0.9, slowest, "x")
+        yield _aim(f"{what}: processor time, dearest case", _MOST, 1.11, dearest, "x")
+    dearest = max(of["cpu_ratio"] for of in content["fills"].values())
+    yield _aim("Edge node, cold: processor time to nginx `proxy_store`, dearest case", _MOST, 1.3, dearest, "x")
+    both = max(of["cpu_ratio_with_sha256"] for of in content["fills"].values())
+    yield _aim("The same, to nginx and the SHA-256 of what it kept together", _MOST, 1.3, both, "x")
+    of = content["line"]
+    yield _aim(f"{of['devices']} cold pulls on a thin line: slowest to a plain download", _MOST, 1.1, of["ratio"], "x")
+    yield _aim(f"{of['devices']} cold pulls on a thin line: bytes to each once", _MOST, 1.05, of["bytes_ratio"], "x")
+    yield _aim(f"{of['devices']} cold pulls on a thin line: memory", _MOST, 150, of["peak_mib"], " MiB", digits=0)
+
+
 _AIMS: Final[Mapping[str, Callable[[Json], Iterator[Aim]]]] = {
     "manifests": _manifests,
     "fields": _fields,
@@ -115,4 +132,5 @@ _AIMS: Final[Mapping[str, Callable[[Json], Iterator[Aim]]]] = {
     "pulls": _pulls,
     "build": _build,
     "soak": _soak,
+    "edge": _edge,
 }

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import textwrap
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.aims import Aim, reached
+from benchmarks.edge.tables import tables as edge
+from benchmarks.markdown import table
 
 DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY / "results"
@@ -42,7 +44,6 @@ _DECISIONS: Final = """\
 - [Workers share one listening socket, and need Redis](decisions/0004-workers-share-one-socket.md)."""
 
 Json = dict[str, Any]
-Row = Sequence[str]
 
 
 def main() -> None:
@@ -77,7 +78,7 @@ def _overview(aims: Iterable[Aim]) -> Iterator[str]:
     rows = [(one.what, one.aim, one.reached, "yes" if one.is_met else "**no**") for one in aims]
     if rows:
         yield "## Aims"
-        yield _table(("what", "aim", "reached", "met"), rows)
+        yield table(("what", "aim", "reached", "met"), rows)
 
 
 def _section(name: str, words: Mapping[str, str], content: Json, results: Path) -> Iterator[str]:
@@ -124,7 +125,7 @@ def _profiles(results: Path) -> Iterator[str]:
 def _manifests(content: Json) -> Iterator[str]:
     load = content["load"]
     yield f"{load['connections']} connections, {load['rounds']} rounds of {load['seconds']} seconds for each."
-    yield _table(
+    yield table(
         ("GET manifest", "requests/s", "ratio", "p50 ms", "p99 ms", "proxy CPU µs", "registry CPU µs"),
         [
             (
@@ -145,12 +146,12 @@ def _manifests(content: Json) -> Iterator[str]:
             (name, f"{of['p50_ms']:.2f}", f"{of['p99_ms']:.2f}", f"{of['more_ms']:+.2f}")
             for name, of in content["alone"].items()
         ]
-        yield _table(("GET manifest", "p50 ms", "p99 ms", "more than the registry, ms"), rows)
+        yield table(("GET manifest", "p50 ms", "p99 ms", "more than the registry, ms"), rows)
 
 
 def _fields(content: Json) -> Iterator[str]:
     headings = ("cells", "first ms", "another ms", "same again ms", "registry's plain ms", "memory MiB")
-    yield _table(
+    yield table(
         (*headings, "others p50/p99 ms", "beside a burner", "during the first"),
         [
             (
@@ -176,7 +177,7 @@ def _both(of: Mapping[str, float] | None) -> str:
 def _blobs(content: Json) -> Iterator[str]:
     load = content["load"]
     yield f"{load['rounds']} rounds of {load['mebibytes']:,} MiB for each."
-    yield _table(
+    yield table(
         ("upstream", "streams", "through", "MiB/s", "ratio", "CPU s/GiB", "ratio of CPU"),
         [
             (
@@ -216,7 +217,7 @@ def _blobs(content: Json) -> Iterator[str]:
             )
             for relay, of in content["slow"].items()
         ]
-        yield _table(headings, rows)
+        yield table(headings, rows)
 
 
 def _pulls(content: Json) -> Iterator[str]:
@@ -231,7 +232,7 @@ def _pulls(content: Json) -> Iterator[str]:
         )
         for name, of in content["pulls"].items()
     ]
-    yield _table(("docker pull", "median ms", "more ms", "fastest ms", "slowest ms"), rows)
+    yield table(("docker pull", "median ms", "more ms", "fastest ms", "slowest ms"), rows)
 
 
 def _build(content: Json) -> Iterator[str]:
@@ -242,7 +243,7 @@ def _build(content: Json) -> Iterator[str]:
             (situation, *(f"{taken[situation]:.2f}" for taken in contenders.values()))
             for situation in next(iter(contenders.values()))
         ]
-        yield _table(("changed", *contenders), rows)
+        yield table(("changed", *contenders), rows)
 
 
 def _soak(content: Json) -> Iterator[str]:
@@ -263,11 +264,11 @@ def _soak(content: Json) -> Iterator[str]:
         f"{first['files']} to {last['files']}",
         f"{content['memory_growth_mib']:+.1f} MiB",
     )
-    yield _table(headings, [row])
+    yield table(headings, [row])
 
 
 def _fleet(content: Json) -> Iterator[str]:
-    yield _table(
+    yield table(
         ("credentials", "nodes", "pulls/s", "requests/s", "pull p50 ms", "pull p99 ms", "proxy CPU ms/pull"),
         [
             (
@@ -292,12 +293,8 @@ _TABLES: Final = {
     "build": _build,
     "soak": _soak,
     "fleet": _fleet,
+    "edge": edge,
 }
-
-
-def _table(headings: Row, rows: Iterable[Row]) -> str:
-    rule = ["---", *("---:" for _ in headings[1:])]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows))
 
 
 if __name__ == "__main__":

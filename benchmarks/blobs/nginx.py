@@ -91,10 +91,14 @@ class Nginx(Server):
     @classmethod
     def proxy(cls, directory: Path, upstream: str, tuning: str) -> Self:
         """Start a reverse proxy in front of ``upstream``, with or without ``TUNED``."""
-        port = free_port()
         scheme, _, address = upstream.partition("://")
-        http = _PROXY.format(port=port, upstream=address, scheme=scheme, tuning=tuning)
-        return cls._start(directory, http, port)
+        return cls.configured(directory, _PROXY, upstream=address, scheme=scheme, tuning=tuning)
+
+    @classmethod
+    def configured(cls, directory: Path, server: str, **values: object) -> Self:
+        """Start an nginx with ``server`` in its block ``http``, in which ``{port}`` and ``values`` are filled in."""
+        port = free_port()
+        return cls._start(directory, server.format(port=port, directory=directory, **values), port)
 
     @classmethod
     def _start(cls, directory: Path, http: str, *ports: int) -> Self:

@@ -1,17 +1,20 @@
 """A client that costs next to nothing: reads blobs over kept connections and drops them inside the kernel.
 
-`python reader.py HOST:PORT TARGET STREAMS MIB` prints what it saw as JSON. It is a program of its own, so
-that its processor time is not counted with anybody's.
+`python reader.py HOST:PORT TARGET STREAMS MIB` prints what it saw as JSON. TARGET may be several with commas
+between them, which take turns; with 0 for MIB each is read once. It is a program of its own, so that its
+processor time is not counted with anybody's.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import selectors
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _PIECE = 2**20
@@ -26,14 +29,22 @@ class Stream:
     """Bytes of the body still to come; None: the head is still to come."""
 
 
-def read(host: str, port: int, target: str, streams: int, total: int) -> dict[str, float]:
-    """Read blobs until ``total`` bytes were begun, each stream to the end of its last blob."""
-    request = f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+@dataclass(slots=True)
+class Progress:
+    """Bytes of all streams: of blobs that were begun, and of those what came."""
+
+    begun: int = 0
+    received: int = 0
+
+
+def read(host: str, port: int, targets: list[str], streams: int, total: int) -> dict[str, float]:
+    """Read blobs until ``total`` bytes were begun, each stream to the end of its last blob; 0: each once."""
+    progress = Progress()
+    requests = _requests(f"{host}:{port}", targets, total, progress)
     scratch = bytearray(_PIECE)
     started = time.monotonic()
-    begun = received = 0
     with selectors.DefaultSelector() as selector:
-        for _ in range(streams):
+        for request in itertools.islice(requests, streams):
             connection = socket.create_connection((host, port), timeout=30)
             connection.sendall(request)
             connection.settimeout(0)
@@ -42,30 +53,44 @@ def read(host: str, port: int, target: str, streams: int, total: int) -> dict[st
             for key, _ in selector.select(timeout=60) or sys.exit("nothing came for a minute"):
                 stream: Stream = key.data
                 try:
-                    if stream.remaining is None:
-                        stream.remaining = size = _read_head(stream)
-                        if size is None:
-                            continue
-                        begun += size
-                        received += len(stream.head)
-                        stream.remaining = size - len(stream.head)
-                    while stream.remaining:
-                        # On TCP, MSG_TRUNC drops the bytes in the kernel: nothing is copied.
-                        size = stream.connection.recv_into(scratch, min(_PIECE, stream.remaining), socket.MSG_TRUNC)
-                        if not size:
-                            sys.exit(f"a body ended {stream.remaining} bytes early")
-                        stream.remaining -= size
-                        received += size
+                    is_whole = _read_on(stream, scratch, progress)
                 except BlockingIOError:
                     continue
-                if begun < total:
+                request = next(requests, b"") if is_whole else b""
+                if request:
                     stream.head.clear()
                     stream.remaining = None
                     stream.connection.sendall(request)
-                else:
+                elif is_whole:
                     selector.unregister(stream.connection)
                     stream.connection.close()
-    return {"bytes": received, "seconds": time.monotonic() - started}
+    return {"bytes": progress.received, "seconds": time.monotonic() - started}
+
+
+def _requests(host: str, targets: list[str], total: int, progress: Progress) -> Iterator[bytes]:
+    for target in itertools.cycle(targets) if total else targets:
+        if total and progress.begun >= total:
+            return
+        yield f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+def _read_on(stream: Stream, scratch: bytearray, progress: Progress) -> bool:
+    """Read what there is, and return whether that ended a body; raises BlockingIOError when nothing is left."""
+    if stream.remaining is None:
+        stream.remaining = size = _read_head(stream)
+        if size is None:
+            return False
+        progress.begun += size
+        progress.received += len(stream.head)
+        stream.remaining = size - len(stream.head)
+    while stream.remaining:
+        # On TCP, MSG_TRUNC drops the bytes in the kernel: nothing is copied.
+        size = stream.connection.recv_into(scratch, min(_PIECE, stream.remaining), socket.MSG_TRUNC)
+        if not size:
+            sys.exit(f"a body ended {stream.remaining} bytes early")
+        stream.remaining -= size
+        progress.received += size
+    return True
 
 
 def _read_head(stream: Stream) -> int | None:
@@ -87,4 +112,4 @@ def _read_head(stream: Stream) -> int | None:
 if __name__ == "__main__":
     address, target, streams, mebibytes = sys.argv[1:]
     host, _, port = address.rpartition(":")
-    print(json.dumps(read(host, int(port), target, int(streams), int(mebibytes) * 2**20)))
+    print(json.dumps(read(host, int(port), target.split(","), int(streams), int(mebibytes) * 2**20)))

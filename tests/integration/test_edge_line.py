@@ -100,7 +100,7 @@ def built(stack: ExitStack, directory: Path, *, allotment: int, megabits: float)
     line = stack.enter_context(Line.start(directory))
     room = directory / "registry"
     room.mkdir()
-    registry = stack.enter_context(Registry.start(room, host=line.far, under=line.argv()))
+    registry = stack.enter_context(Registry.start(room, host=line.far, within=line.argv()))
     image = push_field_image(
         registry.url,
         REPOSITORY,

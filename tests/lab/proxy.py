@@ -18,11 +18,11 @@ _REPOSITORY = Path(__file__).parents[2]
 class Proxy(Server):
     """`with Proxy.start(directory, registry.url) as proxy: ...`."""
 
-    def __init__(self, launch: Launch, port: int, admin_port: int) -> None:
+    def __init__(self, launch: Launch, address: str, admin_address: str) -> None:
         super().__init__(launch)
-        self.address = f"127.0.0.1:{port}"
-        self.url = f"http://{self.address}"
-        self.admin_url = f"http://127.0.0.1:{admin_port}"
+        self.address = address
+        self.url = f"http://{address}"
+        self.admin_url = f"http://{admin_address}"
 
     @classmethod
     def start(
@@ -37,16 +37,20 @@ class Proxy(Server):
         ready: str = "/readyz",
         module: str = "proxy",
         under: Sequence[str] = ("-m",),
+        host: str = "127.0.0.1",
+        within: Sequence[str] = (),
     ) -> Self:
         """Start the proxy in front of `upstream` and wait until `ready` of the admin listener says 200.
 
         `extra` are more command-line arguments; `config` is the text of a configuration file, handed over
         with `--config`; `environment` is added to ours; `module` is what runs in place of `proxy`,
-        `under` what stands between the interpreter and its name.
+        `under` what stands between the interpreter and its name. `within` is the command that runs it elsewhere,
+        such as in a network namespace, where it is to listen on another `host`.
         """
         port, admin_port = port or free_port(), admin_port or free_port()
-        argv = [sys.executable, *under, module, "--upstream", upstream]
-        argv += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin_port}"]
+        address, admin_address = f"{host}:{port}", f"{host}:{admin_port}"
+        argv = [*within, sys.executable, *under, module, "--upstream", upstream]
+        argv += ["--listen", address, "--admin", admin_address]
         if config is not None:
             file = directory / "config.toml"
             file.write_text(config)
@@ -55,11 +59,11 @@ class Proxy(Server):
         launch = Launch(
             argv=(*argv, *extra),
             log=directory / "proxy.log",
-            ready=answers_http(admin_port, ready),
+            ready=answers_http((host, admin_port), ready),
             environment=peer_environment(**{**watched, **(environment or {})}),
             directory=_REPOSITORY,  # where `-m proxy` is found
         )
-        proxy = cls(launch, port, admin_port)
+        proxy = cls(launch, address, admin_address)
         proxy.launch()
         return proxy
 

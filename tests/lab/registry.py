@@ -47,13 +47,13 @@ class Registry(Server):
         htpasswd: Mapping[str, str] | None = None,
         extra_config: Mapping[str, Any] | None = None,
         host: str = "127.0.0.1",
-        under: Sequence[str] = (),
+        within: Sequence[str] = (),
     ) -> Self:
         """Start a registry with its storage below the directory.
 
         `htpasswd` (password by user) turns Basic authentication on. `extra_config` is merged over the
-        configuration, in the structure of the registry's own config.yml. `under` is what stands before the
-        program's name where it is to listen on another `host`, such as that of a network namespace.
+        configuration, in the structure of the registry's own config.yml. `within` is the command that
+        runs it elsewhere, such as in a network namespace, where it is to listen on another `host`.
         """
         port = port or free_port()
         settings: dict[str, Any] = {
@@ -72,7 +72,7 @@ class Registry(Server):
         config = directory / "config.yml"
         config.write_text(json.dumps(_merged(settings, extra_config or {})))  # JSON is YAML
         launch = Launch(
-            argv=(*under, program("docker-registry"), "serve", str(config)),
+            argv=(*within, program("docker-registry"), "serve", str(config)),
             log=directory / "registry.log",
             ready=listens((host, port)),
             environment=environment(),

@@ -30,7 +30,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
 def test_a_registry_at_the_far_end_is_reached_over_the_line_alone(tmp_path: Path, line: Line) -> None:
     require("docker-registry")
     blob = Blob(os.urandom(200_000), "application/octet-stream")
-    with Registry.start(tmp_path, host=line.far, under=line.argv()) as registry:
+    with Registry.start(tmp_path, host=line.far, within=line.argv()) as registry:
         with RegistryClient(registry.url) as client:
             client.push_blob("lab/line", blob)
         line.throttle(20)
@@ -44,7 +44,7 @@ def test_a_registry_at_the_far_end_is_reached_over_the_line_alone(tmp_path: Path
 
 def test_a_line_refuses_hangs_and_comes_back(tmp_path: Path, line: Line) -> None:
     require("docker-registry")
-    with Registry.start(tmp_path, host=line.far, under=line.argv()) as registry:
+    with Registry.start(tmp_path, host=line.far, within=line.argv()) as registry:
         host, _, port = registry.address.partition(":")
         line.refuse()
         with pytest.raises(ConnectionRefusedError):
