@@ -46,7 +46,7 @@ class EdgeNode:
         """
         async with contextlib.AsyncExitStack() as stack:
             store = await stack.enter_async_context(EdgeStore.open(config.edge))
-            names = await Names.open(store.state)
+            names, places = await Names.open(store.state), await Places.open(store.state)
             acceptances = await Acceptances.open(
                 store.state, store.directory.secret(), good_for=config.edge.offline_grant
             )
@@ -55,11 +55,13 @@ class EdgeNode:
                 store.state,
                 acceptances=acceptances,
                 names=names,
-                places=await Places.open(store.state),
+                places=places,
                 is_shared=config.workers > 1,
             )
             registry = await stack.enter_async_context(
-                EdgeRegistry.open(upstream, config.edge, store, grants=grants, names=names, acceptances=acceptances)
+                EdgeRegistry.open(
+                    upstream, config.edge, store, grants=grants, names=names, acceptances=acceptances, places=places
+                )
             )
             fills = await stack.enter_async_context(Fills(store, {DEFAULT_UPSTREAM: upstream}, config.edge))
             yield cls(store, registry, fills, grants, names)

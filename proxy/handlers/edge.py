@@ -98,7 +98,7 @@ class EdgeContent:
         registry = self._registries[repository.upstream]
         if call.http.method == hdrs.METH_HEAD:
             return await self._head(call, registry)
-        if registry.is_offline:
+        if registry.is_offline and not await registry.is_worth_asking():
             raise registry.missing(repository, f"blob {digest}")
         return await self._fetch(call, registry, may_read=may_read)
 

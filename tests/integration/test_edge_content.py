@@ -120,7 +120,7 @@ async def test_what_one_repository_brought_is_not_read_through_another(
         pulled = Pull(client, url, ALICE)
         await pulled.everything()
         before = len(registry.requests)
-        digest = sorted(pulled.blobs)[0]
+        digest = min(pulled.blobs)
         status, _, _ = await pulled.get(f"/v2/team/other/blobs/{digest}")
         assert status in (200, 404)  # as the registry says, which was asked
         assert any(one.path == f"/v2/team/other/blobs/{digest}" for one in registry.requests[before:])
