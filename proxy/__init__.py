@@ -29,6 +29,7 @@ A request travels down this list; a part imports only from those above it, and s
     cache        commands on an edge directory, beside a running node
     prefetch     images brought to an edge node before anyone asks for them
     admin        health and metrics on a listener of its own
+    composition  the parts, put together for one configuration
     app          wiring and lifetimes
     workers      several processes on one port, and their supervisor
     doctor       checks of the environment, each with a remedy

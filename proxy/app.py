@@ -9,50 +9,30 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from proxy.admin import Admin, ServiceHealth
-from proxy.auth.access_control import Authenticator
 from proxy.auth.credentials import CredentialsError
-from proxy.auth.grants import Grants
-from proxy.auth.realm import RealmPolicy, Realms
+from proxy.auth.realm import RealmPolicy
 from proxy.bodies.transit import Bodies
-from proxy.clients.addresses import ClientAddresses
-from proxy.clients.limits import RequestLimits, Slots
-from proxy.config import Address, CacheConfig, Config, LimitsConfig
-from proxy.handlers.access_log import AccessLog
-from proxy.handlers.dispatcher import Dispatcher, table_of_kinds
-from proxy.handlers.headers import LocationRewriter
-from proxy.handlers.push import PushCompletion
-from proxy.handlers.relay import Relay
-from proxy.handlers.token import TokenHandler
+from proxy.composition import dispatcher
+from proxy.config import Address, CacheConfig, Config
+from proxy.edge.disk.directory import EdgeError
+from proxy.edge.node import EdgeNode
+from proxy.handlers.dispatcher import Dispatcher
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, snapshot
-from proxy.partitions.content import Contents
-from proxy.partitions.cutting import Cutter
-from proxy.partitions.lookalikes import Lookalikes
-from proxy.partitions.policy import SourcePolicy
-from proxy.partitions.source import Sources
-from proxy.partitions.synthesis import Partitions
 from proxy.preflight import (
     StartError,
     authenticator,
     listener_tls,
     rehearse_protections,
-    signer,
-    source_keys,
 )
-from proxy.repository import DEFAULT_UPSTREAM
-from proxy.signing.attached import AttachedDocuments
-from proxy.signing.signatures import Signatures
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
-from proxy.upstream.referrers import Referrers
-from proxy.upstream.registry import Upstreams
 from proxy.upstream.upstream import Upstream
 from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Listener
@@ -107,6 +87,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
         except (CertificateError, CredentialsError) as error:
             raise StartError(str(error)) from None
+        edge = await _edge(stack, config, upstream)
         # It takes a while, in which a probe of the admin listener must not be told that requests are welcome.
         bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
         health = ServiceHealth(upstream, redis, is_edge=config.edge.directory is not None)
@@ -114,17 +95,18 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         if config.admin is not None and shared is None:  # the parent answers for workers
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
         memory = MemoryStore(config.cache.memory)
-        dispatcher = _dispatcher(
+        answering = dispatcher(
             config,
             authenticator=entered,
             upstream=upstream,
             realm_policy=realms,
             bodies=bodies,
-            store=TieredStore(memory, redis, failover=config.cache.redis_failover),
+            store=TieredStore(memory, _shared(redis, edge), failover=config.cache.redis_failover),
+            edge=edge,
         )
-        _watch(stack, dispatcher, memory, redis)
+        _watch(stack, answering, memory, redis)
         listener = Listener(
-            dispatcher,
+            answering,
             keepalive_timeout=config.client.keepalive_timeout,
             header_timeout=config.limits.header_timeout,
             connections=ClientConnections(config.limits.connections),
@@ -147,7 +129,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             if shared is not None:
                 await asyncio.sleep(_FIRST_REQUESTS)
             listener.pre_shutdown()  # idle connections close now, busy ones after their request
-            await dispatcher.finish(config.shutdown_grace)
+            await answering.finish(config.shutdown_grace)
 
 
 async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> RedisStore | None:
@@ -163,6 +145,16 @@ async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> Redis
     try:
         return await stack.enter_async_context(RedisStore.connect(config))
     except RedisFileError as error:
+        raise StartError(str(error)) from None
+
+
+async def _edge(stack: contextlib.AsyncExitStack, config: Config, upstream: Upstream) -> EdgeNode | None:
+    """Open the directory of an edge node for the time of ``stack``; None where none is configured."""
+    if config.edge.directory is None:
+        return None
+    try:
+        return await stack.enter_async_context(EdgeNode.open(config, upstream))
+    except EdgeError as error:
         raise StartError(str(error)) from None
 
 
@@ -195,78 +187,6 @@ def _reload(tls: ListenerTls | None) -> None:
     get_logger().warning(
         "not reloaded", reason="with workers = 1 SIGHUP reads certificates alone again; restart for the rest"
     )
-
-
-def _dispatcher(
-    config: Config,
-    *,
-    authenticator: Authenticator,
-    upstream: Upstream,
-    realm_policy: RealmPolicy,
-    bodies: Bodies,
-    store: TieredStore,
-) -> Dispatcher:
-    realms = Realms(realm_policy) if config.auth.realm == "proxy" else None
-    clients = ClientAddresses(config.trusted_proxies, config.public_url)
-    locations = LocationRewriter(
-        config.upstream.urls,
-        clients,
-        config.upstream.host,
-        realms=realms,
-        controls_access=config.controls_access,
-    )
-    relay = Relay(upstream, locations, bodies)
-    upstreams = {DEFAULT_UPSTREAM: upstream}
-    sources = Sources(upstreams, Grants(config.auth.ttl), tag_ttl=config.cache.tag_ttl)
-    contents = Contents(upstreams, store, max_field=config.partition.max_field)
-    keys = source_keys(config.signing)
-    referrers = Referrers(upstreams)
-    cutter = Cutter(
-        contents,
-        max_layers=config.partition.max_layers,
-        slots=_slots(config.limits),
-        large_slots=_slots(config.limits),
-        policy=SourcePolicy(upstreams, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
-    )
-    partitions = Partitions(cutter, sources, store)
-    attached = _attached(config, upstreams, referrers, partitions, store)
-    lookalikes = Lookalikes(sources, cutter)
-    routes = table_of_kinds(
-        relay=relay,
-        sources=sources,
-        partitions=partitions,
-        lookalikes=lookalikes,
-        attached=attached,
-        completion=PushCompletion(upstreams, partitions, attached, locations),
-        tokens=TokenHandler(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None,
-        locations=locations,
-        max_manifest=config.limits.manifest_body,
-    )
-    return Dispatcher(
-        routes,
-        authenticator=authenticator,
-        limits=RequestLimits(config.limits),
-        locations=locations,
-        access_log=AccessLog(config),
-        client_timeout=config.client.idle_timeout,
-        upstream_timeout=config.upstream.read_timeout,
-    )
-
-
-def _slots(limits: LimitsConfig) -> Slots:
-    return Slots(limits.cuts, limits.queued_cuts, "too many partitions wait to be cut; try again")
-
-
-def _attached(
-    config: Config, upstreams: Upstreams, referrers: Referrers, partitions: Partitions, store: TieredStore
-) -> AttachedDocuments | None:
-    key = signer(config.signing)
-    if key is None:
-        return None
-    registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
-    get_logger().info("partitions are signed", key=key.public_key.fingerprint, registry=registry)
-    signatures = Signatures(partitions, store, key, registry=registry)
-    return AttachedDocuments(upstreams, referrers, partitions, signatures)
 
 
 def _watch(

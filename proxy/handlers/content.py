@@ -9,23 +9,32 @@ from aiohttp import hdrs
 
 from proxy.handlers.access_log import count_spared
 from proxy.handlers.documents import blob, manifest
+from proxy.handlers.edge import EdgeContent
 from proxy.handlers.exchange import Answer, Call
 from proxy.handlers.relay import Relay
 from proxy.partitions.records import CutPartition
 from proxy.partitions.synthesis import Partitions
 from proxy.requests.kinds import ContentPull
 from proxy.signing.attached import AttachedDocuments
+from proxy.upstream.replies import UpstreamError
 from twodfs.oci.documents import Document
 
 
 class ContentHandler:
     """Answers pulls by digest."""
 
-    def __init__(self, partitions: Partitions, attached: AttachedDocuments | None, relay: Relay) -> None:
-        """``attached`` None: nothing is signed."""
+    def __init__(
+        self,
+        partitions: Partitions,
+        attached: AttachedDocuments | None,
+        relay: Relay,
+        edge: EdgeContent | None = None,
+    ) -> None:
+        """``attached`` None: nothing is signed. ``edge`` None: nothing is kept on disk."""
         self._partitions = partitions
         self._attached = attached
         self._relay = relay
+        self._edge = edge
 
     async def answer(self, call: Call[ContentPull]) -> Answer:
         """Return the content with the digest: the registry is asked, unless this client's right to ours is known.
@@ -41,17 +50,37 @@ class ContentHandler:
             request.repository, request.digest, identity, shared=shared
         )
         if found is None:
-            answer = await self._relay.open_unless(HTTPStatus.NOT_FOUND, call)
-            if answer is not None:
+            answer = await self._from_registry(call)
+            if isinstance(answer, Answer):
                 return answer
-            found = await self._find(call)
+            found = answer or await self._find(call)
         if found is None:
             return await self._relay.open(call)
         document = found.documents[request.digest] if isinstance(found, CutPartition) else found
         answer = manifest(document, call.http) if request.is_manifest else blob(document, call.http)
         if isinstance(found, CutPartition):
+            if self._edge is not None:
+                await self._edge.served(request.repository, found.provenance.source, found.documents.values())
             count_spared(found, request.digest, call.http, answer)
         return answer
+
+    async def _from_registry(self, call: Call[ContentPull]) -> Answer | CutPartition | None:
+        """Return the registry's content, from the disk where it is there; None where the registry has none.
+
+        A registry that cannot be asked need not be, where the digest is that of a partition of ours.
+        """
+        request = call.request
+        if self._edge is not None:
+            try:
+                answer = await self._edge.answer(call)
+            except UpstreamError:
+                found = await self._partitions.find(request.repository, request.digest, call.identity)
+                if found is None:
+                    raise
+                return found
+            if answer is not None:
+                return answer
+        return await self._relay.open_unless(HTTPStatus.NOT_FOUND, call)
 
     async def _find(self, call: Call[ContentPull]) -> CutPartition | Document | None:
         """Return the partition that holds the digest, or the signature's document.

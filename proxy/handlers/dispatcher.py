@@ -18,6 +18,7 @@ from proxy.clients.limits import RequestLimits
 from proxy.handlers.access_log import AccessLog
 from proxy.handlers.attached import AttachedHandler
 from proxy.handlers.content import ContentHandler
+from proxy.handlers.edge import EdgeContent
 from proxy.handlers.errors import explain
 from proxy.handlers.exchange import Answer, Call, Route, Routes, send
 from proxy.handlers.headers import LocationRewriter
@@ -61,14 +62,16 @@ def table_of_kinds(
     tokens: TokenHandler | None,
     locations: LocationRewriter,
     max_manifest: int,
+    edge: EdgeContent | None = None,
 ) -> Routes:
     """Return the handler of each kind of request.
 
     ``attached`` None: nothing is signed. ``tokens`` None: clients get tokens elsewhere. ``max_manifest``: bytes.
+    ``edge`` None: nothing is kept on disk.
     """
     passed_on = Route(relay.answer, takes_body=True)
-    partition = PartitionHandler(sources, partitions, lookalikes, relay)
-    content = ContentHandler(partitions, attached, relay)
+    partition = PartitionHandler(sources, partitions, lookalikes, relay, edge)
+    content = ContentHandler(partitions, attached, relay, edge)
     listed = None if attached is None else AttachedHandler(attached, locations, relay)
     push = PushHandler(
         sources,

@@ -8,6 +8,7 @@ from aiohttp import hdrs
 
 from proxy.handlers.access_log import count_spared
 from proxy.handlers.documents import manifest
+from proxy.handlers.edge import EdgeContent
 from proxy.handlers.exchange import Answer, Call
 from proxy.handlers.relay import Relay
 from proxy.partitions.lookalikes import Lookalikes
@@ -23,11 +24,20 @@ from twodfs.oci.documents import ACCEPT_IMAGES
 class PartitionHandler:
     """Answers pulls of partitions."""
 
-    def __init__(self, sources: Sources, partitions: Partitions, lookalikes: Lookalikes, relay: Relay) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        partitions: Partitions,
+        lookalikes: Lookalikes,
+        relay: Relay,
+        edge: EdgeContent | None = None,
+    ) -> None:
+        """``edge`` None: nothing is kept on disk."""
         self._sources = sources
         self._partitions = partitions
         self._lookalikes = lookalikes
         self._relay = relay
+        self._edge = edge
 
     async def answer(self, call: Call[PartitionPull]) -> Answer:
         """Return the partition by the first reading of the tag that leads to one.
@@ -47,6 +57,8 @@ class PartitionHandler:
             provenance = Provenance(source.digest, reading.selection())
             partition = await self._partitions.get(source, provenance, call.identity)
             if partition is not None:
+                if self._edge is not None:
+                    await self._edge.served(source.repository, source.digest, partition.documents.values())
                 answer = manifest(partition.top, call.http)
                 count_spared(partition, partition.root, call.http, answer)
                 return answer

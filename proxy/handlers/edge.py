@@ -1,0 +1,180 @@
+"""Manifests and blobs by digest on an edge node: from its disk, or from the registry through its disk."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs
+from cachetools import LRUCache
+
+from proxy.edge.disk.blobs import StoredBlob
+from proxy.edge.disk.store import EdgeStore
+from proxy.edge.filling.body import whole_body
+from proxy.edge.filling.fills import Fills, GrowingBlob
+from proxy.edge.offline.registry import EdgeRegistry
+from proxy.edge.rights.grants import EdgeGrants
+from proxy.edge.rights.names import Names, children_of
+from proxy.handlers.documents import blob_part, manifest
+from proxy.handlers.errors import relayed_reply
+from proxy.handlers.exchange import Answer, BodySource, Call
+from proxy.handlers.headers import LocationRewriter
+from proxy.repository import Repository
+from proxy.requests.kinds import ContentPull
+from proxy.upstream.replies import RefusedError, UpstreamError
+from twodfs.oci.digest import Digest
+from twodfs.oci.documents import ACCEPT_IMAGES, MAX_MANIFEST_BYTES, Document
+
+_MOST_KNOWN: Final = 4096
+_GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
+
+
+class EdgeContent:
+    """Answers pulls by digest with the disk in between."""
+
+    def __init__(
+        self,
+        registries: Mapping[str, EdgeRegistry],
+        *,
+        store: EdgeStore,
+        fills: Fills,
+        grants: EdgeGrants,
+        names: Names,
+        locations: LocationRewriter,
+    ) -> None:
+        """``registries``: by the name of the upstream."""
+        self._registries = registries
+        self._store = store
+        self._fills = fills
+        self._grants = grants
+        self._names = names
+        self._locations = locations
+        self._children: LRUCache[Digest, tuple[Digest, ...]] = LRUCache(_MOST_KNOWN)
+
+    async def answer(self, call: Call[ContentPull]) -> Answer | None:
+        """Return the content; None where the registry does not have it, or must answer by itself.
+
+        Raises:
+            RefusedError: the registry refuses.
+            UpstreamError: it gave no answer, and this node has none for the client.
+        """
+        return await (self._manifest(call) if call.request.is_manifest else self._blob(call))
+
+    async def served(self, repository: Repository, source: Digest, documents: Iterable[Document]) -> None:
+        """Take down that ``documents``, cut from ``source``, were asked for: they name layers, which are in use."""
+        cut = tuple(documents)
+        await self._names.name_partition(repository, source, cut)
+        for document in cut:
+            self._in_use(document)
+
+    async def _manifest(self, call: Call[ContentPull]) -> Answer | None:
+        request = call.request
+        path = f"/v2/{request.repository.name}/manifests/{request.digest}"
+        accept = ", ".join(call.http.headers.getall(hdrs.ACCEPT, (ACCEPT_IMAGES,)))
+        registry = self._registries[request.repository.upstream]
+        reply = await registry.get(path, call.identity, limit=MAX_MANIFEST_BYTES, accept=accept)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return None
+        if reply.status != HTTPStatus.OK:
+            raise RefusedError(reply)
+        document = Document(reply.media_type, request.digest, reply.body)
+        self._in_use(document)
+        return manifest(document, call.http)
+
+    async def _blob(self, call: Call[ContentPull]) -> Answer | None:
+        repository, digest = call.request.repository, call.request.digest
+        may_read = await self._covers(call)
+        if not may_read and (self._store.blobs.has(digest) or self._fills.is_under_way(digest)):
+            may_read = await self._ask(call)
+            if not may_read:
+                return None  # in the registry's own words
+        if may_read:
+            kept = await self._kept(call)
+            if kept is not None:
+                return kept
+        registry = self._registries[repository.upstream]
+        if call.http.method == hdrs.METH_HEAD:
+            return await self._head(call, registry)
+        if registry.is_offline and not await registry.is_worth_asking():
+            raise registry.missing(repository, f"blob {digest}")
+        return await self._fetch(call, registry, may_read=may_read)
+
+    async def _head(self, call: Call[ContentPull], registry: EdgeRegistry) -> Answer | None:
+        """Return the head of a blob that is not here; None where the registry does not have it."""
+        repository, digest = call.request.repository, call.request.digest
+        reply = await registry.head(f"/v2/{repository.name}/blobs/{digest}", call.identity, "*/*")
+        return None if reply.status == HTTPStatus.NOT_FOUND else relayed_reply(reply, self._locations, call.http)
+
+    async def _fetch(self, call: Call[ContentPull], registry: EdgeRegistry, *, may_read: bool) -> Answer | None:
+        """Begin to fetch a blob with the client's credentials; None where it cannot be kept, or is not there."""
+        repository, digest = call.request.repository, call.request.digest
+        asked_at = time.monotonic()
+        try:
+            growing = await self._fills.begin(
+                repository, digest, call.identity, size=await self._names.size(repository, digest)
+            )
+        except RefusedError as error:
+            if error.reply.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        except UpstreamError:
+            raise registry.missing(repository, f"blob {digest}") from None
+        if growing is None:
+            return None
+        try:
+            if not growing.is_joined:
+                await self._grants.remember(call.identity, repository, digest, asked_at)
+            elif not may_read and not await self._ask(call):
+                growing.close()
+                return None
+        except BaseException:
+            growing.close()
+            raise
+        return _part(call, growing, growing.body)
+
+    async def _kept(self, call: Call[ContentPull]) -> Answer | None:
+        """Return the blob as it is here, whole or growing, to a client that may read it."""
+        digest = call.request.digest
+        whole = await self._store.blobs.find(digest)
+        if whole is not None:
+            return _part(call, whole, lambda part: whole_body(whole, part))
+        growing = await self._fills.join(digest)
+        return None if growing is None else _part(call, growing, growing.body)
+
+    async def _covers(self, call: Call[ContentPull]) -> bool:
+        try:
+            return await self._grants.covers(call.identity, call.request.repository, call.request.digest)
+        except sqlite3.Error:
+            return False  # the registry is asked then
+
+    async def _ask(self, call: Call[ContentPull]) -> bool:
+        """Ask the registry whether this client may read the blob under this repository."""
+        repository, digest = call.request.repository, call.request.digest
+        registry = self._registries[repository.upstream]
+        path = f"/v2/{repository.name}/blobs/{digest}"
+        asked_at = time.monotonic()
+        reply = await registry.head(path, call.identity, "*/*")
+        if reply.status not in (*_GIVEN, HTTPStatus.NOT_FOUND):
+            reply = await registry.first_byte(path, call.identity)  # some registries answer HEAD badly
+        if reply.status not in _GIVEN:
+            return False
+        if hdrs.WARNING not in reply.headers:
+            await self._grants.remember(call.identity, repository, digest, asked_at)
+        return True
+
+    def _in_use(self, document: Document) -> None:
+        children = self._children.get(document.digest)
+        if children is None:
+            children = self._children[document.digest] = tuple(children_of(document))
+        self._store.blobs.used((document.digest, *children))
+
+
+def _part(call: Call[ContentPull], blob: StoredBlob | GrowingBlob, body: Callable[[range], BodySource]) -> Answer:
+    """Return ``blob``, or the range of it that is asked for; it is closed with the answer."""
+    answer = blob_part(call.http, blob.digest, blob.size, body)
+    if answer.status not in _GIVEN:  # which say nothing of its bytes
+        blob.close()
+    return answer
