@@ -21,8 +21,8 @@ from multidict import CIMultiDict
 from proxy.auth.identity import Identity
 from proxy.metrics.exposition import render
 from proxy.metrics.instruments import Snapshot
+from proxy.upstream.registry import UpstreamRegistry
 from proxy.upstream.replies import UpstreamError
-from proxy.upstream.upstream import Upstream
 
 if TYPE_CHECKING:
     from proxy.store.redis import RedisStore
@@ -67,7 +67,7 @@ class Admin:
 class ServiceHealth:
     """How this process is."""
 
-    def __init__(self, upstream: Upstream, redis: RedisStore | None) -> None:
+    def __init__(self, upstream: UpstreamRegistry, redis: RedisStore | None) -> None:
         self._upstream = upstream
         self._redis = redis
         self._problem: str | None = None

@@ -52,7 +52,8 @@ from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.upstream import Upstream, Upstreams
+from proxy.upstream.registry import Upstreams
+from proxy.upstream.upstream import Upstream
 from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Listener
 from proxy.wire.tls import CertificateError, ListenerTls

@@ -26,8 +26,8 @@ from proxy.repository import Repository
 from proxy.requests.kinds import ManifestWrite
 from proxy.signing.attached import AttachedDocuments
 from proxy.upstream.referrers import SUBJECT_HEADER
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import HeldWriteError, RefusedError, Reply
-from proxy.upstream.upstream import Upstreams
 from twodfs.errors import FormatError
 from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Document, Index, parse_manifest

@@ -14,8 +14,8 @@ from proxy.handlers.exchange import Answer, Call
 from proxy.handlers.headers import LocationRewriter, forwarded_request
 from proxy.requests.kinds import RegistryRequest
 from proxy.upstream.errors import describe
+from proxy.upstream.registry import UpstreamRegistry
 from proxy.upstream.replies import MAX_REFUSAL, HeldWriteError, Reply, UpstreamError, read
-from proxy.upstream.upstream import Upstream
 from proxy.wire.responses import expects_continue
 
 
@@ -30,7 +30,7 @@ class BodyTooLongError(Exception):
 class Relay:
     """Passes requests on to one upstream, and opens its answers."""
 
-    def __init__(self, upstream: Upstream, locations: LocationRewriter, bodies: Bodies) -> None:
+    def __init__(self, upstream: UpstreamRegistry, locations: LocationRewriter, bodies: Bodies) -> None:
         self._upstream = upstream
         self._locations = locations
         self._bodies = bodies

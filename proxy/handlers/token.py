@@ -21,8 +21,8 @@ from proxy.auth.realm import RealmError, Realms
 from proxy.handlers.exchange import Answer, Call, WholeBody
 from proxy.requests.kinds import TokenEndpointRequest
 from proxy.single_flight import SingleFlight
+from proxy.upstream.registry import UpstreamRegistry
 from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
-from proxy.upstream.upstream import Upstream
 from twodfs.oci.documents import ACCEPT_IMAGES
 
 _MAX_REQUEST: Final = 64 * 1024
@@ -36,7 +36,7 @@ _REDIRECTS: Final = range(300, 400)
 class TokenHandler:
     """Answers requests for tokens."""
 
-    def __init__(self, upstream: Upstream, realms: Realms, *, timeout: float) -> None:
+    def __init__(self, upstream: UpstreamRegistry, realms: Realms, *, timeout: float) -> None:
         """``timeout``: seconds for a whole request, both ways."""
         self._upstream = upstream
         self._realms = realms

@@ -22,8 +22,8 @@ from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
-from proxy.upstream.upstream import Upstreams
 from twodfs.errors import DigestError
 from twodfs.field.field import Field
 from twodfs.flatten.budget import MAX_FIELD_BYTES

@@ -18,8 +18,8 @@ from proxy.partitions.source import SourceImage
 from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.upstream.referrers import MalformedListError, Referrers
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, UpstreamError
-from proxy.upstream.upstream import Upstreams
 from twodfs.errors import SignatureError
 from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import OCI_MANIFEST, Document

@@ -16,8 +16,8 @@ from proxy.auth.identity import Identity
 from proxy.repository import Repository
 from proxy.single_flight import SingleFlight
 from proxy.tracing.spans import traced
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError
-from proxy.upstream.upstream import Upstreams
 from twodfs.oci.digest import Digest, digest_of, is_digest
 from twodfs.oci.documents import INDEX_TYPES, MAX_MANIFEST_BYTES
 

@@ -18,8 +18,8 @@ from proxy.partitions.synthesis import Partitions
 from proxy.repository import Repository
 from proxy.signing.signatures import Signatures
 from proxy.upstream.referrers import Referrers
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
-from proxy.upstream.upstream import Upstreams
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, digest_of, verify
 from twodfs.oci.documents import (

@@ -9,6 +9,7 @@ Each module imports only from those above it::
     authority    the registry's challenges, answered with the proxy's own credentials
     replies      answers that are read as a whole, and errors where there was none
     service_authorisation   the proxy's own credentials on a request, renewed when refused
+    registry     what is asked of a registry, whoever answers
     attempts     one question, and the origins that it goes to until one takes it
     upstream     the registry: streamed answers and bounded ones
     referrers    referrers of a manifest, from the registry's API or from a tag

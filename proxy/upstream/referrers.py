@@ -25,8 +25,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.repository import Repository
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import NO_HEADERS, RefusedError, Reply, UpstreamError
-from proxy.upstream.upstream import Upstreams
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, parse_digest, verify
 from twodfs.oci.documents import (

@@ -27,6 +27,9 @@ MAX_REFUSAL: Final = 64 * 1024
 """Bytes kept of an error answer; error documents are small."""
 
 
+STALE: Final = '110 - "Response is Stale"'
+"""The ``Warning`` of an answer that the registry gave before, and cannot be asked for now (RFC 7234, 5.5.1)."""
+_STALE_CODE: Final = "110 "
 _STATUSES: Final = range(200, 600)
 
 
@@ -76,6 +79,11 @@ class Reply:
         """Of the body, without parameters."""
         return self.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether it is what the registry said before, since it cannot be asked now."""
+        return any(warning.startswith(_STALE_CODE) for warning in self.headers.getall(hdrs.WARNING, ()))
+
 
 def check_found(response: aiohttp.ClientResponse) -> None:
     """Refuse an error of another host in place of a blob: it is not the registry's answer."""
@@ -112,8 +120,10 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
     return Reply(response.status, response.reason or "", response.headers, b"".join(chunks))
 
 
-def check_given(response: aiohttp.ClientResponse) -> None:
+def check_given(response: aiohttp.ClientResponse, *, is_conditional: bool = False) -> None:
     """Refuse an answer that neither gives nor refuses: no content, or "not modified" where no condition was made."""
+    if is_conditional and response.status == HTTPStatus.NOT_MODIFIED:
+        return
     if response.status < HTTPStatus.BAD_REQUEST and response.status not in (200, 206):
         raise UpstreamError(
             f"the registry answers {response.status} for {response.url.path}, which is neither what was "

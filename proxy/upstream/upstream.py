@@ -186,13 +186,18 @@ class Upstream:
             headers[hdrs.IF_NONE_MATCH] = held
         return await self._ask("HEAD", path, headers, limit=MAX_REFUSAL)
 
-    async def get(self, path: str, identity: Identity, *, limit: int, accept: str) -> Reply:
+    async def get(self, path: str, identity: Identity, *, limit: int, accept: str, held: str | None = None) -> Reply:
         """Read ``path`` into memory, following redirects, bounded in time and to ``limit`` bytes.
+
+        The reply may be 304 if it has the tag ``held``.
 
         Raises:
             UpstreamError: no answer came, or a body longer than ``limit``.
         """
-        return await self._ask("GET", path, {**identity.headers, hdrs.ACCEPT: accept}, limit=limit)
+        headers = {**identity.headers, hdrs.ACCEPT: accept}
+        if held is not None:
+            headers[hdrs.IF_NONE_MATCH] = held
+        return await self._ask("GET", path, headers, limit=limit)
 
     async def download(self, path: str, identity: Identity, take: Take, *, limit: int) -> Reply:
         """Read a blob like ``get``, but hand its bytes to ``take`` as they come; the reply has no body then.
@@ -282,17 +287,13 @@ class Upstream:
                         return Reply(HTTPStatus.BAD_GATEWAY, "", NO_HEADERS, b"")  # asked for again with GET
                     check_found(response)
                 if method == hdrs.METH_GET:
-                    check_given(response)
+                    check_given(response, is_conditional=hdrs.IF_NONE_MATCH in headers)
                 return await read(response, limit, question.take)
 
     def _followed(self, method: str, url: URL, headers: CIMultiDict[str], first: aiohttp.ClientResponse) -> Asked:
         if method not in READS:
             return contextlib.nullcontext(first)
         return self._redirects.followed(method, url, headers, first)
-
-
-Upstreams = Mapping[str, Upstream]
-"""The registries by name, as ``Repository.upstream`` has it."""
 
 
 def _own_access(

@@ -38,7 +38,7 @@ from proxy.signing.signer import FileSigner
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
 from proxy.upstream.referrers import Referrers
-from proxy.upstream.upstream import Upstreams
+from proxy.upstream.registry import Upstreams
 from twodfs.signing.ecdsa import PrivateKey
 
 CLIENT = Identity.of({"Authorization": "Basic dTpw"}, "192.0.2.1")

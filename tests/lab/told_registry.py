@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.upstream.upstream import Upstreams
+from proxy.upstream.registry import Upstreams
 from tests.lab.fake_registry import FakeRegistry
 from tests.lab.partition_requests import IMAGE
 from tests.lab.upstreams import fronting

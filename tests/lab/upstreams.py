@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from proxy.auth.realm import RealmPolicy
 from proxy.config import load
 from proxy.repository import DEFAULT_UPSTREAM
-from proxy.upstream.upstream import Upstream, Upstreams
+from proxy.upstream.registry import Upstreams
+from proxy.upstream.upstream import Upstream
 from tests.lab.fake_registry import FakeRegistry, serving
 
 

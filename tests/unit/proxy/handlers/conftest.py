@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.upstream.upstream import Upstreams
+from proxy.upstream.registry import Upstreams
 from tests.lab.exchanges import Handlers
 from tests.lab.told_registry import registry, upstreams
 

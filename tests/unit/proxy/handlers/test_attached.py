@@ -5,7 +5,7 @@ import json
 import pytest
 from aiohttp import web
 
-from proxy.upstream.upstream import Upstreams
+from proxy.upstream.registry import Upstreams
 from tests.lab.exchanges import Handlers
 from tests.lab.fake_registry import FakeRegistry
 from twodfs.oci.digest import Digest, digest_of

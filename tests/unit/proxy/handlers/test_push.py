@@ -7,7 +7,7 @@ from aiohttp import web
 
 from proxy.handlers.relay import BodyTooLongError
 from proxy.partitions.lookalikes import ComputedTagError
-from proxy.upstream.upstream import Upstreams
+from proxy.upstream.registry import Upstreams
 from tests.lab.exchanges import Handlers
 from tests.lab.fake_registry import FakeRegistry
 from twodfs.oci.digest import digest_of

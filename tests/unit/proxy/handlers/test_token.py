@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import UpstreamError
-from proxy.upstream.upstream import Upstreams
 from tests.lab.exchanges import Handlers
 from tests.lab.fake_registry import FakeRegistry
 

@@ -12,8 +12,8 @@ from proxy.partitions.records import BlobSizeKey, ContentKey, FieldKey
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, UpstreamError
-from proxy.upstream.upstream import Upstreams
 from tests.lab.fake_registry import Answer, FakeRegistry
 from tests.lab.partition_requests import CELLS, IMAGE
 from twodfs.errors import FormatError

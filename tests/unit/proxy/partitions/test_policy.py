@@ -12,8 +12,8 @@ from proxy.partitions.policy import SourcePolicy, UnsignedError
 from proxy.partitions.source import SourceImage
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.upstream.referrers import Referrers
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, UpstreamError
-from proxy.upstream.upstream import Upstreams
 from tests.lab.documents import OCI
 from tests.lab.fake_registry import FakeRegistry
 from tests.lab.partition_requests import IMAGE

@@ -9,8 +9,8 @@ from proxy.auth.grants import Grants
 from proxy.auth.identity import Identity
 from proxy.partitions.source import SourceImage, Sources
 from proxy.repository import DEFAULT_UPSTREAM, Repository
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError
-from proxy.upstream.upstream import Upstreams
 from tests.lab.fake_registry import FakeRegistry
 from tests.lab.partition_requests import IMAGE
 from twodfs.oci.digest import Digest, digest_of

@@ -18,8 +18,8 @@ from proxy.partitions.synthesis import Partitions
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
+from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError
-from proxy.upstream.upstream import Upstreams
 from tests.lab.fake_registry import FakeRegistry
 from tests.lab.partition_requests import IMAGE
 from twodfs.errors import NothingSelectedError
