@@ -101,7 +101,9 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             upstream=upstream,
             realm_policy=realms,
             bodies=bodies,
-            store=TieredStore(memory, _shared(redis, edge), failover=config.cache.redis_failover),
+            store=TieredStore(
+                memory, redis, disk=None if edge is None else edge.store.records, failover=config.cache.redis_failover
+            ),
             edge=edge,
         )
         _watch(stack, answering, memory, redis)

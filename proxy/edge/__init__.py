@@ -5,6 +5,7 @@
     rights    the registry's yes to a client, and which content it covers
     filling   blobs on their way from the registry to the disk, read while they grow
     offline   the registry, or else its last known answers
+    node      all of it, opened together
 
 ``docs/design/edge.md`` has the rules.
 """

@@ -63,5 +63,7 @@ class EdgeNode:
                     upstream, config.edge, store, grants=grants, names=names, acceptances=acceptances, places=places
                 )
             )
-            fills = await stack.enter_async_context(Fills(store, {DEFAULT_UPSTREAM: upstream}, config.edge))
+            fills = await stack.enter_async_context(
+                Fills(store, {DEFAULT_UPSTREAM: upstream}, config.edge, silence=config.upstream.read_timeout)
+            )
             yield cls(store, registry, fills, grants, names)

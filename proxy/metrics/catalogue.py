@@ -131,7 +131,8 @@ UPSTREAM_UP: Final = Gauge(
 )
 BREAKER_OPEN: Final = Gauge(
     "twodfs_proxy_breaker_open",
-    "1 while nobody asks, since it failed. breaker: redis, upstream-0 and so on (of several origins).",
+    "1 while nobody asks, since it failed. breaker: redis, upstream-0 and so on (of several origins), "
+    "edge (the registry hangs, the disk answers).",
     "breaker",
     joined=max,
 )
@@ -141,6 +142,21 @@ REPOSITORY_REQUESTS: Final = Counter(
     f"after {_MOST_REPOSITORIES} of them, OTHER.",
     "repository",
     "kind",
+)
+EDGE_STALE: Final = Counter(
+    "twodfs_proxy_edge_stale_total",
+    "Answers that were the registry's last, since it could not be asked. resource: tag, referrers, root (/v2/).",
+    "resource",
+)
+EDGE_STALE_AGE: Final = Gauge(
+    "twodfs_proxy_edge_stale_age_seconds",
+    "Age of the oldest such answer since the registry stopped answering; 0 while it answers.",
+    joined=max,
+)
+EDGE_OFFLINE: Final = Gauge(
+    "twodfs_proxy_edge_offline_seconds",
+    "Seconds for which the registry has not answered an edge node's questions; 0 while it does.",
+    joined=max,
 )
 WORKERS: Final = Gauge("twodfs_proxy_workers", "Worker processes that take requests.")
 WORKER_RESTARTS: Final = Counter(

@@ -1,0 +1,267 @@
+"""Documents by digest: from disk where the client's right is known, else from the registry, and onto the disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.edge.offline.documents import EdgeDocuments, document_of
+from proxy.edge.offline.line import Line
+from proxy.edge.offline.outage import DIGEST_HEADER, GONE, UnavailableError, is_foreign, is_refusal, missing
+from proxy.edge.offline.questions import EdgeQuestion
+from proxy.edge.offline.rights import OfflineRights
+from proxy.metrics.catalogue import UPSTREAM_ERRORS
+from proxy.upstream.registry import UpstreamRegistry
+from proxy.upstream.replies import STALE, Reply, Take, UpstreamError
+from twodfs.errors import DigestError
+from twodfs.oci.digest import verify
+from twodfs.oci.documents import MAX_MANIFEST_BYTES, Document
+
+_GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
+_NO: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_BLOB_TYPE: Final = "application/octet-stream"
+
+Ask = Callable[[], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Right:
+    """What is known of a client's right to content without a question.
+
+    Attributes:
+        is_here: whether the content is on disk.
+        is_covered: whether it may be read now.
+        is_lasting: whether it may be read while the registry cannot be asked.
+        may_read: whether the client may read anything in the repository then.
+    """
+
+    is_here: bool
+    is_covered: bool
+    is_lasting: bool
+    may_read: bool
+
+
+class ContentByDigest:
+    """Reads documents by digest."""
+
+    def __init__(
+        self, upstream: UpstreamRegistry, line: Line, *, documents: EdgeDocuments, rights: OfflineRights
+    ) -> None:
+        self._upstream = upstream
+        self._line = line
+        self._documents = documents
+        self._rights = rights
+
+    async def get(self, question: EdgeQuestion, limit: int) -> Reply:
+        """Return a whole document, or the registry's no; raises ``UpstreamError``."""
+        right = await self._right(question)
+        if right.is_covered and (found := await self._read(question, limit)) is not None:
+            return found
+
+        async def ask() -> Reply:
+            return await self._upstream.get(question.path, question.identity, limit=limit, accept=question.accept)
+
+        asked_at = time.monotonic()
+        try:
+            if right.is_here and await self._is_allowed(question, right, asked_at):
+                found = await self._read(question, limit)
+                if found is not None:
+                    return found
+            reply = await self._line.ask(ask, has_answer=right.is_lasting)
+            await self._judge(question, reply, right)
+        except UnavailableError as error:
+            found = await self._read(question, limit, is_late=True) if right.is_lasting else None
+            return self._or_missing(question, found, right, error)
+        if reply.status == HTTPStatus.OK:
+            await self._keep(question, reply, asked_at)
+        return reply
+
+    async def download(self, question: EdgeQuestion, take: Take, limit: int) -> Reply:
+        """Give ``take`` the bytes of a blob; the reply has no body. Raises ``UpstreamError``."""
+        right = await self._right(question)
+        if right.is_covered and await self._documents.pass_on(question.digest, take, limit):
+            return _reply(question, HTTPStatus.OK, ())
+        asked_at = time.monotonic()
+        try:
+            is_allowed = right.is_here and await self._is_allowed(question, right, asked_at)
+            if is_allowed and await self._documents.pass_on(question.digest, take, limit):
+                return _reply(question, HTTPStatus.OK, ())
+            return await self._download(question, take, limit, asked_at)
+        except UnavailableError as error:
+            found = None
+            if right.is_lasting and await self._documents.pass_on(question.digest, take, limit):
+                found = _reply(question, HTTPStatus.OK, (), is_late=True)
+            return self._or_missing(question, found, right, error)
+
+    async def head(self, question: EdgeQuestion, held: str | None) -> Reply:
+        """Return the head of a document; of a manifest, the registry's yes. Raises ``UpstreamError``."""
+        right = await self._right(question)
+        if right.is_covered and question.kind == "blob" and (found := await self._head(question)) is not None:
+            return found
+
+        async def ask() -> Reply:
+            return await self._upstream.head(question.path, question.identity, question.accept, held)
+
+        return await self._asked(question, right, ask, self._head)
+
+    async def first_byte(self, question: EdgeQuestion) -> Reply:
+        """Return what tells the size of a blob; raises ``UpstreamError``."""
+        right = await self._right(question)
+        if right.is_covered and (found := await self._first_byte(question)) is not None:
+            return found
+
+        async def ask() -> Reply:
+            return await self._upstream.first_byte(question.path, question.identity)
+
+        return await self._asked(question, right, ask, self._first_byte)
+
+    async def _asked(
+        self,
+        question: EdgeQuestion,
+        right: _Right,
+        ask: Ask,
+        otherwise: Callable[..., Awaitable[Reply | None]],
+    ) -> Reply:
+        """Return the registry's answer to a question for no body, or the one from disk."""
+        asked_at = time.monotonic()
+        try:
+            reply = await self._line.ask(ask, has_answer=right.is_lasting)
+            await self._judge(question, reply, right)
+        except UnavailableError as error:
+            found = await otherwise(question, is_late=True) if right.is_lasting else None
+            return self._or_missing(question, found, right, error)
+        if reply.status in (*_GIVEN, HTTPStatus.NOT_MODIFIED) and not reply.is_stale:
+            await self._rights.accepted(question, question.digest, asked_at)
+        return reply
+
+    async def _right(self, question: EdgeQuestion) -> _Right:
+        is_here = self._documents.has(question.digest)
+        may_read = await self._rights.may_read_offline(question)
+        is_known = is_here or question.method == hdrs.METH_HEAD  # the size is known of more
+        return _Right(
+            is_here,
+            is_known and await self._rights.covers(question),
+            is_known and may_read and await self._rights.is_there(question),
+            may_read,
+        )
+
+    async def _is_allowed(self, question: EdgeQuestion, right: _Right, asked_at: float) -> bool:
+        """Ask the registry whether the client may read what is on disk."""
+
+        async def ask() -> Reply:
+            return await self._upstream.head(question.path, question.identity, question.accept)
+
+        reply = await self._line.ask(ask, has_answer=right.is_lasting)
+        if reply.status != HTTPStatus.OK:
+            return False  # a GET brings the words of the refusal
+        if not reply.is_stale:
+            await self._rights.accepted(question, question.digest, asked_at)
+        return True
+
+    async def _judge(self, question: EdgeQuestion, reply: Reply, right: _Right) -> None:
+        """Take down a refusal.
+
+        Raises:
+            UnavailableError: the answer is none of the registry's.
+        """
+        if reply.status in GONE and right.is_lasting:
+            words = reply if reply.body else await self._words(question, right)
+            if words.status in GONE and is_foreign(words):
+                raise self._line.unavailable("something else answers in the place of the registry")
+        if reply.status in _NO and is_refusal(reply):
+            await self._rights.refused(question)
+
+    async def _words(self, question: EdgeQuestion, right: _Right) -> Reply:
+        """Return the registry's words for a "not found" that came without."""
+
+        async def ask() -> Reply:
+            if question.kind == "blob":
+                return await self._upstream.first_byte(question.path, question.identity)
+            return await self._upstream.get(
+                question.path, question.identity, limit=MAX_MANIFEST_BYTES, accept=question.accept
+            )
+
+        return await self._line.ask(ask, has_answer=right.is_lasting)
+
+    def _or_missing(self, question: EdgeQuestion, found: Reply | None, right: _Right, why: UnavailableError) -> Reply:
+        if found is None:
+            raise missing(question, why, may_read=right.may_read)
+        return found
+
+    async def _keep(self, question: EdgeQuestion, reply: Reply, asked_at: float) -> None:
+        """Put what the registry gave on disk, and take down that it gave it; raises ``UpstreamError``."""
+        try:
+            verify(reply.body, question.digest)
+        except DigestError as error:
+            UPSTREAM_ERRORS.of("digest").add()
+            raise UpstreamError(f"the registry answered {question.path} with other content: {error}") from None
+        if question.kind == "manifest":
+            document = Document(reply.media_type, question.digest, reply.body)
+            await self._documents.keep_manifest(question.repository, document)
+        else:
+            await self._documents.keep(question.digest, reply.body)
+        if not reply.is_stale:
+            await self._rights.accepted(question, question.digest, asked_at)
+
+    async def _download(self, question: EdgeQuestion, take: Take, limit: int, asked_at: float) -> Reply:
+        async with self._documents.copied(question.digest, take) as copy:
+
+            async def ask() -> Reply:
+                return await self._upstream.download(question.path, question.identity, copy.take, limit=limit)
+
+            reply = await self._line.ask(ask, has_answer=False)
+            if reply.status == HTTPStatus.OK:
+                await self._documents.keep_copy(copy)
+                if not reply.is_stale:
+                    await self._rights.accepted(question, question.digest, asked_at)
+            elif reply.status in _NO and is_refusal(reply):
+                await self._rights.refused(question)
+            return reply
+
+    async def _read(self, question: EdgeQuestion, limit: int, *, is_late: bool = False) -> Reply | None:
+        body = await self._documents.read(question.digest, limit)
+        if body is None:
+            return None
+        return _reply(question, HTTPStatus.OK, _described(question, body), body=body, is_late=is_late)
+
+    async def _head(self, question: EdgeQuestion, *, is_late: bool = False) -> Reply | None:
+        if question.kind == "manifest":
+            found = await self._read(question, MAX_MANIFEST_BYTES, is_late=is_late)
+            return None if found is None else Reply(found.status, found.reason, found.headers, b"")
+        size = await self._documents.size(question.repository, question.digest)
+        if size is None:
+            return None
+        headers = ((hdrs.CONTENT_LENGTH, str(size)), (hdrs.CONTENT_TYPE, _BLOB_TYPE))
+        return _reply(question, HTTPStatus.OK, headers, is_late=is_late)
+
+    async def _first_byte(self, question: EdgeQuestion, *, is_late: bool = False) -> Reply | None:
+        size = await self._documents.size(question.repository, question.digest)
+        if not size:
+            return None
+        headers = ((hdrs.CONTENT_RANGE, f"bytes 0-0/{size}"), (hdrs.CONTENT_TYPE, _BLOB_TYPE))
+        return _reply(question, HTTPStatus.PARTIAL_CONTENT, headers, is_late=is_late)
+
+
+def _described(question: EdgeQuestion, body: bytes) -> tuple[tuple[str, str], ...]:
+    media_type = document_of(question.digest, body).media_type if question.kind == "manifest" else _BLOB_TYPE
+    return (hdrs.CONTENT_TYPE, media_type), (hdrs.CONTENT_LENGTH, str(len(body)))
+
+
+def _reply(
+    question: EdgeQuestion,
+    status: HTTPStatus,
+    headers: tuple[tuple[str, str], ...],
+    *,
+    body: bytes = b"",
+    is_late: bool = False,
+) -> Reply:
+    """Return an answer from disk; ``is_late``: the registry was asked first, and did not answer."""
+    own = [(DIGEST_HEADER, question.reference), (hdrs.ETAG, f'"{question.reference}"')]
+    late = [(hdrs.WARNING, STALE)] if is_late else []
+    return Reply(status, status.phrase, CIMultiDictProxy(CIMultiDict([*own, *headers, *late])), body)

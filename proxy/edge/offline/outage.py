@@ -1,0 +1,93 @@
+"""Answers that are none: the registry fails, or something else speaks in its place, such as an outage page."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+from aiohttp import hdrs
+
+from proxy.edge.offline.questions import EdgeQuestion
+from proxy.upstream.replies import Reply, UpstreamError
+
+DIGEST_HEADER: Final = "Docker-Content-Digest"
+GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_NO: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_SECONDS: Final = re.compile(r"[0-9]{1,4}")
+_LONGEST_PAUSE: Final = 2.0
+_PAUSE: Final = 0.5
+
+
+class UnavailableError(Exception):
+    """The registry gave no answer of its own; the message says why, to be read before ", and ..."."""
+
+
+def missing(question: EdgeQuestion, why: UnavailableError | str, *, may_read: bool) -> UpstreamError:
+    """Return the error for a client to which the disk has no answer either.
+
+    ``may_read``: whether the client's right is known; else it is not told whether there is one for others.
+    """
+    problem = (
+        f"{question.shown} is not on this node"
+        if may_read
+        else "your credentials were not accepted here lately, so this node does not answer in its place"
+    )
+    return UpstreamError(f"{why}, and {problem}", status=HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def is_failing(reply: Reply) -> bool:
+    """Say whether the registry says that it fails, or has no time for us."""
+    return reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status == HTTPStatus.TOO_MANY_REQUESTS
+
+
+def is_foreign(reply: Reply, *, is_root: bool = False) -> bool:
+    """Say whether an answer to GET is none of a registry's, for what the registry is known to have.
+
+    That is a "not found" without OCI's errors (distribution-spec, "Error Codes"), or a page in the place of a
+    document, as of a portal that wants a login.
+
+    Args:
+        reply: the answer, with its body.
+        is_root: whether ``/v2/`` was asked for, whose success has no form.
+    """
+    if reply.status in GONE:
+        return not has_oci_errors(reply.body)
+    return reply.status == HTTPStatus.OK and is_page(reply, is_root=is_root)
+
+
+def is_page(reply: Reply, *, is_root: bool = False) -> bool:
+    """Say whether a success, to GET or HEAD, is no document of a registry."""
+    if is_root:
+        return reply.media_type == "text/html"
+    return DIGEST_HEADER not in reply.headers and "json" not in reply.media_type
+
+
+def is_refusal(reply: Reply) -> bool:
+    """Say whether an answer to GET is the registry's no to the credentials that it was asked with."""
+    is_challenge = reply.status == HTTPStatus.UNAUTHORIZED and hdrs.WWW_AUTHENTICATE in reply.headers
+    return is_challenge or (reply.status in _NO and has_oci_errors(reply.body))
+
+
+def has_oci_errors(body: bytes) -> bool:
+    """Say whether a body is an error as registries write it."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    errors = document.get("errors") if isinstance(document, dict) else None
+    return (
+        isinstance(errors, list)
+        and bool(errors)
+        and all(isinstance(one, dict) and isinstance(one.get("code"), str) for one in errors)
+    )
+
+
+def pause_before_retry(reply: Reply) -> float | None:
+    """Return the seconds to wait before a question that was answered 429 is asked again; None: too many."""
+    asked = reply.headers.get(hdrs.RETRY_AFTER, "")
+    if not asked:
+        return _PAUSE
+    seconds = float(asked) if _SECONDS.fullmatch(asked) else _LONGEST_PAUSE + 1
+    return seconds if seconds <= _LONGEST_PAUSE else None
