@@ -18,8 +18,6 @@ from proxy.auth.realm import RealmPolicy
 from proxy.bodies.transit import Bodies
 from proxy.composition import dispatcher
 from proxy.config import Address, CacheConfig, Config
-from proxy.edge.disk.directory import EdgeError
-from proxy.edge.node import EdgeNode
 from proxy.handlers.dispatcher import Dispatcher
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
@@ -39,6 +37,7 @@ from proxy.wire.listener import Listener
 from proxy.wire.tls import CertificateError, ListenerTls
 
 if TYPE_CHECKING:
+    from proxy.edge.node import EdgeNode
     from proxy.store.redis import RedisStore
 
 # Seconds for the requests left after the grace: cancelled requests say goodbye, then connections are cut.
@@ -154,6 +153,9 @@ async def _edge(stack: contextlib.AsyncExitStack, config: Config, upstream: Upst
     """Open the directory of an edge node for the time of ``stack``; None where none is configured."""
     if config.edge.directory is None:
         return None
+    from proxy.edge.disk.directory import EdgeError  # noqa: PLC0415 - those without start sooner
+    from proxy.edge.node import EdgeNode  # noqa: PLC0415
+
     try:
         return await stack.enter_async_context(EdgeNode.open(config, upstream))
     except EdgeError as error:

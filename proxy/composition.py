@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.auth.access_control import Authenticator
@@ -11,10 +12,8 @@ from proxy.bodies.transit import Bodies
 from proxy.clients.addresses import ClientAddresses
 from proxy.clients.limits import RequestLimits, Slots
 from proxy.config import Config, LimitsConfig
-from proxy.edge.node import EdgeNode
 from proxy.handlers.access_log import AccessLog
 from proxy.handlers.dispatcher import Dispatcher, table_of_kinds
-from proxy.handlers.edge import EdgeContent
 from proxy.handlers.headers import LocationRewriter
 from proxy.handlers.push import PushCompletion
 from proxy.handlers.relay import Relay
@@ -34,6 +33,10 @@ from proxy.store.tiered import TieredStore
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstreams
 from proxy.upstream.upstream import Upstream
+
+if TYPE_CHECKING:
+    from proxy.edge.node import EdgeNode
+    from proxy.handlers.edge import EdgeContent
 
 
 def dispatcher(
@@ -126,6 +129,8 @@ def _attached(
 
 
 def _edge_content(edge: EdgeNode, locations: LocationRewriter) -> EdgeContent:
+    from proxy.handlers.edge import EdgeContent  # noqa: PLC0415 - those without start sooner
+
     registries = {DEFAULT_UPSTREAM: edge.registry}
     return EdgeContent(
         registries, store=edge.store, fills=edge.fills, grants=edge.grants, names=edge.names, locations=locations

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 
 from proxy.handlers.access_log import count_spared
 from proxy.handlers.documents import blob, manifest
-from proxy.handlers.edge import EdgeContent
 from proxy.handlers.exchange import Answer, Call
 from proxy.handlers.relay import Relay
 from proxy.partitions.records import CutPartition
@@ -18,6 +18,9 @@ from proxy.requests.kinds import ContentPull
 from proxy.signing.attached import AttachedDocuments
 from proxy.upstream.replies import UpstreamError
 from twodfs.oci.documents import Document
+
+if TYPE_CHECKING:
+    from proxy.handlers.edge import EdgeContent
 
 
 class ContentHandler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -18,7 +18,6 @@ from proxy.clients.limits import RequestLimits
 from proxy.handlers.access_log import AccessLog
 from proxy.handlers.attached import AttachedHandler
 from proxy.handlers.content import ContentHandler
-from proxy.handlers.edge import EdgeContent
 from proxy.handlers.errors import explain
 from proxy.handlers.exchange import Answer, Call, Route, Routes, send
 from proxy.handlers.headers import LocationRewriter
@@ -47,6 +46,10 @@ from proxy.requests.kinds import (
 from proxy.requests.parsing import parse
 from proxy.signing.attached import AttachedDocuments
 from proxy.tracing.spans import serves
+
+if TYPE_CHECKING:
+    from proxy.handlers.edge import EdgeContent
+
 
 _REQUEST_ID: Final = "X-Request-Id"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 
 from proxy.handlers.access_log import count_spared
 from proxy.handlers.documents import manifest
-from proxy.handlers.edge import EdgeContent
 from proxy.handlers.exchange import Answer, Call
 from proxy.handlers.relay import Relay
 from proxy.partitions.lookalikes import Lookalikes
@@ -19,6 +19,9 @@ from proxy.requests.kinds import MistypedPull, PartitionPull
 from proxy.requests.parsing import parse
 from twodfs.field.partition import PartitionTag, mistyped
 from twodfs.oci.documents import ACCEPT_IMAGES
+
+if TYPE_CHECKING:
+    from proxy.handlers.edge import EdgeContent
 
 
 class PartitionHandler:
