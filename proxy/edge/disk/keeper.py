@@ -117,13 +117,13 @@ class Keeper:
 
     async def _add_unknown(self, algorithm: str) -> None:
         """Add rows for content that the state does not know, in pieces; it is hashed when it is used."""
-        with os.scandir(self._directory.contents(algorithm)) as entries:
-            while names := await asyncio.to_thread(_next_names, entries):
-                digests = [Digest(one) for name in names if is_digest(one := f"{algorithm}:{name}")]
-                known = await self._state.read(lambda c, digests=digests: _known(c, digests))  # type: ignore[misc]
-                rows = await asyncio.to_thread(self._rows, [one for one in digests if one not in known])
-                if rows:
-                    await self._state.remember(lambda c, rows=rows: c.executemany(_ADD, rows))  # type: ignore[misc]
+        names = await asyncio.to_thread(os.listdir, self._directory.contents(algorithm))
+        for at in range(0, len(names), _PIECE):
+            digests = [Digest(one) for name in names[at : at + _PIECE] if is_digest(one := f"{algorithm}:{name}")]
+            known = await self._state.read(lambda c, digests=digests: _known(c, digests))  # type: ignore[misc]
+            rows = await asyncio.to_thread(self._rows, [one for one in digests if one not in known])
+            if rows:
+                await self._state.remember(lambda c, rows=rows: c.executemany(_ADD, rows))  # type: ignore[misc]
 
     def _missing(self, rows: Iterable[tuple[Digest, int | None]]) -> list[tuple[Digest, int | None]]:
         return [row for row in rows if not os.path.lexists(self._directory.blob(row[0]))]
@@ -138,10 +138,6 @@ class Keeper:
             if stat.S_ISREG(status.st_mode):
                 rows.append((digest, status.st_size, max(status.st_mtime, status.st_atime)))
         return rows
-
-
-def _next_names(entries: Iterable[os.DirEntry[str]]) -> list[str]:
-    return [entry.name for entry in itertools.islice(entries, _PIECE)]
 
 
 def _known(connection: sqlite3.Connection, digests: list[Digest]) -> set[str]:

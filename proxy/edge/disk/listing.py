@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 
@@ -147,4 +147,5 @@ def _is_foreign(entry: dict[str, Any], ours: set[str]) -> bool:
     annotations = entry.get("annotations")
     if not isinstance(annotations, dict):
         return True
-    return _OURS not in annotations and cast("Any", annotations.get(NAME)) not in ours
+    name = annotations.get(NAME)
+    return _OURS not in annotations and not (isinstance(name, str) and name in ours)

@@ -166,7 +166,7 @@ class Space:
         excess = room.used + size - room.bound
         if excess <= 0:
             return True
-        if size > room.bound:
+        if size and size > room.bound:
             return False
         wanted = room.used + size - int(room.bound * _LOW_WATER)
         freed = await self._drop_unfinished(excess, digest)

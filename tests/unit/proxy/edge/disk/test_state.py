@@ -1,0 +1,105 @@
+"""Small facts, shared by processes and put aside where they are damaged."""
+
+import asyncio
+import os
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from proxy.edge.disk.state import State, connected
+
+TABLES = ("CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB)",)
+
+
+def add(connection: sqlite3.Connection, name: str, value: bytes = b"") -> None:
+    connection.execute("INSERT INTO facts VALUES (?, ?)", (name, value))
+
+
+def names(connection: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT name FROM facts ORDER BY name").fetchall()]
+
+
+async def test_what_one_process_writes_the_others_read(tmp_path: Path) -> None:
+    async with State.open(tmp_path / "state", TABLES) as one, State.open(tmp_path / "state", TABLES) as other:
+        await one.run(lambda c: add(c, "a"))
+        assert await other.read(names) == ["a"]
+        assert await other.remember(lambda c: add(c, "b"))
+        assert await one.run(names) == ["a", "b"]
+
+
+async def test_work_that_fails_is_undone_and_what_is_only_remembered_raises_nothing(tmp_path: Path) -> None:
+    def twice(connection: sqlite3.Connection) -> None:
+        add(connection, "a")
+        add(connection, "a")
+
+    async with State.open(tmp_path / "state", TABLES) as state:
+        with pytest.raises(sqlite3.IntegrityError):
+            await state.run(twice)
+        assert not await state.remember(twice)
+        assert await state.read(names) == []
+
+
+async def test_readers_do_not_write_and_do_not_wait_for_a_writer(tmp_path: Path) -> None:
+    async with State.open(tmp_path / "state", TABLES) as state:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await state.read(lambda c: add(c, "a"))
+        writer = connected(tmp_path / "state", ())
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            add(writer, "b")
+            async with asyncio.timeout(5):
+                assert await state.read(names) == []
+            writer.commit()
+        finally:
+            writer.close()
+        assert await state.read(names) == ["b"]
+
+
+async def test_who_reads_and_then_writes_is_not_refused_for_what_others_wrote_meanwhile(tmp_path: Path) -> None:
+    async with State.open(tmp_path / "state", TABLES) as one, State.open(tmp_path / "state", TABLES) as other:
+
+        def read_and_write(connection: sqlite3.Connection) -> None:
+            add(connection, str(len(names(connection)) + random.random()))
+
+        await asyncio.gather(*[state.run(read_and_write) for _ in range(50) for state in (one, other)])
+        assert len(await one.read(names)) == 100
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
+def holes(path: Path) -> None:
+    """Damage pages that an open alone does not look at."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(size - 4096))
+
+
+@pytest.mark.parametrize("damage", [garbage, holes])
+async def test_a_damaged_file_is_put_aside_once_and_begun_anew(tmp_path: Path, damage: object) -> None:
+    path = tmp_path / "state"
+    async with State.open(path, TABLES) as state:
+        for number in range(100):
+            await state.run(lambda c, number=number: add(c, str(number), b"x" * 1000))  # type: ignore[misc]
+    assert callable(damage)
+    damage(path)
+    damaged = path.read_bytes()
+    async with State.open(path, TABLES) as one, State.open(path, TABLES) as other:
+        await one.run(lambda c: add(c, "a"))
+        assert await other.read(names) == ["a"]
+    assert path.with_name("state.damaged").read_bytes() == damaged
+    async with State.open(path, TABLES) as state:
+        assert await state.read(names) == ["a"]
+
+
+async def test_a_file_that_is_not_ours_to_write_is_told_and_not_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.mkdir()
+    with pytest.raises(sqlite3.OperationalError):
+        async with State.open(path, TABLES):
+            pass
+    assert path.is_dir()
