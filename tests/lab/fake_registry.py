@@ -61,15 +61,15 @@ async def serving(registry: FakeRegistry) -> AsyncIterator[FakeRegistry]:
 
 @contextlib.asynccontextmanager
 async def served(
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], tls: ssl.SSLContext | None = None
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], tls: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[str]:
-    """Serve everything with one handler and yield the server's origin."""
+    """Serve everything with one handler and yield the server's origin; a port of 0 is any that is free."""
     application = web.Application(client_max_size=0)
     application.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
         await site.start()
         yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:

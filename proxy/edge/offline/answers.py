@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from aiohttp import hdrs
@@ -39,6 +39,7 @@ _KEPT_HEADERS: Final = (
     "Docker-Distribution-Api-Version",
     "OCI-Filters-Applied",
 )
+_TAGS: Final = "manifests/"
 _LONGEST_BODY: Final = 4096
 """Bytes of an error; a document's body is among the content."""
 _MOST_GOOD: Final = 65_536
@@ -93,6 +94,16 @@ class KnownTag:
     media_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """An answer and its place, as exports carry it; ``accept`` is a class of it."""
+
+    repository: str
+    resource: str
+    accept: str
+    answer: LastAnswer
+
+
 class Answers:
     """The last answers, for all workers of a node."""
 
@@ -122,7 +133,7 @@ class Answers:
         Args:
             repository: of the question.
             resource: its name.
-            accept: the class of its ``Accept``: another's answer serves, too, if it is of a type that is taken.
+            accept: the class of its ``Accept``: for a tag another's answer serves, too, if its type is taken.
         """
 
         def look_up(connection: sqlite3.Connection) -> list[tuple[str, LastAnswer]]:
@@ -131,18 +142,15 @@ class Answers:
                 " WHERE repository = ? AND resource = ? ORDER BY asked_at DESC",
                 (str(repository), resource),
             )
-            return [
-                (own, LastAnswer(status, Digest(digest) or None, media_type, orjson.loads(headers), body, asked_at))
-                for own, status, digest, media_type, headers, body, asked_at in rows
-            ]
+            return [(own, _answer(more)) for own, *more in rows]
 
         try:
-            found = await self._state.run(look_up)
+            found = await self._state.read(look_up)
         except sqlite3.Error:
             return None
         young = [(own, answer) for own, answer in found if answer.age <= self._max_stale]
         exact = next((answer for own, answer in young if own == accept), None)
-        if exact is not None and exact.is_good:
+        if (exact is not None and exact.is_good) or not resource.startswith(_TAGS):
             return exact
         others = (answer for own, answer in young if answer.is_good and takes(accept, answer.media_type))
         other = next(others, None)
@@ -156,17 +164,13 @@ class Answers:
         One that says there is nothing also ends the answers to other classes that this client would have got.
         """
         place = (str(repository), resource, accept)
-        body = answer.body if len(answer.body) <= _LONGEST_BODY else b""
-        row = (answer.status, answer.digest or "", answer.media_type, orjson.dumps(answer.headers), body)
         self._writes += 1
         is_turn = self._writes % _LOOKED_THROUGH_EVERY == 1
 
         def write(connection: sqlite3.Connection) -> None:
             if not answer.is_good:
                 _forget(connection, *place)
-            connection.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*place, *row, answer.asked_at)
-            )
+            _write(connection, place, answer)
             if is_turn:
                 _shorten(connection)
 
@@ -182,9 +186,34 @@ class Answers:
             return found.fetchone() is not None
 
         try:
-            return await self._state.run(look_up)
+            return await self._state.read(look_up)
         except sqlite3.Error:
             return False
+
+    async def all(self, repository: Repository | None = None) -> tuple[AnswerRow, ...]:
+        """Return the answers of ``repository``, or of all, as they are; raises ``sqlite3.Error``."""
+
+        def look_up(connection: sqlite3.Connection) -> list[AnswerRow]:
+            rows = connection.execute(
+                "SELECT * FROM answers WHERE ? IN ('', repository) ORDER BY repository, resource, accept",
+                ("" if repository is None else str(repository),),
+            )
+            return [AnswerRow(name, resource, accept, _answer(more)) for name, resource, accept, *more in rows]
+
+        return tuple(await self._state.read(look_up))
+
+    async def put(self, row: AnswerRow) -> None:
+        """Keep an answer of another node's, unless the one here is younger; raises ``sqlite3.Error``."""
+        place = (row.repository, row.resource, row.accept)
+
+        def write(connection: sqlite3.Connection) -> None:
+            known = connection.execute(
+                "SELECT asked_at FROM answers WHERE repository = ? AND resource = ? AND accept = ?", place
+            ).fetchone()
+            if known is None or known[0] < row.answer.asked_at:
+                _write(connection, place, row.answer)
+
+        await self._state.run(write)
 
     async def tags(self) -> tuple[KnownTag, ...]:
         """Return every tag with the digest that it had last, the newest answer of each."""
@@ -198,9 +227,22 @@ class Answers:
             return {(one.repository, one.tag): one for one in named}
 
         try:
-            return tuple((await self._state.run(look_up)).values())
+            return tuple((await self._state.read(look_up)).values())
         except sqlite3.Error:
             return ()
+
+
+def _answer(row: Sequence[Any]) -> LastAnswer:
+    """Return the answer in a row of the table, behind its key."""
+    status, digest, media_type, headers, body, asked_at = row
+    pairs = tuple((name, value) for name, value in orjson.loads(headers))
+    return LastAnswer(status, Digest(digest) or None, media_type, pairs, body, asked_at)
+
+
+def _write(connection: sqlite3.Connection, place: tuple[str, str, str], answer: LastAnswer) -> None:
+    body = answer.body if len(answer.body) <= _LONGEST_BODY else b""
+    row = (answer.status, answer.digest or "", answer.media_type, orjson.dumps(answer.headers), body, answer.asked_at)
+    connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*place, *row))
 
 
 def _forget(connection: sqlite3.Connection, repository: str, resource: str, accept: str) -> None:

@@ -87,7 +87,8 @@ class Breaker:
         get_logger().warning("registry hangs", reason=reason)
         now = asyncio.get_running_loop().time()
         for waiting in self._waiting:
-            waiting.reschedule(now)
+            if not waiting.expired():
+                waiting.reschedule(now)
 
     def failed(self, reason: str) -> None:
         """Take down that a question was not answered, for whatever reason."""
