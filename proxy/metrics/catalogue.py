@@ -204,6 +204,8 @@ for _counter in (WORKER_RESTARTS, EDGE_EVICTIONS, EDGE_EVICTED_BYTES, EDGE_ROTTE
     _counter.of()
 for _outcome in ("complete", "resumed", "broken", "refused", "digest", "changed", "abandoned", "full"):
     EDGE_FILLS.of(_outcome)
+for _resource in ("tag", "referrers", "root"):
+    EDGE_STALE.of(_resource)
 
 EDGE_FILLED: Final = EDGE_FILLED_BYTES.of()
 EDGE_SERVED_DISK: Final = EDGE_SERVED_BYTES.of("disk")

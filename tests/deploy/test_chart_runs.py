@@ -1,6 +1,7 @@
 """The very command and configuration that the chart renders, run as processes against a real registry."""
 
 import hashlib
+import json
 import os
 import signal
 import ssl
@@ -15,18 +16,20 @@ import pytest
 import yaml
 from redis import Redis as RedisClient
 
+from tests.deploy.cases import proxy
 from tests.deploy.pod import Process, Secrets, container
 from tests.lab import command, helm
 from tests.lab.certificates import Authority
 from tests.lab.documents import OCI
 from tests.lab.exposition import Scrape
-from tests.lab.images import push_field_image
+from tests.lab.images import PushedImage, push_field_image
 from tests.lab.peers import require
 from tests.lab.process import Launch, Server, answers_http, free_port, listens
 from tests.lab.redis import Redis
 from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient
+from tests.lab.waiting import wait_until
 
 CELLS = {(row, column): {f"{row}-{column}": b"%d%d" % (row, column)} for row in range(2) for column in range(2)}
 SECRETS: Secrets = {"redis": {"password": "open-sesame"}, "user": {"username": "ann", "password": "hunter2"}}
@@ -116,6 +119,34 @@ def test_the_rendered_container_serves_a_partition(registry: Registry, tmp_path:
         found = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
         assert answer.headers["docker-content-digest"] == found
         assert proxy.stop(deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_the_rendered_edge_node_is_ready_and_serves_while_the_registry_is_away(kind: str, tmp_path: Path) -> None:
+    with Registry.start(tmp_path) as registry:
+        image = push_field_image(registry.url, "chart/edge", "v1", cells=CELLS)
+        rendered = render(tmp_path, values_for(registry, edge={"enabled": True, "kind": kind}))
+        node = container(rendered, proxy(rendered), "proxy", SECRETS, tmp_path / "pod")
+        admin = node.ports["admin"]
+        with running(node, tmp_path, "/readyz", admin):
+            with RegistryClient(f"http://127.0.0.1:{node.ports['registry']}") as client:
+                assert_pullable(client, image, "0.0.0.1")
+                registry.stop()
+                assert_pullable(client, image, "0.1.0.1")
+            wait_until(lambda: b"cannot be reached" in get(admin, "/readyz")[1], "that the registry is away")
+            assert get(admin, "/readyz")[0] == 200
+        kept = tmp_path / "pod" / "var" / "lib" / "twodfs-edge" / "blobs" / "sha256"
+        layer = image.allotments[0, 1].blob
+        assert (kept / layer.digest.removeprefix("sha256:")).stat().st_size == layer.size
+
+
+def assert_pullable(client: RegistryClient, image: PushedImage, selection: str) -> None:
+    tag = client.get_manifest(image.repository, f"v1--{selection}")
+    assert tag.status == 200, tag
+    manifest = client.get_manifest(image.repository, json.loads(tag.body)["manifests"][0]["digest"])
+    for blob in json.loads(manifest.body)["layers"]:
+        answer = client.request("GET", f"/v2/{image.repository}/blobs/{blob['digest']}")
+        assert f"sha256:{hashlib.sha256(answer.body).hexdigest()}" == blob["digest"], answer.status
 
 
 def test_the_rendered_container_finds_its_redis_behind_sentinels(registry: Registry, tmp_path: Path) -> None:

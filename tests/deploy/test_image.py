@@ -116,3 +116,30 @@ def test_it_serves_partitions_read_only_and_without_capabilities(
     assert large.status == 200, large.body
     assert json.loads(large.body)["layers"][-1]["digest"] == f"sha256:{cell_hex(149, 199)}"
     assert docker_engine.stop_container(container) == 0
+
+
+def test_a_new_volume_belongs_to_its_user(
+    image: dict[str, Any], docker_engine: DockerEngine, registry: Registry
+) -> None:
+    """An edge node as deploy/compose.edge.yaml runs it; nobody makes its directory beforehand."""
+    assert image
+    pushed = push_field_image(registry.url, "image/edge", "v1", cells=CELLS)
+    port, admin = free_port(), free_port()
+    settings = {"UPSTREAM": registry.url, "LISTEN": f"127.0.0.1:{port}", "ADMIN": f"127.0.0.1:{admin}"}
+    settings["EDGE_DIRECTORY"] = "/var/lib/twodfs-edge"
+    variables = [part for name, value in settings.items() for part in ("--env", f"TWODFS_PROXY_{name}={value}")]
+    strict = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+    volume = ("--volume", "twodfs-edge:/var/lib/twodfs-edge")
+    for _ in range(2):
+        container = docker_engine.start_container(IMAGE, *strict, *volume, *variables)
+        wait_until(answers_http(admin, "/readyz"), "ready")
+        layer = pushed.allotments[0, 1].blob.digest
+        with RegistryClient(f"http://127.0.0.1:{port}") as client:
+            assert client.get_manifest(pushed.repository, "v1--0.1.0.1").status == 200
+            assert client.request("GET", f"/v2/{pushed.repository}/blobs/{layer}").status == 200
+        kept = f"/var/lib/twodfs-edge/blobs/sha256/{layer.removeprefix('sha256:')}"
+        assert (
+            docker_engine.execute(container, "python3", "-c", f"import os; print(os.stat({kept!r}).st_uid)")
+            == "65532\n"
+        )
+        assert docker_engine.stop_container(container) == 0

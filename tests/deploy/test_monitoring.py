@@ -125,12 +125,15 @@ def test_every_expression_of_the_dashboard_parses(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def exported(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The labels of every series that a proxy shows after a pull and a few failures, by its name."""
+    """The labels of every series that an edge node shows after a pull and a few failures, by its name."""
     image = push_field_image(registry.url, "monitored/model", "v1", cells={(0, 0): {"a": b"1"}})
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(Redis.start(tmp_path_factory.mktemp("redis")))
-        shared = {"TWODFS_PROXY_CACHE_REDIS_URL": redis.url}
         directory = tmp_path_factory.mktemp("proxy")
+        shared = {
+            "TWODFS_PROXY_CACHE_REDIS_URL": redis.url,
+            "TWODFS_PROXY_EDGE_DIRECTORY": str(directory / "edge"),
+        }
         proxy = stack.enter_context(Proxy.start(directory, registry.url, environment=shared))
         client = stack.enter_context(RegistryClient(proxy.url))
         assert client.get_manifest(image.repository, "v1--0.0.0.0").status == 200
