@@ -52,6 +52,7 @@ class EdgeContent:
         self._grants = grants
         self._names = names
         self._locations = locations
+        self._listed: LRUCache[tuple[Repository, str], Digest] = LRUCache(_MOST_KNOWN)
         self._children: LRUCache[Digest, tuple[Digest, ...]] = LRUCache(_MOST_KNOWN)
 
     async def answer(self, call: Call[ContentPull]) -> Answer | None:
@@ -63,12 +64,26 @@ class EdgeContent:
         """
         return await (self._manifest(call) if call.request.is_manifest else self._blob(call))
 
-    async def served(self, repository: Repository, source: Digest, documents: Iterable[Document]) -> None:
-        """Take down that ``documents``, cut from ``source``, were asked for: they name layers, which are in use."""
+    async def served(
+        self, repository: Repository, source: Digest, documents: Iterable[Document], *, tag: str = "", top: str = ""
+    ) -> None:
+        """Take down that a partition was asked for: its documents name layers, which are in use.
+
+        Args:
+            repository: of the partition.
+            source: the digest of the image that it was cut from.
+            documents: all of it.
+            tag: the partition tag; empty where it was asked for by digest.
+            top: the digest of the document that the tag names.
+        """
         cut = tuple(documents)
         await self._names.name_partition(repository, source, cut)
         for document in cut:
             self._in_use(document)
+            if document.digest == top and self._listed.get((repository, tag)) != top:
+                size = len(document.body)
+                await self._store.listing.named(repository, tag, document.digest, document.media_type, size)
+                self._listed[repository, tag] = document.digest
 
     async def _manifest(self, call: Call[ContentPull]) -> Answer | None:
         request = call.request

@@ -61,7 +61,13 @@ class PartitionHandler:
             partition = await self._partitions.get(source, provenance, call.identity)
             if partition is not None:
                 if self._edge is not None:
-                    await self._edge.served(source.repository, source.digest, partition.documents.values())
+                    await self._edge.served(
+                        source.repository,
+                        source.digest,
+                        partition.documents.values(),
+                        tag=call.request.resource.rest,
+                        top=partition.root,
+                    )
                 answer = manifest(partition.top, call.http)
                 count_spared(partition, partition.root, call.http, answer)
                 return answer
