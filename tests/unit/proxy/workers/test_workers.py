@@ -23,7 +23,7 @@ def test_a_configuration_reaches_the_workers_whole() -> None:
 
 
 def test_workers_without_a_shared_cache_are_refused_with_a_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"set cache\.redis_url, or workers = 1"):
+    with pytest.raises(ConfigError, match=r"set cache\.redis_url or edge\.directory, or workers = 1"):
         load(UPSTREAM | {"workers": "2"}, {})
 
 
