@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -43,6 +45,10 @@ async def get(client: aiohttp.ClientSession, url: str, **headers: str) -> bytes:
         return await answer.read()
 
 
+def has_come(node: Node, size: int) -> bool:
+    return node.part.stat().st_size == size
+
+
 class Valve:
     """A registry that gives a blob only as far as a test opens it."""
 
@@ -67,14 +73,14 @@ class Valve:
 
 
 @contextlib.asynccontextmanager
-async def valve(directory: Path, size: int = 2 * MIB, **settings: str) -> AsyncIterator[tuple[Blob, Valve, Node]]:
+async def valve(directory: Path, size: int = 2 * MIB, **settings: Any) -> AsyncIterator[tuple[Blob, Valve, Node]]:
     async with holding(Blob(os.urandom(size))) as blob, filling(directory, blob.url, **settings) as node:
         yield blob, Valve(blob), node
 
 
 @pytest.mark.parametrize("borrows", [True, False])
 async def test_a_blob_is_fetched_once_and_then_comes_from_the_disk(
-    tmp_path: Path, client: aiohttp.ClientSession, borrows: bool
+    tmp_path: Path, client: aiohttp.ClientSession, *, borrows: bool
 ) -> None:
     before = outcome("complete"), EDGE_FILLED.value, EDGE_SERVED_DISK.value + EDGE_SERVED_FILLING.value
     async with holding(Blob(os.urandom(3 * MIB + 17))) as blob, filling(tmp_path, blob.url, borrows=borrows) as node:
@@ -99,7 +105,7 @@ async def test_blobs_of_any_size_come_whole(tmp_path: Path, client: aiohttp.Clie
 
 
 @pytest.mark.parametrize("borrows", [True, False])
-async def test_tls_on_both_sides(tmp_path: Path, borrows: bool) -> None:
+async def test_tls_on_both_sides(tmp_path: Path, *, borrows: bool) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("registry", "127.0.0.1")
     trusting = ssl.create_default_context(cafile=str(authority.bundle))
@@ -155,7 +161,7 @@ async def test_twenty_clients_with_ranges_of_their_own_share_one_fetch(
         for stop in range(MIB // 4, size, MIB // 4):
             await until(lambda: len(node.asked) == len(asked))
             line.open(stop)
-            await until(lambda stop=stop: node.part.stat().st_size == stop)
+            await until(functools.partial(has_come, node, stop))
         line.open(size)
         for one, (first, last) in zip(asked, ranges, strict=True):
             assert await one == blob.content[first : last + 1]
@@ -191,7 +197,7 @@ async def test_a_client_that_is_killed_half_way_does_not_end_the_fill(
 
 
 @pytest.mark.parametrize("is_background", [True, False])
-async def test_the_last_reader_leaves(tmp_path: Path, client: aiohttp.ClientSession, is_background: bool) -> None:
+async def test_the_last_reader_leaves(tmp_path: Path, client: aiohttp.ClientSession, *, is_background: bool) -> None:
     before = outcome("abandoned")
     setting = str(is_background).lower()
     async with valve(tmp_path, edge__background_fill=setting) as (blob, line, node):
@@ -288,7 +294,7 @@ async def test_a_registry_that_is_not_there_is_told_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-async def test_a_blob_of_unknown_length_is_filled_only_where_someone_says(tmp_path: Path, is_known: bool) -> None:
+async def test_a_blob_of_unknown_length_is_filled_only_where_someone_says(tmp_path: Path, *, is_known: bool) -> None:
     blob = Blob(os.urandom(200_000))
 
     async def say(end: End, _: Asked) -> None:

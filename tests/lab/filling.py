@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -68,7 +69,7 @@ async def filling(
     port: int = 0,
     tls: ssl.SSLContext | None = None,
     borrows: bool = True,
-    **settings: str,
+    **settings: Any,
 ) -> AsyncIterator[Node]:
     """Run a node in this loop; settings are `edge__background_fill="false"`."""
     flags: dict[str, str | None] = {path.replace("__", "."): value for path, value in settings.items()}
