@@ -248,7 +248,7 @@ def sha256(content: bytes) -> str:
 
 
 async def _run(directory: str, upstream: str, port: str, settings: Sequence[str]) -> None:
-    more = dict(one.split("=", 1) for one in settings)
+    more: dict[str, Any] = dict(one.split("=", 1) for one in settings)
     async with filling(Path(directory), upstream, port=int(port), **more):
         await asyncio.Event().wait()
 
