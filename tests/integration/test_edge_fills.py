@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import functools
+import hashlib
 import os
 import random
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -43,6 +46,10 @@ async def get(client: aiohttp.ClientSession, url: str, **headers: str) -> bytes:
         return await answer.read()
 
 
+def has_come(node: Node, size: int) -> bool:
+    return node.part.stat().st_size == size
+
+
 class Valve:
     """A registry that gives a blob only as far as a test opens it."""
 
@@ -67,14 +74,14 @@ class Valve:
 
 
 @contextlib.asynccontextmanager
-async def valve(directory: Path, size: int = 2 * MIB, **settings: str) -> AsyncIterator[tuple[Blob, Valve, Node]]:
+async def valve(directory: Path, size: int = 2 * MIB, **settings: Any) -> AsyncIterator[tuple[Blob, Valve, Node]]:
     async with holding(Blob(os.urandom(size))) as blob, filling(directory, blob.url, **settings) as node:
         yield blob, Valve(blob), node
 
 
 @pytest.mark.parametrize("borrows", [True, False])
 async def test_a_blob_is_fetched_once_and_then_comes_from_the_disk(
-    tmp_path: Path, client: aiohttp.ClientSession, borrows: bool
+    tmp_path: Path, client: aiohttp.ClientSession, *, borrows: bool
 ) -> None:
     before = outcome("complete"), EDGE_FILLED.value, EDGE_SERVED_DISK.value + EDGE_SERVED_FILLING.value
     async with holding(Blob(os.urandom(3 * MIB + 17))) as blob, filling(tmp_path, blob.url, borrows=borrows) as node:
@@ -99,7 +106,7 @@ async def test_blobs_of_any_size_come_whole(tmp_path: Path, client: aiohttp.Clie
 
 
 @pytest.mark.parametrize("borrows", [True, False])
-async def test_tls_on_both_sides(tmp_path: Path, borrows: bool) -> None:
+async def test_tls_on_both_sides(tmp_path: Path, *, borrows: bool) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("registry", "127.0.0.1")
     trusting = ssl.create_default_context(cafile=str(authority.bundle))
@@ -155,7 +162,7 @@ async def test_twenty_clients_with_ranges_of_their_own_share_one_fetch(
         for stop in range(MIB // 4, size, MIB // 4):
             await until(lambda: len(node.asked) == len(asked))
             line.open(stop)
-            await until(lambda stop=stop: node.part.stat().st_size == stop)
+            await until(functools.partial(has_come, node, stop))
         line.open(size)
         for one, (first, last) in zip(asked, ranges, strict=True):
             assert await one == blob.content[first : last + 1]
@@ -191,7 +198,7 @@ async def test_a_client_that_is_killed_half_way_does_not_end_the_fill(
 
 
 @pytest.mark.parametrize("is_background", [True, False])
-async def test_the_last_reader_leaves(tmp_path: Path, client: aiohttp.ClientSession, is_background: bool) -> None:
+async def test_the_last_reader_leaves(tmp_path: Path, client: aiohttp.ClientSession, *, is_background: bool) -> None:
     before = outcome("abandoned")
     setting = str(is_background).lower()
     async with valve(tmp_path, edge__background_fill=setting) as (blob, line, node):
@@ -288,7 +295,7 @@ async def test_a_registry_that_is_not_there_is_told_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-async def test_a_blob_of_unknown_length_is_filled_only_where_someone_says(tmp_path: Path, is_known: bool) -> None:
+async def test_a_blob_of_unknown_length_is_filled_only_where_someone_says(tmp_path: Path, *, is_known: bool) -> None:
     blob = Blob(os.urandom(200_000))
 
     async def say(end: End, _: Asked) -> None:
@@ -348,3 +355,133 @@ async def test_the_end_of_a_node_leaves_what_has_come(tmp_path: Path, client: ai
     with pytest.raises(aiohttp.ClientError):
         await asked
     assert part.read_bytes() == blob.content[:MIB]
+
+
+# Two nodes on one directory are to each other as two worker processes: locks belong to opened files.
+
+
+@contextlib.asynccontextmanager
+async def two(directory: Path, size: int = 2 * MIB, **settings: Any) -> AsyncIterator[tuple[Blob, Valve, Node, Node]]:
+    async with (
+        valve(directory, size, **settings) as (blob, line, first),
+        filling(directory, blob.url, **settings) as second,
+    ):
+        yield blob, line, first, second
+
+
+async def test_workers_follow_one_fill(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    before = outcome("complete")
+    async with two(tmp_path) as (blob, line, first, second):
+        asked = [asyncio.ensure_future(get(client, first.url + blob.path))]
+        await until(lambda: len(blob.requests) == 1)
+        assert second.fills.is_under_way(blob.digest)
+        asked.append(asyncio.ensure_future(get(client, second.url + blob.path)))
+        async with client.get(second.url + blob.path, headers={"Range": "bytes=1000-"}) as answer:
+            line.open(MIB)
+            assert await answer.content.readexactly(MIB - 1000) == blob.content[1000:MIB]
+            line.open(len(blob.content))
+            assert await answer.read() == blob.content[MIB:]
+        for one in asked:
+            assert await one == blob.content
+        await until(lambda: outcome("complete") == before + 1)
+        assert not second.fills.is_under_way(blob.digest)
+        assert first.left() == []
+        assert await get(client, second.url + blob.path) == blob.content
+    assert len(blob.requests) == 1
+
+
+async def test_a_worker_goes_on_with_what_another_one_left(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    """The follower has a reader in the middle of the blob, who notices nothing."""
+    async with two(tmp_path, edge__background_fill="false") as (blob, line, first, second):
+        async with client.get(first.url + blob.path, headers={"Authorization": "Bearer 1"}) as leaving:
+            line.open(MIB)
+            await leaving.content.readexactly(1)
+            staying = asyncio.ensure_future(get(client, second.url + blob.path, Authorization="Bearer 2"))
+            await until(lambda: len(second.asked) == 1)
+            leaving.close()
+        await until(lambda: len(blob.requests) == 2)
+        line.open(len(blob.content))
+        assert await staying == blob.content
+    assert [(asked.first, asked.headers["Authorization"]) for asked in blob.requests] == [
+        (0, "Bearer 1"),
+        (MIB, "Bearer 2"),
+    ]
+
+
+async def test_a_reader_who_joins_another_workers_fill_waits_for_its_length(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    gate = asyncio.Event()
+    blob = Blob(os.urandom(MIB))
+
+    async def say(end: End, asked: Asked) -> None:
+        await gate.wait()
+        await blob.give(end, asked.first)
+
+    blob.say = say
+    async with holding(blob), filling(tmp_path, blob.url) as first, filling(tmp_path, blob.url) as second:
+        asked = asyncio.ensure_future(get(client, first.url + blob.path))
+        await until(lambda: len(blob.requests) == 1)
+        joined = asyncio.ensure_future(second.fills.join(blob.digest))
+        await asyncio.sleep(0.1)
+        assert not joined.done()
+        gate.set()
+        growing = await joined
+        assert growing is not None
+        assert (growing.size, growing.is_joined) == (MIB, True)
+        growing.close()
+        assert await asked == blob.content
+    assert len(blob.requests) == 1
+
+
+async def test_a_reader_is_not_told_of_another_workers_refusal(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    blob = Blob(os.urandom(MIB))
+
+    async def say(end: End, asked: Asked) -> None:
+        if asked.headers["Authorization"] == "Bearer good":
+            await blob.give(end, asked.first)
+        else:
+            await gate.wait()
+            await end.answer(b"no", status="403 Forbidden")
+
+    blob.say = say
+    bad, good = (Identity.of({"Authorization": f"Bearer {word}"}) for word in ("bad", "good"))
+    async with holding(blob), filling(tmp_path, blob.url) as first, filling(tmp_path, blob.url) as second:
+        refused = asyncio.ensure_future(first.fills.begin(LIB, blob.digest, bad))
+        await until(lambda: len(blob.requests) == 1)
+        given = asyncio.ensure_future(second.fills.begin(LIB, blob.digest, good))
+        await asyncio.sleep(0.05)
+        gate.set()
+        with pytest.raises(RefusedError):
+            await refused
+        growing = await given
+        assert growing is not None
+        growing.close()
+        await until(lambda: second.content(blob.digest) == blob.content)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_readers_of_a_file_that_goes_away_go_on_by_themselves(
+    tmp_path: Path, client: aiohttp.ClientSession, *, is_right: bool
+) -> None:
+    """Another worker gave the fill up: its disk was full, or the content wrong. The digest says which."""
+    async with two(tmp_path) as (blob, line, first, second):
+        wrong = blob.content if is_right else b"!" + blob.content[1:]
+        real, blob.content = blob.content, wrong
+        path = f"/v2/lib/blob/blobs/sha256:{hashlib.sha256(real).hexdigest()}"
+        asyncio.ensure_future(get(client, first.url + path)).add_done_callback(lambda done: done.exception())
+        await until(lambda: len(first.asked) == 1)
+        asked = asyncio.ensure_future(get(client, second.url + path))
+        await until(lambda: len(second.asked) == 1)
+        line.open(MIB)
+        await until(functools.partial(has_come, first, MIB))
+        first.part.unlink()
+        await until(lambda: len(blob.requests) == 2)
+        line.open(len(real))
+        if is_right:
+            assert await asked == real
+        else:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await asked
+    assert [one.first for one in blob.requests] == [0, MIB]

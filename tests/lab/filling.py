@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -68,7 +69,7 @@ async def filling(
     port: int = 0,
     tls: ssl.SSLContext | None = None,
     borrows: bool = True,
-    **settings: str,
+    **settings: Any,
 ) -> AsyncIterator[Node]:
     """Run a node in this loop; settings are `edge__background_fill="false"`."""
     flags: dict[str, str | None] = {path.replace("__", "."): value for path, value in settings.items()}
@@ -247,7 +248,7 @@ def sha256(content: bytes) -> str:
 
 
 async def _run(directory: str, upstream: str, port: str, settings: Sequence[str]) -> None:
-    more = dict(one.split("=", 1) for one in settings)
+    more: dict[str, Any] = dict(one.split("=", 1) for one in settings)
     async with filling(Path(directory), upstream, port=int(port), **more):
         await asyncio.Event().wait()
 

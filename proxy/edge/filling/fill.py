@@ -91,25 +91,27 @@ class Fill:
         return outcome
 
     async def _fetched(self) -> Outcome:
-        size = self._partial.announced()
+        announced = self._partial.announced()
         if self._growth is not None:  # another process has died; its readers here have begun
             size = self._written.size = self._growth.size
             if not await self._tools.space.reserve(self._partial.digest, size):
                 return self._end(Outcome.FULL, "there is no room for it")
-        elif size is not None and size == self._prefix:
-            await self._begin(size)
+        elif announced is not None:
+            self._flight.size = announced  # of what is there
+            if announced == self._prefix:
+                await self._begin(announced)
         patience = Patience()
         while self._growth is None or self._offset < self._growth.size:
-            outcome = await self._went_on(self._flight.size if size is None else size, patience)
+            outcome = await self._went_on(patience)
             if outcome is not None:
                 return outcome
         return await self._judged()
 
-    async def _went_on(self, size: int | None, patience: Patience) -> Outcome | None:
+    async def _went_on(self, patience: Patience) -> Outcome | None:
         """Make one attempt, and wait where another one is to follow; return how the fill ended, None: not yet."""
         before = self._written.position
         try:
-            await self._attempt(size)
+            await self._attempt()
         except (ChangedError, UnlikeError) as error:
             if self._growth is None and not self._prefix:
                 raise UpstreamError(str(error)) from None
@@ -127,8 +129,9 @@ class Fill:
         """Where the file ends, as far as it was made by those before and by us."""
         return max(self._prefix, self._written.position)
 
-    async def _attempt(self, size: int | None) -> None:
+    async def _attempt(self) -> None:
         """Take bytes of one answer, as far as it goes."""
+        size = self._flight.size if self._growth is None else self._growth.size
         async with self._flight.source.open(self._offset, size) as arrival:
             if self._growth is None:
                 if arrival.size is None or not arrival.is_plain:
@@ -184,6 +187,8 @@ class Fill:
         pause = patience.after(self._written.size, has_moved=has_moved)
         if pause is None:
             return self._end(Outcome.BROKEN, f"the registry does not give the rest: {reason}")
+        if self._growth is not None:
+            self._growth.strive()
         await asyncio.sleep(max(seconds, pause))
         return None
 

@@ -35,6 +35,8 @@ _MOST_GENERATIONS: Final = 8
 _MOST_CHANGES: Final = 2
 _MOST_REFUSALS: Final = 4
 """How often a reader joins others who are refused, before it is told of that."""
+_BEFORE_READERS: Final = 0.9
+"""A fill loses patience with a silent registry a little before its readers do, who then wait for the next attempt."""
 _SHA256: Final = "sha256:"
 
 
@@ -85,19 +87,19 @@ class Fills:
             store: where they go.
             upstreams: the registries, which follow redirects of blobs.
             config: whether a fill goes on without readers.
-            silence: seconds for which a registry may send nothing.
+            silence: seconds for which readers wait for a registry that sends nothing.
             borrows: whether sockets can be borrowed here.
         """
         self._store = store
         self._upstreams = upstreams
         self._is_background = config.background_fill
-        self._silence = silence
+        self._silence = _BEFORE_READERS * silence
         self._borrows = borrows
         self._flights: dict[Digest, Flight] = {}
         self._group = asyncio.TaskGroup()
         self._stack = contextlib.AsyncExitStack()
         self._threads = Threads("edge-fill")
-        self._tools = Tools(store.blobs, store.space, Receiver(self._threads, silence, borrows))
+        self._tools = Tools(store.blobs, store.space, Receiver(self._threads, self._silence, borrows))
 
     async def __aenter__(self) -> Self:
         self._stack.enter_context(self._threads)

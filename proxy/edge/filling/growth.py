@@ -109,6 +109,10 @@ class Growth:
             self.available = min(available, self.size)
             self._wake()
 
+    def strive(self) -> None:
+        """Tell readers that they do not wait in vain: another attempt is made."""
+        self._wake()
+
     def finish(self) -> None:
         """Tell readers that all bytes are there, and right."""
         self.available = self.size
