@@ -17,6 +17,7 @@ from proxy.handlers.dispatcher import Dispatcher, table_of_kinds
 from proxy.handlers.headers import LocationRewriter
 from proxy.handlers.push import PushCompletion
 from proxy.handlers.relay import Relay
+from proxy.handlers.remembered import RememberingRelay
 from proxy.handlers.token import TokenHandler
 from proxy.logs import get_logger
 from proxy.partitions.content import Contents
@@ -72,7 +73,11 @@ def dispatcher(
         realms=realms,
         controls_access=config.controls_access,
     )
-    relay = Relay(upstream, locations, bodies)
+    relay = (
+        Relay(upstream, locations, bodies)
+        if edge is None
+        else RememberingRelay(upstream, edge.registry, locations, bodies)
+    )
     upstreams: Upstreams = {DEFAULT_UPSTREAM: upstream if edge is None else edge.registry}
     grants = Grants(config.auth.ttl) if edge is None else edge.grants
     sources = Sources(upstreams, grants, tag_ttl=config.cache.tag_ttl)

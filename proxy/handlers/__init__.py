@@ -7,6 +7,7 @@ Each module imports only from those above it::
     relay        every other request, passed on byte for byte
     errors       errors as answers
     documents    manifests and blobs made by the proxy, as answers
+    remembered   tags, lists of referrers and /v2/, with the last answers of an edge node behind them
     edge         manifests and blobs by digest, with the disk of an edge node in between
     access_log   metrics, log line and trace of a finished request
     partition    tags that look like partitions

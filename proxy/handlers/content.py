@@ -67,17 +67,18 @@ class ContentHandler:
             count_spared(found, request.digest, call.http, answer)
         return answer
 
-    async def _from_registry(self, call: Call[ContentPull]) -> Answer | CutPartition | None:
+    async def _from_registry(self, call: Call[ContentPull]) -> Answer | CutPartition | Document | None:
         """Return the registry's content, from the disk where it is there; None where the registry has none.
 
-        A registry that cannot be asked need not be, where the digest is that of a partition of ours.
+        A registry that cannot be asked need not be, where the digest is that of a document of ours.
         """
-        request = call.request
         if self._edge is not None:
+            if self._edge.is_offline(call.request.repository) and (found := await self._ours(call)) is not None:
+                return found  # a registry that hangs is not waited for
             try:
                 answer = await self._edge.answer(call)
             except UpstreamError:
-                found = await self._partitions.find(request.repository, request.digest, call.identity)
+                found = await self._ours(call)
                 if found is None:
                     raise
                 return found
@@ -91,17 +92,20 @@ class ContentHandler:
         Another replica may be about to tell of either. But a client about to push asks whether each document
         is there, and is to get its "no" at once.
         """
-        request, identity = call.request, call.identity
+        request = call.request
         is_read = request.method == hdrs.METH_GET
         started = time.monotonic()
         while True:
-            found: CutPartition | Document | None = await self._partitions.find(
-                request.repository, request.digest, identity
-            )
-            if found is None and self._attached is not None:
-                found = await self._attached.find(request.repository, request.digest, identity)
+            found = await self._ours(call)
             waited = time.monotonic() - started
             if found is not None or not (is_read or request.is_manifest):
                 return found
             if not await self._partitions.settle(waited, only_failing=not is_read):
                 return found
+
+    async def _ours(self, call: Call[ContentPull]) -> CutPartition | Document | None:
+        request, identity = call.request, call.identity
+        found = await self._partitions.find(request.repository, request.digest, identity)
+        if found is not None or self._attached is None:
+            return found
+        return await self._attached.find(request.repository, request.digest, identity)

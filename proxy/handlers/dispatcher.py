@@ -32,6 +32,7 @@ from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.requests.kinds import (
     ContentPull,
+    Greeting,
     InvalidRequest,
     ManifestWrite,
     MistypedPull,
@@ -41,6 +42,7 @@ from proxy.requests.kinds import (
     ReferrersTagPull,
     RegistryRequest,
     SignaturePull,
+    TagPull,
     TokenEndpointRequest,
 )
 from proxy.requests.parsing import parse
@@ -92,6 +94,8 @@ def table_of_kinds(
         SignaturePull: Route(listed.answer_signatures) if listed else passed_on,
         ReferrersTagPull: Route(listed.answer_referrers_tag) if listed else passed_on,
         ReferrersPull: Route(listed.answer_referrers) if listed else passed_on,
+        TagPull: passed_on,
+        Greeting: passed_on,
         ManifestWrite: Route(push.answer, takes_body=True),
         TokenEndpointRequest: Route(tokens.answer, takes_body=True, is_public=True) if tokens else passed_on,
         Other: passed_on,

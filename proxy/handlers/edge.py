@@ -15,6 +15,7 @@ from proxy.edge.disk.blobs import StoredBlob
 from proxy.edge.disk.store import EdgeStore
 from proxy.edge.filling.body import whole_body
 from proxy.edge.filling.fills import Fills, GrowingBlob
+from proxy.edge.offline.outage import is_failing
 from proxy.edge.offline.registry import EdgeRegistry
 from proxy.edge.rights.grants import EdgeGrants
 from proxy.edge.rights.names import Names, children_of
@@ -54,6 +55,10 @@ class EdgeContent:
         self._locations = locations
         self._listed: LRUCache[tuple[Repository, str], Digest] = LRUCache(_MOST_KNOWN)
         self._children: LRUCache[Digest, tuple[Digest, ...]] = LRUCache(_MOST_KNOWN)
+
+    def is_offline(self, repository: Repository) -> bool:
+        """Say whether asking the registry of ``repository`` is known to hang."""
+        return self._registries[repository.upstream].is_offline
 
     async def answer(self, call: Call[ContentPull]) -> Answer | None:
         """Return the content; None where the registry does not have it, or must answer by itself.
@@ -114,7 +119,7 @@ class EdgeContent:
         if call.http.method == hdrs.METH_HEAD:
             return await self._head(call, registry)
         if registry.is_offline and not await registry.is_worth_asking():
-            raise registry.missing(repository, f"blob {digest}")
+            raise await registry.missing(call.request.target, call.identity)
         return await self._fetch(call, registry, may_read=may_read)
 
     async def _head(self, call: Call[ContentPull], registry: EdgeRegistry) -> Answer | None:
@@ -134,9 +139,11 @@ class EdgeContent:
         except RefusedError as error:
             if error.reply.status == HTTPStatus.NOT_FOUND:
                 return None
+            if is_failing(error.reply):
+                raise await registry.missing(call.request.target, call.identity) from None
             raise
         except UpstreamError:
-            raise registry.missing(repository, f"blob {digest}") from None
+            raise await registry.missing(call.request.target, call.identity) from None
         if growing is None:
             return None
         try:

@@ -17,6 +17,7 @@ from proxy.partitions.source import SourceImage, Sources, accepts_indexes
 from proxy.partitions.synthesis import Partitions
 from proxy.requests.kinds import MistypedPull, PartitionPull
 from proxy.requests.parsing import parse
+from proxy.upstream.replies import STALE
 from twodfs.field.partition import PartitionTag, mistyped
 from twodfs.oci.documents import ACCEPT_IMAGES
 
@@ -69,6 +70,8 @@ class PartitionHandler:
                         top=partition.root,
                     )
                 answer = manifest(partition.top, call.http)
+                if source.is_stale:
+                    answer.headers[hdrs.WARNING] = STALE
                 count_spared(partition, partition.root, call.http, answer)
                 return answer
             seen = seen or (source, reading)

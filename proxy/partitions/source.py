@@ -29,12 +29,16 @@ _DIGEST_HEADER: Final = "Docker-Content-Digest"
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """The manifest or index that the upstream gives this client for a tag or digest, now."""
+    """The manifest or index that the upstream gives this client for a tag or digest, now.
+
+    ``is_stale``: it gave it before, and cannot be asked now; so that is no yes to remember.
+    """
 
     repository: Repository
     reference: str
     digest: Digest
     media_type: str
+    is_stale: bool = False
 
     @property
     def image(self) -> str:
@@ -109,7 +113,7 @@ class Sources:
         writes, asked_at = self._writes, time.monotonic()
         source = await self._look_up(repository, reference, identity, accept)
         # An answer that was on its way while a tag was pushed may be the old one.
-        if source is not None and writes == self._writes:
+        if source is not None and not source.is_stale and writes == self._writes:
             if self._known is not None and len(accept) <= _LONGEST_ACCEPT:
                 self._known[question] = source
             await self._grants.remember(identity, repository, source.digest, asked_at)
@@ -137,9 +141,10 @@ class Sources:
             return None
         if reply.status != HTTPStatus.OK:
             raise RefusedError(reply)
-        source = SourceImage(repository, reference, Digest(digest), reply.media_type)
+        source = SourceImage(repository, reference, Digest(digest), reply.media_type, reply.is_stale)
         # No other validator is known to mean the bytes.
-        if len(accept) <= _LONGEST_ACCEPT and reply.headers.get(hdrs.ETAG) == f'"{digest}"':
+        is_kept = len(accept) <= _LONGEST_ACCEPT and not source.is_stale
+        if is_kept and reply.headers.get(hdrs.ETAG) == f'"{digest}"':
             self._seen[repository, reference, accept] = source
         return source
 

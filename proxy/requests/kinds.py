@@ -114,6 +114,18 @@ class ReferrersPull(RegistryRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TagPull(RegistryRequest):
+    """GET or HEAD of any other tag."""
+
+    repository: Repository
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeting(RegistryRequest):
+    """GET or HEAD of ``/v2/``: is this a registry, and does it want credentials?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestWrite(RegistryRequest):
     """A request that can move a tag; ``digest`` is the one that it names, unless it names a tag."""
 

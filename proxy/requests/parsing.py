@@ -14,6 +14,7 @@ from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.requests.grammar import GrammarError, Resource, TargetError, origin_form
 from proxy.requests.kinds import (
     ContentPull,
+    Greeting,
     InvalidRequest,
     ManifestWrite,
     MistypedPull,
@@ -23,6 +24,7 @@ from proxy.requests.kinds import (
     ReferrersTagPull,
     RegistryRequest,
     SignaturePull,
+    TagPull,
     TokenEndpointRequest,
 )
 from twodfs.errors import PartitionError
@@ -33,6 +35,9 @@ from twodfs.signing.signature import signed_by_tag
 
 TOKEN_PATH: Final = "/twodfs/token"  # noqa: S105 - a path, no secret
 """Where clients get tokens with ``auth.realm = "proxy"``; no registry uses it."""
+_ROOT: Final = "/v2/"
+_COLON: Final = ":"
+"""In a reference, the sign of a digest, if of an algorithm that is not known here."""
 _READS: Final = frozenset({"GET", "HEAD"})
 _TAG_WRITES: Final = frozenset({"PUT", "DELETE", "PATCH", "POST"})
 _KNOWN_WRITES: Final = frozenset({"PUT", "DELETE"})
@@ -70,8 +75,7 @@ class _Given(TypedDict):
 def _parsed(method: str, target: str) -> RegistryRequest:
     resource = Resource.of(target)
     if not resource.kind:
-        kind = TokenEndpointRequest if resource.path == TOKEN_PATH else Other
-        return kind(method=method, target=target, resource=resource)
+        return _unnamed(method, resource)(method=method, target=target, resource=resource)
     repository = Repository(DEFAULT_UPSTREAM, resource.name)
     given = _Given(method=method, target=target, resource=resource, repository=repository)
     # A partition tag that is too long is told so here, in words of its own.
@@ -79,6 +83,13 @@ def _parsed(method: str, target: str) -> RegistryRequest:
     if not isinstance(recognised, ContentPull | PartitionPull):  # whose grammar has been looked at
         resource.check_reference()
     return recognised or Other(**given)
+
+
+def _unnamed(method: str, resource: Resource) -> type[RegistryRequest]:
+    """Return the kind of a request that names no repository."""
+    if resource.path == TOKEN_PATH:
+        return TokenEndpointRequest
+    return Greeting if resource.path == _ROOT and method in _READS else Other
 
 
 def _recognised(given: _Given, resource: Resource) -> RegistryRequest | None:
@@ -105,8 +116,9 @@ def _by_tag(given: _Given, tag: str) -> RegistryRequest | None:
         return ReferrersTagPull(**given, subject=subject)
     if found := readings(tag):
         return PartitionPull(**given, readings=found)
-    meant = mistyped(tag)
-    return MistypedPull(**given, ways=meant) if meant else None
+    if meant := mistyped(tag):
+        return MistypedPull(**given, ways=meant)
+    return TagPull(**given) if _COLON not in tag else None
 
 
 def _listing(given: _Given, reference: str, query: str) -> RegistryRequest | None:

@@ -46,7 +46,7 @@ class Breaker:
         self.is_open = False
         """Whether asking is known to hang."""
         self.reason = ""
-        """Why it is open."""
+        """Why the last question had no answer."""
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -83,7 +83,6 @@ class Breaker:
         if self.is_open:
             return
         self.is_open = True
-        self.reason = reason
         get_logger().warning("registry hangs", reason=reason)
         now = asyncio.get_running_loop().time()
         for waiting in self._waiting:
@@ -92,6 +91,7 @@ class Breaker:
 
     def failed(self, reason: str) -> None:
         """Take down that a question was not answered, for whatever reason."""
+        self.reason = reason
         if self._failing.is_set():
             return
         get_logger().warning("registry unavailable, the disk answers", reason=reason)

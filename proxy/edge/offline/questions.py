@@ -20,8 +20,12 @@ ROOT: Final = "/v2/"
 """The API's root, as a path and as the name of its answer."""
 _LETTERS: Final = {OCI_INDEX: "i", OCI_MANIFEST: "m", DOCKER_LIST: "l", DOCKER_MANIFEST: "d"}
 _NOWHERE: Final = Repository(DEFAULT_UPSTREAM, "")
+_KEPT: Final = "sha256:"
+"""The digests under which content is kept; of others the registry alone has it."""
 
 Kind = Literal["tag", "referrers", "root", "manifest", "blob", "other"]
+
+_CONTENT: Final[dict[str, Kind]] = {"manifests": "manifest", "blobs": "blob"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,10 @@ class EdgeQuestion:
         elif resource.kind == "referrers":
             kind = "referrers"
             name = f"referrers/{resource.rest}" + (f"?{resource.query}" if resource.query else "")
-        elif resource.kind == "manifests" and is_digest(resource.rest):
-            kind = "manifest"
-        elif resource.kind == "manifests":
+        elif resource.kind == "manifests" and ":" not in resource.rest:
             kind, name = "tag", f"manifests/{resource.rest}"
-        elif resource.kind == "blobs" and is_digest(resource.rest):
-            kind = "blob"
+        elif resource.kind in _CONTENT and resource.rest.startswith(_KEPT) and is_digest(resource.rest):
+            kind = _CONTENT[resource.kind]
         return cls(method, path, identity, accept, kind, repository, resource.rest, name)
 
     @property

@@ -22,13 +22,13 @@ from proxy.edge.offline.content import ContentByDigest
 from proxy.edge.offline.documents import EdgeDocuments
 from proxy.edge.offline.line import Line
 from proxy.edge.offline.named import NamedAnswers
+from proxy.edge.offline.outage import missing
 from proxy.edge.offline.questions import EdgeQuestion
 from proxy.edge.offline.rights import OfflineRights
 from proxy.edge.rights.acceptances import Acceptances
 from proxy.edge.rights.grants import EdgeGrants
 from proxy.edge.rights.names import Names
 from proxy.edge.rights.places import Places
-from proxy.repository import Repository
 from proxy.requests.kinds import RegistryRequest
 from proxy.upstream.origins import OriginPool
 from proxy.upstream.registry import UpstreamRegistry
@@ -44,12 +44,20 @@ class EdgeRegistry:
     """
 
     def __init__(
-        self, upstream: UpstreamRegistry, line: Line, *, answers: Answers, named: NamedAnswers, content: ContentByDigest
+        self,
+        upstream: UpstreamRegistry,
+        line: Line,
+        *,
+        answers: Answers,
+        rights: OfflineRights,
+        named: NamedAnswers,
+        content: ContentByDigest,
     ) -> None:
         self.answers = answers
         """What names stood for last."""
         self._upstream = upstream
         self._line = line
+        self._rights = rights
         self._named = named
         self._content = content
 
@@ -79,7 +87,7 @@ class EdgeRegistry:
         content = ContentByDigest(upstream, line, documents=documents, rights=rights)
         async with line.watched():
             with named.measured():
-                yield cls(upstream, line, answers=answers, named=named, content=content)
+                yield cls(upstream, line, answers=answers, rights=rights, named=named, content=content)
 
     @property
     def url(self) -> str:
@@ -100,10 +108,11 @@ class EdgeRegistry:
         """Say whether asking does not hang; where it did, the next probe is waited for, some seconds at most."""
         return await self._line.breaker.is_worth_asking()
 
-    def missing(self, repository: Repository, what: str) -> UpstreamError:
-        """Return the error for content that is not on disk; ``what``: as in "blob sha256:..."."""
+    async def missing(self, path: str, identity: Identity) -> UpstreamError:
+        """Return the error for content that neither the registry nor the disk has for this client now."""
+        question = EdgeQuestion.of("GET", path, identity, "*/*")
         reason = self._line.breaker.reason or f"the registry at {self.url} cannot be reached"
-        return UpstreamError(f"{reason}, and {what} of {repository.name} is not on this node", status=503)
+        return missing(question, reason, may_read=await self._rights.may_read_offline(question))
 
     async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
         """Ask for the headers of ``path``; 304 if it has the tag ``held``. Of a manifest it is a yes or no."""

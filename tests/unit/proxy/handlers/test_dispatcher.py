@@ -242,7 +242,7 @@ async def test_nobody_has_to_be_let_in_for_a_public_kind_alone(session: aiohttp.
     }
     async with dispatched(fine, routes, authenticator=Closed()) as url:
         assert (await fetch(session, f"{url}/twodfs/token", "POST", data=b"x"))[0] == 200
-        status, headers, body = await fetch(session, f"{url}/v2/")
+        status, headers, body = await fetch(session, f"{url}/v2/_catalog")
     assert (status, headers["WWW-Authenticate"]) == (401, "Basic")
     assert json.loads(body)["errors"][0]["code"] == "UNAUTHORIZED"
 

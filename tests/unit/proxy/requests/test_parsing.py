@@ -6,6 +6,7 @@ from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.requests.grammar import GrammarError, TargetError
 from proxy.requests.kinds import (
     ContentPull,
+    Greeting,
     InvalidRequest,
     ManifestWrite,
     MistypedPull,
@@ -14,6 +15,7 @@ from proxy.requests.kinds import (
     ReferrersPull,
     ReferrersTagPull,
     SignaturePull,
+    TagPull,
     TokenEndpointRequest,
 )
 from proxy.requests.parsing import parse
@@ -80,7 +82,7 @@ def test_the_tag_in_place_of_the_referrers_api() -> None:
     request = parse("GET", f"/v2/a/b/manifests/{tag}")
     assert isinstance(request, ReferrersTagPull)
     assert (request.repository, request.subject) == (repository("a/b"), DIGEST)
-    assert isinstance(parse("GET", f"/v2/a/b/manifests/{tag}.att"), Other)
+    assert isinstance(parse("GET", f"/v2/a/b/manifests/{tag}.att"), TagPull)
 
 
 @pytest.mark.parametrize("query", ["?last=x", "?artifactType=a&artifactType=b", "?n=1&last=y", "?x"])
@@ -118,18 +120,33 @@ def test_reading_a_partition_tag_with_a_mistyped_rectangle(method: str) -> None:
     "target",
     [
         "/",
-        "/v2/",
-        "/v2/a/manifests/v1",
-        "/v2/a/manifests/v1--a.0.1.2",
+        "/v2",
+        "/v2/a/manifests/md5:ab",
         "/v2/a/blobs/uploads/" + DIGEST,
         "/v2/a/tags/list?n=v1--0.0.0.0",
-        "/v2/a/manifests/sha256-" + "ab" * 31 + ".sig",
-        "/v2/a/manifests/sha256-" + "AB" * 32 + ".sig",
         "/v1/a/manifests/v1--0.0.0.0",
     ],
 )
 def test_all_else_is_passed_on(target: str) -> None:
     assert isinstance(parse("GET", target), Other)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "tag", ["v1", "v1?ns=docker.io", "v1--a.0.1.2", "sha256-" + "ab" * 31 + ".sig", "sha256-" + "AB" * 32 + ".sig"]
+)
+def test_reading_any_other_tag(method: str, tag: str) -> None:
+    request = parse(method, f"/v2/a/b/manifests/{tag}")
+    assert isinstance(request, TagPull)
+    assert (request.repository, request.label) == (repository("a/b"), "other")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_client_says_hello(method: str) -> None:
+    request = parse(method, "/v2/")
+    assert isinstance(request, Greeting)
+    assert request.label == "other"
+    assert isinstance(parse("POST", "/v2/"), Other)
 
 
 def test_a_repository_may_be_called_manifests() -> None:
@@ -168,7 +185,7 @@ def test_what_metrics_and_logs_call_a_request(method: str, target: str, label: s
     assert parse(method, target).label == label
 
 
-@pytest.mark.parametrize("target", ["/v2/a/b/tags/list", "/v2/a/b/blobs/uploads/1?x=/", "/v2/a/b/manifests/latest"])
+@pytest.mark.parametrize("target", ["/v2/a/b/tags/list", "/v2/a/b/blobs/uploads/1?x=/", "/v2/a/b/manifests/md5:0"])
 def test_a_request_that_is_passed_on_says_its_repository_too(target: str) -> None:
     request = parse("GET", target)
     assert isinstance(request, Other)
