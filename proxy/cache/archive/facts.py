@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from proxy.edge.offline.answers import AnswerRow, LastAnswer
 from twodfs.errors import BuildError, FormatError, within
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Json, check_size, digest_in, expect, list_in, parse_object
@@ -52,6 +53,33 @@ class CarriedAnswer:
     headers: tuple[tuple[str, str], ...]
     body: str
     asked_at: float
+
+    @classmethod
+    def of(cls, row: AnswerRow) -> CarriedAnswer:
+        """Return the answer of a node."""
+        one = row.answer
+        headers = tuple((name, value) for name, value in one.headers)
+        body = one.body.decode("utf-8", "replace")
+        return cls(
+            row.repository,
+            row.resource,
+            row.accept,
+            one.status,
+            one.digest or "",
+            one.media_type,
+            headers,
+            body,
+            one.asked_at,
+        )
+
+    @property
+    def row(self) -> AnswerRow:
+        """The answer as a node keeps it."""
+        digest = Digest(self.digest) if self.digest else None
+        answer = LastAnswer(
+            self.status, digest, self.media_type, self.headers, self.body.encode(), asked_at=self.asked_at
+        )
+        return AnswerRow(self.repository, self.resource, self.accept, answer)
 
     @property
     def tag(self) -> str:

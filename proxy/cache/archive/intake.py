@@ -19,7 +19,11 @@ from proxy.cache.reference import CachedName
 from proxy.cache.source import AbsentError, DiskSource
 from proxy.edge.disk.files import beside
 from proxy.edge.disk.store import EdgeStore
+from proxy.edge.offline.answers import Answers
 from proxy.edge.offline.questions import class_of
+from proxy.edge.rights.names import Names
+from proxy.edge.rights.places import Places
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from twodfs.errors import BuildError, FormatError, InvalidReferenceError
 from twodfs.images.archive import Files
 from twodfs.images.layout import INDEX, MARKER, read_bounded
@@ -167,6 +171,28 @@ async def take_in(intake: Intake, source: ArchiveSource, store: EdgeStore, progr
                 await _adopt(source, Descriptor("", digest, size, {}), store, advance)
         finally:
             store.space.release(digest)
+
+
+async def remember(intake: Intake, store: EdgeStore, answers: Answers) -> None:
+    """Let the node know what came: which repositories have it, which documents name it, and what tags mean.
+
+    Raises:
+        sqlite3.Error: it cannot be written.
+    """
+    names, places = await Names.open(store.state), await Places.open(store.state)
+    for repository_name, tree in intake.trees.items():
+        repository = Repository(DEFAULT_UPSTREAM, repository_name)
+        await places.remember(repository, tree)
+        for document in tree.values():
+            if document is not None:
+                await names.name_document(repository, document)
+    for answer in intake.answers:
+        if not answer.digest or store.blobs.has(Digest(answer.digest)):
+            await answers.put(answer.row)
+    for image in intake.images:
+        repository, root = Repository(DEFAULT_UPSTREAM, image.name.repository), image.root
+        await store.listing.named(repository, image.name.tag, root.digest, root.media_type, len(root.body))
+    await store.listing.write()
 
 
 async def _adopt(source: ArchiveSource, blob: Descriptor, store: EdgeStore, advance: Advance) -> None:

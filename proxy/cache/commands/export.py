@@ -1,8 +1,9 @@
 """Write images or partitions into an OCI archive, to be carried to another node.
 
-The registry is not asked: a partition that nobody has pulled yet is cut from what is here. The archive holds signatures \
-and referrers, too, as far as they are known here, and of a partition the documents that it is cut from. 'skopeo copy \
-oci-archive:FILE:REPOSITORY:TAG ...' reads it, unless --have left something out. The same content gives the same bytes.
+The registry is not asked: a partition that nobody has pulled yet is cut from what is here. The archive holds \
+signatures and referrers, too, as far as they are known here, and of a partition the documents that it is cut from. \
+'skopeo copy oci-archive:FILE:REPOSITORY:TAG ...' reads it, unless --have left something out. The same content gives the \
+same bytes.
 
 Example:
     twodfs-proxy cache export --edge /var/lib/twodfs -o model.tar library/model:v1--0.0.1.2
@@ -77,6 +78,7 @@ async def _written(arguments: Namespace, names: list[CachedName], holding: Holdi
     import asyncio
 
     from proxy.cache.archive.export import plan_export, write_export
+    from proxy.cache.archive.facts import CarriedAnswer
     from proxy.cache.opened import opened
     from twodfs.cli.console import open_progress
 
@@ -84,7 +86,7 @@ async def _written(arguments: Namespace, names: list[CachedName], holding: Holdi
     async with opened(arguments) as cache:
         images = await cache.images()
         found = [images.find(name) for name in names]
-        answers = await cache.answers()
+        answers = [CarriedAnswer.of(row) for row in await cache.answers.all()]
         plan = plan_export(cache.disk, found, answers, has_already=holding, partial=arguments.partial)
         with open_progress(quiet=arguments.quiet) as progress:
             await asyncio.to_thread(write_export, plan, cache.disk, target, progress)

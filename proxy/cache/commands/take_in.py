@@ -1,8 +1,8 @@
 """Put the images of an archive into an edge directory.
 
-The archive is one of 'cache export', or any OCI archive whose images are named REPOSITORY:TAG. Each blob is compared with \
-its digest before it counts. The tags in it become last known answers of the registry, as old as they were where it was \
-written; the newer one stays.
+The archive is one of 'cache export', or any OCI archive whose images are named REPOSITORY:TAG. Each blob is compared \
+with its digest before it counts. The tags in it become last known answers of the registry, as old as they were on the \
+other node; a newer one that is here stays.
 
 Who may pull them afterwards: where there is no registry to ask, those who have a token that the node verifies, and \
 those whom the node lets in by itself (upstream.credentials with auth.clients).
@@ -71,12 +71,15 @@ async def _taken_in(arguments: Namespace) -> tuple[Intake, list[str]]:
     from twodfs.images.inflation import Inflation
 
     async with opened(arguments, may_be_new=True) as cache:
-        with TemporaryDirectory() as scratch, open_progress(quiet=arguments.quiet) as progress:
-            with await asyncio.to_thread(Archive, arguments.file, Path(scratch), Inflation()) as archive:
-                source = ArchiveSource(archive, cache.disk)
-                intake = await asyncio.to_thread(plan_intake, source)
-                await take_in(intake, source, cache.store, progress)
-                await remember(intake, cache.store, cache.known)
+        with (
+            TemporaryDirectory() as scratch,
+            open_progress(quiet=arguments.quiet) as progress,
+            Archive(arguments.file, Path(scratch), Inflation()) as archive,
+        ):
+            source = ArchiveSource(archive, cache.disk)
+            intake = await asyncio.to_thread(plan_intake, source)
+            await take_in(intake, source, cache.store, progress)
+            await remember(intake, cache.store, cache.answers)
         if arguments.pin:
             images = await cache.images()
             for one in intake.images:
