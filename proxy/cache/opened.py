@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy import logs
-from proxy.cache.images import CachedImages
+from proxy.cache.images.finding import CachedImages
+from proxy.cache.images.reference import CachedName
+from proxy.cache.images.source import DiskSource
+from proxy.cache.images.tags import TagAnswer, known_tags
 from proxy.cache.inventory import CacheInventory, take_inventory, uses
-from proxy.cache.reference import CachedName
-from proxy.cache.source import DiskSource
-from proxy.cache.tags import TagAnswer, known_tags
 from proxy.config import Config, ConfigError, EdgeConfig, LogConfig, environment_variable, load
 from proxy.edge.disk.directory import EdgeError
 from proxy.edge.disk.store import EdgeStore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.cache.images import CachedImage
+from proxy.cache.images.finding import CachedImage
 from proxy.edge.disk.pins import Pins
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 

@@ -14,9 +14,9 @@ import orjson
 
 from proxy.cache.archive.facts import FACTS, CarriedAnswer, Facts
 from proxy.cache.archive.holding import Holding
-from proxy.cache.images import CachedImage
-from proxy.cache.parts import Part, PartKind, parts_of
-from proxy.cache.source import AbsentError, DiskSource
+from proxy.cache.images.finding import CachedImage
+from proxy.cache.images.parts import Part, PartKind, parts_of
+from proxy.cache.images.source import AbsentError, DiskSource
 from twodfs.errors import BuildError, TwodfsError
 from twodfs.images.layout import CONTAINERD_NAME
 from twodfs.images.source import platform_in

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final, cast
 
 from proxy.cache.archive.facts import FACTS, MOST_FACTS, CarriedAnswer, Facts
-from proxy.cache.parts import Part, PartKind, distinct, parts_of
-from proxy.cache.reference import CachedName
-from proxy.cache.source import AbsentError, DiskSource
+from proxy.cache.images.parts import Part, PartKind, distinct, parts_of
+from proxy.cache.images.reference import CachedName
+from proxy.cache.images.source import AbsentError, DiskSource
 from proxy.edge.disk.files import beside
 from proxy.edge.disk.store import EdgeStore
 from proxy.edge.offline.answers import Answers

@@ -2,8 +2,8 @@
 
 The registry is not asked: a partition that nobody has pulled yet is cut from what is here. The archive holds \
 signatures and referrers, too, as far as they are known here, and of a partition the documents that it is cut from. \
-'skopeo copy oci-archive:FILE:REPOSITORY:TAG ...' reads it, unless --have left something out. The same content gives the \
-same bytes.
+'skopeo copy oci-archive:FILE:REPOSITORY:TAG ...' reads it, unless --have left something out. The same content gives \
+the same bytes.
 
 Example:
     twodfs-proxy cache export --edge /var/lib/twodfs -o model.tar library/model:v1--0.0.1.2
@@ -22,7 +22,7 @@ from twodfs.errors import UsageError
 if TYPE_CHECKING:
     from proxy.cache.archive.export import ExportPlan
     from proxy.cache.archive.holding import Holding
-    from proxy.cache.reference import CachedName
+    from proxy.cache.images.reference import CachedName
 
 
 def declare(parser: CommandParser) -> None:
@@ -47,7 +47,7 @@ def run(arguments: Namespace) -> int:
     import asyncio
 
     from proxy.cache.archive.holding import read_holding
-    from proxy.cache.reference import CachedName
+    from proxy.cache.images.reference import CachedName
     from twodfs.cli.console import print_json, say
     from twodfs.cli.grid import count_text, size_text
     from twodfs.publish.archive_output import check_file

@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> int:
     """Pin images, and print the pins; raises ``TwodfsError``."""
     import asyncio
 
-    from proxy.cache.reference import CachedName
+    from proxy.cache.images.reference import CachedName
     from proxy.cache.table import age_text, columns, short
     from twodfs.cli.console import print_json, say
 

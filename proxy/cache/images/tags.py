@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.cache.reference import CachedName
+from proxy.cache.images.reference import CachedName
 from proxy.edge.disk.store import EdgeStore
 from proxy.edge.offline.answers import Answers
 from twodfs.errors import InvalidReferenceError
