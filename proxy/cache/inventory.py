@@ -140,7 +140,7 @@ def take_inventory(
                 answer.digest,
                 len(parts),
                 len(there),
-                sum(one.size or 0 for one in parts),
+                sum(sizes.get(one.digest, one.size or 0) for one in parts),
                 sum(sizes[one.digest] for one in there),
                 name in pinned_names,
             )

@@ -72,18 +72,16 @@ class CacheDirectory:
         """Return the images that are known."""
         return CachedImages(self.disk, await self.tags())
 
-    async def pinned_names(self) -> frozenset[CachedName]:
-        """Return the images that were pinned."""
-        return frozenset(CachedName(pin.repository, pin.reference) for pin in await self.store.pins.all())
-
     async def inventory(self) -> CacheInventory:
         """Return all that is there."""
+        pins = {CachedName(pin.repository, pin.reference): pin for pin in await self.store.pins.all()}
+        pinned = {name: TagAnswer(pin.digest, "") for name, pin in pins.items()}
         return take_inventory(
             self.disk,
-            await self.tags(),
+            {**pinned, **await self.tags()},
             used=await self.store.state.read(uses),
             pinned=await self.store.pins.pinned(),
-            pinned_names=await self.pinned_names(),
+            pinned_names=frozenset(pins),
         )
 
 

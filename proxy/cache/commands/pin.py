@@ -53,7 +53,7 @@ async def _pinned(arguments: Namespace, names: list[Any]) -> list[dict[str, Any]
         images = await cache.images()
         found = [images.find(name) for name in names]  # all of them, or none is pinned
         for image in found:
-            await pin_image(cache.store.pins, image)
+            await pin_image(cache.store, image)
         pins = await cache.store.pins.all()
     return [
         {"reference": f"{one.repository}:{one.reference}", "digest": one.digest, "pinnedAt": round(one.at, 3)}

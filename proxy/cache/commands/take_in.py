@@ -83,7 +83,7 @@ async def _taken_in(arguments: Namespace) -> tuple[Intake, list[str]]:
         if arguments.pin:
             images = await cache.images()
             for one in intake.images:
-                await pin_image(cache.store.pins, images.find(one.name))
+                await pin_image(cache.store, images.find(one.name))
         return intake, _notes(intake, node_config(arguments))
 
 
