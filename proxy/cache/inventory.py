@@ -8,10 +8,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.cache.parts import Part, PartKind, distinct, kind_of, parts_of
-from proxy.cache.reference import CachedName
-from proxy.cache.source import DiskSource
-from proxy.cache.tags import TagAnswer
+from proxy.cache.images.parts import Part, PartKind, distinct, kind_of, parts_of
+from proxy.cache.images.reference import CachedName
+from proxy.cache.images.source import DiskSource
+from proxy.cache.images.tags import TagAnswer
 from twodfs.errors import TwodfsError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
@@ -140,7 +140,7 @@ def take_inventory(
                 answer.digest,
                 len(parts),
                 len(there),
-                sum(one.size or 0 for one in parts),
+                sum(sizes.get(one.digest, one.size or 0) for one in parts),
                 sum(sizes[one.digest] for one in there),
                 name in pinned_names,
             )

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy import logs
-from proxy.cache.images import CachedImages
+from proxy.cache.images.finding import CachedImages
+from proxy.cache.images.reference import CachedName
+from proxy.cache.images.source import DiskSource
+from proxy.cache.images.tags import TagAnswer, known_tags
 from proxy.cache.inventory import CacheInventory, take_inventory, uses
-from proxy.cache.reference import CachedName
-from proxy.cache.source import DiskSource
-from proxy.cache.tags import TagAnswer, known_tags
 from proxy.config import Config, ConfigError, EdgeConfig, LogConfig, environment_variable, load
 from proxy.edge.disk.directory import EdgeError
 from proxy.edge.disk.store import EdgeStore
+from proxy.edge.offline.answers import Answers
 from twodfs.errors import TwodfsError, UsageError
 from twodfs.oci.digest import Digest
 
@@ -49,37 +50,38 @@ class CacheDirectory:
         store: its parts.
         config: how much it may have.
         disk: its content, to be read.
+        answers: the registry's last.
     """
 
     store: EdgeStore
     config: EdgeConfig
     disk: DiskSource
+    answers: Answers
 
     async def tags(self) -> dict[CachedName, TagAnswer]:
         """Return every tag that is known."""
-        return known_tags(self.store.directory)
+        return await known_tags(self.store, self.answers)
 
-    async def answered(self) -> frozenset[Digest]:
-        """Return the digests that tags and lists of referrers are known to mean, and those of pins."""
+    async def roots(self) -> frozenset[Digest]:
+        """Return the documents that tags and lists of referrers are known to mean, and those of pins."""
         pins = {pin.digest for pin in await self.store.pins.all()}
-        return frozenset(pins | {answer.digest for answer in (await self.tags()).values()})
+        answered = {row.answer.digest for row in await self.answers.all() if row.answer.digest}
+        return frozenset(pins | answered | {answer.digest for answer in (await self.tags()).values()})
 
     async def images(self) -> CachedImages:
         """Return the images that are known."""
         return CachedImages(self.disk, await self.tags())
 
-    async def pinned_names(self) -> frozenset[CachedName]:
-        """Return the images that were pinned."""
-        return frozenset(CachedName(pin.repository, pin.reference) for pin in await self.store.pins.all())
-
     async def inventory(self) -> CacheInventory:
         """Return all that is there."""
+        pins = {CachedName(pin.repository, pin.reference): pin for pin in await self.store.pins.all()}
+        pinned = {name: TagAnswer(pin.digest, "") for name, pin in pins.items()}
         return take_inventory(
             self.disk,
-            await self.tags(),
+            {**pinned, **await self.tags()},
             used=await self.store.state.read(uses),
             pinned=await self.store.pins.pinned(),
-            pinned_names=await self.pinned_names(),
+            pinned_names=frozenset(pins),
         )
 
 
@@ -106,14 +108,28 @@ async def opened(arguments: Namespace, *, may_be_new: bool = False) -> AsyncIter
     logs.configure(LogConfig(level="error"))
     with _explained(str(config.directory)):
         async with EdgeStore.open(config) as store:
-            yield CacheDirectory(store, config, DiskSource(store.directory))
+            answers = await Answers.open(store.state, max_stale=config.max_stale)
+            yield CacheDirectory(store, config, DiskSource(store.directory), answers)
 
 
 @contextlib.contextmanager
 def _explained(directory: str) -> Iterator[None]:
     try:
-        yield
+        with _alone():
+            yield
     except EdgeError as error:
         raise CacheError(str(error)) from None
     except sqlite3.Error as error:
         raise CacheError(f"the state of {directory} cannot be used: {error}") from None
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Take an error out of the groups that owners of tasks have put around it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None

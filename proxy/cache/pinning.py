@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from proxy.cache.images import CachedImage
-from proxy.edge.disk.pins import Pins
+from proxy.cache.images.finding import CachedImage
+from proxy.edge.disk.store import EdgeStore
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 
 
-async def pin_image(pins: Pins, image: CachedImage) -> None:
+async def pin_image(store: EdgeStore, image: CachedImage) -> None:
     """Let ``image`` stay, and of a partition what it is cut from, without allotments that it does not have.
 
     Raises:
         sqlite3.Error: the pin cannot be written.
     """
+    for document in image.made.values():
+        await store.blobs.put(document.digest, document.body)
     parts = {part.digest for part in (*image.parts, *image.sources)}
     repository = Repository(DEFAULT_UPSTREAM, image.name.repository)
-    await pins.pin(repository, image.name.tag, image.root.digest, sorted(parts - {image.root.digest}))
+    await store.pins.pin(repository, image.name.tag, image.root.digest, sorted(parts - {image.root.digest}))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from proxy.cache.source import DiskSource
+from proxy.cache.images.source import DiskSource
 from proxy.edge.disk.files import remove_this
 from twodfs.concurrency import concurrently
 from twodfs.files import open_file

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from proxy.cache.reference import CachedName
+from proxy.cache.images.reference import CachedName
 from proxy.prefetch.terms import TermsError, Window, parse_rate
 from twodfs.cli.parser import nearest
 from twodfs.credentials.credentials import Credentials

@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> int:
     """Pin images, and print the pins; raises ``TwodfsError``."""
     import asyncio
 
-    from proxy.cache.reference import CachedName
+    from proxy.cache.images.reference import CachedName
     from proxy.cache.table import age_text, columns, short
     from twodfs.cli.console import print_json, say
 
@@ -53,7 +53,7 @@ async def _pinned(arguments: Namespace, names: list[Any]) -> list[dict[str, Any]
         images = await cache.images()
         found = [images.find(name) for name in names]  # all of them, or none is pinned
         for image in found:
-            await pin_image(cache.store.pins, image)
+            await pin_image(cache.store, image)
         pins = await cache.store.pins.all()
     return [
         {"reference": f"{one.repository}:{one.reference}", "digest": one.digest, "pinnedAt": round(one.at, 3)}

@@ -85,5 +85,5 @@ async def _pruned(arguments: Namespace, pruning: Pruning) -> dict[str, Any]:
 async def _named(cache: CacheDirectory) -> set[Any]:
     from proxy.cache.pruning import named_content
 
-    roots = await cache.answered()
+    roots = await cache.roots()
     return await cache.store.state.read(lambda connection: named_content(connection, roots))

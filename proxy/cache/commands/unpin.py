@@ -25,7 +25,7 @@ def run(arguments: Namespace) -> int:
     """Take pins back; the exit status is 1 where one was none. Raises ``TwodfsError``."""
     import asyncio
 
-    from proxy.cache.reference import CachedName
+    from proxy.cache.images.reference import CachedName
     from twodfs.cli.console import print_json, say
 
     done = asyncio.run(_unpinned(arguments, [CachedName.parse(text) for text in arguments.references]))

@@ -64,6 +64,17 @@ class GrowingBlob:
         """Return the bytes ``wanted``, sent as they come; this blob is closed with it."""
         return GrowingBody(self._growth, wanted, self._passage, self._leave, self._borrows)
 
+    @property
+    def arrived(self) -> int:
+        """How many of its bytes are here."""
+        return self._growth.available
+
+    async def finished(self) -> bool:
+        """Wait until all of it is here, or no more comes; say whether it is whole, and right."""
+        while self._growth.fate is Fate.GROWING:
+            await self._growth.changed()
+        return self._growth.fate is Fate.WHOLE
+
     def close(self) -> None:
         """Leave the blob to others."""
         self._leave()

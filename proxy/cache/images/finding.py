@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from proxy.cache.parts import Part, distinct, parts_of, sources_of
-from proxy.cache.reference import CachedName
-from proxy.cache.source import AbsentError, DiskSource
-from proxy.cache.tags import TagAnswer
+from proxy.cache.images.parts import Part, distinct, parts_of, sources_of
+from proxy.cache.images.reference import CachedName
+from proxy.cache.images.source import AbsentError, DiskSource
+from proxy.cache.images.tags import TagAnswer
 from twodfs.errors import TwodfsError
 from twodfs.images.source import SizedSource
 from twodfs.oci.digest import Digest

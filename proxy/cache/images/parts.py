@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from proxy.cache.source import AbsentError, DiskSource
+from proxy.cache.images.source import AbsentError, DiskSource
 from twodfs.errors import FormatError
 from twodfs.field.document import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
