@@ -86,7 +86,7 @@ def test_the_program_takes_the_edge_nodes_environment() -> None:
     assert (config.upstream.url, config.edge.max_size) == ("https://registry.example.org", 20 * 10**9)
     (volume,) = node["volumes"]
     assert str(config.edge.directory) == volume.partition(":")[2]
-    assert f"mkdir {config.edge.directory}\n" in (DEPLOY / "Dockerfile").read_text(), "else the volume is root's"
+    assert f"mkdir -p {config.edge.directory}\n" in (DEPLOY / "Dockerfile").read_text(), "else the volume is root's"
     assert_the_container_fits(node, config)
 
 
