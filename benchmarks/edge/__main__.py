@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     arguments = parser.parse_args()
     control = network.enter("benchmarks.edge")
-    console = Console(highlight=False, soft_wrap=True, width=120)
+    console = Console(highlight=False, soft_wrap=True, width=150)
     content: Json = {"environment": machine() | {"congestion_control": control}, "load": vars(arguments)}
     with tempfile.TemporaryDirectory(prefix="twodfs-bench-") as directory:
         measure(Path(directory), arguments, content, console)

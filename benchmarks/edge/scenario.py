@@ -66,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="twodfs-bench-") as directory:
         content = scenario(Path(directory), arguments.scale)
-    Console(highlight=False, soft_wrap=True, width=120).print(drawn(("supplied by", *SUPPLIED), way_rows(content)))
+    Console(highlight=False, soft_wrap=True, width=150).print(drawn(("supplied by", *SUPPLIED), way_rows(content)))
 
 
 def scenario(directory: Path, scale: float = 1.0) -> Json:
