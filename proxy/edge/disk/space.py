@@ -34,6 +34,8 @@ SPACE_TABLES: Final = (
 _OLDEST: Final = """
     SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT digest FROM pinned) ORDER BY used LIMIT -1 OFFSET ?
 """
+# Not of what is there by now.
+_PROMISES: Final = "SELECT digest, size FROM reservations WHERE until > ? AND digest NOT IN (SELECT digest FROM blobs)"
 _LOW_WATER: Final = 0.9
 _FREE_SHARE: Final = 20
 _MOST_FREE: Final = 10**9
@@ -77,7 +79,6 @@ class Space:
         self._state = state
         self._blobs = blobs
         self._one = asyncio.Lock()
-        self._reserved: set[Digest] = set()
         self._released: set[Digest] = set()
         self._faults = Faults()
 
@@ -85,7 +86,7 @@ class Space:
         """Promise room for the content with ``digest``, which has ``size`` bytes; False: it does not fit."""
         try:
             async with asyncio.timeout(2 * _PATIENCE), self._alone():
-                await self._write_releases()
+                await self.write_releases()
                 room = await self._measure(apart_from=digest)
                 if not await self._fit(room, size, digest):
                     return False
@@ -105,7 +106,7 @@ class Space:
         """Make room for ``size`` bytes more, such as after the disk was full; say whether there is."""
         try:
             async with asyncio.timeout(2 * _PATIENCE), self._alone():
-                await self._write_releases()
+                await self.write_releases()
                 return await self._fit(await self._measure(), size, None)
         except (OSError, sqlite3.Error) as error:
             self._faults.tell("making room", error)
@@ -114,11 +115,18 @@ class Space:
     async def measure(self) -> Room | None:
         """Return what there is; None: the disk or the state fails."""
         try:
-            await self._write_releases()
+            await self.write_releases()
             return await self._measure()
         except (OSError, sqlite3.Error) as error:
             self._faults.tell("measuring the directory", error)
             return None
+
+    async def write_releases(self) -> None:
+        """Let the other processes know what was released; else it happens with the next promise or measurement."""
+        released, self._released = self._released, set()
+        if released:
+            rows = [(digest,) for digest in released]
+            await self._state.remember(lambda c: c.executemany("DELETE FROM reservations WHERE digest = ?", rows))
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
@@ -140,7 +148,7 @@ class Space:
 
         def ask(connection: sqlite3.Connection) -> tuple[int, int, dict[Digest, int]]:
             blobs, content = connection.execute("SELECT blobs, bytes FROM blob_totals").fetchone() or (0, 0)
-            rows = connection.execute("SELECT digest, size FROM reservations WHERE until > ?", (now,)).fetchall()
+            rows = connection.execute(_PROMISES, (now,)).fetchall()
             return blobs, content, {Digest(digest): size for digest, size in rows}
 
         blobs, content, promised = await self._state.read(ask)
@@ -214,12 +222,6 @@ class Space:
         EDGE_EVICTIONS.of().add(len(sizes))
         EDGE_EVICTED_BYTES.of().add(sum(sizes))
         return sum(sizes)
-
-    async def _write_releases(self) -> None:
-        released, self._released = self._released, set()
-        if released:
-            rows = [(digest,) for digest in released]
-            await self._state.remember(lambda c: c.executemany("DELETE FROM reservations WHERE digest = ?", rows))
 
 
 def least_free(config: EdgeConfig, disk: os.statvfs_result) -> int:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from proxy.edge.disk.files import Faults
 from proxy.logs import get_logger
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class State:
     def __init__(self, writing: _Thread, reading: _Thread) -> None:
         self._writing = writing
         self._reading = reading
+        self._faults = Faults()
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -76,7 +78,7 @@ class State:
         try:
             await self.run(work)
         except sqlite3.Error as error:
-            get_logger().warning("edge state not written", reason=str(error))
+            self._faults.tell("writing the state", error)
             return False
         return True
 

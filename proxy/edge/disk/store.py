@@ -77,9 +77,10 @@ class EdgeStore:
                 await store.write_uses()
 
     async def write_uses(self) -> None:
-        """Write down what was used since the last time; else it happens every few seconds."""
+        """Write down what was used and released since the last time; else it happens every few seconds."""
         await self.blobs.write_uses()
         await self.records.write_uses()
+        await self.space.write_releases()
 
     async def _tell(self) -> None:
         """Let the other processes and the metrics know, every few seconds."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,9 @@ from proxy.partitions.records import (
     BlobSizeKey,
     Content,
     ContentKey,
+    Provenance,
     ProvenanceKey,
+    Provenances,
 )
 from proxy.store import tiered
 from proxy.store.memory import MemoryStore
@@ -23,12 +26,14 @@ from proxy.store.protocol import RecordStore
 from proxy.store.records import CorruptRecordError, Record, RecordKey, seal, unseal
 from proxy.store.redis import CANARY, RedisStore
 from proxy.store.tiered import TieredStore
+from tests.lab.edge import opened_store
 from tests.lab.fake_registry import proxied
 from tests.lab.peers import require
-from tests.lab.records import PARTITION, PARTITION_KEY, RECORDS, REPOSITORY, SIZE_KEY
+from tests.lab.records import PARTITION, PARTITION_KEY, PROVENANCE_KEY, RECORDS, REPOSITORY, SIZE_KEY, SOURCE
 from tests.lab.redis import Redis
 from tests.lab.redis_groups import Group, clustered, watched_by_sentinels
 from tests.lab.registry import Registry
+from twodfs.field.partition import Selection
 from twodfs.oci.digest import digest_of
 
 
@@ -55,10 +60,14 @@ async def redis_store(redis: Redis | Group, **settings: str) -> AsyncIterator[Re
         yield store
 
 
-@pytest.fixture(params=["memory", "redis_server", "sentinels", "cluster", "tiered"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[RecordStore]:
+@pytest.fixture(params=["memory", "disk", "memory and disk", "redis_server", "sentinels", "cluster", "tiered"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RecordStore]:
     if request.param == "memory":
         yield MemoryStore(2**20)
+        return
+    if request.param in {"disk", "memory and disk"}:
+        async with opened_store(tmp_path) as edge:
+            yield edge.records if request.param == "disk" else TieredStore(MemoryStore(2**20), None, disk=edge.records)
         return
     server = "redis_server" if request.param == "tiered" else request.param
     async with redis_store(request.getfixturevalue(server), key_prefix=uuid.uuid4().hex) as redis:
@@ -111,6 +120,40 @@ async def test_memory_learns_what_only_redis_knew(redis_server: Redis) -> None:
         assert await both.get(PARTITION_KEY) == PARTITION
         redis_server.kill()
         assert both.peek(PARTITION_KEY) == PARTITION
+
+
+async def test_disk_and_redis_each_know_what_the_other_lost(redis_server: Redis, tmp_path: Path) -> None:
+    prefix = uuid.uuid4().hex
+    async with opened_store(tmp_path / "edge") as edge:
+        async with redis_store(redis_server, key_prefix=prefix) as redis:
+            await TieredStore(MemoryStore(2**20), redis).put(RECORDS)
+            assert await edge.records.get(PARTITION_KEY) is None
+            # Of another replica: the disk has it from now on.
+            assert await TieredStore(MemoryStore(2**20), redis, disk=edge.records).get(PARTITION_KEY) == PARTITION
+            redis_server.kill()
+            three = TieredStore(MemoryStore(2**20), redis, disk=edge.records)
+            assert await three.get(PARTITION_KEY) == PARTITION
+            assert await three.get(SIZE_KEY) is None
+            assert not await three.put({SIZE_KEY: RECORDS[SIZE_KEY]})
+        assert await TieredStore(MemoryStore(2**20), None, disk=edge.records).get(SIZE_KEY) == RECORDS[SIZE_KEY]
+
+
+async def test_what_others_added_is_found_behind_the_disk_too(redis_server: Redis, tmp_path: Path) -> None:
+    here, there = (Provenances((Provenance(SOURCE, Selection.parse(text)),)) for text in ("0.0.0.1", "0.0.1.1"))
+    async with opened_store(tmp_path / "edge") as edge, redis_store(redis_server, key_prefix=uuid.uuid4().hex) as redis:
+        await edge.records.put({PROVENANCE_KEY: here})
+        await redis.put({PROVENANCE_KEY: there})
+        three = TieredStore(MemoryStore(2**20), redis, disk=edge.records)
+        assert await three.get_all(PROVENANCE_KEY) == [here, there]
+
+
+async def test_a_disk_that_takes_nothing_makes_nothing_unpublished(redis_server: Redis, tmp_path: Path) -> None:
+    async with opened_store(tmp_path / "edge") as edge, redis_store(redis_server, key_prefix=uuid.uuid4().hex) as redis:
+        await edge.state.run(lambda c: c.execute("DROP TABLE records"))
+        three = TieredStore(MemoryStore(2**20), redis, disk=edge.records)
+        await three.publish(PARTITION_KEY, RECORDS)
+        assert three.is_published(PARTITION_KEY)
+        assert await redis.get(PARTITION_KEY) == PARTITION
 
 
 async def test_records_in_redis_expire(redis_server: Redis) -> None:
