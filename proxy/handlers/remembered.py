@@ -9,7 +9,6 @@ from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
 from proxy.bodies.transit import Bodies
-from proxy.edge.offline.registry import EdgeRegistry
 from proxy.handlers.errors import relayed_reply
 from proxy.handlers.exchange import Answer, Call
 from proxy.handlers.headers import LocationRewriter
@@ -24,6 +23,7 @@ from proxy.requests.kinds import (
     SignaturePull,
     TagPull,
 )
+from proxy.upstream.registry import UpstreamRegistry
 from proxy.upstream.replies import Reply
 from proxy.upstream.upstream import Upstream
 from twodfs.oci.documents import MAX_MANIFEST_BYTES
@@ -42,7 +42,9 @@ _REMEMBERED: Final = (
 class RememberingRelay(Relay):
     """Passes requests on; where the registry gives no answer, its last one is given again."""
 
-    def __init__(self, upstream: Upstream, registry: EdgeRegistry, locations: LocationRewriter, bodies: Bodies) -> None:
+    def __init__(
+        self, upstream: Upstream, registry: UpstreamRegistry, locations: LocationRewriter, bodies: Bodies
+    ) -> None:
         """``registry``: the upstream with the disk behind it."""
         super().__init__(upstream, locations, bodies)
         self._registry = registry

@@ -10,21 +10,24 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs
+from cachetools import LRUCache
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.edge.disk.listing import ImageList
 from proxy.edge.offline.answers import Answers, LastAnswer, kept_headers
 from proxy.edge.offline.documents import EdgeDocuments
 from proxy.edge.offline.line import Line
 from proxy.edge.offline.outage import DIGEST_HEADER, GONE, UnavailableError, is_foreign, is_page, is_refusal, missing
-from proxy.edge.offline.questions import EdgeQuestion
+from proxy.edge.offline.questions import EdgeQuestion, takes
 from proxy.edge.offline.rights import OfflineRights
 from proxy.metrics.catalogue import EDGE_STALE, EDGE_STALE_AGE, UPSTREAM_ERRORS
 from proxy.repository import Repository
 from proxy.upstream.registry import UpstreamRegistry
 from proxy.upstream.replies import STALE, Reply, UpstreamError
 from twodfs.oci.digest import Digest, digest_of, is_digest
-from twodfs.oci.documents import MAX_MANIFEST_BYTES, Document
+from twodfs.oci.documents import MAX_MANIFEST_BYTES, OCI_INDEX, Document
 
+_MOST_LISTED: Final = 4096
 _NO: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
@@ -62,12 +65,15 @@ class NamedAnswers:
         answers: Answers,
         documents: EdgeDocuments,
         rights: OfflineRights,
+        listing: ImageList,
     ) -> None:
         self._upstream = upstream
         self._line = line
         self._answers = answers
         self._documents = documents
         self._rights = rights
+        self._listing = listing
+        self._listed: LRUCache[tuple[Repository, str], Digest] = LRUCache(_MOST_LISTED)
         self._oldest = 0.0
 
     @contextmanager
@@ -207,6 +213,21 @@ class NamedAnswers:
         body = b"" if digest is not None else reply.body
         answer = LastAnswer(reply.status, digest, reply.media_type, kept_headers(reply.headers), body)
         await self._answers.remember(*self._place(question), answer)
+        # A client that takes no index may get a part of what the tag names.
+        if question.kind == "tag" and takes(question.accept_class, OCI_INDEX):
+            await self._list(question, reply, digest)
+
+    async def _list(self, question: EdgeQuestion, reply: Reply, digest: Digest | None) -> None:
+        """Let other tools that read the directory know the tag, or that it is gone."""
+        place = (question.repository, question.reference)
+        if digest is None:
+            self._listed.pop(place, None)
+            await self._listing.forgotten(*place)
+        elif self._listed.get(place) != digest:
+            size = reply.headers.get(hdrs.CONTENT_LENGTH, "")
+            if reply.body or size.isdecimal():
+                self._listed[place] = digest
+                await self._listing.named(*place, digest, reply.media_type, len(reply.body) or int(size))
 
     async def _last(self, question: EdgeQuestion, known: _Known, why: UnavailableError, limit: int) -> Reply:
         """Return the last answer, marked; raises ``UpstreamError`` where there is none for this client."""

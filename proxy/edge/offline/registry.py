@@ -83,7 +83,7 @@ class EdgeRegistry:
         answers = await Answers.open(store.state, max_stale=config.max_stale)
         documents = EdgeDocuments(store, names)
         rights = OfflineRights(grants, acceptances, places)
-        named = NamedAnswers(upstream, line, answers=answers, documents=documents, rights=rights)
+        named = NamedAnswers(upstream, line, answers=answers, documents=documents, rights=rights, listing=store.listing)
         content = ContentByDigest(upstream, line, documents=documents, rights=rights)
         async with line.watched():
             with named.measured():

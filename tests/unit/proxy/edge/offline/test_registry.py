@@ -1,6 +1,7 @@
 """The registry with a disk behind it: who gets which answer when the registry gives none."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -490,3 +491,18 @@ async def test_a_lasting_no_to_the_proxys_own_credentials_is_no_outage(moody: Mo
         with pytest.raises(UpstreamError) as raised:
             await get(node.registry)
         assert raised.value.status == 403
+
+
+async def test_tags_are_listed_for_other_tools_that_read_the_directory(
+    registry: EdgeRegistry, node: Edge, moody: Moody
+) -> None:
+    def listed() -> list[tuple[str, str]]:
+        entries = json.loads((node.store.directory.root / "index.json").read_bytes())["manifests"]
+        return [(one["annotations"]["org.opencontainers.image.ref.name"], one["digest"]) for one in entries]
+
+    await get(registry)
+    await until(lambda: listed() == [("team/model:v1", IMAGE.digest)])
+    await registry.get(TAG, ALICE, limit=MAX_MANIFEST_BYTES, accept="application/vnd.oci.image.manifest.v1+json")
+    moody.outage = oci(404, "MANIFEST_UNKNOWN")
+    await get(registry)
+    await until(lambda: listed() == [])
