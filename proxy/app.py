@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +16,7 @@ from proxy.admin import Admin, ServiceHealth
 from proxy.auth.credentials import CredentialsError
 from proxy.auth.realm import RealmPolicy
 from proxy.bodies.transit import Bodies
-from proxy.composition import dispatcher
+from proxy.composition import OpenRegistry, dispatcher
 from proxy.config import Address, CacheConfig, Config
 from proxy.handlers.dispatcher import Dispatcher
 from proxy.logs import get_logger
@@ -28,6 +28,7 @@ from proxy.preflight import (
     listener_tls,
     rehearse_protections,
 )
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
@@ -79,14 +80,9 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         except TracingError as error:
             raise StartError(str(error)) from None
         redis = await _redis(stack, config.cache)
-        realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
-        entered = authenticator(config)
         tls = listener_tls(config)
-        try:
-            upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
-        except (CertificateError, CredentialsError) as error:
-            raise StartError(str(error)) from None
-        edge = await _edge(stack, config, upstream)
+        registries = await _registries(stack, config)
+        upstream = registries[DEFAULT_UPSTREAM].upstream
         # It takes a while, in which a probe of the admin listener must not be told that requests are welcome.
         bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
         health = ServiceHealth(upstream, redis, is_edge=config.edge.directory is not None)
@@ -94,16 +90,13 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         if config.admin is not None and shared is None:  # the parent answers for workers
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
         memory = MemoryStore(config.cache.memory)
+        edge = registries[DEFAULT_UPSTREAM].edge
+        disk = None if edge is None else edge.store.records
         answering = dispatcher(
             config,
-            authenticator=entered,
-            upstream=upstream,
-            realm_policy=realms,
+            registries=registries,
             bodies=bodies,
-            store=TieredStore(
-                memory, redis, disk=None if edge is None else edge.store.records, failover=config.cache.redis_failover
-            ),
-            edge=edge,
+            store=TieredStore(memory, redis, disk=disk, failover=config.cache.redis_failover),
         )
         _watch(stack, answering, memory, redis)
         listener = Listener(
@@ -149,7 +142,31 @@ async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> Redis
         raise StartError(str(error)) from None
 
 
-async def _edge(stack: contextlib.AsyncExitStack, config: Config, upstream: Upstream) -> EdgeNode | None:
+async def _registries(stack: contextlib.AsyncExitStack, config: Config) -> Mapping[str, OpenRegistry]:
+    """Open the registries behind the proxy for the time of ``stack``, by the name that ``Repository.upstream`` has.
+
+    Raises:
+        StartError: the files that the configuration names cannot be used.
+    """
+    configs = {DEFAULT_UPSTREAM: config, **config.others()}
+    admitted = {name: authenticator(one, name) for name, one in configs.items()}
+    realms = {name: RealmPolicy(one.upstream.urls, one.auth.realm_hosts) for name, one in configs.items()}
+    upstreams = {}
+    for name, one in configs.items():
+        connecting = Upstream.connect(one.upstream, one.blobs, realms[name])
+        try:
+            upstreams[name] = await stack.enter_async_context(connecting)
+        except (CertificateError, CredentialsError) as error:
+            raise StartError(str(error)) from None
+    edge = await _edge(stack, config, {name: (one, upstreams[name]) for name, one in configs.items()})
+    return {
+        name: OpenRegistry(one, upstreams[name], realms[name], admitted[name], edge) for name, one in configs.items()
+    }
+
+
+async def _edge(
+    stack: contextlib.AsyncExitStack, config: Config, upstreams: Mapping[str, tuple[Config, Upstream]]
+) -> EdgeNode | None:
     """Open the directory of an edge node for the time of ``stack``; None where none is configured."""
     if config.edge.directory is None:
         return None
@@ -157,7 +174,7 @@ async def _edge(stack: contextlib.AsyncExitStack, config: Config, upstream: Upst
     from proxy.edge.node import EdgeNode  # noqa: PLC0415
 
     try:
-        return await stack.enter_async_context(EdgeNode.open(config, upstream))
+        return await stack.enter_async_context(EdgeNode.open(config, upstreams))
     except EdgeError as error:
         raise StartError(str(error)) from None
 

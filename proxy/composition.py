@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,7 +15,7 @@ from proxy.clients.addresses import ClientAddresses
 from proxy.clients.limits import RequestLimits, Slots
 from proxy.config import Config, LimitsConfig
 from proxy.handlers.access_log import AccessLog
-from proxy.handlers.dispatcher import Dispatcher, table_of_kinds
+from proxy.handlers.dispatcher import Dispatcher, ServedRegistry, table_of_kinds
 from proxy.handlers.headers import LocationRewriter
 from proxy.handlers.push import PushCompletion
 from proxy.handlers.relay import Relay
@@ -27,7 +29,7 @@ from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.preflight import signer, source_keys
-from proxy.repository import DEFAULT_UPSTREAM
+from proxy.requests.choice import RegistryChoice
 from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
 from proxy.store.tiered import TieredStore
@@ -40,32 +42,66 @@ if TYPE_CHECKING:
     from proxy.handlers.edge import EdgeContent
 
 
+@dataclass(frozen=True, slots=True)
+class OpenRegistry:
+    """A registry behind the proxy, opened.
+
+    Attributes:
+        config: the settings, as if it were the only one.
+        upstream: the way to it.
+        realms: guards credentials on their way to its token server.
+        authenticator: lets clients in.
+        edge: the disk of an edge node; None where nothing is kept on disk.
+    """
+
+    config: Config
+    upstream: Upstream
+    realms: RealmPolicy
+    authenticator: Authenticator
+    edge: EdgeNode | None
+
+
 def dispatcher(
-    config: Config,
-    *,
-    authenticator: Authenticator,
-    upstream: Upstream,
-    realm_policy: RealmPolicy,
-    bodies: Bodies,
-    store: TieredStore,
-    edge: EdgeNode | None,
+    config: Config, *, registries: Mapping[str, OpenRegistry], bodies: Bodies, store: TieredStore
 ) -> Dispatcher:
     """Return what answers every request that reaches the public listener.
 
     Args:
         config: the settings.
-        authenticator: lets clients in.
-        upstream: the registry.
-        realm_policy: guards credentials on their way to a token server.
+        registries: those behind the proxy, by the name that ``Repository.upstream`` has.
         bodies: carries bodies in both directions.
         store: keeps records.
-        edge: the disk of an edge node; None where nothing is kept on disk.
 
     Raises:
         StartError: a file of keys cannot be used.
     """
-    realms = Realms(realm_policy) if config.auth.realm == "proxy" else None
     clients = ClientAddresses(config.trusted_proxies, config.public_url)
+    slots = _slots(config.limits), _slots(config.limits)
+    return Dispatcher(
+        {
+            name: _served(name, one, clients=clients, bodies=bodies, store=store, slots=slots)
+            for name, one in registries.items()
+        },
+        RegistryChoice({name: one.config.upstream for name, one in registries.items()}),
+        limits=RequestLimits(config.limits),
+        clients=clients,
+        access_log=AccessLog(config),
+        client_timeout=config.client.idle_timeout,
+    )
+
+
+def _served(
+    name: str,
+    opened: OpenRegistry,
+    *,
+    clients: ClientAddresses,
+    bodies: Bodies,
+    store: TieredStore,
+    slots: tuple[Slots, Slots],
+) -> ServedRegistry:
+    """Return the parts of one registry, which no other registry shares but for records by repository, and turns."""
+    config, upstream, edge = opened.config, opened.upstream, opened.edge
+    realms = Realms(opened.realms) if config.auth.realm == "proxy" else None
     locations = LocationRewriter(
         config.upstream.urls,
         clients,
@@ -76,10 +112,10 @@ def dispatcher(
     relay = (
         Relay(upstream, locations, bodies)
         if edge is None
-        else RememberingRelay(upstream, edge.registry, locations, bodies)
+        else RememberingRelay(upstream, edge.registries[name], locations, bodies)
     )
-    upstreams: Upstreams = {DEFAULT_UPSTREAM: upstream if edge is None else edge.registry}
-    grants = Grants(config.auth.ttl) if edge is None else edge.grants
+    upstreams: Upstreams = {name: upstream if edge is None else edge.registries[name]}
+    grants = Grants(config.auth.ttl) if edge is None else edge.grants[name]
     sources = Sources(upstreams, grants, tag_ttl=config.cache.tag_ttl)
     contents = Contents(upstreams, store, max_field=config.partition.max_field)
     keys = source_keys(config.signing)
@@ -87,8 +123,8 @@ def dispatcher(
     cutter = Cutter(
         contents,
         max_layers=config.partition.max_layers,
-        slots=_slots(config.limits),
-        large_slots=_slots(config.limits),
+        slots=slots[0],
+        large_slots=slots[1],
         policy=SourcePolicy(upstreams, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
     )
     partitions = Partitions(cutter, sources, store)
@@ -104,17 +140,9 @@ def dispatcher(
         tokens=TokenHandler(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None,
         locations=locations,
         max_manifest=config.limits.manifest_body,
-        edge=None if edge is None else _edge_content(edge, locations),
+        edge=None if edge is None else _edge_content(name, edge, locations),
     )
-    return Dispatcher(
-        routes,
-        authenticator=authenticator,
-        limits=RequestLimits(config.limits),
-        locations=locations,
-        access_log=AccessLog(config),
-        client_timeout=config.client.idle_timeout,
-        upstream_timeout=config.upstream.read_timeout,
-    )
+    return ServedRegistry(routes, opened.authenticator, locations, config.upstream.read_timeout)
 
 
 def _slots(limits: LimitsConfig) -> Slots:
@@ -133,10 +161,10 @@ def _attached(
     return AttachedDocuments(upstreams, referrers, partitions, signatures)
 
 
-def _edge_content(edge: EdgeNode, locations: LocationRewriter) -> EdgeContent:
+def _edge_content(name: str, edge: EdgeNode, locations: LocationRewriter) -> EdgeContent:
     from proxy.handlers.edge import EdgeContent  # noqa: PLC0415 - those without start sooner
 
-    registries = {DEFAULT_UPSTREAM: edge.registry}
+    registries = {name: edge.registries[name]}
     return EdgeContent(
-        registries, store=edge.store, fills=edge.fills, grants=edge.grants, names=edge.names, locations=locations
+        registries, store=edge.store, fills=edge.fills, grants=edge.grants[name], names=edge.names, locations=locations
     )

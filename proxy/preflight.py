@@ -16,6 +16,7 @@ from proxy.auth.tokens import TokenVerifier
 from proxy.config import Address, Config, SigningConfig
 from proxy.edge.disk.directory import EdgeDirectory, EdgeError
 from proxy.insides.versions import ADVICE
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.signing.signer import FileSigner, KeyFileError, load_public_key
 from proxy.tracing.otlp import TracingError, require
 from proxy.watched import FileError
@@ -46,7 +47,7 @@ def check(config: Config) -> None:
     reasons = []
     for opens in (
         refuse_circle,
-        authenticator,
+        _open_authenticators,
         listener_tls,
         _open_upstream,
         _open_redis,
@@ -81,7 +82,7 @@ def refuse_circle(config: Config) -> None:
         StartError: it is, so that each request would come back for ever.
     """
     own = urlsplit(config.public_url or "")
-    for url in config.upstream.urls:
+    for url in (url for one in (config.upstream, *config.upstreams) for url in one.urls):
         parts = urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]
         if Address(parts.hostname or "", port).reaches(config.listen):
@@ -91,12 +92,22 @@ def refuse_circle(config: Config) -> None:
 
 
 def _open_upstream(config: Config) -> None:
+    for one in (config, *config.others().values()):
+        _open_one(one)
+
+
+def _open_one(config: Config) -> None:
     try:
         registry_context(config.upstream)
         if config.upstream.credentials.kind != "none":
             source(config.upstream.credentials, urlsplit(config.upstream.urls[0]).netloc)
     except (CertificateError, CredentialsError) as error:
         raise StartError(str(error)) from None
+
+
+def _open_authenticators(config: Config) -> None:
+    for one in (config, *config.others().values()):
+        authenticator(one)
 
 
 def _open_redis(config: Config) -> None:
@@ -142,18 +153,19 @@ def listener_tls(config: Config) -> ListenerTls | None:
         raise StartError(str(error)) from None
 
 
-def authenticator(config: Config) -> Authenticator:
-    """Return the access control that lets clients in.
+def authenticator(config: Config, upstream: str = DEFAULT_UPSTREAM) -> Authenticator:
+    """Return the access control that lets clients in to the registry with the name ``upstream``.
 
     Raises:
         StartError: the file of keys or passwords cannot be used.
     """
     auth = config.auth
     try:
-        verifier = TokenVerifier(auth.token) if auth.token.keys else None
+        verifier = TokenVerifier(auth.token, upstream) if auth.token.keys else None
         if not config.controls_access:
             return PassThrough(verifier)
-        return AccessControl(auth, verifier, Passwords(auth.clients.htpasswd) if auth.clients.htpasswd else None)
+        passwords = Passwords(auth.clients.htpasswd) if auth.clients.htpasswd else None
+        return AccessControl(auth, verifier, passwords, upstream)
     except FileError as error:
         raise StartError(str(error)) from None
 

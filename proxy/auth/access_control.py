@@ -81,7 +81,15 @@ class PassThrough:
 class AccessControl:
     """The proxy decides: requests go upstream with the proxy's own credentials."""
 
-    def __init__(self, config: AuthConfig, verifier: TokenVerifier | None, passwords: Passwords | None) -> None:
+    def __init__(
+        self,
+        config: AuthConfig,
+        verifier: TokenVerifier | None,
+        passwords: Passwords | None,
+        upstream: str = DEFAULT_UPSTREAM,
+    ) -> None:
+        """``upstream``: the registry that clients are let in to."""
+        self._upstream = upstream
         self._verifier = verifier
         self._passwords = passwords
         self._allow_anonymous = config.clients.allow_anonymous
@@ -114,7 +122,11 @@ class AccessControl:
                     "DENIED",
                     f"{user or _ANONYMOUS} may not do this: no rule of the proxy allows {scope}",
                 )
-        rights = {_repository(scope): frozenset(scope.actions) for scope in wanted if scope.kind == "repository"}
+        rights = {
+            Repository(self._upstream, scope.name): frozenset(scope.actions)
+            for scope in wanted
+            if scope.kind == "repository"
+        }
         for repository, actions in rights.items():
             # The right to delete does not include the right to learn what exists.
             if "pull" not in actions and self._allows(user, claims, Scope("repository", repository.name, ("pull",))):
@@ -123,7 +135,7 @@ class AccessControl:
 
     def _allows(self, user: str | None, claims: Claims | None, scope: Scope) -> bool:
         if claims is not None:
-            return _claimed(claims, scope)
+            return _claimed(claims, scope, self._upstream)
         return any(rule.allows(user, scope) for rule in self._rules)
 
     @property
@@ -203,14 +215,10 @@ class AccessRule:
 _READ_EVERYTHING: Final = AccessRule(("*", _ANONYMOUS), (re.compile(".*"),), frozenset({"pull"}), is_everywhere=True)
 
 
-def _claimed(claims: Claims, scope: Scope) -> bool:
+def _claimed(claims: Claims, scope: Scope, upstream: str) -> bool:
     if scope == CATALOG:
         return claims.catalog
-    return claims.rights.get(_repository(scope), frozenset()).issuperset(scope.actions)
-
-
-def _repository(scope: Scope) -> Repository:
-    return Repository(DEFAULT_UPSTREAM, scope.name)
+    return claims.rights.get(Repository(upstream, scope.name), frozenset()).issuperset(scope.actions)
 
 
 def _wanted_scopes(http: web.BaseRequest, request: RegistryRequest) -> tuple[Scope, ...]:

@@ -77,12 +77,17 @@ class Claims:
 class TokenVerifier:
     """Verifies tokens with the keys in a file, which is read again when it changes."""
 
-    def __init__(self, config: TokenConfig) -> None:
+    def __init__(self, config: TokenConfig, upstream: str = DEFAULT_UPSTREAM) -> None:
         """Read the keys.
+
+        Args:
+            config: whose tokens are believed.
+            upstream: the registry that they are for.
 
         Raises:
             FileError: they cannot be used.
         """
+        self._upstream = upstream
         assert config.keys is not None  # noqa: S101 - the caller asked whether there are any
         self._issuer = config.issuer
         self._audience = config.audience
@@ -125,7 +130,7 @@ class TokenVerifier:
                     leeway=self._leeway,
                     options={"require": ["exp", "nbf", "iss", "aud"]},
                 )
-                return _claims(claims, self._leeway)
+                return _claims(claims, self._leeway, self._upstream)
             except jwt.InvalidSignatureError:
                 continue
             except jwt.ExpiredSignatureError:
@@ -163,7 +168,7 @@ def _candidates(header: Mapping[str, Any], keys: tuple[VerificationKey, ...]) ->
     return (key for key in keys if key.algorithm == algorithm and (name is None or name in key.names))
 
 
-def _claims(claims: Mapping[str, Any], leeway: float) -> Claims:
+def _claims(claims: Mapping[str, Any], leeway: float, upstream: str) -> Claims:
     rights: dict[Repository, frozenset[str]] = {}
     catalog = False
     access = claims.get("access")
@@ -176,7 +181,7 @@ def _claims(claims: Mapping[str, Any], leeway: float) -> Claims:
         granted = frozenset(one for one in actions if isinstance(one, str))
         if kind == "repository":
             all_of_them = _ACTIONS if "*" in granted else granted & _ACTIONS
-            repository = Repository(DEFAULT_UPSTREAM, name)
+            repository = Repository(upstream, name)
             rights[repository] = rights.get(repository, frozenset()) | all_of_them
         elif kind == "registry" and name == "catalog":
             catalog = catalog or "*" in granted

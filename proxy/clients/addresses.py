@@ -87,6 +87,13 @@ class ClientAddresses:
             return text
         return str(ipaddress.ip_network((int(address), _IPV6_CLIENT), strict=False))
 
+    def host(self, request: web.BaseRequest) -> str:
+        """Return the ``Host`` that the client used, as it or a trusted proxy says; it may be anything."""
+        host = request.headers.get(hdrs.HOST, "")
+        if self.is_trusted(request):
+            host = request.headers.get(_FORWARDED_HOST, host).rpartition(",")[2].strip()
+        return host
+
     def origin(self, request: web.BaseRequest) -> str:
         """Return our origin as this client sees it, as ``https://registry.example``.
 
@@ -94,11 +101,10 @@ class ClientAddresses:
         """
         if self._public:
             return self._public
-        scheme, host = request.scheme, request.headers.get(hdrs.HOST, "")
+        scheme, host = request.scheme, self.host(request)
         if self.is_trusted(request):
             forwarded = request.headers.get(_FORWARDED_PROTO, "").rpartition(",")[2].strip().lower()
             scheme = forwarded if forwarded in ("http", "https") else scheme
-            host = request.headers.get(_FORWARDED_HOST, host).rpartition(",")[2].strip()
         if not _HOST.fullmatch(host):
             address, port, *_ = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
             host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -11,6 +11,7 @@ with underscores behind ``TWODFS_PROXY_``, its environment variable (``TWODFS_PR
     listener     the public listener, and its limits for clients
     partitions   how partitions are cut, kept and signed
     access       authentication and rights of clients
+    registries   further registries behind the same proxy
     telemetry    logs, metrics and traces
     schema       the whole, every setting with its default and its meaning
     sources      flags, environment and file, merged; mistakes put into words
@@ -23,6 +24,7 @@ from proxy.config.edge import EdgeConfig
 from proxy.config.listener import ClientConfig, LimitsConfig, TlsConfig
 from proxy.config.partitions import CacheConfig, PartitionConfig, SigningConfig
 from proxy.config.redis_url import RedisAddress, Topology
+from proxy.config.registries import FurtherUpstreamConfig
 from proxy.config.schema import Config
 from proxy.config.sources import ConfigError, environment_variable, load, settings
 from proxy.config.telemetry import LogConfig, MetricsConfig, TracingConfig
@@ -40,6 +42,7 @@ __all__ = [
     "ConfigError",
     "CredentialsConfig",
     "EdgeConfig",
+    "FurtherUpstreamConfig",
     "LimitsConfig",
     "LogConfig",
     "MetricsConfig",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
 
 from proxy.config.access import AuthConfig, ClientsConfig
 from proxy.config.edge import EdgeConfig
 from proxy.config.listener import ClientConfig, LimitsConfig, TlsConfig
 from proxy.config.partitions import CacheConfig, PartitionConfig, SigningConfig
+from proxy.config.registries import FurtherUpstreamConfig
 from proxy.config.section import Section
 from proxy.config.telemetry import LogConfig, MetricsConfig, TracingConfig
 from proxy.config.upstream import BlobsConfig, UpstreamConfig
-from proxy.config.values import Address, ListenAddress, Networks, OptionalAddress, OriginUrl, SecondsOrZero
+from proxy.config.values import Address, Listed, ListenAddress, Networks, OptionalAddress, OriginUrl, SecondsOrZero
 
 
 class Config(Section):
@@ -35,7 +39,13 @@ class Config(Section):
         le=128,
         description="Processes that take requests on the one port; more than one need Redis or edge.directory.",
     )
+    ready_when: Literal["default", "any", "all"] = Field(
+        "default", description="Which of several registries must answer for /readyz: the default one, any, or all."
+    )
     upstream: UpstreamConfig
+    upstreams: Annotated[tuple[FurtherUpstreamConfig, ...], Listed] = Field(
+        (), description="Registries beside the default one: the further [[upstream]] tables of a file."
+    )
     tls: TlsConfig = TlsConfig()
     blobs: BlobsConfig = BlobsConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -65,6 +75,40 @@ class Config(Section):
             raise ValueError("admin and listen are the same address; health must not be on the public port")
         return self
 
+    @model_validator(mode="after")
+    def _registries_differ(self) -> Config:
+        everyone = (self.upstream, *self.upstreams)
+        if len(everyone) > 1 and not all(one.name for one in everyone):
+            raise ValueError("each of several [[upstream]] needs a name")
+        for named in ("name", "prefix"):
+            values = [getattr(one, named) for one in everyone if getattr(one, named)]
+            _differ(f"upstream.{named}", values)
+        _differ("upstream.namespaces", [name for one in everyone for name in one.namespaces])
+        _differ("upstream.hosts", [name for one in everyone for name in one.hosts])
+        self.others()
+        return self
+
+    def others(self) -> Mapping[str, Config]:
+        """Return the configuration for each further registry, by its name, as if it were the only one.
+
+        Raises:
+            ValueError: its settings do not go together.
+        """
+        return {one.name: self._for(one) for one in self.upstreams}
+
+    def _for(self, upstream: FurtherUpstreamConfig) -> Config:
+        own = {
+            "upstream": upstream,
+            "upstreams": (),
+            "blobs": upstream.blobs or self.blobs,
+            "auth": upstream.access(self.auth),
+        }
+        try:
+            return Config(**{name: getattr(self, name) for name in Config.model_fields} | own)
+        except ValidationError as error:
+            reasons = "; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
+            raise ValueError(f"[[upstream]] {upstream.name}: {reasons}") from None
+
     @property
     def controls_access(self) -> bool:
         """Whether the proxy shows the registry credentials of its own, and so admits clients itself."""
@@ -90,3 +134,9 @@ class Config(Section):
         if self.auth.realm == "proxy":
             raise ValueError("auth.realm = proxy has no use with upstream.credentials: clients do not see that realm")
         return self
+
+
+def _differ(setting: str, values: Sequence[str]) -> None:
+    twice = {value for value in values if values.count(value) > 1}
+    if twice:
+        raise ValueError(f"{setting} {min(twice)} is that of two registries; a request could be for either")

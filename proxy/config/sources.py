@@ -90,7 +90,25 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from None
-    return dict(_flat(content, ""))
+    return dict(_flat(_with_default(content, file), ""))
+
+
+def _with_default(content: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return the content of a file, with one of its ``[[upstream]]`` tables as the default registry's.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    tables = content.get("upstream")
+    if not isinstance(tables, list):
+        return content
+    if not tables or not all(isinstance(one, dict) for one in tables) or "upstreams" in content:
+        raise ConfigError(f"{file}: upstream is a URL, a table [upstream], or tables [[upstream]]")
+    defaults = [at for at, one in enumerate(tables) if one.pop("default", False) is True]
+    if len(defaults) > 1:
+        raise ConfigError(f"{file}: default = true is for one of the [[upstream]] alone")
+    default = tables.pop(defaults[0] if defaults else 0)
+    return content | {"upstream": default, "upstreams": tables}
 
 
 def _flat(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,18 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 
 from proxy.config.section import Section
-from proxy.config.values import File, HostAndPort, Hosts, Networks, OriginList, OriginUrl, Seconds
+from proxy.config.values import (
+    File,
+    HostAndPort,
+    Hosts,
+    HostsAndPorts,
+    Networks,
+    OriginList,
+    OriginUrl,
+    PathPrefix,
+    Seconds,
+    UpstreamName,
+)
 
 
 class CredentialsConfig(Section):
@@ -50,8 +61,9 @@ class CredentialsConfig(Section):
 
 
 class UpstreamConfig(Section):
-    """The registry behind the proxy."""
+    """The registry behind the proxy; one of several, where the file has ``[[upstream]]``."""
 
+    name: UpstreamName = Field("", description="What it is called in metrics, logs and messages, beside others.")
     url: OriginList = Field(
         description="Origin of the stock registry, as http://127.0.0.1:5001; or several of the same one."
     )
@@ -75,6 +87,11 @@ class UpstreamConfig(Section):
         "", description="Name to ask for (SNI) and to find in the registry's certificate; empty: url's host."
     )
     host: HostAndPort = Field("", description="Host header sent to the registry; empty: url's.")
+    namespaces: HostsAndPorts = Field(
+        (), description="Registries that it stands for in containerd's ?ns=, beside url's own host, as docker.io."
+    )
+    hosts: Hosts = Field((), description="Host headers of requests that are for it, as hub.example.org or *.lan.")
+    prefix: PathPrefix = Field("", description="First part of the repositories' names that are for it, as hub.")
 
     @property
     def urls(self) -> tuple[str, ...]:

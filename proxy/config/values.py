@@ -180,6 +180,14 @@ def _hosts(value: object) -> tuple[str, ...]:
     return hosts
 
 
+def _hosts_and_ports(value: object) -> tuple[str, ...]:
+    hosts = tuple(text.lower() for text in _words(value))
+    for host in hosts:
+        if not (_AUTHORITY.fullmatch(host) and _is_authority(host)):
+            raise ValueError("expected host or host:port, as docker.io or registry.example.org:5000")
+    return hosts
+
+
 def _authority(value: object) -> object:
     if value and not (_AUTHORITY.fullmatch(str(value)) and _is_authority(str(value))):
         raise ValueError("expected host or host:port, as registry.example.org:5000")
@@ -259,6 +267,9 @@ Paths = Annotated[
     BeforeValidator(_words),
     PlainSerializer(lambda paths: [str(one) for one in paths]),
 ]
+HostsAndPorts = Annotated[tuple[str, ...], BeforeValidator(_hosts_and_ports)]
+PathPrefix = Annotated[str, Field(pattern=r"^(?:[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*)?$")]
+UpstreamName = Annotated[str, Field(max_length=63, pattern=r"^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)?$")]
 Listed = BeforeValidator(_list)
 RealmHost = Annotated[str, BeforeValidator(_realm_host)]
 OriginUrl = Annotated[str, BeforeValidator(_origin)]

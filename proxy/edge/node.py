@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from proxy.config import Config
@@ -14,7 +14,6 @@ from proxy.edge.rights.acceptances import Acceptances
 from proxy.edge.rights.grants import EdgeGrants
 from proxy.edge.rights.names import Names
 from proxy.edge.rights.places import Places
-from proxy.repository import DEFAULT_UPSTREAM
 from proxy.upstream.upstream import Upstream
 
 
@@ -24,22 +23,26 @@ class EdgeNode:
 
     Attributes:
         store: content and small facts on disk.
-        registry: the registry, or else its last known answers.
+        registries: each registry, or else its last known answers, by the name that ``Repository.upstream`` has.
         fills: blobs on their way to the disk.
-        grants: who may read which content.
+        grants: who may read which content, by the registry that says so.
         names: which manifests name which content.
     """
 
     store: EdgeStore
-    registry: EdgeRegistry
+    registries: Mapping[str, EdgeRegistry]
     fills: Fills
-    grants: EdgeGrants
+    grants: Mapping[str, EdgeGrants]
     names: Names
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, config: Config, upstream: Upstream) -> AsyncIterator[EdgeNode]:
+    async def open(cls, config: Config, upstreams: Mapping[str, tuple[Config, Upstream]]) -> AsyncIterator[EdgeNode]:
         """Open the directory for the time of the context.
+
+        Args:
+            config: the settings of the directory.
+            upstreams: the registries, each with the settings as if it were the only one.
 
         Raises:
             EdgeError: it cannot be used.
@@ -50,20 +53,28 @@ class EdgeNode:
             acceptances = await Acceptances.open(
                 store.state, store.directory.secret(), good_for=config.edge.offline_grant
             )
-            grants = await EdgeGrants.open(
-                config.auth.ttl,
-                store.state,
-                acceptances=acceptances,
-                names=names,
-                places=places,
-                is_shared=config.workers > 1,
-            )
-            registry = await stack.enter_async_context(
-                EdgeRegistry.open(
-                    upstream, config.edge, store, grants=grants, names=names, acceptances=acceptances, places=places
+            registries, grants = {}, {}
+            for name, (own, upstream) in upstreams.items():
+                grants[name] = await EdgeGrants.open(
+                    own.auth.ttl,
+                    store.state,
+                    acceptances=acceptances,
+                    names=names,
+                    places=places,
+                    is_shared=config.workers > 1,
                 )
-            )
-            fills = await stack.enter_async_context(
-                Fills(store, {DEFAULT_UPSTREAM: upstream}, config.edge, silence=config.upstream.read_timeout)
-            )
-            yield cls(store, registry, fills, grants, names)
+                opening = EdgeRegistry.open(
+                    upstream,
+                    config.edge,
+                    store,
+                    name=name,
+                    grants=grants[name],
+                    names=names,
+                    acceptances=acceptances,
+                    places=places,
+                )
+                registries[name] = await stack.enter_async_context(opening)
+            asked = {name: upstream for name, (_, upstream) in upstreams.items()}
+            silence = max(own.upstream.read_timeout for own, _ in upstreams.values())
+            fills = await stack.enter_async_context(Fills(store, asked, config.edge, silence=silence))
+            yield cls(store, registries, fills, grants, names)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -30,6 +32,9 @@ from proxy.metrics.catalogue import CLIENT_GONE
 from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
+from proxy.repository import DEFAULT_UPSTREAM
+from proxy.requests.choice import CHOSEN, RegistryChoice
+from proxy.requests.grammar import GrammarError, Resource
 from proxy.requests.kinds import (
     ContentPull,
     Greeting,
@@ -102,29 +107,52 @@ def table_of_kinds(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class ServedRegistry:
+    """One of the registries behind the proxy; they share no part that knows contents or clients.
+
+    Attributes:
+        routes: the handler of each kind of request to it.
+        authenticator: lets clients in.
+        locations: turns its addresses into ours.
+        silence: seconds that it may be waited for.
+    """
+
+    routes: Routes
+    authenticator: Authenticator
+    locations: LocationRewriter
+    silence: float
+
+
 class Dispatcher:
     """Answers every request that reaches the public listener."""
 
     def __init__(
         self,
-        routes: Routes,
+        registries: Mapping[str, ServedRegistry],
+        choice: RegistryChoice,
         *,
-        authenticator: Authenticator,
         limits: RequestLimits,
-        locations: LocationRewriter,
+        clients: ClientAddresses,
         access_log: AccessLog,
         client_timeout: float,
-        upstream_timeout: float,
     ) -> None:
-        """Timeouts are seconds of silence."""
-        self._routes = routes
-        self._authenticator = authenticator
+        """Answer for several registries.
+
+        Args:
+            registries: by the name that ``Repository.upstream`` has.
+            choice: tells which one a request is for.
+            limits: on requests and connections of each client.
+            clients: tells clients apart.
+            access_log: keeps the account.
+            client_timeout: seconds of a client's silence.
+        """
+        self._registries = registries
+        self._choice = choice
         self._limits = limits
-        self._locations = locations
-        self._clients: ClientAddresses = locations.clients
+        self._clients = clients
         self._access_log = access_log
         self._client_timeout = client_timeout
-        self._upstream_timeout = upstream_timeout
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -150,23 +178,27 @@ class Dispatcher:
         request: RegistryRequest | None = None
         admitted: str | None = None
         status = CLIENT_GONE
-        idle_timeout = IdleTimeout(client=self._client_timeout, upstream=self._upstream_timeout)
+        served = self._registries[DEFAULT_UPSTREAM]
+        idle_timeout = IdleTimeout(client=self._client_timeout, upstream=served.silence)
         self._running += 1
         self._idle.clear()
         try:
             try:
                 arrive(http.headers)
-                request = parse(http.method, http.raw_path)
+                request = self._parsed(http)
+                if request.upstream:
+                    served = self._registries[request.upstream]
+                    idle_timeout = IdleTimeout(client=self._client_timeout, upstream=served.silence)
                 client = self._clients.rate_limit_key(http)
                 self._limits.admit(client)
                 admitted = client
-                answer = await self._open(request, http, client, idle_timeout)
+                answer = await self._open(served, Call(request, http, Identity.of({}, client), idle_timeout))
             except Exception as error:  # noqa: BLE001 - a refusal is an answer; a defect is one, never a traceback
-                answer = self._explain(error, http, request_id)
+                answer = _explained(error, served, http, request_id)
             if not answer.is_relayed:
                 answer.headers[_REQUEST_ID] = request_id
                 status = answer.status
-            response = await self._send(answer, http, idle_timeout, request_id)
+            response = await _sent(answer, served, http, idle_timeout, request_id)
             status = response.status
         finally:
             if admitted is not None:
@@ -178,33 +210,43 @@ class Dispatcher:
             self._access_log.close(http, request, status, seconds, self._clients.address(http))
         return response
 
-    async def _open(
-        self, request: RegistryRequest, http: web.BaseRequest, client: str, idle_timeout: IdleTimeout
-    ) -> Answer:
+    def _parsed(self, http: web.BaseRequest) -> RegistryRequest:
+        """Return the request, for the registry that it is for."""
+        try:
+            chosen = self._choice.choose(http.raw_path, self._clients.host(http))
+        except GrammarError as error:
+            nothing = Resource(http.raw_path, http.raw_path, "")
+            return InvalidRequest(method=http.method, target=http.raw_path, resource=nothing, problem=error)
+        if chosen.is_named:
+            http[CHOSEN] = chosen
+        return parse(http.method, chosen.target, chosen.upstream)
+
+    async def _open(self, served: ServedRegistry, call: Call[RegistryRequest]) -> Answer:
         """Return the answer to a request that was admitted, ready to be sent."""
+        request, http = call.request, call.http
         if isinstance(request, InvalidRequest):
             raise request.problem
-        route = self._routes[type(request)]
+        route = served.routes[type(request)]
         if http.body_exists and not route.takes_body:
-            route = self._routes[Other]  # a body can be passed on once, and the rest may ask the registry twice
-        if route.is_public:
-            identity = Identity.of({}, client)
-        else:
-            identity = await self._authenticator.enter(http, request, client)
-        return await route.answer(Call(request, http, identity, idle_timeout))
+            route = served.routes[Other]  # a body can be passed on once, and the rest may ask the registry twice
+        if not route.is_public:
+            call = replace(call, identity=await served.authenticator.enter(http, request, call.identity.client))
+        return await route.answer(call)
 
-    def _explain(self, error: Exception, http: web.BaseRequest, request_id: str) -> Answer:
-        answer = explain(error, self._locations, http)
-        answer.headers[_REQUEST_ID] = request_id
-        return answer
 
-    async def _send(
-        self, answer: Answer, http: web.BaseRequest, idle_timeout: IdleTimeout, request_id: str
-    ) -> web.StreamResponse:
-        """Send ``answer``, or say that it cannot be sent, as where HTTP cannot write its head."""
-        try:
-            return await send(answer, http, idle_timeout)
-        except Exception as error:
-            if http.writer.output_size:
-                raise  # an answer has begun; the connection ends, so that it does not look whole
-            return await send(self._explain(error, http, request_id), http, idle_timeout)
+def _explained(error: Exception, served: ServedRegistry, http: web.BaseRequest, request_id: str) -> Answer:
+    answer = explain(error, served.locations, http)
+    answer.headers[_REQUEST_ID] = request_id
+    return answer
+
+
+async def _sent(
+    answer: Answer, served: ServedRegistry, http: web.BaseRequest, idle_timeout: IdleTimeout, request_id: str
+) -> web.StreamResponse:
+    """Send ``answer``, or say that it cannot be sent, as where HTTP cannot write its head."""
+    try:
+        return await send(answer, http, idle_timeout)
+    except Exception as error:
+        if http.writer.output_size:
+            raise  # an answer has begun; the connection ends, so that it does not look whole
+        return await send(_explained(error, served, http, request_id), http, idle_timeout)

@@ -12,6 +12,7 @@ from yarl import URL
 
 from proxy.auth.realm import Realms
 from proxy.clients.addresses import ClientAddresses, is_believed
+from proxy.requests.choice import CHOSEN, ChosenRegistry
 
 # RFC 9110, section 7.6.1: these, and those named in Connection, are for the next hop alone.
 _HOP_BY_HOP: Final = frozenset(
@@ -109,8 +110,13 @@ class LocationRewriter:
         return location if is_relative else self._own_path(location)
 
     def _as_ours(self, target: str, request: web.BaseRequest) -> str:
+        chosen: ChosenRegistry | None = request.get(CHOSEN)
+        if chosen is not None and target.startswith("/") and not target.startswith("//"):
+            return chosen.as_ours(target)
         own = self._own_path(target)
-        return target if own is None else f"{self.clients.origin(request)}{own}"
+        if own is None:
+            return target
+        return f"{self.clients.origin(request)}{own if chosen is None else chosen.as_ours(own)}"
 
     def _own_path(self, target: str) -> str | None:
         """Return path and query of ``target`` as written when it is absolute and the upstream's own."""

@@ -100,7 +100,7 @@ class PartitionHandler:
         # where the registry gives it the image, there is no such partition.
         base = request.readings[0].base
         known = await self._sources.resolve(request.repository, base, call.identity, ACCEPT_IMAGES)
-        of_source = parse(request.method, f"/v2/{request.repository.name}/manifests/{base}")
+        of_source = parse(request.method, f"/v2/{request.repository.name}/manifests/{base}", request.upstream)
         return await self._relay.open(call, None if known is None else of_source)
 
     async def answer_mistyped(self, call: Call[MistypedPull]) -> Answer:

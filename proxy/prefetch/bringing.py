@@ -135,7 +135,9 @@ class Bringing:
         """Say whether content is here, and known to be given under this repository, so that offline it is served."""
         if not self._node.store.blobs.has(digest):
             return False
-        return await self._identity.do(repository, lambda one: self._node.grants.covers(one, repository, digest))
+        return await self._identity.do(
+            repository, lambda one: self._node.grants[repository.upstream].covers(one, repository, digest)
+        )
 
     async def _fetch_all(self) -> None:
         todo = deque(self._todo())
@@ -211,7 +213,7 @@ class Bringing:
         self._progress.growing[digest] = growing
         try:
             if not growing.is_joined:
-                await self._node.grants.remember(identity, repository, digest, asked_at)
+                await self._node.grants[repository.upstream].remember(identity, repository, digest, asked_at)
             is_whole = await growing.finished()
         finally:
             self._progress.growing.pop(digest, None)
@@ -224,13 +226,13 @@ class Bringing:
         """Ask the registry for content that came without a question by this job; the node knows its place then."""
         asked_at = time.monotonic()
         path = f"/v2/{repository.name}/blobs/{digest}"
-        reply = await self._node.registry.head(path, identity, "*/*")
+        reply = await self._node.registries[repository.upstream].head(path, identity, "*/*")
         if reply.status != HTTPStatus.OK:
-            reply = await self._node.registry.first_byte(path, identity)
+            reply = await self._node.registries[repository.upstream].first_byte(path, identity)
         if reply.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             raise RefusedError(reply)
         if not reply.is_stale:
-            await self._node.grants.remember(identity, repository, digest, asked_at)
+            await self._node.grants[repository.upstream].remember(identity, repository, digest, asked_at)
         return True
 
     async def _complete(self, image: _Image) -> None:

@@ -188,7 +188,9 @@ class _Walk:
 
     async def _asked(self, resource: str, accept: str = ACCEPT_IMAGES) -> Document | None:
         path = f"/v2/{self.repository.name}/{resource}"
-        reply = await self._node.registry.get(path, self.identity, limit=MAX_MANIFEST_BYTES, accept=accept)
+        reply = await self._node.registries[self.repository.upstream].get(
+            path, self.identity, limit=MAX_MANIFEST_BYTES, accept=accept
+        )
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         if reply.status != HTTPStatus.OK:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from proxy.repository import Repository
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.requests import scope
 from proxy.requests.grammar import Resource
 from proxy.requests.scope import Scope
@@ -26,6 +26,7 @@ class RegistryRequest:
         method: of the request.
         target: path and query, byte for byte as they came.
         resource: the resource that the target names.
+        upstream: the name of the registry that it is for, as ``Repository.upstream`` has it.
         repository: the repository that it is about; None where it names none.
         kind: its name in metrics and logs; ``label`` is more precise for some.
     """
@@ -33,6 +34,7 @@ class RegistryRequest:
     method: str
     target: str
     resource: Resource
+    upstream: str = DEFAULT_UPSTREAM
     repository: Repository | None = None
 
     kind: ClassVar[str] = "other"

@@ -46,38 +46,40 @@ _REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 400
 
 
-def parse(method: str, raw_target: str) -> RegistryRequest:
-    """Return the parsed request; an ``InvalidRequest`` has a ``problem`` that is one of these.
+def parse(method: str, raw_target: str, upstream: str = DEFAULT_UPSTREAM) -> RegistryRequest:
+    """Return the parsed request to the registry ``upstream``; an ``InvalidRequest`` has one of these ``problem``s.
 
     TargetError: the target names no path. GrammarError: it breaks the grammar of the API. PartitionError: its tag
     has the shape of a partition but is longer than a tag may be.
     """
     try:
         target = origin_form(raw_target)
-        return (_remembered if len(target) <= _LONGEST_REMEMBERED else _parsed)(method, target)
+        return (_remembered if len(target) <= _LONGEST_REMEMBERED else _parsed)(method, target, upstream)
     except (TargetError, GrammarError, PartitionError) as error:
         nothing = Resource(raw_target, raw_target, "")
-        return InvalidRequest(method=method, target=raw_target, resource=nothing, problem=error.with_traceback(None))
+        problem = error.with_traceback(None)
+        return InvalidRequest(method=method, target=raw_target, resource=nothing, upstream=upstream, problem=problem)
 
 
 @lru_cache(_REMEMBERED)
-def _remembered(method: str, target: str) -> RegistryRequest:
-    return _parsed(method, target)
+def _remembered(method: str, target: str, upstream: str) -> RegistryRequest:
+    return _parsed(method, target, upstream)
 
 
 class _Given(TypedDict):
     method: str
     target: str
     resource: Resource
+    upstream: str
     repository: Repository
 
 
-def _parsed(method: str, target: str) -> RegistryRequest:
+def _parsed(method: str, target: str, upstream: str) -> RegistryRequest:
     resource = Resource.of(target)
     if not resource.kind:
-        return _unnamed(method, resource)(method=method, target=target, resource=resource)
-    repository = Repository(DEFAULT_UPSTREAM, resource.name)
-    given = _Given(method=method, target=target, resource=resource, repository=repository)
+        return _unnamed(method, resource)(method=method, target=target, resource=resource, upstream=upstream)
+    repository = Repository(upstream, resource.name)
+    given = _Given(method=method, target=target, resource=resource, upstream=upstream, repository=repository)
     # A partition tag that is too long is told so here, in words of its own.
     recognised = None if "/" in resource.rest else _recognised(given, resource)
     if not isinstance(recognised, ContentPull | PartitionPull):  # whose grammar has been looked at

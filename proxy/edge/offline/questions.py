@@ -19,7 +19,6 @@ from twodfs.oci.documents import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MA
 ROOT: Final = "/v2/"
 """The API's root, as a path and as the name of its answer."""
 _LETTERS: Final = {OCI_INDEX: "i", OCI_MANIFEST: "m", DOCKER_LIST: "l", DOCKER_MANIFEST: "d"}
-_NOWHERE: Final = Repository(DEFAULT_UPSTREAM, "")
 _KEPT: Final = "sha256:"
 """The digests under which content is kept; of others the registry alone has it."""
 
@@ -53,10 +52,18 @@ class EdgeQuestion:
     resource: str
 
     @classmethod
-    def of(cls, method: Literal["GET", "HEAD"], path: str, identity: Identity, accept: str) -> EdgeQuestion:
-        """Return the question that asks ``path`` for this client."""
-        resource = parse(method, path).resource
-        repository = Repository(DEFAULT_UPSTREAM, resource.name) if resource.name else _NOWHERE
+    def of(
+        cls,
+        method: Literal["GET", "HEAD"],
+        path: str,
+        identity: Identity,
+        accept: str,
+        *,
+        upstream: str = DEFAULT_UPSTREAM,
+    ) -> EdgeQuestion:
+        """Return the question that asks the registry ``upstream`` for ``path``, for this client."""
+        resource = parse(method, path, upstream).resource
+        repository = Repository(upstream, resource.name)
         kind: Kind = "other"
         name = ""
         if resource.path == ROOT:

@@ -29,6 +29,7 @@ from proxy.edge.rights.acceptances import Acceptances
 from proxy.edge.rights.grants import EdgeGrants
 from proxy.edge.rights.names import Names
 from proxy.edge.rights.places import Places
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests.kinds import RegistryRequest
 from proxy.upstream.origins import OriginPool
 from proxy.upstream.registry import UpstreamRegistry
@@ -52,7 +53,10 @@ class EdgeRegistry:
         rights: OfflineRights,
         named: NamedAnswers,
         content: ContentByDigest,
+        name: str,
     ) -> None:
+        """``name``: as ``Repository.upstream`` has it."""
+        self._name = name
         self.answers = answers
         """What names stood for last."""
         self._upstream = upstream
@@ -73,6 +77,7 @@ class EdgeRegistry:
         names: Names,
         acceptances: Acceptances,
         places: Places,
+        name: str = DEFAULT_UPSTREAM,
     ) -> AsyncIterator[EdgeRegistry]:
         """Put the disk behind ``upstream`` for the time of the context.
 
@@ -87,7 +92,7 @@ class EdgeRegistry:
         content = ContentByDigest(upstream, line, documents=documents, rights=rights)
         async with line.watched():
             with named.measured():
-                yield cls(upstream, line, answers=answers, rights=rights, named=named, content=content)
+                yield cls(upstream, line, answers=answers, rights=rights, named=named, content=content, name=name)
 
     @property
     def url(self) -> str:
@@ -110,13 +115,13 @@ class EdgeRegistry:
 
     async def missing(self, path: str, identity: Identity) -> UpstreamError:
         """Return the error for content that neither the registry nor the disk has for this client now."""
-        question = EdgeQuestion.of("GET", path, identity, "*/*")
+        question = EdgeQuestion.of("GET", path, identity, "*/*", upstream=self._name)
         reason = self._line.breaker.reason or f"the registry at {self.url} cannot be reached"
         return missing(question, reason, may_read=await self._rights.may_read_offline(question))
 
     async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
         """Ask for the headers of ``path``; 304 if it has the tag ``held``. Of a manifest it is a yes or no."""
-        question = EdgeQuestion.of("HEAD", path, identity, accept)
+        question = EdgeQuestion.of("HEAD", path, identity, accept, upstream=self._name)
         if question.resource:
             return await self._named.head(question, held)
         if question.kind == "other":
@@ -125,7 +130,7 @@ class EdgeRegistry:
 
     async def get(self, path: str, identity: Identity, *, limit: int, accept: str, held: str | None = None) -> Reply:
         """Read ``path``, of at most ``limit`` bytes. ``held`` counts only where the disk has no say."""
-        question = EdgeQuestion.of("GET", path, identity, accept)
+        question = EdgeQuestion.of("GET", path, identity, accept, upstream=self._name)
         if question.resource:
             return await self._named.get(question, limit)
         if question.kind == "other":
@@ -134,14 +139,14 @@ class EdgeRegistry:
 
     async def download(self, path: str, identity: Identity, take: Take, *, limit: int) -> Reply:
         """Read a blob piece by piece; the reply has no body."""
-        question = EdgeQuestion.of("GET", path, identity, "*/*")
+        question = EdgeQuestion.of("GET", path, identity, "*/*", upstream=self._name)
         if question.kind != "blob":
             return await self._upstream.download(path, identity, take, limit=limit)
         return await self._content.download(question, take, limit)
 
     async def first_byte(self, path: str, identity: Identity) -> Reply:
         """Ask for the first byte of a blob; the answer's headers tell its size, and the byte may be left out."""
-        question = EdgeQuestion.of("HEAD", path, identity, "*/*")
+        question = EdgeQuestion.of("HEAD", path, identity, "*/*", upstream=self._name)
         if question.kind != "blob":
             return await self._upstream.first_byte(path, identity)
         return await self._content.first_byte(question)

@@ -17,13 +17,15 @@ from proxy.auth.access_control import DeniedError, PassThrough
 from proxy.bodies.idle_timeout import IdleTimeout
 from proxy.clients.addresses import ClientAddresses
 from proxy.clients.limits import RequestLimits, TooManyRequestsError
-from proxy.config import LimitsConfig, load
+from proxy.config import LimitsConfig, UpstreamConfig, load
 from proxy.handlers.access_log import AccessLog
-from proxy.handlers.dispatcher import Dispatcher, table_of_kinds
+from proxy.handlers.dispatcher import Dispatcher, ServedRegistry, table_of_kinds
 from proxy.handlers.exchange import Answer, Call, Route, Routes, WholeBody
 from proxy.handlers.headers import LocationRewriter
 from proxy.metrics.catalogue import BROKEN_TRANSFERS, REQUESTS
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests import kinds
+from proxy.requests.choice import RegistryChoice
 from proxy.requests.kinds import (
     InvalidRequest,
     ManifestWrite,
@@ -95,15 +97,20 @@ async def dispatched(
     **limits: int,
 ) -> AsyncIterator[str]:
     """Serve with one handler for everything, and yield the origin."""
-    locations = LocationRewriter(["http://registry.example"], ClientAddresses())
-    dispatcher = Dispatcher(
+    clients = ClientAddresses()
+    served = ServedRegistry(
         routes or dict.fromkeys(every_kind(), Route(handles, takes_body=True)),
-        authenticator=authenticator or PassThrough(None),
+        authenticator or PassThrough(None),
+        LocationRewriter(["http://registry.example"], clients),
+        seconds,
+    )
+    dispatcher = Dispatcher(
+        {DEFAULT_UPSTREAM: served},
+        RegistryChoice({DEFAULT_UPSTREAM: UpstreamConfig(url="http://registry.example")}),
         limits=RequestLimits(LimitsConfig(**limits)),
-        locations=locations,
+        clients=clients,
         access_log=account or Account(),
         client_timeout=seconds,
-        upstream_timeout=seconds,
     )
     listener = Listener(dispatcher, keepalive_timeout=60, header_timeout=60, connections=ClientConnections(100))
     runner = web.ServerRunner(listener, shutdown_timeout=0.1)
