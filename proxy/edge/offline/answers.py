@@ -119,12 +119,7 @@ class Answers:
         Raises:
             sqlite3.Error: the file cannot be written.
         """
-
-        def tables(connection: sqlite3.Connection) -> None:
-            for statement in _TABLES:
-                connection.execute(statement)
-
-        await state.run(tables)
+        await state.add(*_TABLES)
         return cls(state, max_stale=max_stale)
 
     async def find(self, repository: Repository, resource: str, accept: str) -> LastAnswer | None:
