@@ -86,9 +86,9 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
         except (CertificateError, CredentialsError) as error:
             raise StartError(str(error)) from None
-        edge = await _edge(stack, config, upstream)
         # It takes a while, in which a probe of the admin listener must not be told that requests are welcome.
         bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
+        edge = await _edge(stack, config, upstream, bodies)
         health = ServiceHealth(upstream, redis, is_edge=config.edge.directory is not None)
         admin = None
         if config.admin is not None and shared is None:  # the parent answers for workers
@@ -149,7 +149,9 @@ async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> Redis
         raise StartError(str(error)) from None
 
 
-async def _edge(stack: contextlib.AsyncExitStack, config: Config, upstream: Upstream) -> EdgeNode | None:
+async def _edge(
+    stack: contextlib.AsyncExitStack, config: Config, upstream: Upstream, bodies: Bodies
+) -> EdgeNode | None:
     """Open the directory of an edge node for the time of ``stack``; None where none is configured."""
     if config.edge.directory is None:
         return None
@@ -157,7 +159,7 @@ async def _edge(stack: contextlib.AsyncExitStack, config: Config, upstream: Upst
     from proxy.edge.node import EdgeNode  # noqa: PLC0415
 
     try:
-        return await stack.enter_async_context(EdgeNode.open(config, upstream))
+        return await stack.enter_async_context(EdgeNode.open(config, upstream, borrows=bodies.borrows))
     except EdgeError as error:
         raise StartError(str(error)) from None
 

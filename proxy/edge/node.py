@@ -38,8 +38,8 @@ class EdgeNode:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, config: Config, upstream: Upstream) -> AsyncIterator[EdgeNode]:
-        """Open the directory for the time of the context.
+    async def open(cls, config: Config, upstream: Upstream, *, borrows: bool) -> AsyncIterator[EdgeNode]:
+        """Open the directory for the time of the context; ``borrows``: whether sockets can be borrowed here.
 
         Raises:
             EdgeError: it cannot be used.
@@ -64,6 +64,12 @@ class EdgeNode:
                 )
             )
             fills = await stack.enter_async_context(
-                Fills(store, {DEFAULT_UPSTREAM: upstream}, config.edge, silence=config.upstream.read_timeout)
+                Fills(
+                    store,
+                    {DEFAULT_UPSTREAM: upstream},
+                    config.edge,
+                    silence=config.upstream.read_timeout,
+                    borrows=borrows,
+                )
             )
             yield cls(store, registry, fills, grants, names)
