@@ -82,6 +82,7 @@ class Planner:
             RefusedError, UpstreamError: the registry refuses, or gave no answer.
         """
         walk = _Walk(self._node, Repository(DEFAULT_UPSTREAM, wanted.name.repository), identity)
+        await walk.greet()
         return await self._partition(wanted, walk) or await self._whole(wanted, walk)
 
     async def _partition(self, wanted: Wanted, walk: _Walk) -> PlannedImage | None:
@@ -123,6 +124,10 @@ class _Walk:
         self.repository = repository
         self.identity = identity
         self._node = node
+
+    async def greet(self) -> None:
+        """Ask for the API's root as clients do before a pull, so that its answer is known while the line is down."""
+        await self._node.registry.get("/v2/", self.identity, limit=MAX_MANIFEST_BYTES, accept="*/*")
 
     async def document(self, reference: str) -> Document:
         """Return the manifest or index of a tag or digest."""
