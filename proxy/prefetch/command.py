@@ -1,9 +1,9 @@
 """Bring images or partitions to an edge node before anyone asks for them.
 
 The running node does it, with its own credentials for the registry (upstream.credentials); where it has none, with \
-those of Docker's configuration here, which it forgets after the job. Blobs that are there already are not fetched \
-again, and a client that asks for a blob that is on its way gets it without the cap of --rate. Interrupting this command \
-ends the job; what has come stays.
+those of Docker's configuration here, which it forgets after the job. What is there already is not fetched again. A \
+client that asks for a blob on its way gets it without the cap of --rate. Interrupting this command ends the job; what \
+has come stays.
 
 A file lists what a site needs. --prune-pins makes its list of pins the only one:
 

@@ -37,7 +37,8 @@ from twodfs.oci.documents import (
 from twodfs.oci.platforms import Platform
 from twodfs.signing.signature import signature_tag
 
-_DOCUMENTS: Final = (PartKind.INDEX, PartKind.MANIFEST)
+DOCUMENTS: Final = (PartKind.INDEX, PartKind.MANIFEST, PartKind.REFERRER)
+"""Parts that are fetched to plan an image."""
 _MOST_LEVELS: Final = 4
 _MOST_REFERRERS: Final = 64
 
@@ -170,7 +171,7 @@ class _Walk:
         """Return what refers to the documents among ``parts``, such as signatures, as far as it can be had."""
         found: list[Part] = []
         for part in parts:
-            if part.kind in _DOCUMENTS:
+            if part.kind in (PartKind.INDEX, PartKind.MANIFEST):
                 # An image is good without them, and some registries have no such lists.
                 with contextlib.suppress(UpstreamError, RefusedError, FormatError, NoSuchImageError):
                     found += await self._referrers(part.digest)
