@@ -16,7 +16,7 @@ from proxy.admin import Admin, ServiceHealth
 from proxy.auth.credentials import CredentialsError
 from proxy.auth.realm import RealmPolicy
 from proxy.bodies.transit import Bodies
-from proxy.composition import dispatcher
+from proxy.composition import CuttingParts, cutting_parts, dispatcher
 from proxy.config import Address, CacheConfig, Config
 from proxy.handlers.dispatcher import Dispatcher
 from proxy.logs import get_logger
@@ -38,6 +38,7 @@ from proxy.wire.tls import CertificateError, ListenerTls
 
 if TYPE_CHECKING:
     from proxy.edge.node import EdgeNode
+    from proxy.prefetch.endpoint import PrefetchEndpoint
     from proxy.store.redis import RedisStore
 
 # Seconds for the requests left after the grace: cancelled requests say goodbye, then connections are cut.
@@ -90,19 +91,21 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
         edge = await _edge(stack, config, upstream, bodies)
         health = ServiceHealth(upstream, redis, is_edge=config.edge.directory is not None)
+        memory = MemoryStore(config.cache.memory)
+        disk = None if edge is None else edge.store.records
+        store = TieredStore(memory, redis, disk=disk, failover=config.cache.redis_failover)
+        cutting = cutting_parts(config, upstream, store, edge)
         admin = None
         if config.admin is not None and shared is None:  # the parent answers for workers
-            admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
-        memory = MemoryStore(config.cache.memory)
+            prefetch = await _prefetch(stack, config, edge, cutting, realms)
+            admin = await serve_admin(stack, Admin(health.live, health.ready, _state, prefetch), config.admin)
         answering = dispatcher(
             config,
             authenticator=entered,
             upstream=upstream,
             realm_policy=realms,
             bodies=bodies,
-            store=TieredStore(
-                memory, redis, disk=None if edge is None else edge.store.records, failover=config.cache.redis_failover
-            ),
+            cutting=cutting,
             edge=edge,
         )
         _watch(stack, answering, memory, redis)
@@ -162,6 +165,40 @@ async def _edge(
         return await stack.enter_async_context(EdgeNode.open(config, upstream, borrows=bodies.borrows))
     except EdgeError as error:
         raise StartError(str(error)) from None
+
+
+async def _prefetch(
+    stack: contextlib.AsyncExitStack, config: Config, edge: EdgeNode | None, cutting: CuttingParts, realms: RealmPolicy
+) -> PrefetchEndpoint | None:
+    """Take orders for images for the time of ``stack``; None where this is no edge node."""
+    if edge is None:
+        return None
+    from proxy.edge.disk.directory import EdgeError  # noqa: PLC0415 - as in _edge
+    from proxy.prefetch.service import prefetching  # noqa: PLC0415
+
+    try:
+        return await stack.enter_async_context(prefetching(config, edge, cutting.partitions, cutting.contents, realms))
+    except EdgeError as error:
+        raise StartError(str(error)) from None
+
+
+async def parent_prefetch(stack: contextlib.AsyncExitStack, config: Config) -> PrefetchEndpoint | None:
+    """Take orders for images for the time of ``stack`` beside workers, which follow the files that jobs write.
+
+    Raises:
+        StartError: the directory or the registry's settings cannot be used.
+    """
+    if config.edge.directory is None:
+        return None
+    realms = RealmPolicy(config.upstream.urls, config.auth.realm_hosts)
+    try:
+        upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
+    except (CertificateError, CredentialsError) as error:
+        raise StartError(str(error)) from None
+    edge = await _edge(stack, config, upstream)
+    disk = None if edge is None else edge.store.records
+    store = TieredStore(MemoryStore(config.cache.memory), None, disk=disk, failover=config.cache.redis_failover)
+    return await _prefetch(stack, config, edge, cutting_parts(config, upstream, store, edge), realms)
 
 
 async def run(config: Config) -> None:

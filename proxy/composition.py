@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -40,6 +41,41 @@ if TYPE_CHECKING:
     from proxy.handlers.edge import EdgeContent
 
 
+@dataclass(frozen=True, slots=True)
+class CuttingParts:
+    """What it takes to cut partitions."""
+
+    upstreams: Upstreams
+    store: TieredStore
+    sources: Sources
+    contents: Contents
+    referrers: Referrers
+    cutter: Cutter
+    partitions: Partitions
+
+
+def cutting_parts(config: Config, upstream: Upstream, store: TieredStore, edge: EdgeNode | None) -> CuttingParts:
+    """Return what cuts partitions of images in ``upstream``, or of their copies on the disk of an ``edge`` node.
+
+    Raises:
+        StartError: a file of keys cannot be used.
+    """
+    upstreams: Upstreams = {DEFAULT_UPSTREAM: upstream if edge is None else edge.registry}
+    grants = Grants(config.auth.ttl) if edge is None else edge.grants
+    sources = Sources(upstreams, grants, tag_ttl=config.cache.tag_ttl)
+    contents = Contents(upstreams, store, max_field=config.partition.max_field)
+    keys = source_keys(config.signing)
+    referrers = Referrers(upstreams)
+    cutter = Cutter(
+        contents,
+        max_layers=config.partition.max_layers,
+        slots=_slots(config.limits),
+        large_slots=_slots(config.limits),
+        policy=SourcePolicy(upstreams, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
+    )
+    return CuttingParts(upstreams, store, sources, contents, referrers, cutter, Partitions(cutter, sources, store))
+
+
 def dispatcher(
     config: Config,
     *,
@@ -47,7 +83,7 @@ def dispatcher(
     upstream: Upstream,
     realm_policy: RealmPolicy,
     bodies: Bodies,
-    store: TieredStore,
+    cutting: CuttingParts,
     edge: EdgeNode | None,
 ) -> Dispatcher:
     """Return what answers every request that reaches the public listener.
@@ -58,7 +94,7 @@ def dispatcher(
         upstream: the registry.
         realm_policy: guards credentials on their way to a token server.
         bodies: carries bodies in both directions.
-        store: keeps records.
+        cutting: cuts partitions.
         edge: the disk of an edge node; None where nothing is kept on disk.
 
     Raises:
@@ -78,29 +114,16 @@ def dispatcher(
         if edge is None
         else RememberingRelay(upstream, edge.registry, locations, bodies)
     )
-    upstreams: Upstreams = {DEFAULT_UPSTREAM: upstream if edge is None else edge.registry}
-    grants = Grants(config.auth.ttl) if edge is None else edge.grants
-    sources = Sources(upstreams, grants, tag_ttl=config.cache.tag_ttl)
-    contents = Contents(upstreams, store, max_field=config.partition.max_field)
-    keys = source_keys(config.signing)
-    referrers = Referrers(upstreams)
-    cutter = Cutter(
-        contents,
-        max_layers=config.partition.max_layers,
-        slots=_slots(config.limits),
-        large_slots=_slots(config.limits),
-        policy=SourcePolicy(upstreams, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
-    )
-    partitions = Partitions(cutter, sources, store)
-    attached = _attached(config, upstreams, referrers, partitions, store)
-    lookalikes = Lookalikes(sources, cutter)
+    sources, partitions = cutting.sources, cutting.partitions
+    attached = _attached(config, cutting)
+    lookalikes = Lookalikes(sources, cutting.cutter)
     routes = table_of_kinds(
         relay=relay,
         sources=sources,
         partitions=partitions,
         lookalikes=lookalikes,
         attached=attached,
-        completion=PushCompletion(upstreams, partitions, attached, locations),
+        completion=PushCompletion(cutting.upstreams, partitions, attached, locations),
         tokens=TokenHandler(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None,
         locations=locations,
         max_manifest=config.limits.manifest_body,
@@ -121,16 +144,14 @@ def _slots(limits: LimitsConfig) -> Slots:
     return Slots(limits.cuts, limits.queued_cuts, "too many partitions wait to be cut; try again")
 
 
-def _attached(
-    config: Config, upstreams: Upstreams, referrers: Referrers, partitions: Partitions, store: TieredStore
-) -> AttachedDocuments | None:
+def _attached(config: Config, cutting: CuttingParts) -> AttachedDocuments | None:
     key = signer(config.signing)
     if key is None:
         return None
     registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
     get_logger().info("partitions are signed", key=key.public_key.fingerprint, registry=registry)
-    signatures = Signatures(partitions, store, key, registry=registry)
-    return AttachedDocuments(upstreams, referrers, partitions, signatures)
+    signatures = Signatures(cutting.partitions, cutting.store, key, registry=registry)
+    return AttachedDocuments(cutting.upstreams, cutting.referrers, cutting.partitions, signatures)
 
 
 def _edge_content(edge: EdgeNode, locations: LocationRewriter) -> EdgeContent:
