@@ -55,9 +55,12 @@ def said(tmp_path: Path) -> list[str]:
 
 
 def _settled(command: str) -> str:
-    """Return what waits until a registry that was started answers, as people do without noticing."""
-    is_start = command.startswith("docker-registry")
-    return "until curl -sf 127.0.0.1:5001/v2/ >/dev/null; do sleep 0.05; done" if is_start else ""
+    """Return what waits until a command has had its effect, as people do without noticing."""
+    if command.startswith("docker-registry"):
+        return "until curl -sf 127.0.0.1:5001/v2/ >/dev/null; do sleep 0.05; done"
+    if command.startswith("kill"):
+        return "until curl -s 127.0.0.1:9464/readyz | grep -q 'cannot be reached'; do sleep 0.05; done"
+    return ""
 
 
 def test_the_tour_goes_as_the_page_says(said: list[str]) -> None:
