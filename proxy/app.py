@@ -195,7 +195,8 @@ async def parent_prefetch(stack: contextlib.AsyncExitStack, config: Config) -> P
         upstream = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
     except (CertificateError, CredentialsError) as error:
         raise StartError(str(error)) from None
-    edge = await _edge(stack, config, upstream)
+    bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
+    edge = await _edge(stack, config, upstream, bodies)
     disk = None if edge is None else edge.store.records
     store = TieredStore(MemoryStore(config.cache.memory), None, disk=disk, failover=config.cache.redis_failover)
     return await _prefetch(stack, config, edge, cutting_parts(config, upstream, store, edge), realms)
