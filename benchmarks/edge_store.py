@@ -24,8 +24,8 @@ from rich.table import Table
 
 from benchmarks.peers import Json, machine
 from proxy.config.edge import EdgeConfig
-from proxy.edge.disk.blobs import Fingerprint
 from proxy.edge.disk.directory import EdgeDirectory
+from proxy.edge.disk.files import Fingerprint
 from proxy.edge.disk.keeper import Keeper
 from proxy.edge.disk.state import connected
 from proxy.edge.disk.store import EdgeStore

@@ -31,6 +31,9 @@ Exit status:
     1    could not start
     2    wrong command line or configuration
 """
+_PREFETCH: Final = Command(
+    "proxy.prefetch.command", "Bring images or partitions to an edge node before anyone asks for them."
+)
 _INTERRUPTED: Final = 130
 _DOCTOR: Final = Command(
     "proxy.doctor.command", "Look at registry, Redis, settings and this machine, and say what to change."
@@ -40,7 +43,7 @@ PROGRAM: Final = Program(
     "twodfs-proxy",
     _HELP,
     f"twodfs-proxy {__version__}",
-    {"doctor": _DOCTOR, "cache": CACHE},
+    {"doctor": _DOCTOR, "cache": CACHE, "prefetch": _PREFETCH},
     default="proxy.serve",
 )
 

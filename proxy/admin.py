@@ -1,8 +1,9 @@
 """Health and metrics, on a listener of its own.
 
 ``/healthz``: the event loop turns. ``/readyz``: requests are welcome: the proxy is not shutting down and the
-registry answers, or this is an edge node, which is there for when it does not. Redis is reported but never makes
-the proxy unready: pulls go on without it. ``/metrics``: the text that Prometheus reads.
+registry answers, or this is an edge node, which is there for when it does not. Redis is reported but never
+makes the proxy unready: pulls go on without it. ``/metrics``: the text that Prometheus reads.
+``/edge/prefetch``: orders of an edge node, see ``proxy.prefetch``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from proxy.upstream.registry import UpstreamRegistry
 from proxy.upstream.replies import UpstreamError
 
 if TYPE_CHECKING:
+    from proxy.prefetch.endpoint import PrefetchEndpoint
     from proxy.store.redis import RedisStore
 
 _TIMEOUT: Final = 2.0
@@ -43,6 +45,8 @@ class Admin:
     live: Callable[[], Awaitable[Report]]
     ready: Callable[[], Awaitable[Report]]
     state: Callable[[], Awaitable[Snapshot]]
+    prefetch: PrefetchEndpoint | None = None
+    """Of an edge node."""
 
     def application(self) -> web.Application:
         """Return the application of the admin listener."""
@@ -50,6 +54,8 @@ class Admin:
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._metrics)
+        if self.prefetch is not None:
+            self.prefetch.add_to(application)
         return application
 
     async def _healthz(self, _: web.Request) -> web.Response:

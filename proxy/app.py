@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +16,7 @@ from proxy.admin import Admin, ServiceHealth
 from proxy.auth.credentials import CredentialsError
 from proxy.auth.realm import RealmPolicy
 from proxy.bodies.transit import Bodies
-from proxy.composition import OpenRegistry, dispatcher
+from proxy.composition import CuttingParts, OpenRegistry, cutting_parts, dispatcher
 from proxy.config import Address, CacheConfig, Config
 from proxy.handlers.dispatcher import Dispatcher
 from proxy.logs import get_logger
@@ -24,7 +24,6 @@ from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, snapshot
 from proxy.preflight import (
     StartError,
-    authenticator,
     listener_tls,
     rehearse_protections,
 )
@@ -39,6 +38,7 @@ from proxy.wire.tls import CertificateError, ListenerTls
 
 if TYPE_CHECKING:
     from proxy.edge.node import EdgeNode
+    from proxy.prefetch.endpoint import PrefetchEndpoint
     from proxy.store.redis import RedisStore
 
 # Seconds for the requests left after the grace: cancelled requests say goodbye, then connections are cut.
@@ -81,23 +81,20 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             raise StartError(str(error)) from None
         redis = await _redis(stack, config.cache)
         tls = listener_tls(config)
-        registries = await _registries(stack, config)
-        upstream = registries[DEFAULT_UPSTREAM].upstream
         # It takes a while, in which a probe of the admin listener must not be told that requests are welcome.
         bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
+        registries = await _registries(stack, config, bodies)
+        upstream, edge = registries[0].upstream, registries[0].edge
         health = ServiceHealth(upstream, redis, is_edge=config.edge.directory is not None)
+        memory = MemoryStore(config.cache.memory)
+        disk = None if edge is None else edge.store.records
+        store = TieredStore(memory, redis, disk=disk, failover=config.cache.redis_failover)
+        cutting = [cutting_parts(one, store) for one in registries]
+        answering = dispatcher(config, cutting=cutting, bodies=bodies)
         admin = None
         if config.admin is not None and shared is None:  # the parent answers for workers
-            admin = await serve_admin(stack, Admin(health.live, health.ready, _state), config.admin)
-        memory = MemoryStore(config.cache.memory)
-        edge = registries[DEFAULT_UPSTREAM].edge
-        disk = None if edge is None else edge.store.records
-        answering = dispatcher(
-            config,
-            registries=registries,
-            bodies=bodies,
-            store=TieredStore(memory, redis, disk=disk, failover=config.cache.redis_failover),
-        )
+            prefetch = await _prefetch(stack, config, cutting[0])
+            admin = await serve_admin(stack, Admin(health.live, health.ready, _state, prefetch), config.admin)
         _watch(stack, answering, memory, redis)
         listener = Listener(
             answering,
@@ -142,30 +139,29 @@ async def _redis(stack: contextlib.AsyncExitStack, config: CacheConfig) -> Redis
         raise StartError(str(error)) from None
 
 
-async def _registries(stack: contextlib.AsyncExitStack, config: Config) -> Mapping[str, OpenRegistry]:
-    """Open the registries behind the proxy for the time of ``stack``, by the name that ``Repository.upstream`` has.
+async def _registries(stack: contextlib.AsyncExitStack, config: Config, bodies: Bodies) -> Sequence[OpenRegistry]:
+    """Open the registries behind the proxy for the time of ``stack``, the default one first.
 
     Raises:
         StartError: the files that the configuration names cannot be used.
     """
-    configs = {DEFAULT_UPSTREAM: config, **config.others()}
-    admitted = {name: authenticator(one, name) for name, one in configs.items()}
-    realms = {name: RealmPolicy(one.upstream.urls, one.auth.realm_hosts) for name, one in configs.items()}
-    upstreams = {}
-    for name, one in configs.items():
-        connecting = Upstream.connect(one.upstream, one.blobs, realms[name])
+    opened: dict[str, tuple[Config, Upstream, RealmPolicy]] = {}
+    for name, one in {DEFAULT_UPSTREAM: config, **config.others()}.items():
+        realms = RealmPolicy(one.upstream.urls, one.auth.realm_hosts)
         try:
-            upstreams[name] = await stack.enter_async_context(connecting)
+            upstream = await stack.enter_async_context(Upstream.connect(one.upstream, one.blobs, realms))
         except (CertificateError, CredentialsError) as error:
             raise StartError(str(error)) from None
-    edge = await _edge(stack, config, {name: (one, upstreams[name]) for name, one in configs.items()})
-    return {
-        name: OpenRegistry(one, upstreams[name], realms[name], admitted[name], edge) for name, one in configs.items()
-    }
+        opened[name] = one, upstream, realms
+    edge = await _edge(stack, config, {name: (one, upstream) for name, (one, upstream, _) in opened.items()}, bodies)
+    return [OpenRegistry(name, *parts, edge) for name, parts in opened.items()]
 
 
 async def _edge(
-    stack: contextlib.AsyncExitStack, config: Config, upstreams: Mapping[str, tuple[Config, Upstream]]
+    stack: contextlib.AsyncExitStack,
+    config: Config,
+    upstreams: Mapping[str, tuple[Config, Upstream]],
+    bodies: Bodies,
 ) -> EdgeNode | None:
     """Open the directory of an edge node for the time of ``stack``; None where none is configured."""
     if config.edge.directory is None:
@@ -174,9 +170,38 @@ async def _edge(
     from proxy.edge.node import EdgeNode  # noqa: PLC0415
 
     try:
-        return await stack.enter_async_context(EdgeNode.open(config, upstreams))
+        return await stack.enter_async_context(EdgeNode.open(config, upstreams, borrows=bodies.borrows))
     except EdgeError as error:
         raise StartError(str(error)) from None
+
+
+async def _prefetch(stack: contextlib.AsyncExitStack, config: Config, cutting: CuttingParts) -> PrefetchEndpoint | None:
+    """Take orders for images for the time of ``stack``; None where this is no edge node."""
+    edge, realms = cutting.registry.edge, cutting.registry.realms
+    if edge is None:
+        return None
+    from proxy.edge.disk.directory import EdgeError  # noqa: PLC0415 - as in _edge
+    from proxy.prefetch.service import prefetching  # noqa: PLC0415
+
+    try:
+        return await stack.enter_async_context(prefetching(config, edge, cutting.partitions, cutting.contents, realms))
+    except EdgeError as error:
+        raise StartError(str(error)) from None
+
+
+async def parent_prefetch(stack: contextlib.AsyncExitStack, config: Config) -> PrefetchEndpoint | None:
+    """Take orders for images for the time of ``stack`` beside workers, which follow the files that jobs write.
+
+    Raises:
+        StartError: the directory or the registry's settings cannot be used.
+    """
+    if config.edge.directory is None:
+        return None
+    bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
+    default, *_ = await _registries(stack, config, bodies)
+    disk = None if default.edge is None else default.edge.store.records
+    store = TieredStore(MemoryStore(config.cache.memory), None, disk=disk, failover=config.cache.redis_failover)
+    return await _prefetch(stack, config, cutting_parts(default, store))
 
 
 async def run(config: Config) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from proxy.auth.access_control import Authenticator
 from proxy.auth.grants import Grants
 from proxy.auth.realm import RealmPolicy, Realms
 from proxy.bodies.transit import Bodies
@@ -28,7 +27,7 @@ from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
-from proxy.preflight import signer, source_keys
+from proxy.preflight import authenticator, signer, source_keys
 from proxy.requests.choice import RegistryChoice
 from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
@@ -47,42 +46,74 @@ class OpenRegistry:
     """A registry behind the proxy, opened.
 
     Attributes:
+        name: as ``Repository.upstream`` has it.
         config: the settings, as if it were the only one.
         upstream: the way to it.
         realms: guards credentials on their way to its token server.
-        authenticator: lets clients in.
         edge: the disk of an edge node; None where nothing is kept on disk.
     """
 
+    name: str
     config: Config
     upstream: Upstream
     realms: RealmPolicy
-    authenticator: Authenticator
     edge: EdgeNode | None
 
 
-def dispatcher(
-    config: Config, *, registries: Mapping[str, OpenRegistry], bodies: Bodies, store: TieredStore
-) -> Dispatcher:
-    """Return what answers every request that reaches the public listener.
+@dataclass(frozen=True, slots=True)
+class CuttingParts:
+    """What it takes to cut partitions of the images in one registry; nothing of it is another registry's."""
 
-    Args:
-        config: the settings.
-        registries: those behind the proxy, by the name that ``Repository.upstream`` has.
-        bodies: carries bodies in both directions.
-        store: keeps records.
+    registry: OpenRegistry
+    upstreams: Upstreams
+    store: TieredStore
+    sources: Sources
+    contents: Contents
+    referrers: Referrers
+    cutter: Cutter
+    partitions: Partitions
+
+
+def cutting_parts(registry: OpenRegistry, store: TieredStore) -> CuttingParts:
+    """Return what cuts partitions of images in ``registry``, or of their copies on the disk of an edge node.
 
     Raises:
         StartError: a file of keys cannot be used.
     """
+    config, edge = registry.config, registry.edge
+    upstreams: Upstreams = {registry.name: registry.upstream if edge is None else edge.registries[registry.name]}
+    grants = Grants(config.auth.ttl) if edge is None else edge.grants[registry.name]
+    sources = Sources(upstreams, grants, tag_ttl=config.cache.tag_ttl)
+    contents = Contents(upstreams, store, max_field=config.partition.max_field)
+    keys = source_keys(config.signing)
+    referrers = Referrers(upstreams)
+    cutter = Cutter(
+        contents,
+        max_layers=config.partition.max_layers,
+        slots=_slots(config.limits),
+        large_slots=_slots(config.limits),
+        policy=SourcePolicy(upstreams, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
+    )
+    partitions = Partitions(cutter, sources, store)
+    return CuttingParts(registry, upstreams, store, sources, contents, referrers, cutter, partitions)
+
+
+def dispatcher(config: Config, *, cutting: Sequence[CuttingParts], bodies: Bodies) -> Dispatcher:
+    """Return what answers every request that reaches the public listener.
+
+    Args:
+        config: the settings.
+        cutting: cuts partitions, for each of the registries.
+        bodies: carries bodies in both directions.
+
+    Raises:
+        StartError: a file of keys or passwords cannot be used.
+    """
     clients = ClientAddresses(config.trusted_proxies, config.public_url)
-    slots = _slots(config.limits), _slots(config.limits)
+    registries = {one.registry.name: one.registry.config.upstream for one in cutting}
     return Dispatcher(
-        {
-            name: _served(name, one, clients=clients, bodies=bodies, store=store, slots=slots)
-            for name, one in registries.items()
-        },
-        RegistryChoice({name: one.config.upstream for name, one in registries.items()}),
+        {one.registry.name: _served(one, clients, bodies) for one in cutting},
+        RegistryChoice(registries),
         limits=RequestLimits(config.limits),
         clients=clients,
         access_log=AccessLog(config),
@@ -90,18 +121,10 @@ def dispatcher(
     )
 
 
-def _served(
-    name: str,
-    opened: OpenRegistry,
-    *,
-    clients: ClientAddresses,
-    bodies: Bodies,
-    store: TieredStore,
-    slots: tuple[Slots, Slots],
-) -> ServedRegistry:
-    """Return the parts of one registry, which no other registry shares but for records by repository, and turns."""
-    config, upstream, edge = opened.config, opened.upstream, opened.edge
-    realms = Realms(opened.realms) if config.auth.realm == "proxy" else None
+def _served(cutting: CuttingParts, clients: ClientAddresses, bodies: Bodies) -> ServedRegistry:
+    name, config = cutting.registry.name, cutting.registry.config
+    upstream, edge = cutting.registry.upstream, cutting.registry.edge
+    realms = Realms(cutting.registry.realms) if config.auth.realm == "proxy" else None
     locations = LocationRewriter(
         config.upstream.urls,
         clients,
@@ -114,51 +137,35 @@ def _served(
         if edge is None
         else RememberingRelay(upstream, edge.registries[name], locations, bodies)
     )
-    upstreams: Upstreams = {name: upstream if edge is None else edge.registries[name]}
-    grants = Grants(config.auth.ttl) if edge is None else edge.grants[name]
-    sources = Sources(upstreams, grants, tag_ttl=config.cache.tag_ttl)
-    contents = Contents(upstreams, store, max_field=config.partition.max_field)
-    keys = source_keys(config.signing)
-    referrers = Referrers(upstreams)
-    cutter = Cutter(
-        contents,
-        max_layers=config.partition.max_layers,
-        slots=slots[0],
-        large_slots=slots[1],
-        policy=SourcePolicy(upstreams, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
-    )
-    partitions = Partitions(cutter, sources, store)
-    attached = _attached(config, upstreams, referrers, partitions, store)
-    lookalikes = Lookalikes(sources, cutter)
+    attached = _attached(config, cutting)
+    lookalikes = Lookalikes(cutting.sources, cutting.cutter)
     routes = table_of_kinds(
         relay=relay,
-        sources=sources,
-        partitions=partitions,
+        sources=cutting.sources,
+        partitions=cutting.partitions,
         lookalikes=lookalikes,
         attached=attached,
-        completion=PushCompletion(upstreams, partitions, attached, locations),
+        completion=PushCompletion(cutting.upstreams, cutting.partitions, attached, locations),
         tokens=TokenHandler(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None,
         locations=locations,
         max_manifest=config.limits.manifest_body,
         edge=None if edge is None else _edge_content(name, edge, locations),
     )
-    return ServedRegistry(routes, opened.authenticator, locations, config.upstream.read_timeout)
+    return ServedRegistry(routes, authenticator(config, name), locations, config.upstream.read_timeout)
 
 
 def _slots(limits: LimitsConfig) -> Slots:
     return Slots(limits.cuts, limits.queued_cuts, "too many partitions wait to be cut; try again")
 
 
-def _attached(
-    config: Config, upstreams: Upstreams, referrers: Referrers, partitions: Partitions, store: TieredStore
-) -> AttachedDocuments | None:
+def _attached(config: Config, cutting: CuttingParts) -> AttachedDocuments | None:
     key = signer(config.signing)
     if key is None:
         return None
     registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
     get_logger().info("partitions are signed", key=key.public_key.fingerprint, registry=registry)
-    signatures = Signatures(partitions, store, key, registry=registry)
-    return AttachedDocuments(upstreams, referrers, partitions, signatures)
+    signatures = Signatures(cutting.partitions, cutting.store, key, registry=registry)
+    return AttachedDocuments(cutting.upstreams, cutting.referrers, cutting.partitions, signatures)
 
 
 def _edge_content(name: str, edge: EdgeNode, locations: LocationRewriter) -> EdgeContent:

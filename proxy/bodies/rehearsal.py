@@ -7,7 +7,7 @@ import contextlib
 import datetime as dt
 import os
 import ssl
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -19,14 +19,18 @@ from multidict import CIMultiDict
 
 from proxy.bodies import splice
 from proxy.bodies.decrypt import Scratch
+from proxy.bodies.file_handoff import file_outlet
+from proxy.bodies.idle_timeout import IdleTimeout
+from proxy.bodies.receive import Receiver
 from proxy.bodies.socket_handoff import SocketHandoff
 from proxy.bodies.splice import Pipe
+from proxy.bodies.threads import Threads
 from proxy.insides.inventory import BORROWING, missing
 from proxy.insides.server import RequestConnection
 from proxy.insides.versions import VERSIONS
 from proxy.wire.rehearsal import Rehearsal, tried
 from proxy.wire.responses import OutgoingResponse, whole
-from proxy.wire.stage import URL, client_of, head_of, listener, session_with
+from proxy.wire.stage import SECONDS, URL, StageClient, client_of, head_of, listener, session_with
 
 _TWICE: Final = 2
 _BODY: Final = bytes(range(256)) * 4096
@@ -75,10 +79,7 @@ async def _splices_downloads() -> bool:
 
 async def _decrypts_downloads() -> bool:
     registry = _Registry()
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.verify_mode = ssl.CERT_NONE  # it is ourselves
-    async with session_with(registry.talk, server=_server_context(), client=client) as session:
+    async with session_with(registry.talk, server=_server_context(), client=_client_context()) as session:
         return await _downloads(session, URL.replace("http:", "https:")) and registry.connections == 1
 
 
@@ -102,14 +103,65 @@ async def _downloads(session: aiohttp.ClientSession, url: str) -> bool:
         return response
 
     async with client_of(listener(pass_on)) as client:
+        is_whole = await _downloaded(client)
+    return is_whole and len(moved) == _TWICE and all(moved)
+
+
+async def _downloaded(client: StageClient[Any]) -> bool:
+    """Ask for the body twice; say whether it came whole."""
+    for _ in range(_TWICE):
+        client.writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        if not (await head_of(client.reader)).startswith(_OK):
+            return False
+        if await client.reader.readexactly(len(_BODY)) != _BODY:
+            return False
+    return True
+
+
+async def _receives() -> bool:
+    """Download into a thread twice over one connection; True when the bodies came whole, and past aiohttp."""
+    registry = _Registry()
+    async with session_with(registry.talk) as session:
+        return await _received(session, URL) and registry.connections == 1
+
+
+async def _receives_tls() -> bool:
+    registry = _Registry()
+    async with session_with(registry.talk, server=_server_context(), client=_client_context()) as session:
+        return await _received(session, URL.replace("http:", "https:")) and registry.connections == 1
+
+
+async def _received(session: aiohttp.ClientSession, url: str) -> bool:
+    async def passed(_: int) -> None:
+        """Wait for nothing."""
+
+    with Threads("rehearsal", 1) as threads:
         for _ in range(_TWICE):
-            client.writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-            if (
-                not (await head_of(client.reader)).startswith(_OK)
-                or await client.reader.readexactly(len(_BODY)) != _BODY
-            ):
-                return False
-    return len(moved) == _TWICE and all(moved)
+            body = bytearray()
+            async with session.get(url) as answer:
+                await Receiver(threads, SECONDS, borrows=True).receive(answer, body.extend, passed)
+                if body != _BODY or answer.content.total_bytes >= len(_BODY):
+                    return False
+    return True
+
+
+async def _sends_files() -> bool:
+    """Send a file twice over one connection."""
+    with os.fdopen(os.memfd_create("rehearsal"), "wb") as file:
+        file.write(_BODY)
+        file.flush()
+
+        async def give(request: web.BaseRequest) -> web.StreamResponse:
+            response = OutgoingResponse(headers=CIMultiDict({hdrs.CONTENT_LENGTH: str(len(_BODY))}))
+            idle_timeout = IdleTimeout(client=SECONDS, upstream=SECONDS)
+            await response.prepare(request)
+            async with file_outlet(response, request, idle_timeout) as outlet:
+                await outlet.send(file.fileno(), range(len(_BODY)))
+            await response.write_eof()
+            return response
+
+        async with client_of(listener(give)) as client:
+            return await _downloaded(client)
 
 
 class _Upload(aiohttp.Payload):
@@ -172,6 +224,13 @@ async def _no_handler(_: web.BaseRequest) -> web.StreamResponse:
     raise NotImplementedError
 
 
+def _client_context() -> ssl.SSLContext:
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE  # it is ourselves
+    return client
+
+
 def _server_context() -> ssl.SSLContext:
     """Return a context with a certificate that is made here and trusted nowhere."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -203,4 +262,7 @@ _REHEARSALS: Final[dict[str, Rehearsal]] = {
     "a download through borrowed sockets": _splices_downloads,
     "an upload through borrowed sockets": _splices_uploads,
     "a download out of a borrowed TLS connection": _decrypts_downloads,
+    "a download into a thread": _receives,
+    "a download out of a borrowed TLS connection into a thread": _receives_tls,
+    "a file into a borrowed socket": _sends_files,
 }

@@ -48,6 +48,11 @@ class Bodies:
         self._pipes = pipes
         self._scratch = None if pipes is None else Scratch()
 
+    @property
+    def borrows(self) -> bool:
+        """Whether sockets can be borrowed here, and are to be."""
+        return self._pipes is not None
+
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, relay: str) -> AsyncIterator[Bodies]:

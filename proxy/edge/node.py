@@ -37,12 +37,15 @@ class EdgeNode:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, config: Config, upstreams: Mapping[str, tuple[Config, Upstream]]) -> AsyncIterator[EdgeNode]:
+    async def open(
+        cls, config: Config, upstreams: Mapping[str, tuple[Config, Upstream]], *, borrows: bool
+    ) -> AsyncIterator[EdgeNode]:
         """Open the directory for the time of the context.
 
         Args:
             config: the settings of the directory.
             upstreams: the registries, each with the settings as if it were the only one.
+            borrows: whether sockets can be borrowed here.
 
         Raises:
             EdgeError: it cannot be used.
@@ -76,5 +79,5 @@ class EdgeNode:
                 registries[name] = await stack.enter_async_context(opening)
             asked = {name: upstream for name, (_, upstream) in upstreams.items()}
             silence = max(own.upstream.read_timeout for own, _ in upstreams.values())
-            fills = await stack.enter_async_context(Fills(store, asked, config.edge, silence=silence))
+            fills = await stack.enter_async_context(Fills(store, asked, config.edge, silence=silence, borrows=borrows))
             yield cls(store, registries, fills, grants, names)

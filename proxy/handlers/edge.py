@@ -159,11 +159,11 @@ class EdgeContent:
 
     async def _kept(self, call: Call[ContentPull]) -> Answer | None:
         """Return the blob as it is here, whole or growing, to a client that may read it."""
-        digest = call.request.digest
+        repository, digest = call.request.repository, call.request.digest
         whole = await self._store.blobs.find(digest)
         if whole is not None:
-            return _part(call, whole, lambda part: whole_body(whole, part))
-        growing = await self._fills.join(digest)
+            return _part(call, whole, lambda part: whole_body(whole, part, borrows=self._fills.borrows))
+        growing = await self._fills.join(digest, repository, call.identity)
         return None if growing is None else _part(call, growing, growing.body)
 
     async def _covers(self, call: Call[ContentPull]) -> bool:

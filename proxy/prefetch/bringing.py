@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Final
 
 from proxy.auth.identity import Identity
+from proxy.cache.images.parts import Part
 from proxy.clients.limits import TooManyRequestsError
 from proxy.confinement.apart import EndedError
 from proxy.edge.filling.fills import GrowingBlob
@@ -21,7 +22,7 @@ from proxy.partitions.policy import UnsignedError
 from proxy.prefetch.identities import JobIdentity
 from proxy.prefetch.jobs import Tell
 from proxy.prefetch.order import Order, Wanted
-from proxy.prefetch.planning import PlannedImage, Planner
+from proxy.prefetch.planning import DOCUMENTS, PlannedImage, Planner
 from proxy.repository import Repository
 from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.cli.grid import size_text
@@ -113,7 +114,7 @@ class Bringing:
             )
             for document in planned.made.values():
                 await self._node.store.blobs.put(document.digest, document.body)
-            left = {part.digest for part in planned.parts if not await self._is_here(planned.repository, part.digest)}
+            left = {part.digest for part in planned.parts if await self._is_to_come(planned, part)}
         except _FAILURES as error:
             self._fail(str(wanted.name), _sentence(error))
             return
@@ -131,12 +132,16 @@ class Bringing:
             }
         )
 
-    async def _is_here(self, repository: Repository, digest: Digest) -> bool:
-        """Say whether content is here, and known to be given under this repository, so that offline it is served."""
-        if not self._node.store.blobs.has(digest):
-            return False
-        return await self._identity.do(
-            repository, lambda one: self._node.grants[repository.upstream].covers(one, repository, digest)
+    async def _is_to_come(self, planned: PlannedImage, part: Part) -> bool:
+        """Say whether content is not here, or not known to be given under this repository: offline it is not served."""
+        if part.kind in DOCUMENTS or part.digest in planned.made:
+            return False  # which have come by now
+        if not self._node.store.blobs.has(part.digest):
+            return True
+        grants = self._node.grants[planned.repository.upstream]
+        return not await self._identity.do(
+            planned.repository,
+            lambda one: grants.covers(one, planned.repository, part.digest),
         )
 
     async def _fetch_all(self) -> None:

@@ -37,7 +37,8 @@ from twodfs.oci.documents import (
 from twodfs.oci.platforms import Platform
 from twodfs.signing.signature import signature_tag
 
-_DOCUMENTS: Final = (PartKind.INDEX, PartKind.MANIFEST)
+DOCUMENTS: Final = (PartKind.INDEX, PartKind.MANIFEST, PartKind.REFERRER)
+"""Parts that are fetched to plan an image."""
 _MOST_LEVELS: Final = 4
 _MOST_REFERRERS: Final = 64
 
@@ -82,6 +83,7 @@ class Planner:
             RefusedError, UpstreamError: the registry refuses, or gave no answer.
         """
         walk = _Walk(self._node, Repository(DEFAULT_UPSTREAM, wanted.name.repository), identity)
+        await walk.greet()
         return await self._partition(wanted, walk) or await self._whole(wanted, walk)
 
     async def _partition(self, wanted: Wanted, walk: _Walk) -> PlannedImage | None:
@@ -124,6 +126,12 @@ class _Walk:
         self.identity = identity
         self._node = node
 
+    async def greet(self) -> None:
+        """Ask for the API's root as clients do before a pull, so that its answer is known while the line is down."""
+        await self._node.registries[self.repository.upstream].get(
+            "/v2/", self.identity, limit=MAX_MANIFEST_BYTES, accept="*/*"
+        )
+
     async def document(self, reference: str) -> Document:
         """Return the manifest or index of a tag or digest."""
         found = await self.find(reference)
@@ -165,7 +173,7 @@ class _Walk:
         """Return what refers to the documents among ``parts``, such as signatures, as far as it can be had."""
         found: list[Part] = []
         for part in parts:
-            if part.kind in _DOCUMENTS:
+            if part.kind in (PartKind.INDEX, PartKind.MANIFEST):
                 # An image is good without them, and some registries have no such lists.
                 with contextlib.suppress(UpstreamError, RefusedError, FormatError, NoSuchImageError):
                     found += await self._referrers(part.digest)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from proxy.admin import Admin, Report
-from proxy.app import BACKLOG, serve_admin
+from proxy.app import BACKLOG, parent_prefetch, serve_admin
 from proxy.config import Address, Config, ConfigError
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
@@ -42,7 +42,8 @@ async def supervise(config: Config, load: Callable[[], Config]) -> None:
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(catalogue.process())
         if config.admin is not None:
-            await serve_admin(stack, Admin(parent.live, parent.ready, parent.state), config.admin)
+            prefetch = await parent_prefetch(stack, config)
+            await serve_admin(stack, Admin(parent.live, parent.ready, parent.state, prefetch), config.admin)
         await parent.run()
 
 

@@ -63,6 +63,13 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         ("twodfs-proxy --config prox", "twodfs-proxy --config proxy.toml"),
         ("twodfs-proxy --upstream http://127.0.0.1:1 doc", "twodfs-proxy --upstream http://127.0.0.1:1 doctor"),
         ("twodfs-proxy doctor --rea", "twodfs-proxy doctor --realm-host"),
+        ("twodfs-proxy cac", "twodfs-proxy cache"),
+        ("twodfs-proxy cache ver", "twodfs-proxy cache verify"),
+        ("twodfs-proxy cache prune --old", "twodfs-proxy cache prune --older-than"),
+        ("twodfs-proxy --edge x cache import prox", "twodfs-proxy --edge x cache import proxy.toml"),
+        ("twodfs-proxy cache export a:v1 --have prox", "twodfs-proxy cache export a:v1 --have proxy.toml"),
+        ("twodfs-proxy pref", "twodfs-proxy prefetch"),
+        ("twodfs-proxy prefetch --prune", "twodfs-proxy prefetch --prune-pins"),
         ("twodfs-proxy completion f", "twodfs-proxy completion fish"),
     ],
 )

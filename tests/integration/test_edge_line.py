@@ -41,11 +41,13 @@ class Site:
     image: PushedImage
     stack: ExitStack
 
-    def node(self, name: str = "node", upstream: str | None = None, *more: str) -> Proxy:
-        """Start an edge node, with an empty directory unless one of that name ran before."""
+    def node(self, name: str = "node", upstream: str | None = None, workers: int = 1) -> Proxy:
+        """Start an edge node with an empty directory."""
         room = self.room(name)
+        edge = ("--edge", str(room / "edge"))
+        environment = {"TWODFS_PROXY_WORKERS": str(workers)}
         return self.stack.enter_context(
-            Proxy.start(room, upstream or self.registry.url, "--edge", str(room / "edge"), *more)
+            Proxy.start(room, upstream or self.registry.url, *edge, environment=environment)
         )
 
     def plain(self) -> Proxy:
@@ -151,6 +153,29 @@ async def test_fifty_cold_pulls_cross_the_line_once(far_site: Site) -> None:
     assert crossed <= 1.05 * HEADERS * sum(union.values())
     assert peak_resident(node) < 150 * MIB
     await check(far_site, tags, pulls)
+
+
+async def test_two_workers_ask_for_each_layer_once(site: Site) -> None:
+    node = site.node(workers=2)
+    tags = WINDOWS[:20]
+    before = len(site.registry.requests())
+    pulls = await pull_each(node.url, REPOSITORY, tags)
+    asked, _ = downloads(site.registry, before)
+    assert {asked[digest] for digest in site.sizes(tags)} == {1}
+    await check(site, tags, pulls)
+
+
+async def test_a_tag_that_moved_is_new_right_after_the_line_was_refused(site: Site) -> None:
+    node, tag = site.node(), window(0, 3)
+    (first,) = await pull_each(node.url, REPOSITORY, [tag])
+    site.line.refuse()
+    (stale,) = await pull_each(node.url, REPOSITORY, [tag])
+    assert (stale.digest, stale.warned) == (first.digest, True)
+    site.line.restore()
+    moved = push_field_image(site.registry.url, REPOSITORY, "v1", cells={(0, 0): {"0.bin": b"moved"}})
+    (fresh,) = await pull_each(node.url, REPOSITORY, [tag])
+    assert not fresh.warned
+    assert fresh.layers == tuple(layer.blob.digest for layer in moved.layers(moved.allotments))
 
 
 @pytest.mark.parametrize("how", ["hangs", "breaks"])

@@ -188,6 +188,20 @@ def fill(path: Path) -> None:
     assert os.statvfs(path).f_bavail == 0
 
 
+async def test_a_node_starts_on_a_disk_that_others_filled_and_keeps_what_is_pinned(small_disk: Path) -> None:
+    settings = {"min_free": 4 * MEGABYTE}
+    async with opened_store(small_disk / "edge", **settings) as store:
+        pinned, *others = [await stored(store, os.urandom(MEGABYTE)) for _ in range(10)]
+        await store.pins.pin(MODEL, "v1", pinned)
+    fill(small_disk / "foreign")
+    async with opened_store(small_disk / "edge", **settings) as store:
+        assert not store.blobs.has(others[0])
+        assert await is_there(store, pinned)
+        assert await stored(store, b"content")
+        await store.space.make_room()
+        assert await is_there(store, pinned)
+
+
 async def test_a_disk_that_is_read_only_is_told_at_the_start(small_disk: Path) -> None:
     command.run([program("mount"), "-o", "remount,ro", str(small_disk)], environment())
     with pytest.raises(EdgeError, match="Read-only file system; name a directory on a disk"):

@@ -1,7 +1,6 @@
 """An edge node's commands, run as an operator does."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ def run_command(*arguments: str | Path, docker_config: Path | None = None, secon
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "proxy", *map(str, arguments)],
         cwd=_REPOSITORY,
-        env=environment(DOCKER_CONFIG=str(docker_config or os.devnull), COLUMNS="160"),
+        env=environment(DOCKER_CONFIG=str(docker_config or "/nonexistent"), COLUMNS="160"),
         capture_output=True,
         text=True,
         timeout=seconds,

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import hashlib
+import os
 import re
 import ssl
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,7 @@ async def holding(blob: Blob, tls: ssl.SSLContext | None = None) -> AsyncIterato
         assert talk is not None
         talks.add(talk)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await blob.talk(End(reader, writer))
         finally:
             talks.discard(talk)
@@ -247,12 +247,13 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-async def _run(directory: str, upstream: str, port: str, settings: Sequence[str]) -> None:
-    more: dict[str, Any] = dict(one.split("=", 1) for one in settings)
-    async with filling(Path(directory), upstream, port=int(port), **more):
-        await asyncio.Event().wait()
+def run(directory: str, upstream: str, port: int) -> None:
+    """Be a node, in a process of its own, until killed."""
 
+    async def for_ever() -> None:
+        async with filling(Path(directory), upstream, port=port):
+            await asyncio.Event().wait()
 
-if __name__ == "__main__":
+    os.environ["SSL_CERT_FILE"] = os.devnull  # nobody speaks TLS, and to read all CAs takes longer than the rest
     prepare()
-    asyncio.run(_run(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]))
+    asyncio.run(for_ever())

@@ -21,7 +21,7 @@ def declare(parser: CommandParser) -> None:
     from proxy.cache.options import add_directory_options
 
     text = "An image or a partition, as it is pulled; without any, all pins are listed."
-    parser.add_argument("references", metavar="REF...", nargs="*", help=text)
+    parser.add_argument("references", metavar="REF...", nargs="*", default=None, help=text)
     add_directory_options(parser)
     parser.add_flag("--json", text="Print the pins as JSON, for programs.")
 
@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
     from proxy.cache.table import age_text, columns, short
     from twodfs.cli.console import print_json, say
 
-    names = [CachedName.parse(text) for text in arguments.references]
+    names = [CachedName.parse(text) for text in arguments.references or ()]
     pins = asyncio.run(_pinned(arguments, names))
     if arguments.json:
         print_json({"pins": pins})

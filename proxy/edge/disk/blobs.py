@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import sqlite3
 import stat
@@ -21,10 +20,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from proxy.edge.disk.directory import EdgeDirectory
-from proxy.edge.disk.files import Faults, lock, opened, place, remove_this, removed, write_atomically
+from proxy.edge.disk.files import (
+    Faults,
+    Fingerprint,
+    content_of,
+    hashed,
+    lock,
+    opened,
+    place,
+    remove_this,
+    removed,
+    write_atomically,
+)
 from proxy.edge.disk.state import State
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import EDGE_ROTTEN
@@ -56,25 +66,10 @@ _READABLE: Final = 0o640
 _MOST_KNOWN: Final = 16_384
 _MOST_USED: Final = 65_536
 """Uses that wait to be written down; beyond, the oldest are as if they had not been."""
-_PIECE: Final = 2**20
 _HASHED_AT_ONCE: Final = 2
 _LOCKED: Final = 0.25
 """Seconds that another process's lock on whole content is waited for: it removes it, or has just put it there."""
 _LOOK_AGAIN: Final = 0.01
-
-
-class Fingerprint(NamedTuple):
-    """What a file was when it was hashed; times in nanoseconds."""
-
-    size: int
-    inode: int
-    mtime: int
-    ctime: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Fingerprint:
-        """Return what the file is now."""
-        return cls(status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @dataclass(slots=True)
@@ -147,7 +142,7 @@ class Blobs:
     async def read(self, digest: Digest, limit: int) -> bytes | None:
         """Return the content with ``digest``, hashed; None where it is not there, too large or not right."""
         try:
-            content = await asyncio.to_thread(_content, self._path(digest), limit)
+            content = await asyncio.to_thread(content_of, self._path(digest), limit)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -284,7 +279,7 @@ class Blobs:
     async def _hash(self, digest: Digest, fingerprint: Fingerprint) -> bool:
         async with self._hashers:
             try:
-                found = await asyncio.to_thread(_digest, self._path(digest), digest, fingerprint)
+                found = await asyncio.to_thread(hashed, self._path(digest), digest.partition(":")[0], fingerprint)
             except OSError as error:
                 self._faults.tell("hashing content", error)
                 return False
@@ -333,36 +328,5 @@ def _adopted(path: Path, expected: os.stat_result, target: Path) -> os.stat_resu
             raise OSError(errno.ESTALE, "another file was put in its place", str(path))
         os.fchmod(descriptor, _READABLE)
         return place(descriptor, path, target)
-    finally:
-        os.close(descriptor)
-
-
-def _content(path: str, limit: int) -> bytes | None:
-    descriptor = opened(path)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
-            return None
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(limit + 1)
-    finally:
-        os.close(descriptor)
-
-
-def _digest(path: str, digest: Digest, expected: Fingerprint) -> str | None:
-    """Return the digest of the file at ``path``; None where it is another than expected, or changes meanwhile."""
-    algorithm = digest.partition(":")[0]
-    descriptor = opened(path)
-    try:
-        if Fingerprint.of(os.fstat(descriptor)) != expected:
-            return None
-        hashing = hashlib.new(algorithm, usedforsecurity=False)
-        at = 0
-        while piece := os.pread(descriptor, _PIECE, at):
-            hashing.update(piece)
-            at += len(piece)
-        if Fingerprint.of(os.fstat(descriptor)) != expected:
-            return None
-        return f"{algorithm}:{hashing.hexdigest()}"
     finally:
         os.close(descriptor)

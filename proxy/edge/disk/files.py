@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -17,7 +18,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.logs import get_logger
 
@@ -25,8 +26,23 @@ _BESIDE: Final = re.compile(r"\..+\.[0-9a-f]{16}")
 """Names of files that are not in their place yet, or not any more."""
 _TOKEN_BYTES: Final = 8
 PRIVATE: Final = 0o600
+_PIECE: Final = 2**20
 _SILENT: Final = 600.0
 """Seconds between two log lines about the same failure."""
+
+
+class Fingerprint(NamedTuple):
+    """What a file was when it was hashed; times in nanoseconds."""
+
+    size: int
+    inode: int
+    mtime: int
+    ctime: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Fingerprint:
+        """Return what the file is now."""
+        return cls(status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class Faults:
@@ -180,6 +196,45 @@ def put_aside(directory: Path) -> None:
     aside = _beside(directory)
     directory.replace(aside)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def content_of(path: str, limit: int) -> bytes | None:
+    """Return what is in the file at ``path``; None where that is no file, or longer than ``limit``.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = opened(path)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+            return None
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limit + 1)
+    finally:
+        os.close(descriptor)
+
+
+def hashed(path: str, algorithm: str, expected: Fingerprint) -> str | None:
+    """Return the digest of the file at ``path``; None where it is another than expected, or changes meanwhile.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = opened(path)
+    try:
+        if Fingerprint.of(os.fstat(descriptor)) != expected:
+            return None
+        hashing = hashlib.new(algorithm, usedforsecurity=False)
+        at = 0
+        while piece := os.pread(descriptor, _PIECE, at):
+            hashing.update(piece)
+            at += len(piece)
+        if Fingerprint.of(os.fstat(descriptor)) != expected:
+            return None
+        return f"{algorithm}:{hashing.hexdigest()}"
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(directory: Path) -> None:

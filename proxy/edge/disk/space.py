@@ -20,8 +20,8 @@ from typing import Final
 
 from proxy.config.edge import EdgeConfig
 from proxy.edge.disk.blobs import Blobs
-from proxy.edge.disk.directory import EdgeDirectory
-from proxy.edge.disk.files import Faults, lock
+from proxy.edge.disk.directory import ALGORITHMS, EdgeDirectory
+from proxy.edge.disk.files import Faults, lock, removed
 from proxy.edge.disk.state import State
 from proxy.edge.disk.unfinished import Unfinished, unfinished
 from proxy.metrics.catalogue import EDGE_EVICTED_BYTES, EDGE_EVICTIONS
@@ -42,6 +42,8 @@ _MOST_FREE: Final = 10**9
 """A twentieth of the disk stays free, at most a gigabyte, where the configuration says nothing."""
 _PROMISED: Final = 60.0
 """Seconds for which a promise counts by itself; from then on the content on its way speaks for it."""
+_TO_START: Final = 2 * 2**20
+"""Bytes of the disk that the state needs to be opened, and for what is written until there is more."""
 _PATIENCE: Final = 5.0
 """Seconds to wait for another process that makes room."""
 _LOOK_AGAIN: Final = 0.02
@@ -242,3 +244,39 @@ def _oldest(connection: sqlite3.Connection, wanted: int, skipped: int) -> list[t
             if wanted <= 0:
                 break
     return found
+
+
+def make_room_to_start(directory: EdgeDirectory) -> None:
+    """Remove content that is not pinned, the oldest first, where a full disk would not even let the state be opened.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    if _free(directory) >= _TO_START:
+        return
+    for one in unfinished(directory):
+        one.remove()
+    stay = _pinned_as_far_as_known(directory)
+    files = []
+    for algorithm in ALGORITHMS:
+        with os.scandir(directory.contents(algorithm)) as entries:
+            files += [(entry.stat(follow_symlinks=False).st_mtime, algorithm, entry.name) for entry in entries]
+    for _, algorithm, name in sorted(files):
+        if _free(directory) >= _TO_START:
+            break
+        if f"{algorithm}:{name}" not in stay:
+            removed(directory.contents(algorithm) / name)
+
+
+def _free(directory: EdgeDirectory) -> int:
+    disk = os.statvfs(directory.root)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _pinned_as_far_as_known(directory: EdgeDirectory) -> frozenset[str]:
+    """Return what stays, read from the state as it is on disk: it cannot be opened in the ordinary way."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{directory.state.as_uri()}?immutable=1", uri=True)) as connection:
+            return frozenset(digest for (digest,) in connection.execute("SELECT digest FROM pinned"))
+    except sqlite3.Error:
+        return frozenset()

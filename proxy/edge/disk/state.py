@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import fcntl
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -37,9 +38,11 @@ _ONLY_READS: Final = "PRAGMA query_only = ON"
 class State:
     """The file, in threads of its own: one for what is written, one for what is only read."""
 
-    def __init__(self, writing: _Thread, reading: _Thread) -> None:
-        self._writing = writing
-        self._reading = reading
+    def __init__(self, path: Path, tables: Iterable[str]) -> None:
+        self._path = path
+        self._tables = list(tables)
+        self._writing = _Thread(lambda: _opened(path, self._tables))
+        self._reading = _Thread(lambda: _opened(path, (*self._tables, _ONLY_READS)))
         self._faults = Faults()
 
     @classmethod
@@ -50,12 +53,18 @@ class State:
         Raises:
             sqlite3.Error: it cannot be opened, and no new one either.
         """
-        wanted = tuple(tables)
-        async with (
-            _Thread.begin(lambda: _opened(path, wanted)) as writing,
-            _Thread.begin(lambda: connected(path, (_ONLY_READS,))) as reading,
-        ):
-            yield cls(writing, reading)
+        state = cls(path, tables)
+        async with state._writing.open(), state._reading.open():
+            yield state
+
+    async def add(self, *tables: str) -> None:
+        """Have ``tables`` (CREATE … IF NOT EXISTS) in the file from now on, also if it has to be begun anew.
+
+        Raises:
+            sqlite3.Error: they cannot be made.
+        """
+        await self.run(lambda connection: [connection.execute(one) for one in tables])
+        self._tables += tables
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return the result of ``work``, one transaction from its first write on, that is undone when it raises.
@@ -86,27 +95,64 @@ class State:
 class _Thread:
     """A connection, and the thread that alone uses it."""
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
-        self._connection = connection
-        self._thread = thread
+    def __init__(self, connect: Callable[[], _Connected]) -> None:
+        self._connect = connect
+        self._thread = ThreadPoolExecutor(1, "edge-state")
+        self._connected: _Connected | None = None
 
-    @classmethod
     @contextlib.asynccontextmanager
-    async def begin(cls, connect: Callable[[], sqlite3.Connection]) -> AsyncIterator[_Thread]:
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, "edge-state") as thread:
-            connection = await loop.run_in_executor(thread, connect)
+    async def open(self) -> AsyncIterator[None]:
+        """Be connected for the time of the context; raises ``sqlite3.Error``."""
+        with self._thread:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._ready)
             try:
-                yield cls(connection, thread)
+                yield
             finally:
-                thread.submit(connection.close)  # not awaited, so not cancelled: the thread is waited for
+                self._thread.submit(self._close)  # not awaited, so not cancelled: the thread is waited for
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the result of ``work`` in the thread. After one that finds the file damaged there is a new one."""
+
         def transaction() -> T:
-            with self._connection:
-                return work(self._connection)
+            connected = self._ready()
+            try:
+                with connected.connection:
+                    return work(connected.connection)
+            except sqlite3.DatabaseError as error:
+                if _is_damage(error):
+                    self._close()
+                    _put_aside(connected, error)
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+
+    def _ready(self) -> _Connected:
+        if self._connected is not None and not self._connected.is_in_place():
+            self._close()
+        if self._connected is None:
+            self._connected = self._connect()
+        return self._connected
+
+    def _close(self) -> None:
+        if self._connected is not None:
+            self._connected.connection.close()
+            self._connected = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    """A connection, and which file it is to: somebody may put it aside or delete it."""
+
+    connection: sqlite3.Connection
+    path: Path
+    inode: int
+
+    def is_in_place(self) -> bool:
+        """Say whether the others use this file, too."""
+        try:
+            return self.path.stat().st_ino == self.inode
+        except OSError:
+            return False
 
 
 def connected(path: Path, tables: Iterable[str]) -> sqlite3.Connection:
@@ -122,30 +168,41 @@ def connected(path: Path, tables: Iterable[str]) -> sqlite3.Connection:
     return connection
 
 
-def _opened(path: Path, tables: tuple[str, ...]) -> sqlite3.Connection:
-    """Return the connection of a process that starts; the others that start wait, since one puts aside for all."""
+def _opened(path: Path, tables: Iterable[str]) -> _Connected:
+    """Return a connection to the file at ``path``, or to a new one where it is damaged."""
+    with _alone(path):
+        try:
+            connection = connected(path, tables)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise  # the disk is full, or not ours to write
+            _move(path, error)
+            connection = connected(path, tables)
+        return _Connected(connection, path, path.stat().st_ino)
+
+
+def _put_aside(damaged: _Connected, error: sqlite3.DatabaseError) -> None:
+    """Put a file aside that turned out to be damaged, unless another process has done so."""
+    with contextlib.suppress(OSError), _alone(damaged.path):
+        if damaged.is_in_place():
+            _move(damaged.path, error)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let no other process put the file at ``path`` aside meanwhile."""
     with path.with_name(f"{path.name}.lock").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            return _checked(path, tables)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise  # the disk is full, or not ours to write
-            get_logger().error("edge state is damaged, and put aside", file=str(path), reason=str(error))
-            for suffix in ("", "-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    damaged = path.with_name(path.name + suffix)
-                    damaged.replace(path.with_name(f"{path.name}{suffix}.damaged"))
-            return connected(path, tables)
+        yield
 
 
-def _checked(path: Path, tables: tuple[str, ...]) -> sqlite3.Connection:
-    connection = connected(path, tables)
-    try:
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+def _move(path: Path, error: sqlite3.DatabaseError) -> None:
+    get_logger().error("edge state is damaged, and put aside", file=str(path), reason=str(error))
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).replace(path.with_name(f"{path.name}{suffix}.damaged"))
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Say whether the file is no database or has bad pages; a full disk or a lock has a class of its own."""
+    return type(error) is sqlite3.DatabaseError

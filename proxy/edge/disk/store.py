@@ -17,7 +17,7 @@ from proxy.edge.disk.keeper import Keeper
 from proxy.edge.disk.listing import LISTING_TABLES, ImageList
 from proxy.edge.disk.pins import NAMES_TABLES, PIN_TABLES, Pins
 from proxy.edge.disk.records import RECORD_TABLES, DiskRecords
-from proxy.edge.disk.space import SPACE_TABLES, Space
+from proxy.edge.disk.space import SPACE_TABLES, Space, make_room_to_start
 from proxy.edge.disk.state import State
 from proxy.metrics.catalogue import EDGE_BLOBS, EDGE_BYTES, EDGE_FREE_BYTES
 
@@ -55,6 +55,7 @@ class EdgeStore:
         directory = await asyncio.to_thread(EdgeDirectory.open, config.directory)
         async with contextlib.AsyncExitStack() as stack:
             try:
+                await asyncio.to_thread(make_room_to_start, directory)
                 state = await stack.enter_async_context(State.open(directory.state, _TABLES))
                 secret, most_records = await asyncio.to_thread(_private, directory, config)
             except (sqlite3.Error, OSError) as error:

@@ -105,7 +105,8 @@ class Fills:
         self._upstreams = upstreams
         self._is_background = config.background_fill
         self._silence = _BEFORE_READERS * silence
-        self._borrows = borrows
+        self.borrows = borrows
+        """Whether sockets can be borrowed here."""
         self._flights: dict[Digest, Flight] = {}
         self._group = asyncio.TaskGroup()
         self._stack = contextlib.AsyncExitStack()
@@ -213,7 +214,7 @@ class Fills:
             is_joined = True
         leave = _Once(functools.partial(self._closed, flight, growth))
         passage = Passage(flight.digest, flight.source, self._threads)
-        return GrowingBlob(flight.digest, growth.size, is_joined, growth, passage, leave, self._borrows)
+        return GrowingBlob(flight.digest, growth.size, is_joined, growth, passage, leave, self.borrows)
 
     def _closed(self, flight: Flight, growth: Growth) -> None:
         growth.leave()

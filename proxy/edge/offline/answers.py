@@ -119,12 +119,7 @@ class Answers:
         Raises:
             sqlite3.Error: the file cannot be written.
         """
-
-        def tables(connection: sqlite3.Connection) -> None:
-            for statement in _TABLES:
-                connection.execute(statement)
-
-        await state.run(tables)
+        await state.add(*_TABLES)
         return cls(state, max_stale=max_stale)
 
     async def find(self, repository: Repository, resource: str, accept: str) -> LastAnswer | None:
@@ -176,19 +171,19 @@ class Answers:
 
         await self._state.remember(write)
 
-    async def names(self, repository: Repository, digest: Digest) -> bool:
-        """Say whether an answer of ``repository`` names ``digest``."""
+    async def media_type(self, repository: Repository, digest: Digest) -> str | None:
+        """Return the type of a document that an answer of ``repository`` named; None where none did."""
 
-        def look_up(connection: sqlite3.Connection) -> bool:
-            found = connection.execute(
-                "SELECT 1 FROM answers WHERE repository = ? AND digest = ? LIMIT 1", (str(repository), digest)
-            )
-            return found.fetchone() is not None
+        def look_up(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(
+                "SELECT media_type FROM answers WHERE repository = ? AND digest = ? LIMIT 1", (str(repository), digest)
+            ).fetchone()
+            return None if row is None else row[0]
 
         try:
             return await self._state.read(look_up)
         except sqlite3.Error:
-            return False
+            return None
 
     async def all(self, repository: Repository | None = None) -> tuple[AnswerRow, ...]:
         """Return the answers of ``repository``, or of all, as they are; raises ``sqlite3.Error``."""

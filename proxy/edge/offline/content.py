@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.edge.offline.answers import Answers
 from proxy.edge.offline.documents import EdgeDocuments, document_of
 from proxy.edge.offline.line import Line
 from proxy.edge.offline.outage import DIGEST_HEADER, GONE, UnavailableError, is_foreign, is_refusal, missing
@@ -51,10 +52,17 @@ class ContentByDigest:
     """Reads documents by digest."""
 
     def __init__(
-        self, upstream: UpstreamRegistry, line: Line, *, documents: EdgeDocuments, rights: OfflineRights
+        self,
+        upstream: UpstreamRegistry,
+        line: Line,
+        *,
+        answers: Answers,
+        documents: EdgeDocuments,
+        rights: OfflineRights,
     ) -> None:
         self._upstream = upstream
         self._line = line
+        self._answers = answers
         self._documents = documents
         self._rights = rights
 
@@ -233,7 +241,13 @@ class ContentByDigest:
     async def _head(self, question: EdgeQuestion, *, is_late: bool = False) -> Reply | None:
         if question.kind == "manifest":
             found = await self._read(question, MAX_MANIFEST_BYTES, is_late=is_late)
-            return None if found is None else Reply(found.status, found.reason, found.headers, b"")
+            if found is not None:
+                return Reply(found.status, found.reason, found.headers, b"")
+            # What is cut from an image outlives its documents on disk.
+            media_type = await self._answers.media_type(question.repository, question.digest)
+            if media_type is None:
+                return None
+            return _reply(question, HTTPStatus.OK, ((hdrs.CONTENT_TYPE, media_type),), is_late=is_late)
         size = await self._documents.size(question.repository, question.digest)
         if size is None:
             return None

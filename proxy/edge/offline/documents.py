@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from proxy.edge.disk.files import beside
 from proxy.edge.disk.store import EdgeStore
 from proxy.edge.rights.names import Names
 from proxy.logs import get_logger
@@ -21,7 +21,6 @@ from twodfs.oci.digest import Digest
 from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, own_media_type, parse_object
 
 _PIECE: Final = 2**20
-_copies: Final = itertools.count()
 
 
 class EdgeDocuments:
@@ -71,8 +70,7 @@ class EdgeDocuments:
     @asynccontextmanager
     async def copied(self, digest: Digest, take: Take) -> AsyncIterator[DocumentCopy]:
         """Yield what passes bytes on to ``take`` and copies them; what is left of the copy goes with the context."""
-        place = self._store.directory.ingest / f".{digest.rpartition(':')[2]}.{os.getpid()}-{next(_copies)}"
-        copy = DocumentCopy(place, digest, take)
+        copy = DocumentCopy(self._store.directory.ingest, digest, take)
         try:
             yield copy
         finally:
@@ -84,9 +82,10 @@ class EdgeDocuments:
             return
         if (whole := copy.whole()) is not None:
             await self._store.blobs.put(copy.digest, whole)
-        elif await self._store.space.reserve(copy.digest, copy.size):
+        elif copy.file is not None and await self._store.space.reserve(copy.digest, copy.size):
+            descriptor, path = copy.file
             try:
-                await self._store.blobs.adopt(copy.digest, copy.path, copy.descriptor)
+                await self._store.blobs.adopt(copy.digest, path, descriptor)
             except OSError as error:
                 get_logger().warning("document not kept", digest=copy.digest, reason=str(error))
             finally:
@@ -96,11 +95,13 @@ class EdgeDocuments:
 class DocumentCopy:
     """Bytes on their way to a reader, copied: in memory while they are few, then into a file."""
 
-    def __init__(self, path: Path, digest: Digest, take: Take) -> None:
-        self.path = path
+    def __init__(self, directory: Path, digest: Digest, take: Take) -> None:
         self.digest = digest
         self.size = 0
-        self.descriptor = -1
+        self.file: tuple[int, Path] | None = None
+        """Open, and where it is; None while the bytes are few."""
+        self._directory = directory
+        self._stack = ExitStack()
         self._take = take
         self._hash = hashlib.new(digest.partition(":")[0], usedforsecurity=False)
         self._pending = bytearray()
@@ -118,31 +119,30 @@ class DocumentCopy:
 
     async def is_right(self) -> bool:
         """Say whether all bytes are copied, and have the digest."""
-        if self.descriptor >= 0 and self._pending:
+        if self.file is not None and self._pending:
             await self._write()
         if self._has_failed:
             return False
-        if self.descriptor < 0:
+        if self.file is None:
             self._hash.update(self._pending)
         return self._hash.hexdigest() == self.digest.partition(":")[2]
 
     def whole(self) -> bytes | None:
         """Return the bytes of a copy that is in memory; None where it is in the file."""
-        return bytes(self._pending) if self.descriptor < 0 else None
+        return bytes(self._pending) if self.file is None else None
 
     async def close(self) -> None:
         """Remove the file, if it is still there."""
-        if self.descriptor >= 0:
-            descriptor, self.descriptor = self.descriptor, -1
-            await asyncio.to_thread(_removed, descriptor, self.path)
+        if self.file is not None:
+            self.file = None
+            await asyncio.to_thread(self._stack.close)
 
     async def _write(self) -> None:
         pending, self._pending = self._pending, bytearray()
         try:
-            if self.descriptor < 0:
-                flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-                self.descriptor = os.open(self.path, flags, 0o640)
-            await asyncio.to_thread(_written, self.descriptor, pending)
+            if self.file is None:
+                self.file = self._stack.enter_context(beside(self._directory / self.digest.partition(":")[2]))
+            await asyncio.to_thread(_written, self.file[0], pending)
         except OSError as error:
             get_logger().warning("document not kept", digest=self.digest, reason=str(error))
             self._has_failed = True
@@ -154,12 +154,6 @@ def _written(descriptor: int, content: bytearray) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _removed(descriptor: int, path: Path) -> None:
-    os.close(descriptor)
-    with suppress(FileNotFoundError):
-        path.unlink()
 
 
 def document_of(digest: Digest, body: bytes) -> Document:

@@ -89,7 +89,7 @@ class EdgeRegistry:
         documents = EdgeDocuments(store, names)
         rights = OfflineRights(grants, acceptances, places)
         named = NamedAnswers(upstream, line, answers=answers, documents=documents, rights=rights, listing=store.listing)
-        content = ContentByDigest(upstream, line, documents=documents, rights=rights)
+        content = ContentByDigest(upstream, line, answers=answers, documents=documents, rights=rights)
         async with line.watched():
             with named.measured():
                 yield cls(upstream, line, answers=answers, rights=rights, named=named, content=content, name=name)

@@ -45,7 +45,7 @@ class Acceptances:
     @classmethod
     async def open(cls, state: State, secret: bytes, *, good_for: float) -> Acceptances:
         """Return the acceptances in ``state``, without those that count no more; raises ``sqlite3.Error``."""
-        await state.run(lambda connection: connection.execute(ACCEPTANCES_TABLE))
+        await state.add(ACCEPTANCES_TABLE)
         await state.remember(
             lambda connection: connection.execute(
                 "DELETE FROM acceptances WHERE accepted_at < ?", (time.time() - good_for,)

@@ -59,7 +59,7 @@ class EdgeGrants(Grants):
         cls, ttl: float, state: State, *, acceptances: Acceptances, names: Names, places: Places, is_shared: bool
     ) -> EdgeGrants:
         """Return the grants in ``state``, without those that count no more; raises ``sqlite3.Error``."""
-        await state.run(lambda connection: connection.execute(GRANTS_TABLE))
+        await state.add(GRANTS_TABLE)
         await state.remember(
             lambda connection: connection.execute("DELETE FROM grants WHERE until < ?", (time.time(),))
         )

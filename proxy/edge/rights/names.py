@@ -34,7 +34,7 @@ class Names:
     @classmethod
     async def open(cls, state: State) -> Names:
         """Return the names in ``state``; raises ``sqlite3.Error``."""
-        await state.run(lambda connection: [connection.execute(one) for one in NAMES_TABLES])
+        await state.add(*NAMES_TABLES)
         return cls(state)
 
     async def name(self, repository: Repository, parent: Digest, children: Mapping[Digest, int]) -> None:

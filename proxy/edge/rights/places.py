@@ -34,7 +34,7 @@ class Places:
     @classmethod
     async def open(cls, state: State) -> Places:
         """Return the places in ``state``; raises ``sqlite3.Error``."""
-        await state.run(lambda connection: connection.execute(PLACES_TABLE))
+        await state.add(PLACES_TABLE)
         return cls(state)
 
     async def has(self, repository: Repository, digest: Digest) -> bool:

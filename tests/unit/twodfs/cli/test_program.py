@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from proxy.__main__ import PROGRAM as PROXY
 from twodfs.cli import PROGRAM
 from twodfs.cli.commands import COMMANDS
 from twodfs.cli.parser import CommandParser, file, one_of, whole_number
-from twodfs.cli.program import Command, Program
+from twodfs.cli.program import Command, Group, Program
 from twodfs.errors import UsageError
 
 
@@ -279,8 +280,35 @@ def test_options_in_front_of_a_commands_name_count_and_those_behind_it_win(
     assert not ran
 
 
-def test_the_table_says_of_each_command_what_its_help_begins_with() -> None:
-    for command in PROGRAM.commands.values():
+def test_commands_under_a_common_word(
+    ran: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    walls = Group("Do things to walls.\n\nWith care.", {"paint": Command("lab_paint", "Paint things.")})
+    program = Program("lab", "Do things.", "lab 1", {"walls": walls})
+    assert list(program.commands) == ["walls paint", "completion"]
+    assert program.run(["walls", "paint", "house", "-q"]) == 7
+    assert ran.pop()["what"] == "house"
+    assert program.run(["walls", "--help"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("Usage: lab walls COMMAND [OPTIONS] ...\n\nDo things to walls.")
+    assert "  paint  Paint things." in page
+    assert program.run(["walls", "paint", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: lab walls paint [OPTIONS]")
+    assert program.run(["--help"]) == 0
+    assert "  walls       Do things to walls." in capsys.readouterr().out
+    assert program.run(["walls"]) == 2
+    assert "paint" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"no command 'pain', did you mean paint\?; 'lab walls --help' lists them"):
+        program.run(["walls", "pain"])
+    with pytest.raises(UsageError, match="'lab walls --help' explains"):
+        program.run(["walls", "--dry", "paint"])
+    assert not ran
+
+
+@pytest.mark.parametrize("program", [PROGRAM, PROXY], ids=lambda one: one.name)
+def test_the_table_says_of_each_command_what_its_help_begins_with(program: Program) -> None:
+    for command in program.commands.values():
         first = (import_module(command.module).__doc__ or "").partition("\n\n")[0]
         assert " ".join(first.split()) == command.summary
 
@@ -301,6 +329,8 @@ def loaded(module: str, *argv: str) -> set[str]:
 
 HEAVY = {"aiohttp", "asyncio", "pydantic", "rich", "orjson", "structlog", "hashlib", "sqlite3", "ssl", "redis"}
 
+GROUP = {"proxy.cache", "proxy.cache.commands"}
+
 
 @pytest.mark.parametrize(
     ("argv", "own"),
@@ -309,11 +339,13 @@ HEAVY = {"aiohttp", "asyncio", "pydantic", "rich", "orjson", "structlog", "hashl
         (("twodfs", "build", "--help"), {"twodfs.cli.commands.build"}),
         (("twodfs", "verify", "--help"), {"twodfs.cli.commands.verify"}),
         (("twodfs", "completion", "bash"), {f"twodfs.cli.commands.{one}" for one in COMMANDS}),
-        (("proxy", "--help"), {"proxy.serve"}),
+        (("proxy", "--help"), {"proxy.serve", *GROUP}),
         (
             ("proxy", "doctor", "--help"),
-            {"proxy.serve", "proxy.doctor.command", "proxy.doctor", "proxy.doctor.finding"},
+            {"proxy.serve", "proxy.doctor.command", "proxy.doctor", "proxy.doctor.finding", *GROUP},
         ),
+        (("proxy", "cache", "--help"), {"proxy.serve", *GROUP}),
+        (("proxy", "cache", "ls", "--help"), {"proxy.serve", *GROUP, "proxy.cache.commands.ls", "proxy.cache.options"}),
     ],
 )
 def test_help_and_completion_load_what_they_show_and_nothing_that_works(argv: tuple[str, ...], own: set[str]) -> None:

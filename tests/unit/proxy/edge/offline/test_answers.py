@@ -113,8 +113,8 @@ async def test_known_tags_are_listed_with_their_newest_digest(answers: Answers) 
     await answers.remember(MODEL, "manifests/gone", ALL, GONE)
     await answers.remember(MODEL, f"referrers/{ONE}", "", image(ONE))
     assert await answers.tags() == (KnownTag("team/model", "v1", TWO, OCI_MANIFEST),)
-    assert await answers.names(MODEL, ONE)
-    assert not await answers.names(Repository(DEFAULT_UPSTREAM, "team/other"), ONE)
+    assert await answers.media_type(MODEL, ONE) == OCI_INDEX
+    assert await answers.media_type(Repository(DEFAULT_UPSTREAM, "team/other"), ONE) is None
 
 
 async def test_answers_move_to_another_node_and_replace_no_younger_one(answers: Answers, tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""A node that is killed at random points while it fills: what it serves afterwards is right, and nothing is left."""
+
+import asyncio
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import random
+from collections.abc import AsyncIterator, Iterator
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.edge.disk.directory import EdgeDirectory
+from tests.lab.blob_wire import End
+from tests.lab.fake_registry import until
+from tests.lab.filling import Asked, Blob, holding, run
+from tests.lab.process import free_port
+
+MIB = 2**20
+KILLS = int(os.environ.get("TWODFS_TEST_KILLS", "60"))
+"""`make test-kills` does 200."""
+_PIECE = 64 * 1024
+
+
+@pytest.fixture(scope="module")
+def forks() -> ForkServerContext:
+    """Processes that begin with all modules imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.lab.filling"])
+    return context
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def node(forks: ForkServerContext, directory: Path, upstream: str, port: int) -> Iterator[BaseProcess]:
+    process = forks.Process(target=run, args=(str(directory), upstream, port))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+async def fetch(client: aiohttp.ClientSession, url: str) -> bytes | None:
+    """Return a body with a clean end; None where there is none, or no connection."""
+    try:
+        async with client.get(url) as answer:
+            return await answer.read() if answer.ok else None
+    except (aiohttp.ClientError, OSError):
+        return None
+
+
+async def up(client: aiohttp.ClientSession, url: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                async with client.get(url):
+                    return
+            await asyncio.sleep(0.005)
+
+
+def leisurely(blob: Blob) -> None:
+    """Give the blob in small pieces, so that there is a time in which to be killed."""
+
+    async def say(end: End, asked: Asked) -> None:
+        await blob.give(end, asked.first, asked.first)
+        for at in range(asked.first, len(blob.content), _PIECE):
+            await blob.go_on(end, at, at + _PIECE)
+            await asyncio.sleep(0.002)
+
+    blob.say = say
+
+
+def check(directory: EdgeDirectory) -> None:
+    for path in directory.contents("sha256").iterdir():
+        if not path.name.startswith("."):
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+
+
+async def test_what_a_killed_node_serves_is_right_and_nothing_is_left(
+    tmp_path: Path, client: aiohttp.ClientSession, forks: ForkServerContext
+) -> None:
+    chance = random.Random(13)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    directory = EdgeDirectory.open(tmp_path / "edge")
+    deaths, wholes, is_whole = 0, 0, True
+    async with holding(Blob(b"")) as blob:
+        while deaths < KILLS:
+            if is_whole:
+                blob.content, blob.sent, died = os.urandom(2 * MIB + chance.randrange(MIB)), 0, 0
+                leisurely(blob)
+            with node(forks, tmp_path / "edge", blob.url, port) as process:
+                await up(client, url)
+                readers = [asyncio.ensure_future(fetch(client, url + blob.path)) for _ in range(3)]
+                done, _ = await asyncio.wait(readers, timeout=chance.uniform(0.001, 0.15))
+                if not done:
+                    process.kill()
+                    deaths += 1
+                    died += 1
+                results = [await reader for reader in readers]
+            assert all(result in {None, blob.content} for result in results)
+            check(directory)
+            is_whole = directory.blob(blob.digest).exists()
+            if is_whole:
+                wholes += 1
+                # A death costs the line what was on its way.
+                assert blob.sent <= len(blob.content) + died * MIB
+        # The last one is fetched to its end, by a node that is let live.
+        with node(forks, tmp_path / "edge", blob.url, port):
+            await up(client, url)
+            assert await fetch(client, url + blob.path) == blob.content
+            await until(directory.blob(blob.digest).exists)
+        check(directory)
+    assert wholes
+    # A length may be left beside what became whole in that moment; the keeper removes it.
+    assert not [path.name for path in directory.ingest.iterdir() if path.suffix == ".part"]

@@ -1,0 +1,195 @@
+"""Engines, a stock registry that is killed, hangs and comes back, and an edge node between them."""
+
+import base64
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.device import Device, PullError
+from tests.lab.documents import FieldStyle
+from tests.lab.engines import DockerEngine, PullFailed
+from tests.lab.engines.engine import Engine
+from tests.lab.images import PushedImage, push_field_image
+from tests.lab.proxy import Proxy
+from tests.lab.registry import Registry
+from tests.lab.waiting import wait_until
+
+REPOSITORY = "edge/model"
+CELLS = {
+    (row, col): {f"cell-{row}-{col}": f"weights of {row}/{col} ".encode() * 500} for row in range(3) for col in range(3)
+}
+MOVED = {cell: {f"new-{name}": text for name, text in files.items()} for cell, files in CELLS.items()}
+PULLED = ("v1--0.0.1.1", "v1--0.1.1.2")
+NEVER_PULLED = "v1--0.0.1.2"
+MISSING_A_CELL = "v1--1.1.2.2"
+ANN, BOB = ("ann", "s3cret"), ("bob", "hunter2-of-bob")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    (tmp_path / "registry").mkdir()
+    with Registry.start(tmp_path / "registry") as started:
+        yield started
+
+
+@pytest.fixture
+def node(registry: Registry, tmp_path: Path) -> Iterator[Proxy]:
+    with started(tmp_path, registry) as proxy:
+        yield proxy
+
+
+def started(directory: Path, registry: Registry, *, port: int | None = None) -> Proxy:
+    (directory / "node").mkdir(exist_ok=True)
+    settings = {"TWODFS_PROXY_EDGE_OFFLINE_AFTER": "1"}
+    edge = ("--edge", str(directory / "node" / "edge"))
+    return Proxy.start(directory / "node", registry.url, *edge, port=port, environment=settings)
+
+
+@pytest.fixture(params=["docker_engine", "containerd_engine"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.getfixturevalue(request.param)
+    return found
+
+
+def pushed(registry: Registry, cells: dict[tuple[int, int], dict[str, bytes]] = CELLS) -> PushedImage:
+    return push_field_image(
+        registry.url, REPOSITORY, "v1", cells=cells, platforms=("linux/amd64",), field_style=FieldStyle(sizes=True)
+    )
+
+
+def selection(tag: str) -> tuple[int, int, int, int]:
+    first_row, first_col, last_row, last_col = map(int, tag.partition("--")[2].split("."))
+    return first_row, first_col, last_row, last_col
+
+
+def check_pull(engine: Engine, node: Proxy, image: PushedImage, tag: str) -> None:
+    """Pull into an engine that has nothing of it, and look at every file."""
+    reference = image.reference(node.address, tag)
+    engine.pull(reference)
+    try:
+        assert engine.files(reference) == image.files(image.select(selection(tag)))
+    finally:
+        engine.remove(reference)
+
+
+def test_pulls_go_on_without_the_registry_and_are_fresh_when_it_is_back(
+    registry: Registry, node: Proxy, engine: Engine
+) -> None:
+    image = pushed(registry)
+    for tag in PULLED:
+        check_pull(engine, node, image, tag)
+    registry.kill()
+    for tag in (*PULLED, NEVER_PULLED):
+        check_pull(engine, node, image, tag)
+    if engine.name != "docker":  # which tries a layer for more than a minute
+        with pytest.raises(PullFailed, match="is not on this node"):
+            engine.pull(image.reference(node.address, MISSING_A_CELL))
+    missing = image.allotments[2, 2].blob.digest
+    status, _, said = answer(f"{node.url}/v2/{REPOSITORY}/blobs/{missing}")
+    assert (status, f"the blob {missing} of {REPOSITORY} is not on this node".encode() in said) == (503, True)
+    registry.launch()
+    check_pull(engine, node, pushed(registry, MOVED), PULLED[0])
+
+
+def answer(url: str, user: tuple[str, str] | None = None, method: str = "GET") -> tuple[int, str | None, bytes]:
+    """Return status, Warning and body of an answer."""
+    request = urllib.request.Request(url, method=method)
+    if user is not None:
+        request.add_header("Authorization", basic(user))
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answered:
+            return answered.status, answered.headers["Warning"], answered.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Warning"], error.read()
+
+
+def basic(user: tuple[str, str]) -> str:
+    return "Basic " + base64.b64encode(":".join(user).encode()).decode()
+
+
+def test_an_engine_waits_once_for_a_registry_that_hangs(
+    registry: Registry, node: Proxy, docker_engine: DockerEngine
+) -> None:
+    image = pushed(registry)
+    check_pull(docker_engine, node, image, PULLED[0])
+    registry.pause()
+    began = time.monotonic()
+    check_pull(docker_engine, node, image, PULLED[0])
+    check_pull(docker_engine, node, image, PULLED[0])
+    assert time.monotonic() - began < 10
+    tag = f"{node.url}/v2/{REPOSITORY}/manifests/v1"
+    answer(tag)
+    assert answer(f"{node.admin_url}/readyz")[0] == 200
+    registry.resume()
+    wait_until(lambda: answer(tag)[1] is None, "a fresh answer")
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Registry]:
+    """A registry for Ann and Bob."""
+    (tmp_path / "locked").mkdir()
+    with Registry.start(tmp_path / "locked", htpasswd=dict([ANN, BOB])) as started:
+        yield started
+
+
+async def pull(node: Proxy, tag: str, user: tuple[str, str]) -> None:
+    async with Device.of(node.url, Authorization=basic(user)) as device:
+        await device.pull(REPOSITORY, tag)
+
+
+async def refused(node: Proxy, tag: str, user: tuple[str, str]) -> None:
+    with pytest.raises(PullError) as raised:
+        await pull(node, tag, user)
+    assert raised.value.status in (401, 503)
+
+
+async def test_what_one_user_filled_no_other_reads_without_the_registrys_yes(locked: Registry, tmp_path: Path) -> None:
+    image = push_field_image(locked.url, REPOSITORY, "v1", cells=CELLS, platforms=("linux/amd64",), credentials=ANN)
+    stranger = ("eve", "guess")
+    with started(tmp_path, locked) as node:
+        await pull(node, PULLED[0], ANN)
+        await refused(node, PULLED[0], stranger)
+        locked.kill()
+        await pull(node, PULLED[0], ANN)
+        said = set()
+        for user in (BOB, stranger, (ANN[0], "wrong")):
+            await refused(node, PULLED[0], user)
+            for target in (f"manifests/{PULLED[0]}", "manifests/v7", f"manifests/{image.digest}"):
+                status, _, body = answer(f"{node.url}/v2/{REPOSITORY}/{target}", user)
+                assert status == 503
+                said.add(body)
+            blob = next(one.digest for one in image.blobs if one.size > 1000)
+            for digest in (blob, "sha256:" + "0" * 64):
+                status, _, body = answer(f"{node.url}/v2/{REPOSITORY}/blobs/{digest}", user)
+                assert status == 503
+                said.add(body)
+        assert len(said) == 1, said
+        port = int(node.address.rpartition(":")[2])
+    with started(tmp_path, locked, port=port) as node:  # while its registry is down
+        await pull(node, PULLED[0], ANN)
+        await refused(node, PULLED[0], BOB)
+        locked.launch()
+        await pull(node, PULLED[0], BOB)
+        await refused(node, PULLED[0], stranger)
+        for file in (tmp_path / "node" / "edge" / "blobs" / "sha256").iterdir():
+            file.unlink()
+        await refused(node, PULLED[0], stranger)
+        await pull(node, PULLED[0], BOB)
+        locked.kill()
+        await pull(node, PULLED[0], BOB)
+        await pull(node, PULLED[0], ANN)
+
+
+def test_a_greeting_is_the_one_that_the_registry_gave(locked: Registry, tmp_path: Path) -> None:
+    with started(tmp_path, locked) as node:
+        assert answer(f"{node.url}/v2/")[0] == 401
+        assert answer(f"{node.url}/v2/", ANN)[0] == 200
+        locked.kill()
+        assert answer(f"{node.url}/v2/")[0] == 401
+        assert answer(f"{node.url}/v2/", ANN)[0] == 200
+        assert answer(f"{node.url}/v2/", BOB)[0] == 503
