@@ -88,7 +88,9 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         except (CertificateError, CredentialsError) as error:
             raise StartError(str(error)) from None
         # It takes a while, in which a probe of the admin listener must not be told that requests are welcome.
-        bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
+        bodies = await stack.enter_async_context(
+            Bodies.open(config.blobs.relay, has_files=config.edge.directory is not None)
+        )
         edge = await _edge(stack, config, upstream, bodies)
         health = ServiceHealth(upstream, redis, is_edge=config.edge.directory is not None)
         memory = MemoryStore(config.cache.memory)
