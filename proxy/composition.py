@@ -124,7 +124,7 @@ def dispatcher(
         lookalikes=lookalikes,
         attached=attached,
         completion=PushCompletion(cutting.upstreams, partitions, attached, locations),
-        tokens=TokenHandler(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None,
+        tokens=None if realms is None else _tokens(config, upstream, realms, edge),
         locations=locations,
         max_manifest=config.limits.manifest_body,
         edge=None if edge is None else _edge_content(edge, locations),
@@ -161,3 +161,12 @@ def _edge_content(edge: EdgeNode, locations: LocationRewriter) -> EdgeContent:
     return EdgeContent(
         registries, store=edge.store, fills=edge.fills, grants=edge.grants, names=edge.names, locations=locations
     )
+
+
+def _tokens(config: Config, upstream: Upstream, realms: Realms, edge: EdgeNode | None) -> TokenHandler:
+    offline = None
+    if edge is not None:
+        from proxy.edge.offline.token_server import OfflineTokenServer  # noqa: PLC0415 - as above
+
+        offline = OfflineTokenServer(edge.registry, patience=config.edge.offline_after)
+    return TokenHandler(upstream, realms, timeout=config.upstream.metadata_timeout, offline=offline)

@@ -19,7 +19,8 @@ from twodfs.oci.documents import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MA
 ROOT: Final = "/v2/"
 """The API's root, as a path and as the name of its answer."""
 _LETTERS: Final = {OCI_INDEX: "i", OCI_MANIFEST: "m", DOCKER_LIST: "l", DOCKER_MANIFEST: "d"}
-_NOWHERE: Final = Repository(DEFAULT_UPSTREAM, "")
+NOWHERE: Final = Repository(DEFAULT_UPSTREAM, "")
+"""The repository of what is in none."""
 _KEPT: Final = "sha256:"
 """The digests under which content is kept; of others the registry alone has it."""
 
@@ -56,7 +57,7 @@ class EdgeQuestion:
     def of(cls, method: Literal["GET", "HEAD"], path: str, identity: Identity, accept: str) -> EdgeQuestion:
         """Return the question that asks ``path`` for this client."""
         resource = parse(method, path).resource
-        repository = Repository(DEFAULT_UPSTREAM, resource.name) if resource.name else _NOWHERE
+        repository = Repository(DEFAULT_UPSTREAM, resource.name) if resource.name else NOWHERE
         kind: Kind = "other"
         name = ""
         if resource.path == ROOT:

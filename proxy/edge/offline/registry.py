@@ -29,6 +29,7 @@ from proxy.edge.rights.acceptances import Acceptances
 from proxy.edge.rights.grants import EdgeGrants
 from proxy.edge.rights.names import Names
 from proxy.edge.rights.places import Places
+from proxy.edge.rights.tokens import EdgeTokens
 from proxy.requests.kinds import RegistryRequest
 from proxy.upstream.origins import OriginPool
 from proxy.upstream.registry import UpstreamRegistry
@@ -82,7 +83,8 @@ class EdgeRegistry:
         line = Line(upstream, patience=config.offline_after)
         answers = await Answers.open(store.state, max_stale=config.max_stale)
         documents = EdgeDocuments(store, names)
-        rights = OfflineRights(grants, acceptances, places)
+        tokens = await EdgeTokens.open(store.state, store.directory.secret(), acceptances)
+        rights = OfflineRights(grants, acceptances, places, tokens, answers)
         named = NamedAnswers(upstream, line, answers=answers, documents=documents, rights=rights, listing=store.listing)
         content = ContentByDigest(upstream, line, answers=answers, documents=documents, rights=rights)
         async with line.watched():
@@ -107,6 +109,15 @@ class EdgeRegistry:
     async def is_worth_asking(self) -> bool:
         """Say whether asking does not hang; where it did, the next probe is waited for, some seconds at most."""
         return await self._line.breaker.is_worth_asking()
+
+    @property
+    def tokens(self) -> EdgeTokens:
+        """Whose tokens were passed on, and tokens of the node's own."""
+        return self._rights.tokens
+
+    async def is_answering(self) -> bool:
+        """Ask the registry whether it answers; bounded by the patience for questions that the disk can answer."""
+        return await self._line.is_answering()
 
     async def missing(self, path: str, identity: Identity) -> UpstreamError:
         """Return the error for content that neither the registry nor the disk has for this client now."""
