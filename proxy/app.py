@@ -82,7 +82,9 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         redis = await _redis(stack, config.cache)
         tls = listener_tls(config)
         # It takes a while, in which a probe of the admin listener must not be told that requests are welcome.
-        bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
+        bodies = await stack.enter_async_context(
+            Bodies.open(config.blobs.relay, has_files=config.edge.directory is not None)
+        )
         registries = await _registries(stack, config, bodies)
         upstream, edge = registries[0].upstream, registries[0].edge
         health = ServiceHealth(upstream, redis, is_edge=config.edge.directory is not None)

@@ -146,7 +146,7 @@ def _served(cutting: CuttingParts, clients: ClientAddresses, bodies: Bodies) -> 
         lookalikes=lookalikes,
         attached=attached,
         completion=PushCompletion(cutting.upstreams, cutting.partitions, attached, locations),
-        tokens=TokenHandler(upstream, realms, timeout=config.upstream.metadata_timeout) if realms else None,
+        tokens=None if realms is None else _tokens(cutting.registry, realms),
         locations=locations,
         max_manifest=config.limits.manifest_body,
         edge=None if edge is None else _edge_content(name, edge, locations),
@@ -175,3 +175,12 @@ def _edge_content(name: str, edge: EdgeNode, locations: LocationRewriter) -> Edg
     return EdgeContent(
         registries, store=edge.store, fills=edge.fills, grants=edge.grants[name], names=edge.names, locations=locations
     )
+
+
+def _tokens(registry: OpenRegistry, realms: Realms) -> TokenHandler:
+    offline, config = None, registry.config
+    if registry.edge is not None:
+        from proxy.edge.offline.token_server import OfflineTokenServer  # noqa: PLC0415 - as above
+
+        offline = OfflineTokenServer(registry.edge.registries[registry.name], patience=config.edge.offline_after)
+    return TokenHandler(registry.upstream, realms, timeout=config.upstream.metadata_timeout, offline=offline)

@@ -131,11 +131,11 @@ def _supplies(stack: ExitStack, far: Far) -> Iterator[Supply]:
         return f"v1--0.{first}.0.{first + WINDOW - 1}"
 
     yield Supply("full images", far.registry.url, full)
-    yield Supply("an image for each window", far.registry.url, built)
+    yield Supply("window images", far.registry.url, built)
     yield Supply("partitions", far.proxy.url, partition)
-    yield Supply("full images, pull-through registry", pull_through("full", far.registry.url), full)
-    yield Supply("an image for each window, pull-through registry", pull_through("built", far.registry.url), built)
-    yield Supply("partitions, pull-through registry", pull_through("cut", far.proxy.url), partition)
+    yield Supply("full images, pull-through", pull_through("full", far.registry.url), full)
+    yield Supply("window images, pull-through", pull_through("built", far.registry.url), built)
+    yield Supply("partitions, pull-through", pull_through("cut", far.proxy.url), partition)
     edge = _made(far.directory / "node")
     node = stack.enter_context(Proxy.start(edge, far.registry.url, "--edge", str(edge / "edge")))
     yield Supply("partitions, edge node", node.url, partition)

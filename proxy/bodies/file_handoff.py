@@ -13,13 +13,16 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from proxy.bodies.idle_timeout import IdleTimeout
-from proxy.bodies.sendfile import SendFile
+from proxy.bodies.sendfile import SendFile, is_at_hand, send_at_once
 from proxy.bodies.socket_handoff import flushed
 from proxy.bodies.splice import SourceEndedError
+from proxy.insides.answers import Writer
 from proxy.insides.transports import duplicate, is_plain
 from proxy.wire.responses import OutgoingResponse, count_sent
 
 _PIECE: Final = 64 * 1024
+_AT_ONCE: Final = 512 * 1024
+"""Bytes that are sent without borrowing the socket, which costs as much as they do."""
 
 
 class FileOutlet(Protocol):
@@ -51,30 +54,48 @@ async def file_outlet(
     if not borrows or not is_plain(sink) or writer is None:
         yield _Pieces(response, http, idle_timeout)
         return
-    async with flushed(sink, writer.drain):
-        with duplicate(sink) as borrowed:
-            yield _Borrowed(response, http, idle_timeout, sink, borrowed)
+    async with contextlib.AsyncExitStack() as stack:
+        yield _Borrowed(http, idle_timeout, sink, writer, stack)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Borrowed:
-    response: OutgoingResponse
+    """Sends past aiohttp: what the socket takes at once as it is, the rest with the socket borrowed from asyncio."""
+
     http: web.BaseRequest
     idle_timeout: IdleTimeout
     transport: asyncio.Transport
-    sink: socket.socket
+    writer: Writer
+    stack: contextlib.AsyncExitStack
+    sink: socket.socket | None = None
 
     async def send(self, file: int, part: range) -> None:
         if self.transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        moving = SendFile(file, part, self.sink, await_sink=self.idle_timeout.for_client)
+        sent = self._at_once(file, part)
+        self._count(sent)
+        if sent == len(part):
+            return
+        if self.sink is None:
+            await self.stack.enter_async_context(flushed(self.transport, self.writer.drain))
+            self.sink = self.stack.enter_context(duplicate(self.transport))
+        rest = part[sent:]
+        moving = SendFile(file, rest, self.sink, await_sink=self.idle_timeout.for_client)
         try:
             await moving.run()
         finally:
-            moved = len(part) - moving.remaining
-            count_sent(self.http, moved)
-            if self.response.writer is not None:
-                self.response.writer.output_size += moved
+            self._count(len(rest) - moving.remaining)
+
+    def _at_once(self, file: int, part: range) -> int:
+        """Send the beginning as far as it goes without a wait; return how many bytes that were."""
+        size = min(len(part), _AT_ONCE)
+        if not size or self.transport.get_write_buffer_size() or not is_at_hand(file, part.start + size - 1):
+            return 0
+        return send_at_once(file, part.start, size, self.transport.get_extra_info("socket").fileno())
+
+    def _count(self, sent: int) -> None:
+        count_sent(self.http, sent)
+        self.writer.output_size += sent
 
 
 @dataclass(frozen=True, slots=True)

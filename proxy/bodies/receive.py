@@ -29,6 +29,10 @@ _SMALLEST_LOAN: Final = 64 * 1024
 """Bytes that must still be to come for a borrowed socket to pay."""
 _SEALED: Final = 128 * 1024
 """Bytes that are read of a TLS connection in one go."""
+_TURN: Final = 2 * 2**20
+"""Bytes for which a stream has a thread; then the others have their turn."""
+_GATHERING: Final = 0.002
+"""Seconds after which more is looked for where all was taken: a hop to a thread for each packet costs too much."""
 _CLEAR: Final = 512 * 1024
 """Bytes of it that a thread takes in one go."""
 
@@ -141,6 +145,7 @@ class _Loan:
         try:
             while self.remaining:
                 if await step(source) and self.remaining:
+                    await asyncio.sleep(_GATHERING)
                     await self._readable(source)
         finally:
             if self.remaining:
@@ -161,18 +166,22 @@ class _Loan:
 
     def _taken(self, source: socket.socket) -> tuple[int, bool, bool]:
         """Take what is there, in a thread; return how much, whether that was all, and whether it was the end."""
-        buffer = self.receiver.threads.buffer()[: self.remaining]
-        size, is_all, is_end = 0, False, False
-        try:
-            while size < len(buffer) and not is_end:
-                got = source.recv_into(buffer[size:])
-                size += got
-                is_end = not got
-        except BlockingIOError:
-            is_all = True
-        if size:
-            self.take(buffer[:size])
-        return size, is_all, is_end
+        buffer = self.receiver.threads.buffer()
+        taken, is_all, is_end = 0, False, False
+        while taken < min(_TURN, self.remaining) and not is_all and not is_end:
+            room = buffer[: self.remaining - taken]
+            size = 0
+            try:
+                while size < len(room) and not is_end:
+                    got = source.recv_into(room[size:])
+                    size += got
+                    is_end = not got
+            except BlockingIOError:
+                is_all = True
+            if size:
+                self.take(room[:size])
+                taken += size
+        return taken, is_all, is_end
 
     async def _decrypt(self, source: socket.socket, tunnel: Tunnel, sealed: memoryview, clear: memoryview) -> bool:
         """Take what is there of a TLS connection, up to a buffer; say whether that was all."""

@@ -1,7 +1,12 @@
-"""Bytes of a file into a socket, inside the kernel (sendfile(2))."""
+"""Bytes of a file into a socket, inside the kernel (sendfile(2)).
+
+A file that is not in memory would make the event loop wait for its disk. So the kernel is asked first whether it has
+the bytes at hand, and where it has not, a thread reads them: what it reads stays in the kernel's cache.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable
@@ -11,6 +16,11 @@ from proxy.bodies.splice import Mover, SourceEndedError
 
 _TURN: Final = 2**20
 """Bytes that one stream moves before the others have their turn."""
+_PIECE: Final = 512 * 1024
+"""Bytes whose last one tells whether they are in memory: a disk is read ahead in such steps."""
+_AHEAD: Final = 2 * 2**20
+"""Bytes that the disk is to read when it is waited for."""
+_READ: Final = 64 * 1024
 
 
 def _nothing() -> None:
@@ -20,7 +30,7 @@ def _nothing() -> None:
 class SendFile(Mover):
     """Moves a part of a file, which is there, into a socket."""
 
-    __slots__ = ("_file", "_offset")
+    __slots__ = ("_file", "_loading", "_offset")
 
     def __init__(self, file: int, part: range, sink: socket.socket, *, await_sink: Callable[[], None]) -> None:
         """Prepare to move ``part`` of the descriptor ``file``, whose own position stays as it is.
@@ -31,22 +41,81 @@ class SendFile(Mover):
         super().__init__(sink, sink, len(part), await_source=_nothing, await_sink=await_sink)
         self._file = file
         self._offset = part.start
+        self._loading: asyncio.Future[None] | None = None
 
     def _move(self) -> None:
         turn = _TURN
         while self.remaining:
-            try:
-                moved = os.sendfile(self._sink, self._file, self._offset, min(self.remaining, turn))
-            except BlockingIOError:
-                moved = turn = 0
-            else:
-                if not moved:
-                    raise SourceEndedError(self.remaining)
+            size = min(self.remaining, _PIECE)
+            if turn > 0 and not is_at_hand(self._file, self._offset + size - 1):
+                self._load(size)
+                return
+            moved = send_at_once(self._file, self._offset, size, self._sink) if turn > 0 else 0
             self._offset += moved
             self.remaining -= moved
             turn -= moved
-            if turn <= 0 and self.remaining:
+            if moved < size and self.remaining:
                 self._await_sink()
                 self._watch(reads=False, writes=True)
                 return
         self._done.set_result(None)
+
+    def _load(self, size: int) -> None:
+        """Let a thread bring the next bytes into memory, then go on."""
+        self._watch(reads=False, writes=False)
+        self._await_sink()
+        file = os.dup(self._file)  # who closes the file waits for no thread
+        self._loading = self._loop.run_in_executor(None, _read, file, self._offset, size)
+        self._loading.add_done_callback(self._loaded)
+
+    def _loaded(self, loading: asyncio.Future[None]) -> None:
+        error = None if loading.cancelled() else loading.exception()
+        if self._done.done():
+            return
+        if isinstance(error, OSError):
+            self._done.set_exception(error)
+        else:
+            self._turn()
+
+
+def send_at_once(file: int, offset: int, size: int, sink: int) -> int:
+    """Send up to ``size`` bytes of a file as far as the socket takes them; return how many that were.
+
+    Raises:
+        SourceEndedError: the file ends before.
+        OSError: the socket fails.
+    """
+    sent = 0
+    try:
+        while sent < size:
+            moved = os.sendfile(sink, file, offset + sent, size - sent)
+            if not moved:
+                raise SourceEndedError(size - sent)
+            sent += moved
+    except BlockingIOError:
+        pass
+    return sent
+
+
+def is_at_hand(file: int, offset: int) -> bool:
+    """Say whether the kernel has this byte of a file in memory; True where it cannot say."""
+    try:
+        return bool(os.preadv(file, [bytearray(1)], offset, _NO_WAIT))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+_NO_WAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
+
+
+def _read(file: int, offset: int, size: int) -> None:
+    """Read bytes of a file for the kernel to keep; closes the file."""
+    try:
+        os.posix_fadvise(file, offset, _AHEAD, os.POSIX_FADV_WILLNEED)
+        buffer = bytearray(_READ)
+        for at in range(offset, offset + size, _READ):
+            os.preadv(file, [buffer], at)
+    finally:
+        os.close(file)

@@ -55,9 +55,12 @@ class Bodies:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, relay: str) -> AsyncIterator[Bodies]:
-        """Splice if ``relay`` is ``auto`` and this platform can; say once which."""
-        reason = await rehearsal.obstacle() if relay == "auto" else f"blobs.relay is {relay}"
+    async def open(cls, relay: str, *, has_files: bool = False) -> AsyncIterator[Bodies]:
+        """Splice if ``relay`` is ``auto`` and this platform can; say once which.
+
+        ``has_files``: whether bodies go to files and come from them, too.
+        """
+        reason = await rehearsal.obstacle(has_files=has_files) if relay == "auto" else f"blobs.relay is {relay}"
         get_logger().info("blobs are relayed", spliced=reason is None, reason=reason)
         if reason is not None:
             yield cls(None)

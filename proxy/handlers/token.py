@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from aiohttp import hdrs
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -22,8 +22,12 @@ from proxy.handlers.exchange import Answer, Call, WholeBody
 from proxy.requests.kinds import TokenEndpointRequest
 from proxy.single_flight import SingleFlight
 from proxy.upstream.registry import UpstreamRegistry
-from proxy.upstream.replies import MAX_REFUSAL, UpstreamError
+from proxy.upstream.replies import MAX_REFUSAL, STALE, UpstreamError
+from proxy.wire.responses import JSON
 from twodfs.oci.documents import ACCEPT_IMAGES
+
+if TYPE_CHECKING:
+    from proxy.edge.offline.token_server import OfflineTokenServer
 
 _MAX_REQUEST: Final = 64 * 1024
 _MAX_ANSWER: Final = 2**20
@@ -36,11 +40,26 @@ _REDIRECTS: Final = range(300, 400)
 class TokenHandler:
     """Answers requests for tokens."""
 
-    def __init__(self, upstream: UpstreamRegistry, realms: Realms, *, timeout: float) -> None:
-        """``timeout``: seconds for a whole request, both ways."""
+    def __init__(
+        self,
+        upstream: UpstreamRegistry,
+        realms: Realms,
+        *,
+        timeout: float,
+        offline: OfflineTokenServer | None = None,
+    ) -> None:
+        """Ask the realm of ``upstream``.
+
+        Args:
+            upstream: the registry.
+            realms: knows where that is.
+            timeout: seconds for a whole request, both ways.
+            offline: stands in for the realm while the registry cannot be asked; None: nothing does.
+        """
         self._upstream = upstream
         self._realms = realms
         self._timeout = timeout
+        self._offline = offline
         self._asking: SingleFlight[URL] = SingleFlight()
 
     async def answer(self, call: Call[TokenEndpointRequest]) -> Answer:
@@ -51,10 +70,58 @@ class TokenHandler:
         """
         if call.request.method not in _METHODS:
             raise UpstreamError("tokens are asked for with GET or POST", status=HTTPStatus.METHOD_NOT_ALLOWED)
+        body = await self._body(call.http)
+        if self._offline is None:
+            return await self._ask(call, body)
+        return await self._ask_or_stand_in(call, body, self._offline)
+
+    async def _body(self, http: web.BaseRequest) -> bytes:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await _read(
+                    http.content, _MAX_REQUEST, "the request for a token", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                )
+        except TimeoutError:
+            raise UpstreamError(
+                "the request for a token did not arrive in time", status=HTTPStatus.REQUEST_TIMEOUT
+            ) from None
+        except (aiohttp.ClientError, OSError):
+            raise UpstreamError("the request for a token broke off", status=HTTPStatus.BAD_REQUEST) from None
+
+    async def _ask_or_stand_in(
+        self, call: Call[TokenEndpointRequest], body: bytes, offline: OfflineTokenServer
+    ) -> Answer:
+        """Return the token server's answer, or a token of the node's own where neither it nor the registry answers."""
+        form = body if call.request.method == hdrs.METH_POST else b""
+        authorization = call.http.headers.get(hdrs.AUTHORIZATION)
+        asked = offline.question(call.request.target.partition("?")[2], authorization, form)
+        own = await offline.own(asked)
+        answer = None
+        try:
+            async with asyncio.timeout(None if own is None else offline.patience):
+                answer = await self._ask(call, body)
+            if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                if answer.status == HTTPStatus.OK and isinstance(answer.body, WholeBody):
+                    await offline.relayed(asked, bytes(answer.body.content))
+                return answer
+            problem: Exception = UpstreamError(f"the token server answers {answer.status}")
+        except UpstreamError as error:
+            problem = error
+        except TimeoutError:
+            problem = UpstreamError("the token server does not answer in time", status=HTTPStatus.GATEWAY_TIMEOUT)
+        if own is None or await offline.is_answering():
+            if answer is not None:
+                return answer
+            raise problem
+        headers = {hdrs.CONTENT_TYPE: JSON, hdrs.CACHE_CONTROL: "no-store", hdrs.WARNING: STALE}
+        headers[hdrs.CONTENT_LENGTH] = str(len(own))
+        return Answer(HTTPStatus.OK, CIMultiDict(headers), WholeBody(own))
+
+    async def _ask(self, call: Call[TokenEndpointRequest], body: bytes) -> Answer:
         realm = self._realms.known() or await self._asking.do("realm", partial(self._fetch_realm, call.identity))
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._forward(call, _with_query(realm, call.request.target.partition("?")[2]))
+                return await self._forward(call, _with_query(realm, call.request.target.partition("?")[2]), body)
         except TimeoutError:
             raise UpstreamError(
                 f"the token server {realm.host} does not answer in time", status=HTTPStatus.GATEWAY_TIMEOUT
@@ -76,11 +143,8 @@ class TokenHandler:
             )
         return realm
 
-    async def _forward(self, call: Call[TokenEndpointRequest], url: URL) -> Answer:
+    async def _forward(self, call: Call[TokenEndpointRequest], url: URL, body: bytes) -> Answer:
         http = call.http
-        body = await _read(
-            http.content, _MAX_REQUEST, "the request for a token", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        )
         headers = CIMultiDict((name, http.headers[name]) for name in _REQUEST_HEADERS if name in http.headers)
         headers[hdrs.ACCEPT_ENCODING] = "identity"
         content_of_post = body if http.method == hdrs.METH_POST else None

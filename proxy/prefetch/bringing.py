@@ -19,7 +19,7 @@ from proxy.edge.filling.fills import GrowingBlob
 from proxy.edge.node import EdgeNode
 from proxy.edge.pace import Pace
 from proxy.partitions.policy import UnsignedError
-from proxy.prefetch.identities import JobIdentity
+from proxy.prefetch.identities import LOG_IN, JobIdentity
 from proxy.prefetch.jobs import Tell
 from proxy.prefetch.order import Order, Wanted
 from proxy.prefetch.planning import DOCUMENTS, PlannedImage, Planner
@@ -294,5 +294,7 @@ class Bringing:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, RefusedError):
-        return f"the registry answers {error.reply.status}: {error.reply.reason or 'it refuses'}"
+        status = error.reply.status
+        advice = f"; {LOG_IN}" if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) else ""
+        return f"the registry answers {status}: {error.reply.reason or 'it refuses'}{advice}"
     return str(error)

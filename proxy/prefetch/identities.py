@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _CLIENT: Final = "prefetch"
 """The name under which a job takes its turn among clients."""
+LOG_IN: Final = "log in with 'twodfs login' where this command runs, or set upstream.credentials"
+_TO_OPERATORS: Final = ": check upstream.credentials"
 _REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
@@ -51,6 +53,7 @@ class JobIdentity:
             timeout: seconds for a token server's answer.
         """
         self._authority: Authority | None = None
+        self._guarded: set[Repository] = set()
         if not is_service:
 
             async def give(_fresh: bool) -> Credentials:  # noqa: FBT001 - the protocol of a source
@@ -69,22 +72,21 @@ class JobIdentity:
             return await work(service({repository: frozenset({"pull"})}, _CLIENT))
         scopes = (Scope("repository", repository.name, ("pull",)),)
         try:
-            header = await self._authority.header(scopes)
+            # A registry that asks for nothing is not told who asks.
+            shown = await self._authority.header(scopes) if repository in self._guarded else None
             try:
-                return await work(_identity(header))
+                return await work(_identity(shown))
             except RefusedError as error:
                 if error.reply.status not in _REFUSALS:
                     raise
                 challenges = error.reply.headers.getall(hdrs.WWW_AUTHENTICATE, ())
-                renewed = await self._authority.after_refusal(scopes, header, challenges)
+                renewed = await self._authority.after_refusal(scopes, shown, challenges)
                 if renewed is None:
                     raise
+                self._guarded.add(repository)
                 return await work(_identity(renewed))
         except CredentialsError as error:
-            reason = str(error).removesuffix(": check upstream.credentials")
-            raise UpstreamError(
-                f"{reason}; log in with 'twodfs login' where this command runs, or set upstream.credentials"
-            ) from None
+            raise UpstreamError(f"{str(error).removesuffix(_TO_OPERATORS)}; {LOG_IN}") from None
 
 
 def _identity(header: str | None) -> Identity:

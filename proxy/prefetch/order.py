@@ -11,14 +11,14 @@ from proxy.cache.images.reference import CachedName
 from proxy.prefetch.terms import TermsError, Window, parse_rate
 from twodfs.cli.parser import nearest
 from twodfs.credentials.credentials import Credentials
-from twodfs.errors import TwodfsError
+from twodfs.errors import TwodfsError, UsageError
 from twodfs.oci.platforms import Platform
 
 MOST_IMAGES: Final = 10_000
 _CREDENTIALS: Final = ("username", "password", "identityToken", "registryToken")
 
 
-class OrderError(TwodfsError):
+class OrderError(UsageError):
     """An order or a site file is not as it must be; the message has the path of the key."""
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import os
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -127,14 +126,16 @@ def downloads(registry: Registry, since: int = 0) -> tuple[Counter[str], Counter
     return asked, sent
 
 
-async def check(site: Site, tags: Sequence[str], pulls: Sequence[Pulled]) -> None:
-    """Compare pulls with what a proxy without an edge cache gives, and with the image."""
+def check(site: Site, tags: Sequence[str], pulls: Sequence[Pulled]) -> None:
+    """Compare the layers of pulls, whose every byte was hashed, with those of the image."""
+    assert [pulled.layers for pulled in pulls] == [site.layers(tag) for tag in tags]
+
+
+async def compare(site: Site, tags: Sequence[str], pulls: Sequence[Pulled]) -> None:
+    """Compare pulls with what a proxy without an edge cache gives, to the byte."""
     plain = await pull_each(site.plain().url, REPOSITORY, sorted(set(tags)), with_layers=False)
-    expected = dict(zip(sorted(set(tags)), plain, strict=True))
-    for tag, pulled in zip(tags, pulls, strict=True):
-        assert pulled.digest == expected[tag].digest
-        assert pulled.documents == expected[tag].documents
-        assert pulled.layers == site.layers(tag)
+    expected = {tag: (one.digest, one.documents) for tag, one in zip(sorted(set(tags)), plain, strict=True)}
+    assert [(pulled.digest, pulled.documents) for pulled in pulls] == [expected[tag] for tag in tags]
 
 
 WINDOWS = [window(first, last) for first, last in itertools.combinations(range(COLUMNS), 2)]
@@ -152,7 +153,8 @@ async def test_fifty_cold_pulls_cross_the_line_once(far_site: Site) -> None:
     assert set(asked.values()) == {1}
     assert crossed <= 1.05 * HEADERS * sum(union.values())
     assert peak_resident(node) < 150 * MIB
-    await check(far_site, tags, pulls)
+    check(far_site, tags, pulls)
+    await compare(far_site, tags, pulls)
 
 
 async def test_two_workers_ask_for_each_layer_once(site: Site) -> None:
@@ -162,7 +164,7 @@ async def test_two_workers_ask_for_each_layer_once(site: Site) -> None:
     pulls = await pull_each(node.url, REPOSITORY, tags)
     asked, _ = downloads(site.registry, before)
     assert {asked[digest] for digest in site.sizes(tags)} == {1}
-    await check(site, tags, pulls)
+    check(site, tags, pulls)
 
 
 async def test_a_tag_that_moved_is_new_right_after_the_line_was_refused(site: Site) -> None:
@@ -191,7 +193,7 @@ async def test_fills_go_on_after_the_line_was_down(far_site: Site, how: str) -> 
     line.restore()
     pulled = await pulls
     assert line.received() - before <= 1.15 * HEADERS * total
-    await check(far_site, tags, pulled)
+    check(far_site, tags, pulled)
 
 
 async def test_a_node_behind_a_node_asks_for_each_blob_once(site: Site) -> None:
@@ -206,7 +208,8 @@ async def test_a_node_behind_a_node_asks_for_each_blob_once(site: Site) -> None:
     relayed = Counter(one["path"] for one in regional.log_events() if one.get("method") == "GET")
     blobs = [f"/v2/{REPOSITORY}/blobs/{digest}" for digest in site.sizes(tags)]
     assert {relayed[path] for path in blobs} == {1}
-    await check(site, tags, pulls)
+    check(site, tags, pulls)
+    await compare(site, tags, pulls)
 
 
 async def test_a_stock_pull_through_registry_may_stand_on_either_side(site: Site) -> None:
@@ -217,7 +220,7 @@ async def test_a_stock_pull_through_registry_may_stand_on_either_side(site: Site
     pulls = await pull_each(node.url, REPOSITORY, tags)
     asked, _ = downloads(behind)
     assert set(asked.values()) == {1}
-    await check(site, tags, pulls)
+    check(site, tags, pulls)
     again = await pull_each(before.url, REPOSITORY, tags)
     assert [one.digest for one in again] == [one.digest for one in pulls]
 
@@ -230,7 +233,7 @@ async def test_nginx_may_stand_before_a_node(site: Site) -> None:
     pulls = await pull_each(front.url, REPOSITORY, tags)
     asked, _ = downloads(site.registry, before)
     assert set(asked.values()) == {1}
-    await check(site, tags, pulls)
+    check(site, tags, pulls)
 
 
 async def test_a_line_that_hangs_costs_one_short_wait(site: Site) -> None:
@@ -240,14 +243,13 @@ async def test_a_line_that_hangs_costs_one_short_wait(site: Site) -> None:
     node = site.stack.enter_context(Proxy.start(room, site.registry.url, config=config))
     (first,) = await pull_each(node.url, REPOSITORY, [window(0, 5)])
     site.line.cut()
-    started = time.monotonic()
     tags = [window(0, 5), *(window(at, at + 2) for at in range(4))]
     pulls = [(await pull_each(node.url, REPOSITORY, [tag]))[0] for tag in tags]
-    assert time.monotonic() - started < 2 * patience  # fewer waits than pulls, let alone requests
+    assert sum(one.seconds >= patience for one in pulls) == 1  # one wait, however many requests
     assert pulls[0].digest == first.digest
-    assert [one.warned for one in pulls] == [True] * len(pulls), [one.seconds for one in pulls]
+    assert all(one.warned for one in pulls)
     with pytest.raises(ExceptionGroup) as missing:
         await pull_each(node.url, REPOSITORY, [window(6, 7)])
     assert missing.group_contains(PullError, match="503")
     site.line.restore()
-    await check(site, tags, pulls)
+    check(site, tags, pulls)

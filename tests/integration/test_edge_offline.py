@@ -1,14 +1,17 @@
 """Engines, a stock registry that is killed, hangs and comes back, and an edge node between them."""
 
 import base64
+import contextlib
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.lab.caller import Caller
 from tests.lab.device import Device, PullError
 from tests.lab.documents import FieldStyle
 from tests.lab.engines import DockerEngine, PullFailed
@@ -16,6 +19,7 @@ from tests.lab.engines.engine import Engine
 from tests.lab.images import PushedImage, push_field_image
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
+from tests.lab.token_server import LOGIN, OTHER_LOGIN, token_server
 from tests.lab.waiting import wait_until
 
 REPOSITORY = "edge/model"
@@ -26,7 +30,6 @@ MOVED = {cell: {f"new-{name}": text for name, text in files.items()} for cell, f
 PULLED = ("v1--0.0.1.1", "v1--0.1.1.2")
 NEVER_PULLED = "v1--0.0.1.2"
 MISSING_A_CELL = "v1--1.1.2.2"
-ANN, BOB = ("ann", "s3cret"), ("bob", "hunter2-of-bob")
 
 
 @pytest.fixture
@@ -42,11 +45,11 @@ def node(registry: Registry, tmp_path: Path) -> Iterator[Proxy]:
         yield proxy
 
 
-def started(directory: Path, registry: Registry, *, port: int | None = None) -> Proxy:
+def started(directory: Path, registry: Registry, *, port: int | None = None, config: str | None = None) -> Proxy:
     (directory / "node").mkdir(exist_ok=True)
     settings = {"TWODFS_PROXY_EDGE_OFFLINE_AFTER": "1"}
     edge = ("--edge", str(directory / "node" / "edge"))
-    return Proxy.start(directory / "node", registry.url, *edge, port=port, environment=settings)
+    return Proxy.start(directory / "node", registry.url, *edge, port=port, config=config, environment=settings)
 
 
 @pytest.fixture(params=["docker_engine", "containerd_engine"])
@@ -133,7 +136,7 @@ def test_an_engine_waits_once_for_a_registry_that_hangs(
 def locked(tmp_path: Path) -> Iterator[Registry]:
     """A registry for Ann and Bob."""
     (tmp_path / "locked").mkdir()
-    with Registry.start(tmp_path / "locked", htpasswd=dict([ANN, BOB])) as started:
+    with Registry.start(tmp_path / "locked", htpasswd=dict([LOGIN, OTHER_LOGIN])) as started:
         yield started
 
 
@@ -149,15 +152,15 @@ async def refused(node: Proxy, tag: str, user: tuple[str, str]) -> None:
 
 
 async def test_what_one_user_filled_no_other_reads_without_the_registrys_yes(locked: Registry, tmp_path: Path) -> None:
-    image = push_field_image(locked.url, REPOSITORY, "v1", cells=CELLS, platforms=("linux/amd64",), credentials=ANN)
+    image = push_field_image(locked.url, REPOSITORY, "v1", cells=CELLS, platforms=("linux/amd64",), credentials=LOGIN)
     stranger = ("eve", "guess")
     with started(tmp_path, locked) as node:
-        await pull(node, PULLED[0], ANN)
+        await pull(node, PULLED[0], LOGIN)
         await refused(node, PULLED[0], stranger)
         locked.kill()
-        await pull(node, PULLED[0], ANN)
+        await pull(node, PULLED[0], LOGIN)
         said = set()
-        for user in (BOB, stranger, (ANN[0], "wrong")):
+        for user in (OTHER_LOGIN, stranger, (LOGIN[0], "wrong")):
             await refused(node, PULLED[0], user)
             for target in (f"manifests/{PULLED[0]}", "manifests/v7", f"manifests/{image.digest}"):
                 status, _, body = answer(f"{node.url}/v2/{REPOSITORY}/{target}", user)
@@ -171,25 +174,66 @@ async def test_what_one_user_filled_no_other_reads_without_the_registrys_yes(loc
         assert len(said) == 1, said
         port = int(node.address.rpartition(":")[2])
     with started(tmp_path, locked, port=port) as node:  # while its registry is down
-        await pull(node, PULLED[0], ANN)
-        await refused(node, PULLED[0], BOB)
+        await pull(node, PULLED[0], LOGIN)
+        await refused(node, PULLED[0], OTHER_LOGIN)
         locked.launch()
-        await pull(node, PULLED[0], BOB)
+        await pull(node, PULLED[0], OTHER_LOGIN)
         await refused(node, PULLED[0], stranger)
         for file in (tmp_path / "node" / "edge" / "blobs" / "sha256").iterdir():
             file.unlink()
         await refused(node, PULLED[0], stranger)
-        await pull(node, PULLED[0], BOB)
+        await pull(node, PULLED[0], OTHER_LOGIN)
         locked.kill()
-        await pull(node, PULLED[0], BOB)
-        await pull(node, PULLED[0], ANN)
+        await pull(node, PULLED[0], OTHER_LOGIN)
+        await pull(node, PULLED[0], LOGIN)
+
+
+def test_engines_that_show_passwords_go_on_without_the_registry(
+    locked: Registry, tmp_path: Path, engine: Engine
+) -> None:
+    image = push_field_image(locked.url, REPOSITORY, "v1", cells=CELLS, platforms=("linux/amd64",), credentials=LOGIN)
+    with started(tmp_path, locked) as node:
+        engine.login(node.address, *LOGIN)
+        check_pull(engine, node, image, PULLED[0])
+        locked.kill()
+        check_pull(engine, node, image, PULLED[0])
+        engine.login(node.address, *OTHER_LOGIN)
+        with pytest.raises(PullFailed):
+            engine.pull(image.reference(node.address, PULLED[0]))
 
 
 def test_a_greeting_is_the_one_that_the_registry_gave(locked: Registry, tmp_path: Path) -> None:
     with started(tmp_path, locked) as node:
         assert answer(f"{node.url}/v2/")[0] == 401
-        assert answer(f"{node.url}/v2/", ANN)[0] == 200
+        assert answer(f"{node.url}/v2/", LOGIN)[0] == 200
         locked.kill()
         assert answer(f"{node.url}/v2/")[0] == 401
-        assert answer(f"{node.url}/v2/", ANN)[0] == 200
-        assert answer(f"{node.url}/v2/", BOB)[0] == 503
+        assert answer(f"{node.url}/v2/", LOGIN)[0] == 200
+        assert answer(f"{node.url}/v2/", OTHER_LOGIN)[0] == 503
+
+
+def test_engines_that_get_tokens_go_on_without_registry_and_token_server(tmp_path: Path, engine: Engine) -> None:
+    (tmp_path / "registry").mkdir()
+    with Registry.start(tmp_path / "registry") as open_registry:
+        image = pushed(open_registry)
+    with contextlib.ExitStack() as stack:
+        tokens = stack.enter_context(token_server(tmp_path))
+        config = f'[auth]\nrealm = "proxy"\nrealm_hosts = ["{urlsplit(tokens.url).netloc}"]\n'
+        registry = Registry.start(tmp_path / "registry", extra_config=tokens.registry_config())
+        with registry, started(tmp_path, registry, config=config) as node:
+            engine.login(node.address, *LOGIN)
+            check_pull(engine, node, image, PULLED[0])
+            registry.kill()
+            stack.close()
+            check_pull(engine, node, image, PULLED[0])
+            engine.login(node.address, *OTHER_LOGIN)
+            with pytest.raises(PullFailed):
+                engine.pull(image.reference(node.address, PULLED[0]))
+            ours = Caller(node.url, LOGIN).read(f"/v2/{REPOSITORY}/manifests/v1")
+            assert (ours.status, ours.headers["warning"]) == (200, '110 - "Response is Stale"')
+            # What the node gave is worth nothing at the registry.
+            scope = f"repository:{REPOSITORY}:pull"
+            token = Caller(node.url, LOGIN).token(f"{node.url}/twodfs/token", "lab-registry", scope)
+            registry.launch()
+            answered = Caller(node.url).ask(f"/v2/{REPOSITORY}/manifests/v1", authorization=f"Bearer {token}")
+            assert answered.status == 401

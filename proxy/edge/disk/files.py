@@ -81,9 +81,8 @@ def beside(target: Path, mode: int = PRIVATE) -> Iterator[tuple[int, Path]]:
         path = _beside(target)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, mode)
         try:
-            lock(descriptor, fcntl.LOCK_EX)
-            if not os.fstat(descriptor).st_nlink:
-                continue  # the keeper took it for a leftover in the moment before it was locked
+            if not lock(descriptor, fcntl.LOCK_EX) or not os.fstat(descriptor).st_nlink:
+                continue  # the keeper takes it for a leftover, in the moment before it was locked
             try:
                 yield descriptor, path
             finally:

@@ -10,4 +10,5 @@ rights     who may read what, with and without the registry
 named      tags, lists of referrers and ``/v2/``: asked for, or else as they were last
 content    documents by digest: from disk, or else asked for
 registry   the registry with the disk behind it
+token_server   tokens of the node's own, while no token server can be asked
 """

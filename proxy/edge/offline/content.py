@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from proxy.edge.offline.answers import Answers
 from proxy.edge.offline.documents import EdgeDocuments, document_of
 from proxy.edge.offline.line import Line
-from proxy.edge.offline.outage import DIGEST_HEADER, GONE, UnavailableError, is_foreign, is_refusal, missing
+from proxy.edge.offline.outage import DIGEST_HEADER, GONE, UnavailableError, is_foreign, is_refusal
 from proxy.edge.offline.questions import EdgeQuestion
 from proxy.edge.offline.rights import OfflineRights
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
@@ -85,7 +85,7 @@ class ContentByDigest:
             await self._judge(question, reply, right)
         except UnavailableError as error:
             found = await self._read(question, limit, is_late=True) if right.is_lasting else None
-            return self._or_missing(question, found, right, error)
+            return found or await self._rights.without_answer(question, error, may_read=right.may_read)
         if reply.status == HTTPStatus.OK:
             await self._keep(question, reply, asked_at)
         return reply
@@ -105,7 +105,7 @@ class ContentByDigest:
             found = None
             if right.is_lasting and await self._documents.pass_on(question.digest, take, limit):
                 found = _reply(question, HTTPStatus.OK, (), is_late=True)
-            return self._or_missing(question, found, right, error)
+            return found or await self._rights.without_answer(question, error, may_read=right.may_read)
 
     async def head(self, question: EdgeQuestion, held: str | None) -> Reply:
         """Return the head of a document; of a manifest, the registry's yes. Raises ``UpstreamError``."""
@@ -143,7 +143,7 @@ class ContentByDigest:
             await self._judge(question, reply, right)
         except UnavailableError as error:
             found = await otherwise(question, is_late=True) if right.is_lasting else None
-            return self._or_missing(question, found, right, error)
+            return found or await self._rights.without_answer(question, error, may_read=right.may_read)
         if reply.status in (*_GIVEN, HTTPStatus.NOT_MODIFIED) and not reply.is_stale:
             await self._rights.accepted(question, question.digest, asked_at)
         return reply
@@ -183,7 +183,7 @@ class ContentByDigest:
             if words.status in GONE and is_foreign(words):
                 raise self._line.unavailable("something else answers in the place of the registry")
         if reply.status in _NO and is_refusal(reply):
-            await self._rights.refused(question)
+            await self._rights.refused(question, reply)
 
     async def _words(self, question: EdgeQuestion, right: _Right) -> Reply:
         """Return the registry's words for a "not found" that came without."""
@@ -196,11 +196,6 @@ class ContentByDigest:
             )
 
         return await self._line.ask(ask, has_answer=right.is_lasting)
-
-    def _or_missing(self, question: EdgeQuestion, found: Reply | None, right: _Right, why: UnavailableError) -> Reply:
-        if found is None:
-            raise missing(question, why, may_read=right.may_read)
-        return found
 
     async def _keep(self, question: EdgeQuestion, reply: Reply, asked_at: float) -> None:
         """Put what the registry gave on disk, and take down that it gave it; raises ``UpstreamError``."""
@@ -229,7 +224,7 @@ class ContentByDigest:
                 if not reply.is_stale:
                     await self._rights.accepted(question, question.digest, asked_at)
             elif reply.status in _NO and is_refusal(reply):
-                await self._rights.refused(question)
+                await self._rights.refused(question, reply)
             return reply
 
     async def _read(self, question: EdgeQuestion, limit: int, *, is_late: bool = False) -> Reply | None:

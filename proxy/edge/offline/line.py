@@ -77,6 +77,13 @@ class Line:
         self.breaker.failed(reason)
         return UnavailableError(reason)
 
+    async def is_answering(self) -> bool:
+        """Ask whether the registry answers, within the patience."""
+        if self.breaker.is_open or await self._probe() != "answers":
+            return False
+        self.breaker.answered()
+        return True
+
     async def _probe(self) -> Verdict:
         try:
             async with asyncio.timeout(self._patience):

@@ -166,7 +166,7 @@ class NamedAnswers:
             return  # of a registry that is a cache itself: another's memory is no answer
         if reply.status in _NO:
             if is_refusal(reply):
-                await self._rights.refused(question)
+                await self._rights.refused(question, reply)
             if question.kind == "root":
                 await self._remember(question, reply, None)
         elif reply.status in GONE:
@@ -233,7 +233,7 @@ class NamedAnswers:
         """Return the last answer, marked; raises ``UpstreamError`` where there is none for this client."""
         answer = known.last(question.method)
         if answer is None:
-            raise missing(question, why, may_read=known.may_read)
+            return await self._rights.without_answer(question, why, may_read=known.may_read)
         body: bytes | None = answer.body
         if question.method == hdrs.METH_HEAD:
             body = b""

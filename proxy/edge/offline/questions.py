@@ -63,7 +63,7 @@ class EdgeQuestion:
     ) -> EdgeQuestion:
         """Return the question that asks the registry ``upstream`` for ``path``, for this client."""
         resource = parse(method, path, upstream).resource
-        repository = Repository(upstream, resource.name)
+        repository = Repository(upstream, resource.name)  # without a name: of what is in none
         kind: Kind = "other"
         name = ""
         if resource.path == ROOT:

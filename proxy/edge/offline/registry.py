@@ -29,6 +29,7 @@ from proxy.edge.rights.acceptances import Acceptances
 from proxy.edge.rights.grants import EdgeGrants
 from proxy.edge.rights.names import Names
 from proxy.edge.rights.places import Places
+from proxy.edge.rights.tokens import EdgeTokens
 from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests.kinds import RegistryRequest
 from proxy.upstream.origins import OriginPool
@@ -55,14 +56,14 @@ class EdgeRegistry:
         content: ContentByDigest,
         name: str,
     ) -> None:
-        """``name``: as ``Repository.upstream`` has it."""
-        self._name = name
+        self.name = name
+        """As ``Repository.upstream`` has it."""
         self.answers = answers
         """What names stood for last."""
         self._upstream = upstream
         self._line = line
         self._rights = rights
-        self._named = named
+        self.named = named
         self._content = content
 
     @classmethod
@@ -87,7 +88,8 @@ class EdgeRegistry:
         line = Line(upstream, patience=config.offline_after)
         answers = await Answers.open(store.state, max_stale=config.max_stale)
         documents = EdgeDocuments(store, names)
-        rights = OfflineRights(grants, acceptances, places)
+        tokens = await EdgeTokens.open(store.state, store.directory.secret(), acceptances)
+        rights = OfflineRights(grants, acceptances, places, tokens, answers)
         named = NamedAnswers(upstream, line, answers=answers, documents=documents, rights=rights, listing=store.listing)
         content = ContentByDigest(upstream, line, answers=answers, documents=documents, rights=rights)
         async with line.watched():
@@ -113,40 +115,49 @@ class EdgeRegistry:
         """Say whether asking does not hang; where it did, the next probe is waited for, some seconds at most."""
         return await self._line.breaker.is_worth_asking()
 
+    @property
+    def tokens(self) -> EdgeTokens:
+        """Whose tokens were passed on, and tokens of the node's own."""
+        return self._rights.tokens
+
+    async def is_answering(self) -> bool:
+        """Ask the registry whether it answers; bounded by the patience for questions that the disk can answer."""
+        return await self._line.is_answering()
+
     async def missing(self, path: str, identity: Identity) -> UpstreamError:
         """Return the error for content that neither the registry nor the disk has for this client now."""
-        question = EdgeQuestion.of("GET", path, identity, "*/*", upstream=self._name)
+        question = EdgeQuestion.of("GET", path, identity, "*/*", upstream=self.name)
         reason = self._line.breaker.reason or f"the registry at {self.url} cannot be reached"
         return missing(question, reason, may_read=await self._rights.may_read_offline(question))
 
     async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
         """Ask for the headers of ``path``; 304 if it has the tag ``held``. Of a manifest it is a yes or no."""
-        question = EdgeQuestion.of("HEAD", path, identity, accept, upstream=self._name)
+        question = EdgeQuestion.of("HEAD", path, identity, accept, upstream=self.name)
         if question.resource:
-            return await self._named.head(question, held)
+            return await self.named.head(question, held)
         if question.kind == "other":
             return await self._upstream.head(path, identity, accept, held)
         return await self._content.head(question, held)
 
     async def get(self, path: str, identity: Identity, *, limit: int, accept: str, held: str | None = None) -> Reply:
         """Read ``path``, of at most ``limit`` bytes. ``held`` counts only where the disk has no say."""
-        question = EdgeQuestion.of("GET", path, identity, accept, upstream=self._name)
+        question = EdgeQuestion.of("GET", path, identity, accept, upstream=self.name)
         if question.resource:
-            return await self._named.get(question, limit)
+            return await self.named.get(question, limit)
         if question.kind == "other":
             return await self._upstream.get(path, identity, limit=limit, accept=accept, held=held)
         return await self._content.get(question, limit)
 
     async def download(self, path: str, identity: Identity, take: Take, *, limit: int) -> Reply:
         """Read a blob piece by piece; the reply has no body."""
-        question = EdgeQuestion.of("GET", path, identity, "*/*", upstream=self._name)
+        question = EdgeQuestion.of("GET", path, identity, "*/*", upstream=self.name)
         if question.kind != "blob":
             return await self._upstream.download(path, identity, take, limit=limit)
         return await self._content.download(question, take, limit)
 
     async def first_byte(self, path: str, identity: Identity) -> Reply:
         """Ask for the first byte of a blob; the answer's headers tell its size, and the byte may be left out."""
-        question = EdgeQuestion.of("HEAD", path, identity, "*/*", upstream=self._name)
+        question = EdgeQuestion.of("HEAD", path, identity, "*/*", upstream=self.name)
         if question.kind != "blob":
             return await self._upstream.first_byte(path, identity)
         return await self._content.first_byte(question)

@@ -67,7 +67,10 @@ class Acceptances:
 
     async def accepted(self, identity: Identity, repository: Repository) -> None:
         """Keep that the registry let this client read something in ``repository`` just now."""
-        who = self.hashed(identity)
+        await self.keep(self.hashed(identity), repository)
+
+    async def keep(self, who: bytes, repository: Repository) -> None:
+        """Do the same for the credentials with the hash ``who``."""
         now = time.time()
         if 0 <= now - self._written.get((who, repository), 0.0) < _WRITTEN_EVERY:
             return
@@ -80,7 +83,10 @@ class Acceptances:
 
     async def refused(self, identity: Identity, repository: Repository) -> None:
         """Forget the client's yes: the registry says no to its credentials."""
-        who = self.hashed(identity)
+        await self.drop(self.hashed(identity), repository)
+
+    async def drop(self, who: bytes, repository: Repository) -> None:
+        """Do the same for the credentials with the hash ``who``."""
         self._written.pop((who, repository), None)
         await self._state.remember(
             lambda connection: connection.execute(
@@ -90,12 +96,13 @@ class Acceptances:
 
     async def is_accepted_lately(self, identity: Identity, repository: Repository) -> bool:
         """Say whether this client may read ``repository`` while the registry cannot be asked."""
-        if identity.may_pull(repository):
-            return True
-        row = await self._state.run(
+        return identity.may_pull(repository) or await self.has(self.hashed(identity), repository)
+
+    async def has(self, who: bytes, repository: Repository) -> bool:
+        """Do the same for the credentials with the hash ``who``."""
+        row = await self._state.read(
             lambda connection: connection.execute(
-                "SELECT accepted_at FROM acceptances WHERE who = ? AND repository = ?",
-                (self.hashed(identity), str(repository)),
+                "SELECT accepted_at FROM acceptances WHERE who = ? AND repository = ?", (who, str(repository))
             ).fetchone()
         )
         return row is not None and 0 <= time.time() - row[0] <= self._good_for

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.edge.disk.files import beside
+from proxy.edge.disk.files import beside, remove_leftovers
 from proxy.edge.disk.keeper import Keeper
 from proxy.edge.disk.store import EdgeStore
 from tests.lab.edge import is_there, new_content, opened_store, stored
@@ -155,3 +155,29 @@ async def test_a_directory_that_cannot_be_read_stops_no_keeper(tmp_path: Path) -
         assert not await store.space.reserve(NEW, 1)
         store.directory.ingest.mkdir()
         assert await store.space.reserve(NEW, 1)
+
+
+def test_a_file_is_written_though_the_keeper_takes_each_new_one_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+    made: list[Path] = []
+    held: list[int] = []
+
+    def taken_at_once(path: Path, flags: int, mode: int = 0) -> int:
+        descriptor = real(path, flags, mode)
+        if flags & os.O_CREAT:
+            made.append(path)
+            if len(made) == 1:  # removed before it is locked
+                remove_leftovers(tmp_path)
+            elif len(made) == 2:  # locked, to be removed
+                held.append(real(path, os.O_RDONLY))
+                fcntl.flock(held[0], fcntl.LOCK_EX)
+        return descriptor
+
+    monkeypatch.setattr("proxy.edge.disk.files.os.open", taken_at_once)
+    with beside(tmp_path / "file") as (_, written):
+        monkeypatch.undo()
+        os.close(held[0])
+        remove_leftovers(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [written.name]

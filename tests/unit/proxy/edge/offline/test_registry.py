@@ -506,3 +506,32 @@ async def test_tags_are_listed_for_other_tools_that_read_the_directory(
     moody.outage = oci(404, "MANIFEST_UNKNOWN")
     await get(registry)
     await until(lambda: listed() == [])
+
+
+async def test_who_shows_nothing_offline_is_asked_for_credentials_as_the_registry_does(
+    registry: EdgeRegistry, moody: Moody
+) -> None:
+    nobody = Identity.of({})
+
+    def guarded(request: web.Request) -> web.Response:
+        challenge = 'Bearer realm="https://r.example/token",service="r"'
+        if request.path != "/v2/":
+            challenge += ',scope="repository:team/model:pull"'
+        return web.json_response({}, status=401, headers={"WWW-Authenticate": challenge})
+
+    await get(registry)
+    moody.outage = guarded
+    await get(registry, "/v2/", nobody)
+    moody.outage = page(500)
+    asked = await get(registry, identity=nobody)
+    assert (asked.status, asked.is_stale) == (401, True)
+    scoped = 'Bearer realm="https://r.example/token",service="r",scope="repository:team/model:pull"'
+    assert asked.headers["WWW-Authenticate"] == scoped
+    elsewhere = await head(registry, TAG.replace("team/model", "team/nowhere"), nobody)
+    assert elsewhere.headers["WWW-Authenticate"] == scoped.replace("team/model", "team/nowhere")
+    assert "your credentials" in await refusal(get(registry, identity=BOB))
+    moody.outage = guarded
+    await head(registry, identity=nobody)
+    moody.outage = page(500)
+    for path in (TAG, BY_DIGEST, CONFIG_PATH):
+        assert (await get(registry, path, nobody)).headers["WWW-Authenticate"] == scoped
