@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
@@ -76,7 +77,8 @@ class CacheDirectory:
         """Return all that is there."""
         pins = {CachedName(pin.repository, pin.reference): pin for pin in await self.store.pins.all()}
         pinned = {name: TagAnswer(pin.digest, "") for name, pin in pins.items()}
-        return take_inventory(
+        return await asyncio.to_thread(
+            take_inventory,
             self.disk,
             {**pinned, **await self.tags()},
             used=await self.store.state.read(uses),

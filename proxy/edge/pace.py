@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Final
 
@@ -18,9 +19,20 @@ class Pace:
         self._rate = rate
         self._due = 0.0
 
-    async def take(self, size: int) -> None:
-        """Return when ``size`` bytes more may have come; those who wait count, so the next waits for them, too."""
+    async def take(self, size: int, lifted: asyncio.Event | None = None) -> None:
+        """Return when ``size`` bytes more may have come; those who wait count, so the next waits for them, too.
+
+        Args:
+            size: bytes that have come just now.
+            lifted: set when the cap holds for this transfer no more, which then waits no longer.
+        """
         now = time.monotonic()
         self._due = max(self._due, now - _BURST) + size / self._rate
-        if self._due > now:
+        if self._due <= now:
+            return
+        if lifted is None:
             await asyncio.sleep(self._due - now)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._due - now):
+                await lifted.wait()

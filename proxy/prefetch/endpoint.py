@@ -51,14 +51,16 @@ class PrefetchEndpoint:
         application.router.add_get(PATH, self._list)
 
     async def _list(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
         return _answer(
             HTTPStatus.OK,
             {"registry": self._registry, "wantsCredentials": self._wants_credentials, "jobs": self._jobs.all()},
         )
 
     async def _begin(self, request: web.Request) -> web.StreamResponse:
-        self._admit(request)
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
         try:
             async with asyncio.timeout(_READ_SECONDS):
                 order = Order.from_dict(parse_json(await _body(request)))
@@ -77,19 +79,20 @@ class PrefetchEndpoint:
         finally:
             job.cancel()  # which does nothing once it has ended
 
-    def _admit(self, request: web.Request) -> None:
-        """Return where the request has the admin token; raises ``HTTPUnauthorized``."""
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """Return the answer to one who does not know the admin token; None for one who does."""
         given = request.headers.get(hdrs.AUTHORIZATION, "")
         scheme, word = given[: len(_SCHEME)].lower(), given[len(_SCHEME) :].strip()
         expected = self._token()
         is_right = hmac.compare_digest(word.encode("utf-8", "surrogateescape"), expected.encode())
-        if not (is_right and scheme == _SCHEME and expected):
-            get_logger().warning("prefetch refused", reason="no admin token, or another", address=request.remote)
-            raise web.HTTPUnauthorized(
-                headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="twodfs-proxy admin"'},
-                body=orjson.dumps({"error": "this takes the node's admin token, as its edge directory has it"}),
-                content_type="application/json",
-            )
+        if is_right and scheme == _SCHEME and expected:
+            return None
+        get_logger().warning("prefetch refused", reason="no admin token, or another", address=request.remote)
+        answer = _answer(
+            HTTPStatus.UNAUTHORIZED, {"error": "this takes the node's admin token, as its edge directory has it"}
+        )
+        answer.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="twodfs-proxy admin"'
+        return answer
 
 
 async def _followed(request: web.Request, job: Job) -> web.StreamResponse:

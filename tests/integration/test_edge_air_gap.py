@@ -1,6 +1,5 @@
 """Images carried from an edge node to one whose registry never answers, and pulled there with real engines."""
 
-import io
 import json
 import tarfile
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import pytest
 
 from tests.lab import command
 from tests.lab.documents import OCI, FieldStyle, document
-from tests.lab.edge_commands import cache, run_command
+from tests.lab.edge_commands import cache, cache_command, run_command
 from tests.lab.engines import Skopeo
 from tests.lab.images import PushedImage, push_field_image, push_image
 from tests.lab.layers import Blob
@@ -120,6 +119,8 @@ def test_what_was_carried_is_pulled_where_no_registry_ever_answers(site: Site, t
             assert engine.files(reference) == image.files(selected)
         with RegistryClient(node.url) as stranger:
             assert stranger.get_manifest(MODEL, PARTITION).status == 401
+    secret = basic(*LOGIN).removeprefix("Basic ").encode()
+    assert not [one for one in island.rglob("*") if one.is_file() and secret in one.read_bytes()]
 
 
 def test_signatures_and_referrers_are_carried_with_what_they_belong_to(site: Site, tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_the_same_content_gives_the_same_bytes(site: Site, tmp_path: Path) -> No
 
 
 def test_a_partition_that_nobody_pulled_is_cut_where_its_cells_are(site: Site, tmp_path: Path) -> None:
-    refused = run_command("cache", "export", "--edge", site.edge, "-o", tmp_path / "x.tar", f"{MODEL}:{NEVER_PULLED}")
+    refused = cache_command(site.edge, "export", "-o", tmp_path / "x.tar", f"{MODEL}:{NEVER_PULLED}")
     assert refused.status == 1
     assert "blobs of library/model:v1--0.0.1.0 are not here" in refused.err
     assert not (tmp_path / "x.tar").exists()
@@ -180,7 +181,7 @@ def test_an_archive_leaves_out_what_the_other_side_has(site: Site, tmp_path: Pat
     layers = {f"blobs/sha256/{layer.blob.digest[7:]}": cell for cell, layer in site.image.allotments.items()}
     assert {layers[name] for name in names(second) if name in layers} == {(0, 1)}
     assert len(done["leftOut"]) >= 5  # the first cell, the base's layer, and the documents of the source
-    alone = run_command("cache", "import", "--edge", tmp_path / "other", second)
+    alone = cache_command(tmp_path / "other", "import", second)
     assert alone.status == 1
     assert "missing, here and in the archive" in alone.out
     cache(island, "import", second)
@@ -200,7 +201,7 @@ def test_a_blob_that_was_changed_on_the_way_does_not_count(site: Site, tmp_path:
     content = bytearray(archive.read_bytes())
     content[at + 5] ^= 1
     archive.write_bytes(content)
-    done = run_command("cache", "import", "--edge", island, archive)
+    done = cache_command(island, "import", archive)
     assert done.status == 1
     assert f"does not hash to {cell.digest}" in done.err
     assert cell.digest not in {one["digest"] for one in cache(island, "ls", "--json").json["blobs"]}
@@ -209,32 +210,12 @@ def test_a_blob_that_was_changed_on_the_way_does_not_count(site: Site, tmp_path:
     assert not [*island.rglob("*.part"), *island.glob("blobs/*/.*")]
 
 
-HOSTILE = {
-    "../../etc/cron.d/x": ("file", "leads out of the archive"),
-    "/etc/cron.d/x": ("file", "leads out of the archive"),
-    "blobs/sha256/link": ("../../../../etc", "leads out of the archive"),
-    "absolute": ("/etc/passwd", "leads out of the archive"),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_names_and_links_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
-    what, problem = HOSTILE[name]
-    with tarfile.open(tmp_path / "x.tar", "w") as archive:
-        member = tarfile.TarInfo(name)
-        if what != "file":
-            member.type, member.linkname = tarfile.SYMTYPE, what
-        archive.addfile(member, io.BytesIO(b""))
-    done = run_command("cache", "import", "--edge", tmp_path / "island", tmp_path / "x.tar")
-    assert (done.status, problem in done.err) == (1, True), done.err
-
-
 def test_a_name_in_an_archive_must_be_one_that_is_pulled(site: Site, tmp_path: Path) -> None:
     skopeo("copy", f"oci:{site.edge}:{BASE}:v3", f"oci-archive:{tmp_path}/x.tar:registry.example.org/team/base:v9")
     done = cache(tmp_path / "island", "import", tmp_path / "x.tar")  # of another tool: the registry's name goes
     assert "team/base:v9@sha256:" in done.out
     skopeo("copy", f"oci:{site.edge}:{BASE}:v3", f"oci-archive:{tmp_path}/y.tar:v9")
-    refused = run_command("cache", "import", "--edge", tmp_path / "island", tmp_path / "y.tar")
+    refused = cache_command(tmp_path / "island", "import", tmp_path / "y.tar")
     assert refused.status == 1
     assert "has no tag" in refused.err
 
@@ -250,17 +231,3 @@ def test_an_older_archive_does_not_set_a_tag_back(site: Site, tmp_path: Path) ->
             cache(island, "import", archive)
             (image,) = cache(island, "ls", "--images", "--json").json["images"]
     assert image["digest"] == newer.digest
-
-
-def test_a_head_of_the_login_is_not_in_the_directory(site: Site, tmp_path: Path) -> None:
-    cache(tmp_path / "island", "import", exported(site, tmp_path))
-    with islanded(tmp_path, tmp_path / "island") as node, RegistryClient(node.url, LOGIN) as client:
-        assert client.get_manifest(BASE, "v3").status == 200
-    secret = basic(*LOGIN).removeprefix("Basic ").encode()
-    for file in (tmp_path / "island").rglob("*"):
-        assert not file.is_file() or secret not in file.read_bytes()
-
-
-def exported(site: Site, directory: Path) -> Path:
-    cache(site.edge, "export", "-o", directory / "base.tar", f"{BASE}:v3")
-    return directory / "base.tar"

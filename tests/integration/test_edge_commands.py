@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.lab.documents import FieldStyle
-from tests.lab.edge_commands import cache, run_command
+from tests.lab.edge_commands import cache, cache_command, run_command
 from tests.lab.engines import Skopeo
 from tests.lab.images import PushedImage, push_field_image, push_image
 from tests.lab.proxy import Proxy
@@ -133,13 +133,13 @@ def test_a_bit_that_the_disk_lost_is_found_and_the_blob_fetched_again(node: Node
     file.chmod(0o600)
     file.write_bytes(content)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    found = run_command("cache", "verify", "--edge", node.edge, "--json")
+    found = cache_command(node.edge, "verify", "--json")
     assert found.status == 1
     (rotten,) = found.json["rotten"]
     assert (rotten["digest"], rotten["removed"]) == (digest, False)
     assert f"{MODEL}:v1--1.0.1.0" in rotten["images"]
     assert file.exists()
-    repaired = run_command("cache", "verify", "--edge", node.edge, "--repair")
+    repaired = cache_command(node.edge, "verify", "--repair")
     assert (repaired.status, f"rotten: {digest}" in repaired.out) == (1, True)
     assert not file.exists()
     assert node.pull(node.model, "v1--1.0.1.0") == node.model.files([(1, 0)])
@@ -151,7 +151,7 @@ def test_prune_leaves_what_is_pinned_and_what_is_read(node: Node) -> None:
     node.pull(node.base, "v3")
     cache(node.edge, "pin", f"{MODEL}:v1--2.0.2.0")
     pinned, read, other = cell(node, 2, 0), cell(node, 2, 1), node.base.platform().base[0].blob.digest
-    assert run_command("cache", "prune", "--edge", node.edge).status == 2
+    assert cache_command(node.edge, "prune").status == 2
     assert cache(node.edge, "prune", "--older-than", "7d", "--json").json["removed"] == []
     assert cache(node.edge, "prune", "--unused", "--json").json["removed"] == []
     would = cache(node.edge, "prune", "--to", "1kB", "--dry-run", "--json").json
@@ -172,7 +172,7 @@ def test_prune_leaves_what_is_pinned_and_what_is_read(node: Node) -> None:
     gets = [one.target for one in node.registry.requests()[before:] if one.method == "GET"]
     assert not [one for one in gets if "/blobs/" in one and cell(node, 2, 0) in one]
     cache(node.edge, "unpin", f"{MODEL}:v1--2.0.2.0")
-    again = run_command("cache", "unpin", "--edge", node.edge, f"{MODEL}:v1--2.0.2.0")
+    again = cache_command(node.edge, "unpin", f"{MODEL}:v1--2.0.2.0")
     assert (again.status, "was not pinned" in again.out) == (1, True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,18 @@ from typing import Any
 from proxy.config.edge import EdgeConfig
 from proxy.edge.disk.store import EdgeStore
 from twodfs.oci.digest import Digest, digest_of
+
+
+@contextlib.asynccontextmanager
+async def unkept_store(directory: Path, **settings: Any) -> AsyncIterator[EdgeStore]:
+    """Yield a store that no keeper cleans up meanwhile, but for what the test tells one to do."""
+    lock = os.open(directory / "keeper.lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        async with opened_store(directory, **settings) as store:
+            yield store
+    finally:
+        os.close(lock)
 
 
 @contextlib.asynccontextmanager

@@ -85,9 +85,11 @@ async def _written(arguments: Namespace, names: list[CachedName], holding: Holdi
     target = sys.stdout.buffer if str(arguments.output) == "-" else arguments.output
     async with opened(arguments) as cache:
         images = await cache.images()
-        found = [images.find(name) for name in names]
+        found = await asyncio.to_thread(images.find_all, names)
         answers = [CarriedAnswer.of(row) for row in await cache.answers.all()]
-        plan = plan_export(cache.disk, found, answers, has_already=holding, partial=arguments.partial)
+        plan = await asyncio.to_thread(
+            plan_export, cache.disk, found, answers, has_already=holding, partial=arguments.partial
+        )
         with open_progress(quiet=arguments.quiet) as progress:
             await asyncio.to_thread(write_export, plan, cache.disk, target, progress)
         return plan

@@ -46,12 +46,14 @@ def run(arguments: Namespace) -> int:
 
 
 async def _pinned(arguments: Namespace, names: list[Any]) -> list[dict[str, Any]]:
+    import asyncio
+
     from proxy.cache.opened import opened
     from proxy.cache.pinning import pin_image
 
     async with opened(arguments) as cache:
         images = await cache.images()
-        found = [images.find(name) for name in names]  # all of them, or none is pinned
+        found = await asyncio.to_thread(images.find_all, names)  # all of them, or none is pinned
         for image in found:
             await pin_image(cache.store, image)
         pins = await cache.store.pins.all()

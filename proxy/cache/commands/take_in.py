@@ -82,8 +82,8 @@ async def _taken_in(arguments: Namespace) -> tuple[Intake, list[str]]:
             await remember(intake, cache.store, cache.answers)
         if arguments.pin:
             images = await cache.images()
-            for one in intake.images:
-                await pin_image(cache.store, images.find(one.name))
+            for image in await asyncio.to_thread(images.find_all, [one.name for one in intake.images]):
+                await pin_image(cache.store, image)
         return intake, _notes(intake, node_config(arguments))
 
 

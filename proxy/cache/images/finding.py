@@ -5,7 +5,7 @@ A partition need not have been pulled: where the documents of its source are the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from proxy.cache.images.parts import Part, distinct, parts_of, sources_of
@@ -67,9 +67,9 @@ class CachedImages:
         self._disk = disk
         self._tags = tags
 
-    def all(self) -> Iterator[CachedName]:
-        """Yield the names of all, by their order."""
-        yield from sorted(self._tags)
+    def find_all(self, names: Iterable[CachedName]) -> list[CachedImage]:
+        """Return the images that ``names`` mean; raises like ``find``."""
+        return [self.find(name) for name in names]
 
     def find(self, name: CachedName) -> CachedImage:
         """Return the image that ``name`` means.

@@ -6,11 +6,15 @@ command lines of their engines.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from twodfs.errors import InvalidReferenceError
 from twodfs.field.partition import PartitionTag, readings
 from twodfs.oci.reference import MAX_REPOSITORY_LENGTH, REPOSITORY, TAG
+
+_HOST: Final = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?)(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,7 +34,7 @@ class CachedName:
         if "@" in text:
             raise InvalidReferenceError(f"{text!r} is a digest; name an image by its tag, as library/model:v1")
         first, slash, rest = text.partition("/")
-        is_host = slash and ("." in first or ":" in first or first == "localhost")
+        is_host = slash and ("." in first or ":" in first or first == "localhost") and _HOST.fullmatch(first)
         repository, colon, tag = (rest if is_host else text).partition(":")
         if not colon:
             raise InvalidReferenceError(f"{text!r} has no tag; write it out, as {repository or 'library/model'}:v1")

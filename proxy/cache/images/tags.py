@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ async def known_tags(store: EdgeStore, answers: Answers) -> dict[CachedName, Tag
         sqlite3.Error: the state cannot be read.
     """
     found = {}
-    for text, image in ImageIndex(store.directory.root).images():  # another program's images, too
+    listed = await asyncio.to_thread(ImageIndex(store.directory.root).images)  # another program's images, too
+    for text, image in listed:
         with contextlib.suppress(InvalidReferenceError):
             found[CachedName.parse(text)] = TagAnswer(image.digest, image.media_type)
     rows = await store.state.read(lambda c: c.execute("SELECT name, digest, media_type FROM listed").fetchall())

@@ -157,8 +157,7 @@ class _Connected:
 
 def connected(path: Path, tables: Iterable[str]) -> sqlite3.Connection:
     """Return a connection of the calling thread's, for the cache commands; raises ``sqlite3.Error``."""
-    # Immediate: who reads first and writes then would be refused if another process wrote in between.
-    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level="IMMEDIATE", check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
     try:
         for statement in (*_SETTINGS, *tables):
             connection.execute(statement)

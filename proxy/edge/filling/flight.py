@@ -35,7 +35,7 @@ class Flight:
         self.task: asyncio.Task[None] | None = None
         self.is_filling = False
         self._pace: Pace | None = None
-        self._is_paced = True
+        self._lifted = asyncio.Event()
         self._waiting: list[asyncio.Future[Growth | None]] = []
 
     def add(self, repository: Repository | None, identity: Identity | None, pace: Pace | None) -> None:
@@ -43,13 +43,14 @@ class Flight:
         self.readers += 1
         if repository is not None and identity is not None:
             self.source.add(repository, identity)
-        self._is_paced = self._is_paced and pace is not None
-        self._pace = pace if self._is_paced else None
+        if pace is None:
+            self._lifted.set()
+        self._pace = None if self._lifted.is_set() else pace
 
     async def paced(self, size: int) -> None:
         """Wait until more may come behind these ``size`` bytes."""
         if self._pace is not None:
-            await self._pace.take(size)
+            await self._pace.take(size, self._lifted)
 
     def start(self, growth: Growth) -> None:
         """Give readers this file; each of them uses it from now on."""

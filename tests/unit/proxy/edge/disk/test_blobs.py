@@ -72,8 +72,9 @@ async def test_a_digest_of_another_algorithm_has_its_own_directory(store: EdgeSt
 
 
 async def test_a_whole_file_is_adopted_with_what_is_known_of_it(
-    store: EdgeStore, tmp_path: Path, hashed: list[str]
+    store: EdgeStore, tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("proxy.edge.disk.blobs._LOCKED", 3600)
     path = store.directory.ingest / "growing"
     with path.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -82,7 +83,8 @@ async def test_a_whole_file_is_adopted_with_what_is_known_of_it(
         await store.blobs.adopt(DIGEST, path, file.fileno())
         assert not path.exists()
         # The filler's own lock lets readers in.
-        assert await is_there(store, DIGEST)
+        async with asyncio.timeout(10):
+            assert await is_there(store, DIGEST)
     async with opened_store(tmp_path / "edge") as other:
         assert await is_there(other, DIGEST)
     assert not hashed

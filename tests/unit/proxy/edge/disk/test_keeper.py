@@ -13,7 +13,7 @@ import pytest
 from proxy.edge.disk.files import beside, remove_leftovers
 from proxy.edge.disk.keeper import Keeper
 from proxy.edge.disk.store import EdgeStore
-from tests.lab.edge import is_there, new_content, opened_store, stored
+from tests.lab.edge import is_there, new_content, opened_store, stored, unkept_store
 from tests.lab.fake_registry import until
 from twodfs.oci.digest import digest_of
 
@@ -24,10 +24,8 @@ DAY = 86_400
 @contextlib.asynccontextmanager
 async def kept(directory: Path) -> AsyncIterator[tuple[EdgeStore, Keeper]]:
     """Yield a store whose keeper does what the test tells it, and no other does."""
-    with (directory / "keeper.lock").open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        async with opened_store(directory) as store:
-            yield store, Keeper(store.directory, store.state, store.blobs, store.space, store.listing)
+    async with unkept_store(directory) as store:
+        yield store, Keeper(store.directory, store.state, store.blobs, store.space, store.listing)
 
 
 def unfinished(store: EdgeStore, *, age: float) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from proxy.edge.disk.listing import NAME, listed_name
 from proxy.edge.disk.store import EdgeStore
 from proxy.repository import DEFAULT_UPSTREAM, Repository
-from tests.lab.edge import opened_store, stored
+from tests.lab.edge import stored, unkept_store
 from tests.lab.fake_registry import until
 from twodfs.oci.documents import OCI_MANIFEST
 
@@ -24,7 +24,7 @@ def listed(store: EdgeStore) -> dict[str, Any]:
 
 
 async def test_tags_are_listed_as_long_as_their_content_is_there(tmp_path: Path) -> None:
-    async with opened_store(tmp_path) as store:
+    async with unkept_store(tmp_path) as store:
         first, second = await stored(store, b"first"), await stored(store, b"second")
         await store.listing.named(MODEL, "v1", first, OCI_MANIFEST, 5)
         await store.listing.named(MODEL, "v1--0.0.0.1", second, OCI_MANIFEST, 6)
@@ -44,7 +44,7 @@ async def test_tags_are_listed_as_long_as_their_content_is_there(tmp_path: Path)
 
 async def test_changes_are_written_soon_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.edge.disk.listing._PAUSE", 0)
-    async with opened_store(tmp_path) as store:
+    async with unkept_store(tmp_path) as store:
         digest = await stored(store, b"first")
         await store.listing.named(MODEL, "v1", digest, OCI_MANIFEST, 5)
         await until(lambda: store.directory.index.exists() and listed(store) == {"library/model:v1": digest})
@@ -54,7 +54,7 @@ async def test_changes_are_written_soon_without_being_asked(tmp_path: Path, monk
     "damage", [None, b"", b"{", b"[]", b'{"manifests": 7}', b'{"manifests": [7, {"digest": "x"}]}']
 )
 async def test_a_layout_that_is_missing_or_damaged_is_written_anew(tmp_path: Path, damage: bytes | None) -> None:
-    async with opened_store(tmp_path) as store:
+    async with unkept_store(tmp_path) as store:
         digest = await stored(store, b"first")
         await store.listing.named(MODEL, "v1", digest, OCI_MANIFEST, 5)
         await store.listing.write()
@@ -69,7 +69,7 @@ async def test_a_layout_that_is_missing_or_damaged_is_written_anew(tmp_path: Pat
 
 
 async def test_images_that_others_added_stay_listed(tmp_path: Path) -> None:
-    async with opened_store(tmp_path) as store:
+    async with unkept_store(tmp_path) as store:
         ours, theirs, gone = [await stored(store, content) for content in (b"ours", b"theirs", b"gone")]
         await store.listing.named(MODEL, "v1", ours, OCI_MANIFEST, 4)
         await store.listing.write()
@@ -97,7 +97,7 @@ async def test_images_that_others_added_stay_listed(tmp_path: Path) -> None:
 
 
 async def test_an_unchanged_file_is_not_written_again(tmp_path: Path) -> None:
-    async with opened_store(tmp_path) as store:
+    async with unkept_store(tmp_path) as store:
         await store.listing.named(MODEL, "v1", await stored(store, b"first"), OCI_MANIFEST, 5)
         await store.listing.write()
         before = store.directory.index.stat().st_ino

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from proxy.edge.disk.store import EdgeStore
+from proxy.edge.disk.unfinished import unfinished
 from proxy.metrics.catalogue import EDGE_EVICTED_BYTES, EDGE_EVICTIONS
 from proxy.repository import DEFAULT_UPSTREAM, Repository
-from tests.lab.edge import is_there, new_content, opened_store
+from tests.lab.edge import is_there, new_content, opened_store, unkept_store
 from twodfs.oci.digest import Digest, digest_of
 
 MEGABYTE = 2**20
@@ -42,7 +43,7 @@ async def left(store: EdgeStore, digests: list[Digest]) -> list[bool]:
 
 
 async def test_what_was_used_least_recently_makes_room_down_to_the_low_mark(tmp_path: Path) -> None:
-    async with opened_store(tmp_path, max_size=MEGABYTE) as store:
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
         digests = await filled(store, count=10, size=100_000)
         assert await store.space.reserve(NEW, 20_000)
         assert all(await left(store, digests))
@@ -60,7 +61,7 @@ async def test_what_was_used_least_recently_makes_room_down_to_the_low_mark(tmp_
 
 
 async def test_what_can_never_fit_removes_nothing(tmp_path: Path) -> None:
-    async with opened_store(tmp_path, max_size=MEGABYTE) as store:
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
         digests = await filled(store, count=5, size=100_000)
         assert not await store.space.reserve(NEW, MEGABYTE + 1)
         assert all(await left(store, digests))
@@ -69,7 +70,7 @@ async def test_what_can_never_fit_removes_nothing(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_removed_where_it_would_not_be_enough(tmp_path: Path) -> None:
-    async with opened_store(tmp_path, max_size=MEGABYTE) as store:
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
         digests = await filled(store, count=5, size=100_000)
         assert await store.space.reserve(NEW, 500_000)
         assert not await store.space.reserve(digest_of(b"more"), 600_000)
@@ -78,7 +79,7 @@ async def test_nothing_is_removed_where_it_would_not_be_enough(tmp_path: Path) -
 
 async def test_promises_count_until_they_are_released_in_all_processes(tmp_path: Path) -> None:
     async with (
-        opened_store(tmp_path, max_size=MEGABYTE) as store,
+        unkept_store(tmp_path, max_size=MEGABYTE) as store,
         opened_store(tmp_path, max_size=MEGABYTE) as other,
     ):
         assert await store.space.reserve(NEW, 600_000)
@@ -92,7 +93,7 @@ async def test_promises_count_until_they_are_released_in_all_processes(tmp_path:
 
 async def test_many_that_ask_at_once_are_promised_no_more_than_there_is(tmp_path: Path) -> None:
     async with (
-        opened_store(tmp_path, max_size=MEGABYTE) as store,
+        unkept_store(tmp_path, max_size=MEGABYTE) as store,
         opened_store(tmp_path, max_size=MEGABYTE) as other,
     ):
         await filled(store, count=5, size=100_000)
@@ -108,7 +109,7 @@ async def test_many_that_ask_at_once_are_promised_no_more_than_there_is(tmp_path
 
 async def test_what_is_read_by_any_process_stays_and_the_next_goes(tmp_path: Path) -> None:
     async with (
-        opened_store(tmp_path, max_size=MEGABYTE) as store,
+        unkept_store(tmp_path, max_size=MEGABYTE) as store,
         opened_store(tmp_path, max_size=MEGABYTE) as other,
     ):
         digests = await filled(store, count=10, size=100_000)
@@ -120,7 +121,7 @@ async def test_what_is_read_by_any_process_stays_and_the_next_goes(tmp_path: Pat
 
 
 async def test_what_a_pinned_image_names_stays(tmp_path: Path) -> None:
-    async with opened_store(tmp_path, max_size=MEGABYTE) as store:
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
         index, manifest, layer, config, beside, *others = digests = await filled(store, count=10, size=100_000)
         other = Repository(DEFAULT_UPSTREAM, "library/other")
         rows = [
@@ -157,7 +158,7 @@ def half_fetched(store: EdgeStore, digest: Digest, *, size: int, there: int, age
 
 
 async def test_content_on_its_way_in_another_process_is_a_promise_and_stays(tmp_path: Path) -> None:
-    async with opened_store(tmp_path, max_size=MEGABYTE) as store:
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
         with half_fetched(store, NEW, size=600_000, there=1000, age=3600) as path:
             assert not await store.space.reserve(digest_of(b"more"), 600_000)
             assert path.exists()
@@ -168,16 +169,27 @@ async def test_content_on_its_way_in_another_process_is_a_promise_and_stays(tmp_
 
 
 async def test_what_was_left_half_fetched_stays_for_who_goes_on_with_it(tmp_path: Path) -> None:
-    async with opened_store(tmp_path, max_size=MEGABYTE) as store:
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
         with half_fetched(store, NEW, size=MEGABYTE, there=900_000, age=3600) as path:
             pass
+        digests = await filled(store, count=3, size=30_000)
         assert await store.space.reserve(NEW, MEGABYTE)
         assert path.exists()
+        assert not any(await left(store, digests))
+
+
+async def test_a_filler_that_takes_it_up_meanwhile_keeps_what_was_left_half_fetched(tmp_path: Path) -> None:
+    async with unkept_store(tmp_path) as store:
+        with half_fetched(store, NEW, size=1000, there=500, age=3600) as path:
+            assert next(unfinished(store.directory)).remove() is False
+            assert path.exists()
+        assert next(unfinished(store.directory)).remove() is True
+        assert list(store.directory.ingest.iterdir()) == []
 
 
 @pytest.mark.parametrize("about", [b"", b"{", b"[]", b'{"size": -1}', b'{"size": "7"}', b'{"size": null}'])
 async def test_a_damaged_length_of_content_on_its_way_is_none(tmp_path: Path, about: bytes) -> None:
-    async with opened_store(tmp_path, max_size=MEGABYTE) as store:
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
         with half_fetched(store, NEW, size=1, there=5000) as path:
             path.with_suffix(".json").write_bytes(about)
             room = await store.space.measure()
@@ -205,7 +217,7 @@ class Disk:
 
 
 async def test_files_of_others_take_room_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with opened_store(tmp_path, min_free=10**8) as store:
+    async with unkept_store(tmp_path, min_free=10**8) as store:
         digests = await filled(store, count=10, size=100_000)
         disk = Disk(monkeypatch)
         assert await store.space.make_room()
@@ -224,7 +236,7 @@ async def test_files_of_others_take_room_away(tmp_path: Path, monkeypatch: pytes
 async def test_a_twentieth_of_the_disk_stays_free_but_a_gigabyte_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, kept_free: int
 ) -> None:
-    async with opened_store(tmp_path, min_free=None) as store:
+    async with unkept_store(tmp_path, min_free=None) as store:
         disk = Disk(monkeypatch)
         disk.size, disk.free = size, size
         assert not await store.space.reserve(NEW, size - kept_free + 1)
@@ -234,7 +246,7 @@ async def test_a_twentieth_of_the_disk_stays_free_but_a_gigabyte_at_most(
 async def test_a_state_or_lock_that_fails_makes_fills_pass_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened_store(tmp_path, max_size=MEGABYTE) as store:
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
         await store.state.run(lambda c: c.execute("ALTER TABLE reservations RENAME TO lost"))
         assert not await store.space.reserve(NEW, 1)
         assert await store.space.measure() is None

@@ -57,7 +57,7 @@ async def test_readers_do_not_write_and_do_not_wait_for_a_writer(tmp_path: Path)
         assert await state.read(names) == ["b"]
 
 
-async def test_who_reads_and_then_writes_is_not_refused_for_what_others_wrote_meanwhile(tmp_path: Path) -> None:
+async def test_processes_that_read_and_write_at_once_wait_for_each_other(tmp_path: Path) -> None:
     async with State.open(tmp_path / "state", TABLES) as one, State.open(tmp_path / "state", TABLES) as other:
 
         def read_and_write(connection: sqlite3.Connection) -> None:
