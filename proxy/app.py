@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from proxy.admin import Admin, ServiceHealth
+from proxy.auth.access_control import Authenticator
 from proxy.auth.credentials import CredentialsError
 from proxy.auth.realm import RealmPolicy
 from proxy.bodies.transit import Bodies
@@ -147,15 +148,16 @@ async def _registries(stack: contextlib.AsyncExitStack, config: Config, bodies: 
     Raises:
         StartError: the files that the configuration names cannot be used.
     """
-    opened: dict[str, tuple[Config, Upstream, RealmPolicy]] = {}
+    opened: dict[str, tuple[Config, Upstream, RealmPolicy, Authenticator]] = {}
     for name, one in {DEFAULT_UPSTREAM: config, **config.others()}.items():
+        admits = authenticator(one, name)
         realms = RealmPolicy(one.upstream.urls, one.auth.realm_hosts)
         try:
             upstream = await stack.enter_async_context(Upstream.connect(one.upstream, one.blobs, realms))
         except (CertificateError, CredentialsError) as error:
             raise StartError(str(error)) from None
-        opened[name] = one, upstream, realms
-    edge = await _edge(stack, config, {name: (one, upstream) for name, (one, upstream, _) in opened.items()}, bodies)
+        opened[name] = one, upstream, realms, admits
+    edge = await _edge(stack, config, {name: (one, upstream) for name, (one, upstream, *_) in opened.items()}, bodies)
     return [OpenRegistry(name, *parts, edge) for name, parts in opened.items()]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from proxy.auth.access_control import Authenticator
 from proxy.auth.grants import Grants
 from proxy.auth.realm import RealmPolicy, Realms
 from proxy.bodies.transit import Bodies
@@ -27,7 +28,7 @@ from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
-from proxy.preflight import authenticator, signer, source_keys
+from proxy.preflight import signer, source_keys
 from proxy.requests.choice import RegistryChoice
 from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
@@ -50,6 +51,7 @@ class OpenRegistry:
         config: the settings, as if it were the only one.
         upstream: the way to it.
         realms: guards credentials on their way to its token server.
+        authenticator: lets clients in.
         edge: the disk of an edge node; None where nothing is kept on disk.
     """
 
@@ -57,6 +59,7 @@ class OpenRegistry:
     config: Config
     upstream: Upstream
     realms: RealmPolicy
+    authenticator: Authenticator
     edge: EdgeNode | None
 
 
@@ -151,7 +154,7 @@ def _served(cutting: CuttingParts, clients: ClientAddresses, bodies: Bodies) -> 
         max_manifest=config.limits.manifest_body,
         edge=None if edge is None else _edge_content(name, edge, locations),
     )
-    return ServedRegistry(routes, authenticator(config, name), locations, config.upstream.read_timeout)
+    return ServedRegistry(routes, cutting.registry.authenticator, locations, config.upstream.read_timeout)
 
 
 def _slots(limits: LimitsConfig) -> Slots:
