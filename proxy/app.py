@@ -23,7 +23,7 @@ from proxy.handlers.dispatcher import Dispatcher
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, snapshot
-from proxy.preflight import (
+from proxy.preflight import authenticator, (
     StartError,
     listener_tls,
     rehearse_protections,
