@@ -23,8 +23,9 @@ from proxy.handlers.dispatcher import Dispatcher
 from proxy.logs import get_logger
 from proxy.metrics import catalogue
 from proxy.metrics.instruments import Snapshot, snapshot
-from proxy.preflight import authenticator, (
+from proxy.preflight import (
     StartError,
+    authenticator,
     listener_tls,
     rehearse_protections,
 )
