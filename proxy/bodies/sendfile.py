@@ -14,8 +14,8 @@ from typing import Final
 
 from proxy.bodies.splice import Mover, SourceEndedError
 
-_TURN: Final = 2**20
-"""Bytes that one stream moves before the others have their turn."""
+_TURN: Final = 2**22
+"""Bytes that one stream moves before the others have their turn, half a millisecond."""
 _PIECE: Final = 512 * 1024
 """Bytes whose last one tells whether they are in memory: a disk is read ahead in such steps."""
 _AHEAD: Final = 2 * 2**20

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.edge.disk.directory import EdgeDirectory
-from proxy.edge.filling.partial import Partial, claim, is_claimed
+from proxy.edge.filling.partial import Partial, claim, discard_unreadable, is_claimed
 from proxy.repository import Repository
 from twodfs.oci.digest import Digest, digest_of
 
@@ -60,6 +60,39 @@ def test_a_blob_that_is_whole_is_not_claimed(directory: EdgeDirectory) -> None:
     directory.blob(DIGEST).write_bytes(b"content")
     assert claim(directory, DIGEST) is None
     assert list(directory.ingest.iterdir()) == []
+
+
+def test_a_claim_that_fails_leaves_no_lock(directory: EdgeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own process would follow itself for ever."""
+
+    def refuse(_: Path) -> bool:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "exists", refuse)
+        with pytest.raises(PermissionError):
+            claim(directory, DIGEST)
+    partial, is_ours = claimed(directory)
+    assert is_ours
+    partial.close()
+
+
+def test_content_that_may_not_be_read_makes_room_for_content_that_may(
+    directory: EdgeDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = directory.blob(DIGEST)
+    blob.write_bytes(b"content")
+    discard_unreadable(blob)
+    assert blob.exists()
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        discard_unreadable(blob)
+    assert not blob.exists()
+    discard_unreadable(blob)
 
 
 def test_a_length_belongs_to_one_file(directory: EdgeDirectory) -> None:
