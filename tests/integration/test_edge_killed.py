@@ -20,6 +20,7 @@ from tests.lab.blob_wire import End
 from tests.lab.fake_registry import until
 from tests.lab.filling import Asked, Blob, holding, run
 from tests.lab.process import free_port, resident
+from tests.lab.proxy import Proxy
 from twodfs.oci.digest import Digest, digest_of
 
 MIB = 2**20
@@ -128,6 +129,32 @@ async def test_what_a_killed_node_serves_is_right_and_nothing_is_left(
     assert wholes
     # A length may be left beside what became whole in that moment; the keeper removes it.
     assert not [path.name for path in directory.ingest.iterdir() if path.suffix == ".part"]
+
+
+async def test_a_real_node_of_two_workers_goes_on_where_it_was_killed(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    async with holding(Blob(os.urandom(6 * MIB))) as blob:
+        leisurely(blob)
+        directory = tmp_path / "edge"
+        part = directory / "ingest" / "sha256" / f"{blob.digest.removeprefix('sha256:')}.part"
+        proxy = await asyncio.to_thread(
+            Proxy.start, tmp_path, blob.url, "--edge", str(directory), environment={"TWODFS_PROXY_WORKERS": "2"}
+        )
+        try:
+            for kills in range(1, 3):
+                readers = [asyncio.ensure_future(fetch(client, proxy.url + blob.path)) for _ in range(6)]
+                await until(lambda at=kills * 2 * MIB: part.exists() and part.stat().st_size > at)  # type: ignore[misc]
+                await asyncio.to_thread(proxy.kill)
+                assert [await reader for reader in readers] == [None] * 6
+                assert len(blob.requests) == kills  # for both workers
+                await asyncio.to_thread(proxy.launch)
+            readers = [asyncio.ensure_future(fetch(client, proxy.url + blob.path)) for _ in range(6)]
+            assert [await reader for reader in readers] == [blob.content] * 6
+        finally:
+            await asyncio.to_thread(proxy.stop)
+    assert [asked.first == 0 for asked in blob.requests] == [True, False, False]
+    assert blob.sent < len(blob.content) + 2 * MIB
 
 
 async def test_twenty_fills_and_fifty_readers_need_little_memory(
