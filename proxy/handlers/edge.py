@@ -13,8 +13,8 @@ from cachetools import LRUCache
 
 from proxy.edge.disk.blobs import StoredBlob
 from proxy.edge.disk.store import EdgeStore
-from proxy.edge.filling.body import whole_body
-from proxy.edge.filling.fills import Fills, GrowingBlob
+from proxy.edge.filling.body import GrowingBlob, whole_body
+from proxy.edge.filling.fills import Fills
 from proxy.edge.offline.outage import is_failing
 from proxy.edge.offline.registry import EdgeRegistry
 from proxy.edge.rights.grants import EdgeGrants
