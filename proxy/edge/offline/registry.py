@@ -17,6 +17,7 @@ from proxy.auth.identity import Identity
 from proxy.bodies.transit import RequestBody
 from proxy.config import EdgeConfig
 from proxy.edge.disk.store import EdgeStore
+from proxy.edge.filling.fills import Fills
 from proxy.edge.offline.answers import Answers
 from proxy.edge.offline.content import ContentByDigest
 from proxy.edge.offline.documents import EdgeDocuments
@@ -74,6 +75,7 @@ class EdgeRegistry:
         names: Names,
         acceptances: Acceptances,
         places: Places,
+        fills: Fills,
     ) -> AsyncIterator[EdgeRegistry]:
         """Put the disk behind ``upstream`` for the time of the context.
 
@@ -82,7 +84,7 @@ class EdgeRegistry:
         """
         line = Line(upstream, patience=config.offline_after)
         answers = await Answers.open(store.state, max_stale=config.max_stale)
-        documents = EdgeDocuments(store, names)
+        documents = EdgeDocuments(store, names, fills)
         tokens = await EdgeTokens.open(store.state, store.directory.secret(), acceptances)
         rights = OfflineRights(grants, acceptances, places, tokens, answers)
         named = NamedAnswers(upstream, line, answers=answers, documents=documents, rights=rights, listing=store.listing)
