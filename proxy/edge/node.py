@@ -58,11 +58,6 @@ class EdgeNode:
                 places=places,
                 is_shared=config.workers > 1,
             )
-            registry = await stack.enter_async_context(
-                EdgeRegistry.open(
-                    upstream, config.edge, store, grants=grants, names=names, acceptances=acceptances, places=places
-                )
-            )
             fills = await stack.enter_async_context(
                 Fills(
                     store,
@@ -70,6 +65,18 @@ class EdgeNode:
                     config.edge,
                     silence=config.upstream.read_timeout,
                     borrows=borrows,
+                )
+            )
+            registry = await stack.enter_async_context(
+                EdgeRegistry.open(
+                    upstream,
+                    config.edge,
+                    store,
+                    grants=grants,
+                    names=names,
+                    acceptances=acceptances,
+                    places=places,
+                    fills=fills,
                 )
             )
             yield cls(store, registry, fills, grants, names)

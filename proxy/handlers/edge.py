@@ -182,6 +182,8 @@ class EdgeContent:
         if reply.status not in (*_GIVEN, HTTPStatus.NOT_FOUND):
             reply = await registry.first_byte(path, call.identity)  # some registries answer HEAD badly
         if reply.status not in _GIVEN:
+            if reply.is_stale:
+                raise RefusedError(reply)  # the registry cannot be asked for words of its own
             return False
         if hdrs.WARNING not in reply.headers:
             await self._grants.remember(call.identity, repository, digest, asked_at)

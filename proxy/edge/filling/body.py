@@ -134,6 +134,11 @@ class GrowingBlob:
         """How many of its bytes are here."""
         return self._growth.available
 
+    @property
+    def descriptor(self) -> int:
+        """The file, open as long as this blob is; among the content only some time after all of it is here."""
+        return self._growth.descriptor
+
     async def finished(self) -> bool:
         """Wait until all of it is here, or no more comes; say whether it is whole, and right."""
         while self._growth.fate is Fate.GROWING:
