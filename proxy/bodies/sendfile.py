@@ -14,8 +14,8 @@ from typing import Final
 
 from proxy.bodies.splice import Mover, SourceEndedError
 
-_TURN: Final = 2**20
-"""Bytes that one stream moves before the others have their turn."""
+_TURN: Final = 2**22
+"""Bytes that one stream moves before the others have their turn, half a millisecond."""
 _PIECE: Final = 512 * 1024
 """Bytes whose last one tells whether they are in memory: a disk is read ahead in such steps."""
 _AHEAD: Final = 2 * 2**20
@@ -30,7 +30,7 @@ def _nothing() -> None:
 class SendFile(Mover):
     """Moves a part of a file, which is there, into a socket."""
 
-    __slots__ = ("_file", "_loading", "_offset")
+    __slots__ = ("_file", "_loaded_to", "_loading", "_offset")
 
     def __init__(self, file: int, part: range, sink: socket.socket, *, await_sink: Callable[[], None]) -> None:
         """Prepare to move ``part`` of the descriptor ``file``, whose own position stays as it is.
@@ -42,12 +42,13 @@ class SendFile(Mover):
         self._file = file
         self._offset = part.start
         self._loading: asyncio.Future[None] | None = None
+        self._loaded_to = 0
 
     def _move(self) -> None:
         turn = _TURN
         while self.remaining:
             size = min(self.remaining, _PIECE)
-            if turn > 0 and not is_at_hand(self._file, self._offset + size - 1):
+            if turn > 0 and self._offset >= self._loaded_to and not is_at_hand(self._file, self._offset + size - 1):
                 self._load(size)
                 return
             moved = send_at_once(self._file, self._offset, size, self._sink) if turn > 0 else 0
@@ -64,11 +65,12 @@ class SendFile(Mover):
         """Let a thread bring the next bytes into memory, then go on."""
         self._watch(reads=False, writes=False)
         self._await_sink()
+        self._loaded_to = self._offset + size  # a file system may never say yes
         file = os.dup(self._file)  # who closes the file waits for no thread
         self._loading = self._loop.run_in_executor(None, _read, file, self._offset, size)
-        self._loading.add_done_callback(self._loaded)
+        self._loading.add_done_callback(self._go_on)
 
-    def _loaded(self, loading: asyncio.Future[None]) -> None:
+    def _go_on(self, loading: asyncio.Future[None]) -> None:
         error = None if loading.cancelled() else loading.exception()
         if self._done.done():
             return

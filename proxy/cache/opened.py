@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import sqlite3
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from proxy import logs
@@ -107,11 +109,30 @@ async def opened(arguments: Namespace, *, may_be_new: bool = False) -> AsyncIter
         )
     if not may_be_new and not (config.directory / "oci-layout").is_file():
         raise CacheError(f"{config.directory} is no edge directory: name the one that the node was started with")
+    _check_owner(config.directory)
     logs.configure(LogConfig(level="error"))
     with _explained(str(config.directory)):
         async with EdgeStore.open(config) as store:
             answers = await Answers.open(store.state, max_stale=config.max_stale)
             yield CacheDirectory(store, config, DiskSource(store.directory), answers)
+
+
+def _check_owner(directory: Path) -> None:
+    """Let root leave the directory of another user alone: the node could not read what root writes there.
+
+    Raises:
+        CacheError: it is another's.
+    """
+    try:
+        owner = (directory / "state.sqlite").stat().st_uid
+    except OSError:
+        return
+    if os.geteuid() == 0 and owner != 0:
+        try:
+            user = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            user = f"#{owner}"
+        raise CacheError(f"{directory} belongs to {user}, as whom the node runs: run this with 'sudo -u {user}'")
 
 
 @contextlib.contextmanager

@@ -56,6 +56,9 @@ class EdgeNode:
             acceptances = await Acceptances.open(
                 store.state, store.directory.secret(), good_for=config.edge.offline_grant
             )
+            asked = {name: upstream for name, (_, upstream) in upstreams.items()}
+            silence = max(own.upstream.read_timeout for own, _ in upstreams.values())
+            fills = await stack.enter_async_context(Fills(store, asked, config.edge, silence=silence, borrows=borrows))
             registries, grants = {}, {}
             for name, (own, upstream) in upstreams.items():
                 grants[name] = await EdgeGrants.open(
@@ -75,9 +78,7 @@ class EdgeNode:
                     names=names,
                     acceptances=acceptances,
                     places=places,
+                    fills=fills,
                 )
                 registries[name] = await stack.enter_async_context(opening)
-            asked = {name: upstream for name, (_, upstream) in upstreams.items()}
-            silence = max(own.upstream.read_timeout for own, _ in upstreams.values())
-            fills = await stack.enter_async_context(Fills(store, asked, config.edge, silence=silence, borrows=borrows))
             yield cls(store, registries, fills, grants, names)

@@ -13,8 +13,8 @@ from cachetools import LRUCache
 
 from proxy.edge.disk.blobs import StoredBlob
 from proxy.edge.disk.store import EdgeStore
-from proxy.edge.filling.body import whole_body
-from proxy.edge.filling.fills import Fills, GrowingBlob
+from proxy.edge.filling.body import GrowingBlob, whole_body
+from proxy.edge.filling.fills import Fills
 from proxy.edge.offline.outage import is_failing
 from proxy.edge.offline.registry import EdgeRegistry
 from proxy.edge.rights.grants import EdgeGrants
@@ -182,6 +182,8 @@ class EdgeContent:
         if reply.status not in (*_GIVEN, HTTPStatus.NOT_FOUND):
             reply = await registry.first_byte(path, call.identity)  # some registries answer HEAD badly
         if reply.status not in _GIVEN:
+            if reply.is_stale:
+                raise RefusedError(reply)  # the registry cannot be asked for words of its own
             return False
         if hdrs.WARNING not in reply.headers:
             await self._grants.remember(call.identity, repository, digest, asked_at)

@@ -15,7 +15,7 @@ from proxy.auth.identity import Identity
 from proxy.cache.images.parts import Part
 from proxy.clients.limits import TooManyRequestsError
 from proxy.confinement.apart import EndedError
-from proxy.edge.filling.fills import GrowingBlob
+from proxy.edge.filling.body import GrowingBlob
 from proxy.edge.node import EdgeNode
 from proxy.edge.pace import Pace
 from proxy.partitions.policy import UnsignedError

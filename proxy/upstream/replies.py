@@ -49,6 +49,10 @@ class BrokeOffError(UpstreamError):
     """The connection ended before the answer did: a request that only reads may go to another origin."""
 
 
+class TooLongError(UpstreamError):
+    """The registry's answer is longer than it may be; it answers all the same."""
+
+
 class RefusedError(Exception):
     """The registry refused, or answered with an error; its own words are in ``reply``."""
 
@@ -105,7 +109,7 @@ async def read(response: aiohttp.ClientResponse, limit: int, take: Take | None) 
         while chunk := await response.content.readany():
             size += len(chunk)
             if size > bound:
-                raise UpstreamError(  # noqa: TRY301 - as the registry's own faults
+                raise TooLongError(  # noqa: TRY301 - as the registry's own faults
                     f"the registry's answer for {response.url.path} is longer than {bound} bytes"
                 )
             if take is not None and response.ok:

@@ -16,6 +16,7 @@ import pytest
 
 from proxy.auth.identity import Identity
 from proxy.edge.filling.growth import HELD_BACK
+from proxy.edge.filling.partial import claim
 from proxy.edge.pace import Pace
 from proxy.metrics.catalogue import EDGE_FILLED, EDGE_FILLS, EDGE_SERVED_DISK, EDGE_SERVED_FILLING
 from proxy.repository import Repository
@@ -485,3 +486,23 @@ async def test_readers_of_a_file_that_goes_away_go_on_by_themselves(
             with pytest.raises(aiohttp.ClientPayloadError):
                 await asked
     assert [one.first for one in blob.requests] == [0, MIB]
+
+
+async def test_a_worker_that_does_nothing_holds_up_nobody_for_ever(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    """It is stopped, or hangs: who waits for it goes on by itself, or has the blob passed on."""
+    async with (
+        holding(Blob(os.urandom(2 * MIB))) as blob,
+        filling(tmp_path, blob.url, upstream__read_timeout="1") as node,
+    ):
+        stopped = claim(node.store.directory, blob.digest)
+        assert stopped is not None
+        partial, is_its = stopped
+        assert is_its
+        assert await node.fills.begin(LIB, blob.digest, Identity.of({})) is None
+        partial.announce(len(blob.content), LIB)
+        os.pwrite(partial.descriptor, blob.content[:MIB], 0)
+        assert await get(client, node.url + blob.path) == blob.content
+        assert [asked.first for asked in blob.requests] == [MIB]
+        partial.close()

@@ -1,8 +1,9 @@
-"""A node that is killed at random points while it fills: what it serves afterwards is right, and nothing is left."""
+"""A node in a process of its own: killed at random points while it fills, and measured while it fills a lot."""
 
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -18,11 +19,13 @@ from proxy.edge.disk.directory import EdgeDirectory
 from tests.lab.blob_wire import End
 from tests.lab.fake_registry import until
 from tests.lab.filling import Asked, Blob, holding, run
-from tests.lab.process import free_port
+from tests.lab.process import free_port, resident
+from tests.lab.proxy import Proxy
+from twodfs.oci.digest import Digest, digest_of
 
 MIB = 2**20
-KILLS = int(os.environ.get("TWODFS_TEST_KILLS", "60"))
-"""`make test-kills` does 200."""
+KILLS = int(os.environ.get("TWODFS_TEST_KILLS", "40"))
+"""`TWODFS_TEST_KILLS=200` is what the issue asks for, and takes a minute."""
 _PIECE = 64 * 1024
 
 
@@ -126,3 +129,63 @@ async def test_what_a_killed_node_serves_is_right_and_nothing_is_left(
     assert wholes
     # A length may be left beside what became whole in that moment; the keeper removes it.
     assert not [path.name for path in directory.ingest.iterdir() if path.suffix == ".part"]
+
+
+async def test_a_real_node_of_two_workers_goes_on_where_it_was_killed(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    async with holding(Blob(os.urandom(6 * MIB))) as blob:
+        leisurely(blob)
+        directory = tmp_path / "edge"
+        part = directory / "ingest" / "sha256" / f"{blob.digest.removeprefix('sha256:')}.part"
+        proxy = await asyncio.to_thread(
+            Proxy.start, tmp_path, blob.url, "--edge", str(directory), environment={"TWODFS_PROXY_WORKERS": "2"}
+        )
+        try:
+            for kills in range(1, 3):
+                readers = [asyncio.ensure_future(fetch(client, proxy.url + blob.path)) for _ in range(6)]
+                await until(lambda at=kills * 2 * MIB: part.exists() and part.stat().st_size > at)  # type: ignore[misc]
+                await asyncio.to_thread(proxy.kill)
+                assert [await reader for reader in readers] == [None] * 6
+                assert len(blob.requests) == kills  # for both workers
+                await asyncio.to_thread(proxy.launch)
+            readers = [asyncio.ensure_future(fetch(client, proxy.url + blob.path)) for _ in range(6)]
+            assert [await reader for reader in readers] == [blob.content] * 6
+        finally:
+            await asyncio.to_thread(proxy.stop)
+    assert [asked.first == 0 for asked in blob.requests] == [True, False, False]
+    assert blob.sent < len(blob.content) + 2 * MIB
+
+
+async def test_twenty_fills_and_fifty_readers_need_little_memory(
+    tmp_path: Path, client: aiohttp.ClientSession, forks: ForkServerContext
+) -> None:
+    first = os.urandom(4 * MIB)
+    contents = {digest_of(content): content for content in (bytes([n]) + first for n in range(20))}
+    registry = Blob(b"")
+
+    async def say(end: End, asked: Asked) -> None:
+        content = contents[Digest(asked.target.rpartition("/")[2])]
+        await registry.give(end, 0, 0, content=content)
+        for at in range(0, len(content), _PIECE):
+            await registry.go_on(end, at, at + _PIECE, content=content)
+            await asyncio.sleep(0.001)
+
+    registry.say = say
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with holding(registry):
+        with node(forks, tmp_path / "edge", registry.url, port) as process:
+            await up(client, url)
+            assert process.pid is not None
+            idle = peak = resident(process.pid)
+            readers = [
+                asyncio.ensure_future(fetch(client, f"{url}/v2/lib/blob/blobs/{digest}"))
+                for digest, _ in itertools.islice(itertools.cycle(contents.items()), 50)
+            ]
+            while not all(reader.done() for reader in readers):
+                await asyncio.sleep(0.02)
+                peak = max(peak, resident(process.pid))
+            bodies = [await reader for reader in readers]
+    assert bodies == list(itertools.islice(itertools.cycle(contents.values()), 50))
+    assert peak - idle < 60 * MIB

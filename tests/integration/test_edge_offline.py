@@ -202,6 +202,20 @@ def test_engines_that_show_passwords_go_on_without_the_registry(
             engine.pull(image.reference(node.address, PULLED[0]))
 
 
+async def test_who_shows_nothing_hears_what_the_registry_said_to_nobody(locked: Registry, tmp_path: Path) -> None:
+    image = push_field_image(locked.url, REPOSITORY, "v1", cells=CELLS, platforms=("linux/amd64",), credentials=LOGIN)
+    with started(tmp_path, locked) as node:
+        await pull(node, PULLED[0], LOGIN)
+        assert answer(f"{node.url}/v2/{REPOSITORY}/manifests/v1")[0] == 401
+        locked.kill()
+        known, unknown = image.allotments[0, 0].blob.digest, "sha256:" + "0" * 64
+        for digest in (known, unknown):
+            for target in (f"blobs/{digest}", f"manifests/{digest}"):
+                for method in ("GET", "HEAD"):
+                    status, warning, _ = answer(f"{node.url}/v2/{REPOSITORY}/{target}", method=method)
+                    assert (status, warning) == (401, '110 - "Response is Stale"'), (method, target)
+
+
 def test_a_greeting_is_the_one_that_the_registry_gave(locked: Registry, tmp_path: Path) -> None:
     with started(tmp_path, locked) as node:
         assert answer(f"{node.url}/v2/")[0] == 401

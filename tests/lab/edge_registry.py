@@ -8,11 +8,13 @@ from pathlib import Path
 from proxy.auth.realm import RealmPolicy
 from proxy.config import load
 from proxy.edge.disk.store import EdgeStore
+from proxy.edge.filling.fills import Fills
 from proxy.edge.offline.registry import EdgeRegistry
 from proxy.edge.rights.acceptances import Acceptances
 from proxy.edge.rights.grants import EdgeGrants
 from proxy.edge.rights.names import Names
 from proxy.edge.rights.places import Places
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.upstream.upstream import Upstream
 
 
@@ -40,9 +42,17 @@ async def edge(url: str, directory: Path, **settings: str) -> AsyncIterator[Edge
         grants = await EdgeGrants.open(
             config.auth.ttl, store.state, acceptances=acceptances, names=names, places=places, is_shared=False
         )
+        fills = await stack.enter_async_context(Fills(store, {DEFAULT_UPSTREAM: upstream}, config.edge, silence=30))
         registry = await stack.enter_async_context(
             EdgeRegistry.open(
-                upstream, config.edge, store, grants=grants, names=names, acceptances=acceptances, places=places
+                upstream,
+                config.edge,
+                store,
+                grants=grants,
+                names=names,
+                acceptances=acceptances,
+                places=places,
+                fills=fills,
             )
         )
         yield Edge(registry, store, grants)

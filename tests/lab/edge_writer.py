@@ -55,11 +55,9 @@ async def _write(directory: Path, ready: int) -> None:
 async def _write_on(store: EdgeStore, done: int) -> None:
     while True:
         digest, content = new_content(random.randrange(1, 200_000))
-        if random.random() < 0.5:
-            assert await store.blobs.put(digest, content)
-        else:
-            await adopted(store, digest, content)
-        os.write(done, f"{digest}\n".encode())
+        is_put = random.random() < 0.5
+        if await (store.blobs.put(digest, content) if is_put else adopted(store, digest, content)):
+            os.write(done, f"{digest}\n".encode())
         if random.random() < 0.2:
             os.write(done, f"-{digest}\n".encode())
             await store.blobs.remove(digest)

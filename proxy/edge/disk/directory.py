@@ -50,9 +50,7 @@ class EdgeDirectory:
         try:
             opened.root.parent.mkdir(parents=True, exist_ok=True)
             opened.root.mkdir(mode=_OWNERS, exist_ok=True)
-            for path in (*map(opened.contents, ALGORITHMS), opened.ingest):
-                path.mkdir(parents=True, exist_ok=True)
-            opened.write_layout()
+            opened.make_parts()
         except OSError as error:
             raise _unusable(root, error.errno) from None
         return opened
@@ -103,8 +101,11 @@ class EdgeDirectory:
         """Locked by the process that keeps the directory."""
         return self.root / "keeper.lock"
 
-    def write_layout(self) -> None:
-        """Write the file by which other tools know an OCI image layout, where it is not there; raises ``OSError``."""
+    def make_parts(self) -> None:
+        """Make what is missing in the directory, which is there; raises ``OSError``."""
+        for path in (*map(self.contents, ALGORITHMS), self.ingest):
+            path.parent.mkdir(exist_ok=True)
+            path.mkdir(exist_ok=True)
         layout = self.root / "oci-layout"
         if not layout.is_file() or layout.read_bytes() != _OCI_LAYOUT:
             write_atomically(layout, _OCI_LAYOUT)

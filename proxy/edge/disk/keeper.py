@@ -82,6 +82,7 @@ class Keeper:
 
     async def _rounds(self) -> None:
         for number in itertools.count():
+            await self._make_parts()
             if not number % _SCAN:
                 await self.scan()
             if not number % _LISTING:
@@ -93,6 +94,13 @@ class Keeper:
             except TimeoutError:
                 continue
             self._blobs.room_wanted.clear()
+
+    async def _make_parts(self) -> None:
+        """Make the directories that somebody removed to empty the cache."""
+        try:
+            await asyncio.to_thread(self._directory.make_parts)
+        except OSError as error:
+            self._faults.tell("making the directory's parts", error)
 
     def _remove_leftovers(self) -> None:
         now = time.time()

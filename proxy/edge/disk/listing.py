@@ -96,7 +96,6 @@ class ImageList:
 
     def _write(self, rows: list[tuple[str, Digest, str, int]]) -> bool:
         """Write the file; say whether it was another before."""
-        self._directory.write_layout()
         there = _content(self._directory.index)
         entries = [_entry(*row) for row in rows if self._blobs.has(row[1])]
         names = {row[0] for row in rows}

@@ -149,10 +149,7 @@ class _Connected:
 
     def is_in_place(self) -> bool:
         """Say whether the others use this file, too."""
-        try:
-            return self.path.stat().st_ino == self.inode
-        except OSError:
-            return False
+        return _inode(self.path) == self.inode
 
 
 def connected(path: Path, tables: Iterable[str]) -> sqlite3.Connection:
@@ -168,16 +165,19 @@ def connected(path: Path, tables: Iterable[str]) -> sqlite3.Connection:
 
 
 def _opened(path: Path, tables: Iterable[str]) -> _Connected:
-    """Return a connection to the file at ``path``, or to a new one where it is damaged."""
-    with _alone(path):
-        try:
-            connection = connected(path, tables)
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise  # the disk is full, or not ours to write
-            _move(path, error)
-            connection = connected(path, tables)
-        return _Connected(connection, path, path.stat().st_ino)
+    """Return a connection to the file at ``path``, or to a new one where it is damaged; raises ``sqlite3.Error``."""
+    try:
+        with _alone(path):
+            try:
+                connection = connected(path, tables)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise  # the disk is full, or not ours to write
+                _move(path, error)
+                connection = connected(path, tables)
+            return _Connected(connection, path, _inode(path))
+    except OSError as error:
+        raise sqlite3.OperationalError(f"{path}: {error.strerror}") from None
 
 
 def _put_aside(damaged: _Connected, error: sqlite3.DatabaseError) -> None:
@@ -200,6 +200,14 @@ def _move(path: Path, error: sqlite3.DatabaseError) -> None:
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).replace(path.with_name(f"{path.name}{suffix}.damaged"))
+
+
+def _inode(path: Path) -> int:
+    """Return which file is at ``path``; 0: none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

@@ -14,6 +14,7 @@ from proxy.edge.filling.growth import Fate, Growth
 from proxy.edge.filling.passage import Passage
 from proxy.metrics.catalogue import EDGE_SERVED_DISK, EDGE_SERVED_FILLING
 from proxy.wire.responses import OutgoingResponse
+from twodfs.oci.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +103,48 @@ class GrowingBody:
     async def close(self) -> None:
         """Leave the file to others."""
         self.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class GrowingBlob:
+    """A blob that is on its way, or has just come, opened for one reader.
+
+    It is to be closed, or given away as a body, which closes it.
+
+    Attributes:
+        digest: of the blob.
+        size: bytes of all of it.
+        is_joined: whether the registry was not asked with this reader's credentials.
+    """
+
+    digest: Digest
+    size: int
+    is_joined: bool
+    _growth: Growth
+    _passage: Passage
+    _leave: Callable[[], None]
+    _borrows: bool
+
+    def body(self, wanted: range) -> GrowingBody:
+        """Return the bytes ``wanted``, sent as they come; this blob is closed with it."""
+        return GrowingBody(self._growth, wanted, self._passage, self._leave, self._borrows)
+
+    @property
+    def arrived(self) -> int:
+        """How many of its bytes are here."""
+        return self._growth.available
+
+    @property
+    def descriptor(self) -> int:
+        """The file, open as long as this blob is; among the content only some time after all of it is here."""
+        return self._growth.descriptor
+
+    async def finished(self) -> bool:
+        """Wait until all of it is here, or no more comes; say whether it is whole, and right."""
+        while self._growth.fate is Fate.GROWING:
+            await self._growth.changed()
+        return self._growth.fate is Fate.WHOLE
+
+    def close(self) -> None:
+        """Leave the blob to others."""
+        self._leave()

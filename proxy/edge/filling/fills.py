@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,12 +14,12 @@ from proxy.bodies.receive import Receiver
 from proxy.bodies.threads import Threads
 from proxy.config.edge import EdgeConfig
 from proxy.edge.disk.store import EdgeStore
-from proxy.edge.filling.body import GrowingBody
+from proxy.edge.filling.body import GrowingBlob
 from proxy.edge.filling.fill import Fill, Outcome, Tools, UnfillableError
 from proxy.edge.filling.flight import Flight
 from proxy.edge.filling.follow import Followed, follow
 from proxy.edge.filling.growth import Fate, Growth
-from proxy.edge.filling.partial import Partial, claim, is_claimed
+from proxy.edge.filling.partial import Partial, claim, discard_unreadable, is_claimed
 from proxy.edge.filling.passage import Passage
 from proxy.edge.filling.source import BlobRegistry, BlobSource, PausedError
 from proxy.edge.pace import Pace
@@ -38,46 +37,6 @@ _MOST_REFUSALS: Final = 4
 _BEFORE_READERS: Final = 0.9
 """A fill loses patience with a silent registry a little before its readers do, who then wait for the next attempt."""
 _SHA256: Final = "sha256:"
-
-
-@dataclass(frozen=True, slots=True)
-class GrowingBlob:
-    """A blob that is on its way, or has just come, opened for one reader.
-
-    It is to be closed, or given away as a body, which closes it.
-
-    Attributes:
-        digest: of the blob.
-        size: bytes of all of it.
-        is_joined: whether the registry was not asked with this reader's credentials.
-    """
-
-    digest: Digest
-    size: int
-    is_joined: bool
-    _growth: Growth
-    _passage: Passage
-    _leave: Callable[[], None]
-    _borrows: bool
-
-    def body(self, wanted: range) -> GrowingBody:
-        """Return the bytes ``wanted``, sent as they come; this blob is closed with it."""
-        return GrowingBody(self._growth, wanted, self._passage, self._leave, self._borrows)
-
-    @property
-    def arrived(self) -> int:
-        """How many of its bytes are here."""
-        return self._growth.available
-
-    async def finished(self) -> bool:
-        """Wait until all of it is here, or no more comes; say whether it is whole, and right."""
-        while self._growth.fate is Fate.GROWING:
-            await self._growth.changed()
-        return self._growth.fate is Fate.WHOLE
-
-    def close(self) -> None:
-        """Leave the blob to others."""
-        self._leave()
 
 
 class Fills:
@@ -261,15 +220,16 @@ class Fills:
             if claimed is None:
                 if await self._found(flight):
                     return
+                discard_unreadable(self._store.directory.blob(flight.digest))
                 continue
             partial, is_ours = claimed
-            if is_ours and partial.size and partial.announced() is None:
-                partial.remove()  # nobody can say what these bytes are
-                partial.close()
-                continue
             try:
-                if await self._generation(flight, partial, is_ours=is_ours):
+                if is_ours and partial.size and partial.announced() is None:
+                    partial.remove()  # nobody can say what these bytes are
+                elif await self._generation(flight, partial, is_ours=is_ours):
                     return
+                else:
+                    changes += is_ours
             finally:
                 growth, flight.growth = flight.growth, None
                 if growth is None:
@@ -277,10 +237,9 @@ class Fills:
                 else:
                     growth.cut("the proxy stops")
                     growth.leave()
-            changes += is_ours
             if changes >= _MOST_CHANGES:
-                break
-        raise UpstreamError(f"the registry gives other bytes for {flight.digest} each time")
+                raise UpstreamError(f"the registry gives other bytes for {flight.digest} each time")
+        raise UnfillableError
 
     async def _found(self, flight: Flight) -> bool:
         """Give readers the blob, which is whole by now."""
@@ -300,13 +259,15 @@ class Fills:
             UnfillableError: nobody who may ask the registry waits for it, too.
         """
         if not is_ours:
-            followed = await follow(partial, flight)
+            followed = await follow(partial, flight, self._silence)
             growth = flight.growth
             if followed is Followed.WHOLE and growth is not None:
                 partial.share()
                 growth.finish()
                 return True
-            if followed is Followed.GONE and growth is not None:
+            if followed is Followed.STUCK and growth is None:
+                raise UnfillableError
+            if followed in {Followed.GONE, Followed.STUCK} and growth is not None:
                 growth.advance(partial.size)
                 growth.abandon()
                 return True

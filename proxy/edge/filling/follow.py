@@ -21,15 +21,19 @@ class Followed(enum.Enum):
     """It is the blob."""
     GONE = enum.auto()
     """It was removed."""
+    STUCK = enum.auto()
+    """The one who fills it is there, and does nothing."""
     OURS = enum.auto()
     """The one who filled it has stopped, or died; the lock is ours."""
 
 
-async def follow(partial: Partial, flight: Flight) -> Followed:
-    """Give readers of ``flight`` what comes into ``partial``, until nothing does; return why.
+async def follow(partial: Partial, flight: Flight, silence: float) -> Followed:
+    """Give readers of ``flight`` what comes into ``partial``, until nothing does for ``silence`` seconds; return why.
 
     The file grows only behind what was hashed, so its length is what may be read.
     """
+    now = asyncio.get_running_loop().time
+    seen, until = (-1, flight.growth), now() + silence
     while True:
         if partial.is_adopted:
             return Followed.WHOLE
@@ -44,4 +48,8 @@ async def follow(partial: Partial, flight: Flight) -> Followed:
             if partial.is_in_place:
                 return Followed.OURS
             return Followed.WHOLE if partial.is_adopted else Followed.GONE
+        if seen != (partial.size, flight.growth):
+            seen, until = (partial.size, flight.growth), now() + silence
+        if now() > until:
+            return Followed.STUCK
         await asyncio.sleep(_INTERVAL)

@@ -153,16 +153,35 @@ def claim(directory: EdgeDirectory, digest: Digest) -> tuple[Partial, bool] | No
     """
     while True:
         partial = Partial.open(directory, digest)
-        if not partial.lock():
+        try:
+            is_ours = partial.lock()
             if partial.is_in_place:
-                return partial, False
-        elif partial.is_in_place:
-            if not partial.blob.exists():
-                return partial, True
-            partial.remove()
-            partial.close()
+                if not is_ours or not partial.blob.exists():
+                    return partial, is_ours
+                partial.remove()
+                is_whole = True
+            else:
+                is_whole = False  # it was renamed or removed between opening and locking
+        except BaseException:
+            partial.close()  # and its lock, for which others would wait for ever
+            raise
+        partial.close()
+        if is_whole:
             return None
-        partial.close()  # it was renamed or removed between opening and locking
+
+
+def discard_unreadable(blob: Path) -> None:
+    """Remove a file among the content that this process may not read, such as one restored by another user.
+
+    Raises:
+        OSError: it may not be removed either.
+    """
+    try:
+        os.close(os.open(blob, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+    except PermissionError:
+        blob.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return
 
 
 def is_claimed(directory: EdgeDirectory, digest: Digest) -> bool:

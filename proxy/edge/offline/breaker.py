@@ -16,6 +16,8 @@ from typing import Final, Literal
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import BREAKER_OPEN, EDGE_OFFLINE
 
+_ASKED_PAUSE: Final = 0.3
+"""Seconds between two probes while someone asks."""
 _SHORTEST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 5.0
 _FLAPPING: Final = 10.0
@@ -126,9 +128,9 @@ class Breaker:
     async def _watch(self) -> None:
         while True:
             await self._failing.wait()
-            await asyncio.sleep(_SHORTEST_PAUSE)
+            await asyncio.sleep(_ASKED_PAUSE)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause - _SHORTEST_PAUSE):
+                async with asyncio.timeout(self._pause - _ASKED_PAUSE):
                     await self._kicked.wait()
             self._kicked.clear()
             verdict = await self._probe()

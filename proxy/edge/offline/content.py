@@ -9,24 +9,22 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.edge.offline.answers import Answers
-from proxy.edge.offline.documents import EdgeDocuments, document_of
+from proxy.edge.offline.documents import BLOB_TYPE, EdgeDocuments, OpenDocument, disk_reply, whole_reply
 from proxy.edge.offline.line import Line
-from proxy.edge.offline.outage import DIGEST_HEADER, GONE, UnavailableError, is_foreign, is_refusal
+from proxy.edge.offline.outage import GONE, UnavailableError, is_foreign, is_refusal
 from proxy.edge.offline.questions import EdgeQuestion
 from proxy.edge.offline.rights import OfflineRights
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
 from proxy.upstream.registry import UpstreamRegistry
-from proxy.upstream.replies import STALE, Reply, Take, UpstreamError
+from proxy.upstream.replies import RefusedError, Reply, Take, UpstreamError
 from twodfs.errors import DigestError
 from twodfs.oci.digest import verify
 from twodfs.oci.documents import MAX_MANIFEST_BYTES, Document
 
 _GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 _NO: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-_BLOB_TYPE: Final = "application/octet-stream"
 
 Ask = Callable[[], Awaitable[Reply]]
 
@@ -77,11 +75,11 @@ class ContentByDigest:
 
         asked_at = time.monotonic()
         try:
-            if right.is_here and await self._is_allowed(question, right, asked_at):
-                found = await self._read(question, limit)
-                if found is not None:
-                    return found
-            reply = await self._line.ask(ask, has_answer=right.is_lasting)
+            come = await self._bring(question, right, limit, asked_at)
+            if isinstance(come, OpenDocument):
+                with come:
+                    return whole_reply(question, await come.read())
+            reply = come or await self._line.ask(ask, has_answer=right.is_lasting)
             await self._judge(question, reply, right)
         except UnavailableError as error:
             found = await self._read(question, limit, is_late=True) if right.is_lasting else None
@@ -93,19 +91,28 @@ class ContentByDigest:
     async def download(self, question: EdgeQuestion, take: Take, limit: int) -> Reply:
         """Give ``take`` the bytes of a blob; the reply has no body. Raises ``UpstreamError``."""
         right = await self._right(question)
-        if right.is_covered and await self._documents.pass_on(question.digest, take, limit):
-            return _reply(question, HTTPStatus.OK, ())
+        if right.is_covered and await self._pass_on(question, take, limit):
+            return disk_reply(question, HTTPStatus.OK, ())
+
+        async def ask() -> Reply:
+            return await self._upstream.download(question.path, question.identity, take, limit=limit)
+
         asked_at = time.monotonic()
         try:
-            is_allowed = right.is_here and await self._is_allowed(question, right, asked_at)
-            if is_allowed and await self._documents.pass_on(question.digest, take, limit):
-                return _reply(question, HTTPStatus.OK, ())
-            return await self._download(question, take, limit, asked_at)
+            come = await self._bring(question, right, limit, asked_at)
+            if isinstance(come, OpenDocument):
+                with come:
+                    await come.pass_on(take)
+                    return disk_reply(question, HTTPStatus.OK, ())
+            reply = come or await self._line.ask(ask, has_answer=False)
+            await self._judge(question, reply, right)
         except UnavailableError as error:
-            found = None
-            if right.is_lasting and await self._documents.pass_on(question.digest, take, limit):
-                found = _reply(question, HTTPStatus.OK, (), is_late=True)
-            return found or await self._rights.without_answer(question, error, may_read=right.may_read)
+            if right.is_lasting and await self._pass_on(question, take, limit):
+                return disk_reply(question, HTTPStatus.OK, (), is_late=True)
+            return await self._rights.without_answer(question, error, may_read=right.may_read)
+        if reply.status == HTTPStatus.OK and not reply.is_stale:
+            await self._rights.accepted(question, question.digest, asked_at)
+        return reply
 
     async def head(self, question: EdgeQuestion, held: str | None) -> Reply:
         """Return the head of a document; of a manifest, the registry's yes. Raises ``UpstreamError``."""
@@ -158,6 +165,57 @@ class ContentByDigest:
             is_known and may_read and await self._rights.is_there(question),
             may_read,
         )
+
+    async def _bring(
+        self, question: EdgeQuestion, right: _Right, limit: int, asked_at: float
+    ) -> OpenDocument | Reply | None:
+        """Return the document from disk for a client that the registry lets read it, fetched first if need be.
+
+        Returns:
+            The document; the registry's no to a blob; None where the registry is to be asked for it by itself.
+
+        Raises:
+            UnavailableError: the registry gave no answer.
+            UpstreamError: its answer is too long.
+        """
+        if right.is_here:
+            is_allowed = await self._is_allowed(question, right, asked_at)
+            return await self._documents.open(question.digest, limit) if is_allowed else None
+        if question.kind != "blob":
+            return None
+        come: list[OpenDocument] = []
+
+        async def ask() -> Reply:
+            try:
+                document = await self._documents.fetch(question.repository, question.digest, question.identity, limit)
+            except RefusedError as error:
+                return error.reply
+            come.extend([document] if document is not None else ())
+            return disk_reply(question, HTTPStatus.OK, ())
+
+        reply = await self._line.ask(ask, has_answer=False)
+        if not come:
+            return None if reply.status == HTTPStatus.OK else reply
+        (document,) = come
+        try:
+            if document.was_asked:
+                await self._rights.accepted(question, question.digest, asked_at)
+            elif not await self._is_allowed(question, right, asked_at):
+                document.close()
+                return None
+        except BaseException:
+            document.close()
+            raise
+        return document
+
+    async def _pass_on(self, question: EdgeQuestion, take: Take, limit: int) -> bool:
+        """Give ``take`` what is on disk; False where it is not, or is too long."""
+        document = await self._documents.open(question.digest, limit)
+        if document is None:
+            return False
+        with document:
+            await document.pass_on(take)
+        return True
 
     async def _is_allowed(self, question: EdgeQuestion, right: _Right, asked_at: float) -> bool:
         """Ask the registry whether the client may read what is on disk."""
@@ -212,26 +270,9 @@ class ContentByDigest:
         if not reply.is_stale:
             await self._rights.accepted(question, question.digest, asked_at)
 
-    async def _download(self, question: EdgeQuestion, take: Take, limit: int, asked_at: float) -> Reply:
-        async with self._documents.copied(question.digest, take) as copy:
-
-            async def ask() -> Reply:
-                return await self._upstream.download(question.path, question.identity, copy.take, limit=limit)
-
-            reply = await self._line.ask(ask, has_answer=False)
-            if reply.status == HTTPStatus.OK:
-                await self._documents.keep_copy(copy)
-                if not reply.is_stale:
-                    await self._rights.accepted(question, question.digest, asked_at)
-            elif reply.status in _NO and is_refusal(reply):
-                await self._rights.refused(question, reply)
-            return reply
-
     async def _read(self, question: EdgeQuestion, limit: int, *, is_late: bool = False) -> Reply | None:
         body = await self._documents.read(question.digest, limit)
-        if body is None:
-            return None
-        return _reply(question, HTTPStatus.OK, _described(question, body), body=body, is_late=is_late)
+        return None if body is None else whole_reply(question, body, is_late=is_late)
 
     async def _head(self, question: EdgeQuestion, *, is_late: bool = False) -> Reply | None:
         if question.kind == "manifest":
@@ -242,35 +283,16 @@ class ContentByDigest:
             media_type = await self._answers.media_type(question.repository, question.digest)
             if media_type is None:
                 return None
-            return _reply(question, HTTPStatus.OK, ((hdrs.CONTENT_TYPE, media_type),), is_late=is_late)
+            return disk_reply(question, HTTPStatus.OK, ((hdrs.CONTENT_TYPE, media_type),), is_late=is_late)
         size = await self._documents.size(question.repository, question.digest)
         if size is None:
             return None
-        headers = ((hdrs.CONTENT_LENGTH, str(size)), (hdrs.CONTENT_TYPE, _BLOB_TYPE))
-        return _reply(question, HTTPStatus.OK, headers, is_late=is_late)
+        headers = ((hdrs.CONTENT_LENGTH, str(size)), (hdrs.CONTENT_TYPE, BLOB_TYPE))
+        return disk_reply(question, HTTPStatus.OK, headers, is_late=is_late)
 
     async def _first_byte(self, question: EdgeQuestion, *, is_late: bool = False) -> Reply | None:
         size = await self._documents.size(question.repository, question.digest)
         if not size:
             return None
-        headers = ((hdrs.CONTENT_RANGE, f"bytes 0-0/{size}"), (hdrs.CONTENT_TYPE, _BLOB_TYPE))
-        return _reply(question, HTTPStatus.PARTIAL_CONTENT, headers, is_late=is_late)
-
-
-def _described(question: EdgeQuestion, body: bytes) -> tuple[tuple[str, str], ...]:
-    media_type = document_of(question.digest, body).media_type if question.kind == "manifest" else _BLOB_TYPE
-    return (hdrs.CONTENT_TYPE, media_type), (hdrs.CONTENT_LENGTH, str(len(body)))
-
-
-def _reply(
-    question: EdgeQuestion,
-    status: HTTPStatus,
-    headers: tuple[tuple[str, str], ...],
-    *,
-    body: bytes = b"",
-    is_late: bool = False,
-) -> Reply:
-    """Return an answer from disk; ``is_late``: the registry was asked first, and did not answer."""
-    own = [(DIGEST_HEADER, question.reference), (hdrs.ETAG, f'"{question.reference}"')]
-    late = [(hdrs.WARNING, STALE)] if is_late else []
-    return Reply(status, status.phrase, CIMultiDictProxy(CIMultiDict([*own, *headers, *late])), body)
+        headers = ((hdrs.CONTENT_RANGE, f"bytes 0-0/{size}"), (hdrs.CONTENT_TYPE, BLOB_TYPE))
+        return disk_reply(question, HTTPStatus.PARTIAL_CONTENT, headers, is_late=is_late)

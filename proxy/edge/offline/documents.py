@@ -3,32 +3,81 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Final, Self
 
-from proxy.edge.disk.files import beside
+from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.auth.identity import Identity
 from proxy.edge.disk.store import EdgeStore
+from proxy.edge.filling.fills import Fills
+from proxy.edge.offline.outage import DIGEST_HEADER
+from proxy.edge.offline.questions import EdgeQuestion
 from proxy.edge.rights.names import Names
-from proxy.logs import get_logger
 from proxy.repository import Repository
-from proxy.upstream.replies import Take
+from proxy.upstream.replies import STALE, BrokeOffError, Reply, Take, TooLongError, UpstreamError
 from twodfs.errors import FormatError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import OCI_INDEX, OCI_MANIFEST, Document, own_media_type, parse_object
 
+BLOB_TYPE: Final = "application/octet-stream"
 _PIECE: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDocument:
+    """A whole document in a file, open to be read.
+
+    Attributes:
+        size: in bytes.
+        was_asked: whether it came just now, with the credentials of the client that it is for.
+    """
+
+    size: int
+    was_asked: bool
+    _descriptor: int
+    _close: Callable[[], None]
+
+    def close(self) -> None:
+        """Let it go."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def pass_on(self, take: Take) -> None:
+        """Give ``take`` the bytes, piece by piece."""
+        for at in range(0, self.size, _PIECE):
+            await take(await asyncio.to_thread(os.pread, self._descriptor, _PIECE, at))
+
+    async def read(self) -> bytes:
+        """Return all bytes."""
+        pieces: list[bytes] = []
+
+        async def take(piece: bytes) -> None:
+            pieces.append(piece)
+
+        await self.pass_on(take)
+        return b"".join(pieces)
 
 
 class EdgeDocuments:
     """Documents among the content of an edge node."""
 
-    def __init__(self, store: EdgeStore, names: Names) -> None:
+    def __init__(self, store: EdgeStore, names: Names, fills: Fills) -> None:
         self._store = store
         self._names = names
+        self._fills = fills
 
     def has(self, digest: Digest) -> bool:
         """Say whether there seems to be content with ``digest``."""
@@ -46,17 +95,41 @@ class EdgeDocuments:
         with blob:
             return blob.size
 
-    async def pass_on(self, digest: Digest, take: Take, limit: int) -> bool:
-        """Give ``take`` the bytes with ``digest``, piece by piece; False where they are not there, or are too many."""
+    async def open(self, digest: Digest, limit: int) -> OpenDocument | None:
+        """Return the document with ``digest``, to be closed; None where it is not there, or longer than ``limit``."""
         blob = await self._store.blobs.find(digest)
-        if blob is None:
-            return False
-        with blob:
-            if blob.size > limit:
-                return False
-            for at in range(0, blob.size, _PIECE):
-                await take(await asyncio.to_thread(os.pread, blob.descriptor, _PIECE, at))
-        return True
+        if blob is not None and blob.size > limit:
+            blob.close()
+            return None
+        return None if blob is None else OpenDocument(blob.size, False, blob.descriptor, blob.close)  # noqa: FBT003
+
+    async def fetch(
+        self, repository: Repository, digest: Digest, identity: Identity, limit: int
+    ) -> OpenDocument | None:
+        """Have a blob fetched to the disk, once for all who want it, and return it, to be closed.
+
+        None where it cannot be kept, and must be read without the disk.
+
+        Raises:
+            RefusedError: the registry refuses it, or does not have it.
+            UpstreamError: the registry did not give it, or it is longer than ``limit`` bytes.
+        """
+        growing = await self._fills.begin(repository, digest, identity, size=await self._names.size(repository, digest))
+        if growing is None:
+            return None
+        problem: UpstreamError | None = None
+        try:
+            if growing.size > limit:
+                problem = TooLongError(f"the registry's answer for {digest} is longer than {limit} bytes")
+            elif not await growing.finished():
+                problem = BrokeOffError(f"the registry did not give {digest} whole and right")
+        except BaseException:
+            growing.close()
+            raise
+        if problem is not None:
+            growing.close()
+            raise problem
+        return OpenDocument(growing.size, not growing.is_joined, growing.descriptor, growing.close)
 
     async def keep_manifest(self, repository: Repository, document: Document) -> None:
         """Put a manifest or index on disk, and take down the content that it names."""
@@ -67,94 +140,6 @@ class EdgeDocuments:
         """Put another document on disk."""
         await self._store.blobs.put(digest, body)
 
-    @asynccontextmanager
-    async def copied(self, digest: Digest, take: Take) -> AsyncIterator[DocumentCopy]:
-        """Yield what passes bytes on to ``take`` and copies them; what is left of the copy goes with the context."""
-        copy = DocumentCopy(self._store.directory.ingest, digest, take)
-        try:
-            yield copy
-        finally:
-            await copy.close()
-
-    async def keep_copy(self, copy: DocumentCopy) -> None:
-        """Put a complete copy among the content, if it has the right digest and there is room."""
-        if not await copy.is_right():
-            return
-        if (whole := copy.whole()) is not None:
-            await self._store.blobs.put(copy.digest, whole)
-        elif copy.file is not None and await self._store.space.reserve(copy.digest, copy.size):
-            descriptor, path = copy.file
-            try:
-                await self._store.blobs.adopt(copy.digest, path, descriptor)
-            except OSError as error:
-                get_logger().warning("document not kept", digest=copy.digest, reason=str(error))
-            finally:
-                self._store.space.release(copy.digest)
-
-
-class DocumentCopy:
-    """Bytes on their way to a reader, copied: in memory while they are few, then into a file."""
-
-    def __init__(self, directory: Path, digest: Digest, take: Take) -> None:
-        self.digest = digest
-        self.size = 0
-        self.file: tuple[int, Path] | None = None
-        """Open, and where it is; None while the bytes are few."""
-        self._directory = directory
-        self._stack = ExitStack()
-        self._take = take
-        self._hash = hashlib.new(digest.partition(":")[0], usedforsecurity=False)
-        self._pending = bytearray()
-        self._has_failed = False
-
-    async def take(self, piece: bytes) -> None:
-        """Pass bytes on; a disk that fails does not stop them."""
-        await self._take(piece)
-        if self._has_failed:
-            return
-        self._pending += piece
-        self.size += len(piece)
-        if len(self._pending) >= _PIECE:
-            await self._write()
-
-    async def is_right(self) -> bool:
-        """Say whether all bytes are copied, and have the digest."""
-        if self.file is not None and self._pending:
-            await self._write()
-        if self._has_failed:
-            return False
-        if self.file is None:
-            self._hash.update(self._pending)
-        return self._hash.hexdigest() == self.digest.partition(":")[2]
-
-    def whole(self) -> bytes | None:
-        """Return the bytes of a copy that is in memory; None where it is in the file."""
-        return bytes(self._pending) if self.file is None else None
-
-    async def close(self) -> None:
-        """Remove the file, if it is still there."""
-        if self.file is not None:
-            self.file = None
-            await asyncio.to_thread(self._stack.close)
-
-    async def _write(self) -> None:
-        pending, self._pending = self._pending, bytearray()
-        try:
-            if self.file is None:
-                self.file = self._stack.enter_context(beside(self._directory / self.digest.partition(":")[2]))
-            await asyncio.to_thread(_written, self.file[0], pending)
-        except OSError as error:
-            get_logger().warning("document not kept", digest=self.digest, reason=str(error))
-            self._has_failed = True
-        else:
-            await asyncio.to_thread(self._hash.update, pending)
-
-
-def _written(descriptor: int, content: bytearray) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
 
 def document_of(digest: Digest, body: bytes) -> Document:
     """Return a manifest or index of which only the bytes are known; one without a type has that of its shape."""
@@ -163,3 +148,24 @@ def document_of(digest: Digest, body: bytes) -> Document:
         return Document(own_media_type(body, shape), digest, body)
     except FormatError:
         return Document(OCI_MANIFEST, digest, body)
+
+
+def whole_reply(question: EdgeQuestion, body: bytes, *, is_late: bool = False) -> Reply:
+    """Return the whole document that was asked for as the answer; ``is_late`` as for ``disk_reply``."""
+    media_type = document_of(question.digest, body).media_type if question.kind == "manifest" else BLOB_TYPE
+    headers = (hdrs.CONTENT_TYPE, media_type), (hdrs.CONTENT_LENGTH, str(len(body)))
+    return disk_reply(question, HTTPStatus.OK, headers, body=body, is_late=is_late)
+
+
+def disk_reply(
+    question: EdgeQuestion,
+    status: HTTPStatus,
+    headers: tuple[tuple[str, str], ...],
+    *,
+    body: bytes = b"",
+    is_late: bool = False,
+) -> Reply:
+    """Return an answer from disk; ``is_late``: the registry was asked first, and did not answer."""
+    own = [(DIGEST_HEADER, question.reference), (hdrs.ETAG, f'"{question.reference}"')]
+    late = [(hdrs.WARNING, STALE)] if is_late else []
+    return Reply(status, status.phrase, CIMultiDictProxy(CIMultiDict([*own, *headers, *late])), body)

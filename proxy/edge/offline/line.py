@@ -16,7 +16,7 @@ from proxy.edge.offline.outage import GONE, UnavailableError, is_failing, is_pag
 from proxy.edge.offline.questions import ROOT
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
 from proxy.upstream.registry import UpstreamRegistry
-from proxy.upstream.replies import Reply, UpstreamError
+from proxy.upstream.replies import Reply, TooLongError, UpstreamError
 
 _NOBODY: Final = Identity.of(CIMultiDict())
 _MOST_RETRIES: Final = 2
@@ -62,7 +62,7 @@ class Line:
             self.breaker.open(f"the registry at {self._upstream.url} does not answer within {self._patience:g} s")
             raise UnavailableError(self.breaker.reason) from None
         except UpstreamError as error:
-            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, TooLongError):
                 raise
             if error.status == HTTPStatus.GATEWAY_TIMEOUT:
                 self.breaker.open(str(error))

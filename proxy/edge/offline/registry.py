@@ -17,12 +17,12 @@ from proxy.auth.identity import Identity
 from proxy.bodies.transit import RequestBody
 from proxy.config import EdgeConfig
 from proxy.edge.disk.store import EdgeStore
+from proxy.edge.filling.fills import Fills
 from proxy.edge.offline.answers import Answers
 from proxy.edge.offline.content import ContentByDigest
 from proxy.edge.offline.documents import EdgeDocuments
 from proxy.edge.offline.line import Line
 from proxy.edge.offline.named import NamedAnswers
-from proxy.edge.offline.outage import missing
 from proxy.edge.offline.questions import EdgeQuestion
 from proxy.edge.offline.rights import OfflineRights
 from proxy.edge.rights.acceptances import Acceptances
@@ -34,7 +34,7 @@ from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests.kinds import RegistryRequest
 from proxy.upstream.origins import OriginPool
 from proxy.upstream.registry import UpstreamRegistry
-from proxy.upstream.replies import Reply, Take, UpstreamError
+from proxy.upstream.replies import RefusedError, Reply, Take, UpstreamError
 from proxy.upstream.session import Asked
 
 
@@ -78,6 +78,7 @@ class EdgeRegistry:
         names: Names,
         acceptances: Acceptances,
         places: Places,
+        fills: Fills,
         name: str = DEFAULT_UPSTREAM,
     ) -> AsyncIterator[EdgeRegistry]:
         """Put the disk behind ``upstream`` for the time of the context.
@@ -87,7 +88,7 @@ class EdgeRegistry:
         """
         line = Line(upstream, patience=config.offline_after)
         answers = await Answers.open(store.state, max_stale=config.max_stale)
-        documents = EdgeDocuments(store, names)
+        documents = EdgeDocuments(store, names, fills)
         tokens = await EdgeTokens.open(store.state, store.directory.secret(), acceptances)
         rights = OfflineRights(grants, acceptances, places, tokens, answers)
         named = NamedAnswers(upstream, line, answers=answers, documents=documents, rights=rights, listing=store.listing)
@@ -124,11 +125,15 @@ class EdgeRegistry:
         """Ask the registry whether it answers; bounded by the patience for questions that the disk can answer."""
         return await self._line.is_answering()
 
-    async def missing(self, path: str, identity: Identity) -> UpstreamError:
+    async def missing(self, path: str, identity: Identity) -> RefusedError | UpstreamError:
         """Return the error for content that neither the registry nor the disk has for this client now."""
         question = EdgeQuestion.of("GET", path, identity, "*/*", upstream=self.name)
         reason = self._line.breaker.reason or f"the registry at {self.url} cannot be reached"
-        return missing(question, reason, may_read=await self._rights.may_read_offline(question))
+        may_read = await self._rights.may_read_offline(question)
+        try:
+            return RefusedError(await self._rights.without_answer(question, reason, may_read=may_read))
+        except UpstreamError as error:
+            return error
 
     async def head(self, path: str, identity: Identity, accept: str, held: str | None = None) -> Reply:
         """Ask for the headers of ``path``; 304 if it has the tag ``held``. Of a manifest it is a yes or no."""

@@ -80,7 +80,7 @@ class OfflineRights:
         """Return what stands for the client's credentials in all workers; empty for none."""
         return self.acceptances.hashed(question.identity).hex() if question.identity.headers else ""
 
-    async def without_answer(self, question: EdgeQuestion, why: UnavailableError, *, may_read: bool) -> Reply:
+    async def without_answer(self, question: EdgeQuestion, why: UnavailableError | str, *, may_read: bool) -> Reply:
         """Return the answer where neither registry nor disk has one for the client.
 
         A client without credentials gets the registry's challenge: some engines show theirs only then.

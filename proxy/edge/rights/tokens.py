@@ -52,7 +52,7 @@ class EdgeTokens:
     @classmethod
     async def open(cls, state: State, secret: bytes, acceptances: Acceptances) -> EdgeTokens:
         """Return the tokens in ``state``; raises ``sqlite3.Error``."""
-        await state.run(lambda connection: connection.execute(RELAYED_TABLE))
+        await state.add(RELAYED_TABLE)
         return cls(state, secret, acceptances)
 
     async def relayed(self, token: str, who: Identity, *, good_for: float) -> None:

@@ -12,7 +12,7 @@ from proxy.bodies.transit import Bodies
 async def test_bodies_are_spliced_where_that_is_wanted_and_possible(
     monkeypatch: pytest.MonkeyPatch, relay: str, obstacle: str | None, *, spliced: bool
 ) -> None:
-    async def answer(**_: bool) -> str | None:
+    async def answer(*, has_files: bool) -> str | None:  # noqa: ARG001 - asked for either
         return obstacle
 
     monkeypatch.setattr(rehearsal, "obstacle", answer)

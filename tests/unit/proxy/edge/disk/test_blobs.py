@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import stat
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from proxy.edge.disk import files
 from proxy.edge.disk.files import Fingerprint, write_atomically
 from proxy.edge.disk.store import EdgeStore
 from proxy.metrics.catalogue import EDGE_ROTTEN
-from tests.lab.edge import is_there, new_content, opened_store, stored
+from tests.lab.edge import is_there, new_content, opened_store, stored, unkept_store
 from tests.lab.fake_registry import until
 from twodfs.oci.digest import Digest, digest_of
 
@@ -26,7 +27,8 @@ DIGEST = digest_of(CONTENT)
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[EdgeStore]:
-    async with opened_store(tmp_path / "edge") as store:
+    (tmp_path / "edge").mkdir()
+    async with unkept_store(tmp_path / "edge") as store:
         yield store
 
 
@@ -88,6 +90,32 @@ async def test_a_whole_file_is_adopted_with_what_is_known_of_it(
     async with opened_store(tmp_path / "edge") as other:
         assert await is_there(other, DIGEST)
     assert not hashed
+
+
+async def test_content_is_on_the_disk_before_its_name_is_and_then_the_name(
+    store: EdgeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    flush, rename = os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        done.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        flush(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append("name")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    assert await store.blobs.put(DIGEST, CONTENT)
+    path = store.directory.ingest / "growing"
+    digest, content = new_content(10)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        await store.blobs.adopt(digest, path, file.fileno())
+    assert done == ["file", "name", "directory"] * 2
 
 
 async def test_a_file_that_another_took_the_place_of_is_not_adopted(store: EdgeStore) -> None:

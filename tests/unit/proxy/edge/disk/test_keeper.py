@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from proxy.edge.disk.keeper import Keeper
 from proxy.edge.disk.store import EdgeStore
 from tests.lab.edge import is_there, new_content, opened_store, stored, unkept_store
 from tests.lab.fake_registry import until
+from tests.lab.records import RECORDS, SIZE_KEY
 from twodfs.oci.digest import digest_of
 
 NEW = digest_of(b"new")
@@ -144,6 +146,38 @@ async def test_a_document_without_room_makes_the_keeper_make_some(tmp_path: Path
         assert store.blobs.has(digest)
         store.blobs.room_wanted.set()
         await until(lambda: not store.blobs.has(digest))
+
+
+async def test_a_directory_that_is_emptied_while_nodes_run_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.edge.disk.keeper._ROUND", 0.01)
+    root = tmp_path / "edge"
+    async with opened_store(root) as store:
+        digest = await stored(store, b"content")
+        await store.space.measure()
+        (gone := tmp_path / "gone").mkdir()
+        for path in root.iterdir():
+            path.rename(gone / path.name)
+        assert not await is_there(store, digest)
+        await until((root / "oci-layout").exists)
+        assert await stored(store, b"content") == digest
+        assert await store.space.reserve(NEW, 1)
+
+
+async def test_a_directory_that_is_removed_while_nodes_run_raises_nothing(tmp_path: Path) -> None:
+    async with opened_store(tmp_path / "edge") as store:
+        digest = await stored(store, b"content")
+        (tmp_path / "edge").rename(tmp_path / "gone")
+        assert not await is_there(store, digest)
+        assert not await store.blobs.put(*new_content(10))
+        assert not await store.space.reserve(NEW, 1)
+        assert await store.records.get(SIZE_KEY) is None
+        assert not await store.records.put({SIZE_KEY: RECORDS[SIZE_KEY]})
+        with pytest.raises(sqlite3.Error):
+            await store.pins.all()
+        (tmp_path / "gone").rename(tmp_path / "edge")
+        assert await is_there(store, digest)
 
 
 async def test_a_directory_that_cannot_be_read_stops_no_keeper(tmp_path: Path) -> None:

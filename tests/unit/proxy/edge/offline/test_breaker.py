@@ -25,6 +25,7 @@ class Probe:
 
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
+    monkeypatch.setattr(module, "_ASKED_PAUSE", 0.005)
     monkeypatch.setattr(module, "_SHORTEST_PAUSE", 0.01)
     monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.05)
     return Probe()
@@ -96,6 +97,20 @@ async def test_a_question_to_which_there_is_no_other_answer_waits_for_the_next_p
         probe.verdict = "answers"
         assert await breaker.is_worth_asking()
         assert probe.made >= 2
+
+
+async def test_who_is_told_the_last_answer_has_the_probe_made_at_once(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SHORTEST_PAUSE", 60)
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 60)
+    async with watched(probe) as breaker:
+        breaker.open("slow")
+        for made in range(1, 4):
+            breaker.kick()
+            await until(lambda made=made: probe.made == made)  # type: ignore[misc]
+        await asyncio.sleep(0.05)
+        assert probe.made == 3
 
 
 async def test_an_answer_closes_it(probe: Probe) -> None:

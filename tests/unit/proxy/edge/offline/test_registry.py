@@ -19,6 +19,7 @@ from tests.lab.fake_registry import FakeRegistry, served, serving, until
 from tests.lab.images import build_image
 from tests.lab.layers import Blob
 from tests.lab.partition_requests import CELLS, IMAGE
+from twodfs.oci.digest import digest_of
 from twodfs.oci.documents import ACCEPT_IMAGES, MAX_MANIFEST_BYTES, OCI_INDEX
 
 ALICE, BOB = (Identity.of({"Authorization": f"Bearer {name}"}) for name in ("alice", "bob"))
@@ -97,6 +98,13 @@ def registry(node: Edge) -> EdgeRegistry:
 
 async def get(registry: EdgeRegistry, path: str = TAG, identity: Identity = ALICE) -> Reply:
     return await registry.get(path, identity, limit=MAX_MANIFEST_BYTES, accept=ACCEPT_IMAGES)
+
+
+async def brought(node: Edge, path: str) -> bytes:
+    """Get something for Alice, and wait until it is on disk."""
+    body = (await get(node.registry, path)).body
+    await until(lambda: node.store.blobs.has(digest_of(body)))
+    return body
 
 
 async def head(registry: EdgeRegistry, path: str = TAG, identity: Identity = ALICE) -> Reply:
@@ -222,8 +230,10 @@ async def test_what_one_client_brought_no_other_reads_offline(registry: EdgeRegi
     assert "your credentials were not accepted here" in has_it
 
 
-async def test_content_of_another_repository_stays_there_offline(registry: EdgeRegistry, moody: Moody) -> None:
-    await get(registry, CONFIG_PATH)
+async def test_content_of_another_repository_stays_there_offline(
+    registry: EdgeRegistry, node: Edge, moody: Moody
+) -> None:
+    await brought(node, CONFIG_PATH)
     await get(registry, TAG.replace("team/model", "team/other"))
     moody.outage = page(500)
     assert "is not on this node" in await refusal(get(registry, CONFIG_PATH.replace("team/model", "team/other")))
@@ -287,9 +297,11 @@ async def test_answers_and_rights_outlive_the_process(moody: Moody, tmp_path: Pa
         await refusal(get(node.registry, identity=BOB))
 
 
-async def test_content_is_asked_for_once_where_the_right_is_known(registry: EdgeRegistry, moody: Moody) -> None:
+async def test_content_is_asked_for_once_where_the_right_is_known(
+    registry: EdgeRegistry, node: Edge, moody: Moody
+) -> None:
     for path in (TAG, BY_DIGEST, CONFIG_PATH):
-        await get(registry, path)
+        await brought(node, path)
     moody.asked()
     for path in (BY_DIGEST, CONFIG_PATH):
         found = await get(registry, path)
@@ -303,7 +315,7 @@ async def test_content_is_asked_for_once_where_the_right_is_known(registry: Edge
 
 async def test_a_right_that_is_not_known_is_asked_for_without_the_content(moody: Moody, tmp_path: Path) -> None:
     async with edge(moody.registry.url, tmp_path, auth__ttl="0") as node:
-        await get(node.registry, CONFIG_PATH)
+        await brought(node, CONFIG_PATH)
         moody.asked()
         assert (await get(node.registry, CONFIG_PATH)).body == CONFIG.content
         assert moody.asked() == [("HEAD", CONFIG_PATH)]
@@ -315,7 +327,7 @@ async def test_content_comes_from_disk_while_the_registry_gives_no_answer(
 ) -> None:
     async with edge(moody.registry.url, tmp_path, auth__ttl="0") as node:
         await get(node.registry, TAG)
-        content = (await get(node.registry, path)).body
+        content = await brought(node, path)
         for outage in OUTAGES.values():
             if outage is OUTAGES["200 page"]:
                 continue  # HEAD has no digest to check, and a yes is not what a portal says
@@ -340,7 +352,7 @@ async def test_other_content_than_the_digest_says_is_no_answer_and_not_kept(
 ) -> None:
     moody.outage = lambda _: web.Response(body=b"other", headers={"Docker-Content-Digest": IMAGE.digest})
     for path in (TAG, BY_DIGEST, CONFIG_PATH):
-        with pytest.raises(UpstreamError, match="other content"):
+        with pytest.raises(UpstreamError, match=r"other content|did not give .* whole and right"):
             await get(registry, path)
     for digest in (IMAGE.digest, CONFIG.digest):
         assert not node.store.blobs.has(digest)  # type: ignore[arg-type]
@@ -364,9 +376,9 @@ async def test_a_field_is_kept_while_it_is_read_and_read_from_disk_then(
     moody.registry.image = replace(IMAGE, blobs=(large,))
     path = f"/v2/team/model/blobs/{large.digest}"
     assert await taken(registry, path) == (200, large.content)
-    assert node.store.blobs.has(large.digest)  # type: ignore[arg-type]
-    assert not list(node.store.directory.ingest.iterdir())
-    moody.asked()
+    await until(lambda: node.store.blobs.has(large.digest))  # type: ignore[arg-type]
+    await until(lambda: not list(node.store.directory.ingest.iterdir()))
+    assert moody.asked() == [("GET", path)]
     assert await taken(registry, path) == (200, large.content)
     assert moody.asked() == []
     assert await taken(registry, path, BOB) == (403, b"")
@@ -378,10 +390,32 @@ async def test_a_field_is_kept_while_it_is_read_and_read_from_disk_then(
 
 async def test_a_field_with_other_content_is_not_kept(registry: EdgeRegistry, node: Edge, moody: Moody) -> None:
     moody.outage = lambda _: web.Response(body=b"{}" + b" " * 2**21)
-    status, _ = await taken(registry, CONFIG_PATH)
-    assert status == 200  # who reads it sees that it is wrong
+    with pytest.raises(UpstreamError, match=r"did not give .* whole and right"):
+        await taken(registry, CONFIG_PATH)
     assert not node.store.blobs.has(CONFIG.digest)  # type: ignore[arg-type]
     assert not list(node.store.directory.ingest.iterdir())
+
+
+async def test_a_document_longer_than_it_may_be_is_told_so_and_is_no_outage(
+    registry: EdgeRegistry, node: Edge, moody: Moody
+) -> None:
+    assert not node.store.blobs.has(CONFIG.digest)  # type: ignore[arg-type]
+    for path in (CONFIG_PATH, BY_DIGEST, TAG):
+        with pytest.raises(UpstreamError, match="longer than 10 bytes") as raised:
+            await registry.get(path, ALICE, limit=10, accept=ACCEPT_IMAGES)
+        assert raised.value.status == 502
+    assert not moody.outage
+
+
+async def test_a_document_that_several_want_crosses_the_line_once_and_each_is_asked_for_its_right(
+    registry: EdgeRegistry, moody: Moody
+) -> None:
+    carol = Identity.of({"Authorization": "Bearer carol"})
+    answers = await asyncio.gather(*(taken(registry, CONFIG_PATH, who) for who in (ALICE, carol, BOB)))
+    assert answers == [(200, CONFIG.content), (200, CONFIG.content), (403, b"")]
+    asked = [(one.method, one.headers["Authorization"]) for one in moody.registry.requests]
+    assert [method for method, who in asked if who != "Bearer bob"].count("GET") == 1
+    assert {who for _, who in asked} == {"Bearer alice", "Bearer carol", "Bearer bob"}
 
 
 async def test_lists_of_referrers_and_their_absence_are_remembered(registry: EdgeRegistry, moody: Moody) -> None:
