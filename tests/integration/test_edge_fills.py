@@ -288,6 +288,17 @@ async def test_a_lone_reader_is_refused_and_nothing_is_left(tmp_path: Path) -> N
         assert await node.fills.join(blob.digest) is None
 
 
+@pytest.mark.loop_may_stand(reason="the log's traceback is drawn for a terminal here")
+async def test_a_fault_of_ours_ends_one_fill_and_no_other(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    async with valve(tmp_path) as (blob, line, node):
+        asked = asyncio.ensure_future(get(client, node.url + blob.path))
+        await until(lambda: len(node.asked) == 1)
+        with pytest.raises(UpstreamError, match="its log has the reason"):
+            await node.fills.begin(Repository("nowhere", "lib"), Blob(b"x").digest, Identity.of({}))
+        line.open(len(blob.content))
+        assert await asked == blob.content
+
+
 async def test_a_registry_that_is_not_there_is_told_of(tmp_path: Path) -> None:
     async with filling(tmp_path, "http://127.0.0.1:1") as node:
         with pytest.raises(UpstreamError, match="cannot be reached"):

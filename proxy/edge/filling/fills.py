@@ -209,6 +209,10 @@ class Fills:
             get_logger().warning("edge disk cannot be used", digest=flight.digest, reason=error.strerror or str(error))
             self._forget(flight)
             flight.pass_on()
+        except Exception:  # noqa: BLE001 - of this blob alone: the others go on
+            get_logger().error("edge fill failed", digest=flight.digest, exc_info=True)
+            self._forget(flight)
+            flight.fail(UpstreamError("the proxy failed to fetch this blob; its log has the reason", status=500))
         finally:
             self._forget(flight)
             flight.fail(UpstreamError("the proxy stops", status=503))
