@@ -53,6 +53,8 @@ class AttachedHandler:
         headers[hdrs.CONTENT_LENGTH] = str(len(found.document.body))
         upstream = self._locations.forwarded_response(found.headers, call.http)
         headers.extend((hdrs.LINK, link) for link in upstream.getall(hdrs.LINK, []))
+        if hdrs.WARNING in upstream:
+            headers[hdrs.WARNING] = upstream[hdrs.WARNING]
         if request.artifact_type is not None:
             headers[_FILTERS_APPLIED] = "artifactType"
         return Answer(HTTPStatus.OK, headers, WholeBody(found.document.body))

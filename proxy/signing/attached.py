@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
 
-from multidict import CIMultiDictProxy
+from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.auth.identity import Identity
 from proxy.logs import get_logger
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import Repository
 from proxy.signing.signatures import Signatures
-from proxy.upstream.referrers import Referrers
+from proxy.upstream.referrers import Listing, Referrers
 from proxy.upstream.registry import Upstreams
-from proxy.upstream.replies import RefusedError, Reply, UpstreamError
+from proxy.upstream.replies import STALE, RefusedError, Reply, UnknownNowError, UpstreamError
 from twodfs.errors import DigestError, FormatError
 from twodfs.oci.digest import Digest, digest_of, verify
 from twodfs.oci.documents import (
@@ -35,6 +37,10 @@ from twodfs.oci.documents import (
 from twodfs.oci.referrers import entries_of, merged_referrers, subject_of
 from twodfs.signing.attachment import Attachments, with_ours
 from twodfs.signing.signature import MAX_PAYLOAD, signature_tag
+
+_LATE: Final = CIMultiDictProxy(CIMultiDict({hdrs.WARNING: STALE}))
+_NOTHING: Final = Reply(HTTPStatus.NOT_FOUND, HTTPStatus.NOT_FOUND.phrase, _LATE, b"")
+"""In the place of the registry's answer about a digest of ours, while it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,12 @@ class AttachedDocuments:
         is_ours = await self._partitions.knows(digest)
         if not is_ours and self._referrers.has_api(repository):
             return None
-        listing = await self._referrers.of(repository, digest, identity, artifact_type)
+        try:
+            listing = await self._referrers.of(repository, digest, identity, artifact_type)
+        except UnknownNowError:
+            if not is_ours:
+                raise
+            listing = Listing({}, is_by_api=False, headers=_LATE)
         if not is_ours and listing.is_by_api:
             return None
         ours = await self._signatures.of(repository, digest, identity) if is_ours else None
@@ -131,7 +142,7 @@ class AttachedDocuments:
         """Return the list of referrers of ``digest`` as its tag has it, with ours; like ``tagged``."""
         if not await self._partitions.knows(digest):
             return None
-        theirs = await self._referrers.tagged(repository, digest, identity)
+        theirs = await self._their_list(repository, digest, identity)
         if theirs.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             return theirs
         ours = await self._signatures.of(repository, digest, identity)
@@ -188,7 +199,17 @@ class AttachedDocuments:
             get_logger().warning("not struck from its list", digest=digest, of=subject, reason=str(error))
 
     async def _theirs(self, repository: Repository, digest: Digest, identity: Identity) -> Reply:
-        return await self._manifest(repository, signature_tag(digest), identity)
+        """Return the registry's signatures of a digest of ours, of which it need not have heard."""
+        try:
+            return await self._manifest(repository, signature_tag(digest), identity)
+        except UnknownNowError:
+            return _NOTHING
+
+    async def _their_list(self, repository: Repository, digest: Digest, identity: Identity) -> Reply:
+        try:
+            return await self._referrers.tagged(repository, digest, identity)
+        except UnknownNowError:
+            return _NOTHING
 
     async def _manifest(self, repository: Repository, reference: str, identity: Identity) -> Reply:
         path = f"/v2/{repository.name}/manifests/{reference}"
@@ -235,7 +256,7 @@ class AttachedDocuments:
         theirs: Reply | None = None,
     ) -> Document | None:
         """Return the list under the tag with ours in it; None where nothing is added."""
-        theirs = theirs or await self._referrers.tagged(repository, digest, identity)
+        theirs = theirs or await self._their_list(repository, digest, identity)
         if theirs.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             return None
         try:

@@ -53,6 +53,13 @@ class TooLongError(UpstreamError):
     """The registry's answer is longer than it may be; it answers all the same."""
 
 
+class UnknownNowError(UpstreamError):
+    """The registry cannot be asked, and nothing is known of what it would have said."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=503)
+
+
 class RefusedError(Exception):
     """The registry refused, or answered with an error; its own words are in ``reply``."""
 

@@ -18,6 +18,7 @@ from tests.lab.documents import FieldStyle
 from tests.lab.fake_registry import FakeRegistry, proxied, served
 from tests.lab.images import build_image
 from tests.lab.partition_requests import CELLS, IMAGE, get, message
+from tests.lab.signing import KeyPair
 
 MODEL = "team/model"
 TAG = f"/v2/{MODEL}/manifests/v1"
@@ -306,3 +307,29 @@ async def test_a_deleted_tag_is_gone_and_stays_gone(tmp_path: Path, client: aioh
         assert (await get(client, url + f"/v2/{MODEL}/manifests/{PULLED}"))[0] == 404
         line.outage = page(500)
         assert (await get(client, url + f"/v2/{MODEL}/manifests/{PULLED}"))[0] == 404
+
+
+async def test_partitions_are_signed_offline_as_they_are_online(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    """The never cut one, too: its signature manifest, the payload behind it, and the list of referrers."""
+    line, keys = Line(), KeyPair.generate(tmp_path, "signer")
+    signing = {"signing__key": str(keys.private), "signing__registry": "registry.example.org"}
+
+    async def signed(url: str, tag: str) -> list[Any]:
+        _, headers, _ = await get(client, f"{url}/v2/{MODEL}/manifests/{tag}")
+        digest = headers["Docker-Content-Digest"]
+        signature = await get(client, f"{url}/v2/{MODEL}/manifests/{digest.replace(':', '-')}.sig")
+        referrers = await get(client, f"{url}/v2/{MODEL}/referrers/{digest}")
+        assert signature[0] == referrers[0] == 200
+        blobs = [await get(client, f"{url}/v2/{MODEL}/blobs/{one['digest']}") for one in signature[2]["layers"]]
+        return [signature[2], referrers[2], *(content for _, _, content in blobs)]
+
+    async with served(line.answer) as upstream, node(upstream, tmp_path / "edge", **signing) as url:
+        await pulled(url, PULLED, warned=False)
+        online = await signed(url, PULLED)
+        line.outage = page(500)
+        assert await signed(url, PULLED) == online
+        never = await signed(url, NEVER_CUT)
+        assert never[0]["layers"]
+    async with node(upstream, tmp_path / "edge", **signing) as url:
+        assert await signed(url, PULLED) == online
+        assert await signed(url, NEVER_CUT) == never

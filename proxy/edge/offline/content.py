@@ -13,7 +13,7 @@ from aiohttp import hdrs
 from proxy.edge.offline.answers import Answers
 from proxy.edge.offline.documents import BLOB_TYPE, EdgeDocuments, OpenDocument, disk_reply, whole_reply
 from proxy.edge.offline.line import Line
-from proxy.edge.offline.outage import GONE, UnavailableError, is_foreign, is_refusal
+from proxy.edge.offline.outage import GONE, UnavailableError, is_foreign, is_portal, is_refusal
 from proxy.edge.offline.questions import EdgeQuestion
 from proxy.edge.offline.rights import OfflineRights
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
@@ -158,7 +158,8 @@ class ContentByDigest:
     async def _right(self, question: EdgeQuestion) -> _Right:
         is_here = self._documents.has(question.digest)
         may_read = await self._rights.may_read_offline(question)
-        is_known = is_here or question.method == hdrs.METH_HEAD  # the size is known of more
+        # The size is known of more.
+        is_known = is_here or question.method == hdrs.METH_HEAD or self._documents.is_coming(question.digest)
         return _Right(
             is_here,
             is_known and await self._rights.covers(question),
@@ -200,7 +201,7 @@ class ContentByDigest:
         try:
             if document.was_asked:
                 await self._rights.accepted(question, question.digest, asked_at)
-            elif not await self._is_allowed(question, right, asked_at):
+            elif not (right.is_covered or await self._is_allowed(question, right, asked_at)):
                 document.close()
                 return None
         except BaseException:
@@ -224,7 +225,7 @@ class ContentByDigest:
             return await self._upstream.head(question.path, question.identity, question.accept)
 
         reply = await self._line.ask(ask, has_answer=right.is_lasting)
-        if reply.status != HTTPStatus.OK:
+        if reply.status != HTTPStatus.OK or is_portal(question, reply):
             return False  # a GET brings the words of the refusal
         if not reply.is_stale:
             await self._rights.accepted(question, question.digest, asked_at)
@@ -236,10 +237,12 @@ class ContentByDigest:
         Raises:
             UnavailableError: the answer is none of the registry's.
         """
+        is_none = is_portal(question, reply)
         if reply.status in GONE and right.is_lasting:
             words = reply if reply.body else await self._words(question, right)
-            if words.status in GONE and is_foreign(words):
-                raise self._line.unavailable("something else answers in the place of the registry")
+            is_none = words.status in GONE and is_foreign(words)
+        if is_none:
+            raise self._line.unavailable("something else answers in the place of the registry")
         if reply.status in _NO and is_refusal(reply):
             await self._rights.refused(question, reply)
 

@@ -83,6 +83,10 @@ class EdgeDocuments:
         """Say whether there seems to be content with ``digest``."""
         return self._store.blobs.has(digest)
 
+    def is_coming(self, digest: Digest) -> bool:
+        """Say whether a blob is being fetched to the disk, here or in another worker."""
+        return self._fills.is_under_way(digest)
+
     async def read(self, digest: Digest, limit: int) -> bytes | None:
         """Return the content with ``digest``; None where it is not there, longer than ``limit`` bytes, or rotten."""
         return await self._store.blobs.read(digest, limit)

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import hdrs
 
 from proxy.edge.offline.questions import EdgeQuestion
-from proxy.upstream.replies import Reply, UpstreamError
+from proxy.upstream.replies import Reply, UnknownNowError, UpstreamError
 
 DIGEST_HEADER: Final = "Docker-Content-Digest"
 GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
@@ -29,12 +29,12 @@ def missing(question: EdgeQuestion, why: UnavailableError | str, *, may_read: bo
 
     ``may_read``: whether the client's right is known; else it is not told whether there is one for others.
     """
-    problem = (
-        f"{question.shown} is not on this node"
-        if may_read
-        else "your credentials were not accepted here lately, so this node does not answer in its place"
+    if may_read:
+        return UnknownNowError(f"{why}, and {question.shown} is not on this node")
+    return UpstreamError(
+        f"{why}, and your credentials were not accepted here lately, so this node does not answer in its place",
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
     )
-    return UpstreamError(f"{why}, and {problem}", status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def is_failing(reply: Reply) -> bool:
@@ -58,10 +58,18 @@ def is_foreign(reply: Reply, *, is_root: bool = False) -> bool:
 
 
 def is_page(reply: Reply, *, is_root: bool = False) -> bool:
-    """Say whether a success, to GET or HEAD, is no document of a registry."""
+    """Say whether a success, to GET or HEAD, is no document of a registry; ``is_root``: one that has no form."""
     if is_root:
         return reply.media_type == "text/html"
     return DIGEST_HEADER not in reply.headers and "json" not in reply.media_type
+
+
+def is_portal(question: EdgeQuestion, reply: Reply) -> bool:
+    """Say whether a yes to a question about content by digest is a page's, which says it to everyone."""
+    if reply.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        return False
+    named = reply.headers.get(DIGEST_HEADER, question.reference)
+    return named != question.reference or is_page(reply, is_root=question.kind == "blob")
 
 
 def is_refusal(reply: Reply) -> bool:

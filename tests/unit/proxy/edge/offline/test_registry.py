@@ -217,9 +217,11 @@ async def test_a_stranger_cannot_make_the_node_forget_a_tag(registry: EdgeRegist
 
 
 @pytest.mark.parametrize("path", [TAG, BY_DIGEST, CONFIG_PATH])
-async def test_what_one_client_brought_no_other_reads_offline(registry: EdgeRegistry, moody: Moody, path: str) -> None:
+async def test_what_one_client_brought_no_other_reads_offline(
+    registry: EdgeRegistry, node: Edge, moody: Moody, path: str
+) -> None:
     for known in (TAG, BY_DIGEST, CONFIG_PATH):
-        await get(registry, known)
+        await brought(node, known)
     assert (await get(registry, path, BOB)).status == 403
     moody.outage = page(500)
     assert (await get(registry, path)).status == 200
@@ -329,8 +331,6 @@ async def test_content_comes_from_disk_while_the_registry_gives_no_answer(
         await get(node.registry, TAG)
         content = await brought(node, path)
         for outage in OUTAGES.values():
-            if outage is OUTAGES["200 page"]:
-                continue  # HEAD has no digest to check, and a yes is not what a portal says
             moody.outage = outage
             found = await get(node.registry, path)
             assert (found.body, found.is_stale) == (content, True)
@@ -569,3 +569,16 @@ async def test_who_shows_nothing_offline_is_asked_for_credentials_as_the_registr
     moody.outage = page(500)
     for path in (TAG, BY_DIGEST, CONFIG_PATH):
         assert (await get(registry, path, nobody)).headers["WWW-Authenticate"] == scoped
+
+
+@pytest.mark.parametrize("path", [BY_DIGEST, CONFIG_PATH])
+async def test_a_portal_that_says_200_to_everyone_lets_nobody_in(
+    registry: EdgeRegistry, node: Edge, moody: Moody, path: str
+) -> None:
+    content = await brought(node, path)
+    moody.outage = page(200)
+    assert "your credentials" in await refusal(head(registry, path, BOB))
+    if path == CONFIG_PATH:
+        assert "your credentials" in await refusal(registry.first_byte(path, BOB))
+    assert "your credentials" in await refusal(get(registry, path, BOB))
+    assert (await get(registry, path)).body == content
