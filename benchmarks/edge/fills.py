@@ -8,10 +8,11 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.edge.measured import Sample, beside, measure
+from benchmarks.edge.measured import Sample, beside, in_turn, measure
 from benchmarks.edge.nginx import Stock, serving, storing
 from benchmarks.peers import Json
 from tests.lab.proxy import Proxy
@@ -35,7 +36,8 @@ def fills(directory: Path, rounds: int, blobs: int) -> Iterator[tuple[int, Json]
             samples, hashing = [], []
             for number in range(rounds):
                 targets = [stock.add(SIZE) for _ in range(blobs)]
-                samples.append(_round(directory / f"round-{streams}-{number}", origin.address, targets, streams))
+                room = directory / f"round-{streams}-{number}"
+                samples.append(_round(room, origin.address, targets, streams, number))
                 hashing.append(_hashing(stock.directory / targets[0].rpartition(":")[2]))
                 stock.clear()
             yield streams, beside(samples) | _beside_hashing(samples, hashing)
@@ -56,16 +58,17 @@ def _beside_hashing(samples: Sequence[tuple[Sample, Sample]], hashing: Sequence[
     return {"sha256_cpu_s_per_gib": round(statistics.median(hashing), 3), "cpu_ratio_with_sha256": round(both, 3)}
 
 
-def _round(directory: Path, origin: str, targets: list[str], streams: int) -> tuple[Sample, Sample]:
+def _round(directory: Path, origin: str, targets: list[str], streams: int, number: int) -> tuple[Sample, Sample]:
     directory.mkdir()
     (directory / "nginx").mkdir()
     with ExitStack() as stack:
         edge = ("--edge", str(directory / "edge"))
         node = stack.enter_context(Proxy.start(directory, f"http://{origin}", *edge, environment=_QUIET))
         nginx = stack.enter_context(storing(directory / "nginx", origin))
-        samples = (
-            measure(node, node.address, targets, streams),
-            measure(nginx, nginx.address, targets, streams),
+        samples = in_turn(
+            partial(measure, node, node.address, targets, streams),
+            partial(measure, nginx, nginx.address, targets, streams),
+            number,
         )
         stored = _sizes(directory / "nginx" / "kept")
         wait_until(lambda: _sizes(directory / "edge" / "blobs") == stored, "all blobs on the node's disk")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.edge.measured import beside, measure
+from benchmarks.edge.measured import beside, in_turn, measure
 from benchmarks.edge.nginx import Stock, serving
 from benchmarks.peers import Json
 from tests.lab.proxy import Proxy
@@ -31,11 +32,12 @@ def hits(directory: Path, rounds: int, mebibytes: int) -> Iterator[tuple[str, in
             measure(node, node.address, targets, 1)  # now it is on the disk
             for streams in STREAMS:
                 samples = [
-                    (
-                        measure(node, node.address, targets, streams, mebibytes),
-                        measure(nginx, nginx.address, targets, streams, mebibytes),
+                    in_turn(
+                        partial(measure, node, node.address, targets, streams, mebibytes),
+                        partial(measure, nginx, nginx.address, targets, streams, mebibytes),
+                        number,
                     )
-                    for _ in range(rounds)
+                    for number in range(rounds)
                 ]
                 yield name, streams, beside(samples)
 

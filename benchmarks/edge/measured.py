@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,14 @@ def measure(server: Server, address: str, targets: Sequence[str], streams: int, 
     seen = json.loads(command.run(script, environment(), seconds=_SECONDS))
     used = cpu_seconds(server) - before
     return Sample(seen["bytes"] / 1e6 / seen["seconds"], used / (seen["bytes"] / 2**30))
+
+
+def in_turn(node: Callable[[], Sample], nginx: Callable[[], Sample], number: int) -> tuple[Sample, Sample]:
+    """Measure both, in round ``number``: none is always the first."""
+    if number % 2:
+        last = nginx()
+        return node(), last
+    return node(), nginx()
 
 
 def beside(rounds: Sequence[tuple[Sample, Sample]]) -> Json:
