@@ -56,7 +56,7 @@ class Line:
                 async with self.breaker.patience():
                     reply = await _answer(send, retries=1)
             else:
-                reply = await _answer(send, retries=_MOST_RETRIES)
+                reply = await _answer(send, retries=_MOST_RETRIES, past_faults=True)
         except TimeoutError:
             UPSTREAM_ERRORS.of("timeout").add()
             self.breaker.open(f"the registry at {self._upstream.url} does not answer within {self._patience:g} s")
@@ -100,11 +100,19 @@ class Line:
         return "fails" if is_none else "answers"
 
 
-async def _answer(send: Callable[[], Awaitable[Reply]], *, retries: int) -> Reply:
-    """Return an answer; a registry that has no time right now is asked again."""
+async def _answer(send: Callable[[], Awaitable[Reply]], *, retries: int, past_faults: bool = False) -> Reply:
+    """Return an answer; a registry that has no time right now is asked again.
+
+    ``past_faults``: one that fails, too. A stock registry that is a cache says 500 of a blob for as long as it writes
+    down that it has it.
+    """
     reply = await send()
     for _ in range(retries):
-        if reply.status != HTTPStatus.TOO_MANY_REQUESTS or (pause := pause_before_retry(reply)) is None:
+        is_fault = past_faults and reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        if not is_fault and reply.status != HTTPStatus.TOO_MANY_REQUESTS:
+            break
+        pause = pause_before_retry(reply)
+        if pause is None:
             break
         await asyncio.sleep(pause)
         reply = await send()

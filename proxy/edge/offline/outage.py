@@ -93,7 +93,7 @@ def has_oci_errors(body: bytes) -> bool:
 
 
 def pause_before_retry(reply: Reply) -> float | None:
-    """Return the seconds to wait before a question that was answered 429 is asked again; None: too many."""
+    """Return the seconds to wait before a question that was answered so is asked again; None: too many."""
     asked = reply.headers.get(hdrs.RETRY_AFTER, "")
     if not asked:
         return _PAUSE

@@ -518,6 +518,20 @@ async def test_a_registry_without_time_is_asked_once_more_where_the_disk_has_an_
     assert len(moody.asked()) == (3 if retry_after == "0" else 1)
 
 
+async def test_a_registry_that_fails_once_is_asked_again_where_the_disk_has_no_answer(
+    registry: EdgeRegistry, moody: Moody
+) -> None:
+    """As a stock registry that is a cache does, of a blob that it is writing down for somebody else."""
+
+    def fail_once(_: web.Request) -> web.StreamResponse:
+        moody.outage = None
+        return web.json_response({"errors": [{"code": "UNKNOWN", "message": "unknown error"}]}, status=500)
+
+    moody.outage = fail_once
+    assert (await head(registry, CONFIG_PATH)).status == 200
+    assert [method for method, _ in moody.asked()] == ["HEAD", "HEAD"]
+
+
 async def test_a_lasting_no_to_the_proxys_own_credentials_is_no_outage(moody: Moody, tmp_path: Path) -> None:
     async with edge(moody.registry.url, tmp_path, **OWN) as node:
         await get(node.registry)
