@@ -1,5 +1,6 @@
 """Content by digest from the disk of an edge node: what crosses the line, how often it is asked for, and for whom."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,14 @@ async def test_a_blob_that_the_registry_lacks_is_unknown(
         status, _, body = await Pull(client, url, ALICE).get(f"{REPOSITORY}/blobs/{digest_of(b'nothing')}")
         assert status == 404
         assert b"errors" in body
+
+
+async def test_a_node_that_lost_its_directory_passes_on(
+    registry: FakeRegistry, client: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    directory = tmp_path / "edge"
+    async with proxied(registry.url, edge__directory=str(directory)) as url:
+        shutil.rmtree(directory)
+        await Pull(client, url, ALICE).everything()
+        status, _, _ = await Pull(client, url, MALLORY).get(TAG)
+        assert status == 403
