@@ -14,7 +14,6 @@ from aiohttp import web
 
 from proxy.admin import Admin, ServiceHealth
 from proxy.auth.access_control import Authenticator
-from proxy.auth.credentials import CredentialsError
 from proxy.auth.realm import RealmPolicy
 from proxy.bodies.transit import Bodies
 from proxy.composition import CuttingParts, OpenRegistry, cutting_parts, dispatcher
@@ -27,16 +26,17 @@ from proxy.preflight import (
     StartError,
     authenticator,
     listener_tls,
+    registries,
+    registry_named,
     rehearse_protections,
 )
-from proxy.repository import DEFAULT_UPSTREAM
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
 from proxy.upstream.upstream import Upstream
 from proxy.wire.connections import ClientConnections
 from proxy.wire.listener import Listener
-from proxy.wire.tls import CertificateError, ListenerTls
+from proxy.wire.tls import ListenerTls
 
 if TYPE_CHECKING:
     from proxy.edge.node import EdgeNode
@@ -150,13 +150,11 @@ async def _registries(stack: contextlib.AsyncExitStack, config: Config, bodies: 
         StartError: the files that the configuration names cannot be used.
     """
     opened: dict[str, tuple[Config, Upstream, RealmPolicy, Authenticator]] = {}
-    for name, one in {DEFAULT_UPSTREAM: config, **config.others()}.items():
+    for name, one in registries(config).items():
         admits = authenticator(one, name)
         realms = RealmPolicy(one.upstream.urls, one.auth.realm_hosts)
-        try:
+        with registry_named(name):
             upstream = await stack.enter_async_context(Upstream.connect(one.upstream, one.blobs, realms))
-        except (CertificateError, CredentialsError) as error:
-            raise StartError(str(error)) from None
         opened[name] = one, upstream, realms, admits
     edge = await _edge(stack, config, {name: (one, upstream) for name, (one, upstream, *_) in opened.items()}, bodies)
     return [OpenRegistry(name, *parts, edge) for name, parts in opened.items()]

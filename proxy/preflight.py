@@ -6,6 +6,8 @@ A start opens each once, through the same functions as ``--check-config``: both 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -82,32 +84,68 @@ def refuse_circle(config: Config) -> None:
         StartError: it is, so that each request would come back for ever.
     """
     own = urlsplit(config.public_url or "")
-    for url in (url for one in (config.upstream, *config.upstreams) for url in one.urls):
-        parts = urlsplit(url)
-        port = parts.port or _PORTS[parts.scheme]
-        if Address(parts.hostname or "", port).reaches(config.listen):
-            raise StartError(f"upstream.url {url} is where the proxy itself listens; name the registry's address")
-        if (own.hostname, own.port or _PORTS.get(own.scheme)) == (parts.hostname, port):
-            raise StartError(f"upstream.url {url} is the proxy's own public_url; name the registry's address")
+    for name, one in registries(config).items():
+        for url in one.upstream.urls:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS[parts.scheme]
+            its = _words_of(name, f"upstream.url {url}")
+            if Address(parts.hostname or "", port).reaches(config.listen):
+                raise StartError(f"{its} is where the proxy itself listens; name the registry's address")
+            if (own.hostname, own.port or _PORTS.get(own.scheme)) == (parts.hostname, port):
+                raise StartError(f"{its} is the proxy's own public_url; name the registry's address")
+
+
+def registries(config: Config) -> Mapping[str, Config]:
+    """Return the configuration for each registry, the default one first, by the name of ``Repository.upstream``."""
+    return {DEFAULT_UPSTREAM: config, **config.others()}
+
+
+@contextlib.contextmanager
+def registry_named(name: str) -> Iterator[None]:
+    """Let errors in the context, which are about the registry with the name ``name``, say so.
+
+    Raises:
+        StartError: files that its settings name cannot be used.
+    """
+    try:
+        yield
+    except (CertificateError, CredentialsError, FileError) as error:
+        raise StartError(_words_of(name, str(error))) from None
+
+
+def _words_of(name: str, sentence: str) -> str:
+    return sentence if name == DEFAULT_UPSTREAM else f"[[upstream]] {name}: {sentence}"
 
 
 def _open_upstream(config: Config) -> None:
-    for one in (config, *config.others().values()):
-        _open_one(one)
+    _each(config, _open_one)
 
 
-def _open_one(config: Config) -> None:
-    try:
-        registry_context(config.upstream)
-        if config.upstream.credentials.kind != "none":
-            source(config.upstream.credentials, urlsplit(config.upstream.urls[0]).netloc)
-    except (CertificateError, CredentialsError) as error:
-        raise StartError(str(error)) from None
+def _open_one(_: str, config: Config) -> None:
+    registry_context(config.upstream)
+    if config.upstream.credentials.kind != "none":
+        source(config.upstream.credentials, urlsplit(config.upstream.urls[0]).netloc)
 
 
 def _open_authenticators(config: Config) -> None:
-    for one in (config, *config.others().values()):
-        authenticator(one)
+    _each(config, lambda name, one: authenticator(one, name))
+
+
+def _each(config: Config, opens: Callable[[str, Config], object]) -> None:
+    """Let ``opens`` open something of each registry.
+
+    Raises:
+        StartError: some cannot be used; a line for each.
+    """
+    reasons = []
+    for name, one in registries(config).items():
+        try:
+            with registry_named(name):
+                opens(name, one)
+        except StartError as error:
+            reasons.append(str(error))
+    if reasons:
+        raise StartError("\n".join(reasons))
 
 
 def _open_redis(config: Config) -> None:
@@ -160,14 +198,12 @@ def authenticator(config: Config, upstream: str = DEFAULT_UPSTREAM) -> Authentic
         StartError: the file of keys or passwords cannot be used.
     """
     auth = config.auth
-    try:
+    with registry_named(upstream):
         verifier = TokenVerifier(auth.token, upstream) if auth.token.keys else None
         if not config.controls_access:
             return PassThrough(verifier)
         passwords = Passwords(auth.clients.htpasswd) if auth.clients.htpasswd else None
-        return AccessControl(auth, verifier, passwords, upstream)
-    except FileError as error:
-        raise StartError(str(error)) from None
+        return AccessControl(auth, verifier, passwords, upstream, config.upstream.name)
 
 
 def source_keys(config: SigningConfig) -> list[PublicKey] | None:

@@ -83,6 +83,9 @@ def _show(config: Config) -> None:
     import orjson  # noqa: PLC0415 - for --check-config alone
 
     shown = config.model_dump(mode="json")
+    for table, one in zip(shown["upstreams"], config.others().values(), strict=True):
+        # With what it takes over from the settings of the default registry.
+        table.update(one.model_dump(mode="json", include={"blobs", "auth"}))
     print(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - the result
 
 

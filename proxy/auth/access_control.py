@@ -87,13 +87,17 @@ class AccessControl:
         verifier: TokenVerifier | None,
         passwords: Passwords | None,
         upstream: str = DEFAULT_UPSTREAM,
+        registry: str = "",
     ) -> None:
-        """``upstream``: the registry that clients are let in to."""
+        """``upstream``: the registry that clients are let in to; ``registry``: what rules call it."""
         self._upstream = upstream
         self._verifier = verifier
         self._passwords = passwords
         self._allow_anonymous = config.clients.allow_anonymous
-        self._rules = tuple(map(AccessRule.of, config.clients.rules)) or (_READ_EVERYTHING,)
+        rules = config.clients.rules
+        self._rules = tuple(AccessRule.of(one) for one in rules if one.is_for(registry))
+        if not rules:  # where none of some is for this registry, nobody may do anything
+            self._rules = (_READ_EVERYTHING,)
         self._token_service = config.token.realm
         self._audience = config.token.audience
 

@@ -37,6 +37,11 @@ class RuleConfig(Section):
     users: tuple[str, ...] = Field(min_length=1, description="Names; * is everyone who logged in.")
     repositories: tuple[str, ...] = Field(min_length=1, description="Patterns; * within a part, ** across.")
     actions: tuple[Literal["pull", "push", "delete"], ...] = Field(("pull",), min_length=1)
+    registries: tuple[str, ...] = Field((), description="Names of [[upstream]] that it is for; none: every one.")
+
+    def is_for(self, registry: str) -> bool:
+        """Say whether it is for the registry that is called ``registry``."""
+        return not self.registries or registry in self.registries
 
 
 class ClientsConfig(Section):

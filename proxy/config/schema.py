@@ -11,11 +11,11 @@ from proxy.config.access import AuthConfig, ClientsConfig
 from proxy.config.edge import EdgeConfig
 from proxy.config.listener import ClientConfig, LimitsConfig, TlsConfig
 from proxy.config.partitions import CacheConfig, PartitionConfig, SigningConfig
-from proxy.config.registries import FurtherUpstreamConfig
+from proxy.config.registries import FurtherUpstreamConfig, check_apart, check_rules
 from proxy.config.section import Section
 from proxy.config.telemetry import LogConfig, MetricsConfig, TracingConfig
 from proxy.config.upstream import BlobsConfig, UpstreamConfig
-from proxy.config.values import Address, Listed, ListenAddress, Networks, OptionalAddress, OriginUrl, SecondsOrZero
+from proxy.config.values import Address, ListenAddress, Networks, OptionalAddress, OriginUrl, SecondsOrZero, Tables
 
 
 class Config(Section):
@@ -43,8 +43,8 @@ class Config(Section):
         "default", description="Which of several registries must answer for /readyz: the default one, any, or all."
     )
     upstream: UpstreamConfig
-    upstreams: Annotated[tuple[FurtherUpstreamConfig, ...], Listed] = Field(
-        (), description="Registries beside the default one: the further [[upstream]] tables of a file."
+    upstreams: Annotated[tuple[FurtherUpstreamConfig, ...], Tables] = Field(
+        (), max_length=63, description="Registries beside the default one: the further [[upstream]] tables of a file."
     )
     tls: TlsConfig = TlsConfig()
     blobs: BlobsConfig = BlobsConfig()
@@ -77,15 +77,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _registries_differ(self) -> Config:
+        if isinstance(self.upstream, FurtherUpstreamConfig):  # the rules may name the others
+            return self
         everyone = (self.upstream, *self.upstreams)
-        if len(everyone) > 1 and not all(one.name for one in everyone):
-            raise ValueError("each of several [[upstream]] needs a name")
-        for named in ("name", "prefix"):
-            values = [getattr(one, named) for one in everyone if getattr(one, named)]
-            _differ(f"upstream.{named}", values)
-        _differ("upstream.namespaces", [name for one in everyone for name in one.namespaces])
-        _differ("upstream.hosts", [name for one in everyone for name in one.hosts])
-        self.others()
+        check_apart(everyone)
+        check_rules(everyone, (self.auth, *(one.auth for one in self.upstreams)))
+        check_tokens((self, *self.others().values()))
         return self
 
     def others(self) -> Mapping[str, Config]:
@@ -100,7 +97,7 @@ class Config(Section):
         own = {
             "upstream": upstream,
             "upstreams": (),
-            "blobs": upstream.blobs or self.blobs,
+            "blobs": upstream.redirects(self.blobs),
             "auth": upstream.access(self.auth),
         }
         try:
@@ -136,7 +133,19 @@ class Config(Section):
         return self
 
 
-def _differ(setting: str, values: Sequence[str]) -> None:
-    twice = {value for value in values if values.count(value) > 1}
-    if twice:
-        raise ValueError(f"{setting} {min(twice)} is that of two registries; a request could be for either")
+def check_tokens(registries: Sequence[Config]) -> None:
+    """Look whether a token for one registry would be taken for another's, where that would let its holder in.
+
+    Raises:
+        ValueError: it would. Where the registry itself decides, it knows which tokens are for it.
+    """
+    verified = [one for one in registries if one.auth.token.keys is not None]
+    for at, one in enumerate(verified):
+        for other in verified[at + 1 :]:
+            token, others = one.auth.token, other.auth.token
+            is_same = (token.issuer, token.audience) == (others.issuer, others.audience)
+            if is_same and (one.controls_access or other.controls_access):
+                raise ValueError(
+                    f"a token for {one.upstream.name} would be one for {other.upstream.name}, too: give the "
+                    "auth.token of each an audience of its own"
+                )

@@ -9,14 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
+import orjson
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from proxy.config.registries import FurtherUpstreamConfig
 from proxy.config.schema import Config
 from proxy.config.section import Section
 from twodfs.files import read_file
 
 ENVIRONMENT_PREFIX: Final = "TWODFS_PROXY_"
+_FURTHER: Final = "upstreams"
+_DEFAULT: Final = "default"
 # --upstream, TWODFS_PROXY_UPSTREAM and a plain `upstream = "http://..."` all mean the URL.
 _SHORT_FORMS: Final = {"upstream": "upstream.url"}
 # How the design calls them, where that is not the path; answered with the name that counts.
@@ -97,18 +101,22 @@ def _with_default(content: dict[str, Any], file: Path) -> dict[str, Any]:
     """Return the content of a file, with one of its ``[[upstream]]`` tables as the default registry's.
 
     Raises:
-        ConfigError: there is none, or more than one.
+        ConfigError: several are to be, or none is clear.
     """
     tables = content.get("upstream")
-    if not isinstance(tables, list):
-        return content
-    if not tables or not all(isinstance(one, dict) for one in tables) or "upstreams" in content:
+    if not isinstance(tables, list) or not any(isinstance(one, dict) for one in tables):
+        return content  # a URL, or those of one registry
+    if not all(isinstance(one, dict) for one in tables):
         raise ConfigError(f"{file}: upstream is a URL, a table [upstream], or tables [[upstream]]")
-    defaults = [at for at, one in enumerate(tables) if one.pop("default", False) is True]
-    if len(defaults) > 1:
-        raise ConfigError(f"{file}: default = true is for one of the [[upstream]] alone")
-    default = tables.pop(defaults[0] if defaults else 0)
-    return content | {"upstream": default, "upstreams": tables}
+    if content.get("upstreams"):
+        raise ConfigError(f"{file}: further registries are [[upstream]] or upstreams, not both")
+    marks = [one.pop(_DEFAULT, False) for one in tables]
+    if not all(isinstance(mark, bool) for mark in marks):
+        raise ConfigError(f"{file}: {_DEFAULT} of an [[upstream]] is true or false")
+    if sum(marks) > 1:
+        raise ConfigError(f"{file}: {_DEFAULT} = true is for one of the [[upstream]] alone")
+    default = tables.pop(marks.index(True) if any(marks) else 0)
+    return content | {"upstream": default, _FURTHER: tables}
 
 
 def _flat(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -145,6 +153,8 @@ def _place(merged: dict[str, Any], path: str, value: Any) -> None:
 
 def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     path = ".".join(str(part) for part in error["loc"])
+    if path.startswith(f"{_FURTHER}."):
+        return _explain_further(error, merged[_FURTHER], origins[_FURTHER])
     if error["type"] == "missing" and path not in ("upstream", "upstream.url"):
         return f"{path} is missing ({origins.get(_setting(path), 'file')})"
     if error["type"] == "missing":
@@ -152,15 +162,38 @@ def _explain(error: ErrorDetails, merged: Mapping[str, Any], origins: Mapping[st
         return f"upstream.url is missing: give --upstream, {variable} or the key in the TOML file"
     if error["type"] == "extra_forbidden":
         return f"{path} is not known ({origins.get(path, 'file')}){_meant(path, settings())}"
-    value = _value_at(merged, path)
-    allowed = error["msg"].removeprefix("Value error, ")
-    allowed = allowed[:1].lower() + allowed[1:]
     if not path:
-        return allowed
-    # A table may hold secrets beside the fault.
-    is_shown = isinstance(value, str | int | float) and not _is_secret(path)
-    shown = f" {_USER_INFO.sub('//***@', repr(value))}" if is_shown else ""
-    return f"{path}{shown} is not allowed ({origins.get(_setting(path), 'configuration')}): {allowed}"
+        return _allowed(error)
+    shown = _shown(_value_at(merged, path), is_secret=path == _FURTHER or _is_secret(path, settings()))
+    return f"{path}{shown} is not allowed ({origins.get(_setting(path), 'configuration')}): {_allowed(error)}"
+
+
+def _explain_further(error: ErrorDetails, tables: Any, origin: str) -> str:
+    """Return what is wrong with the table of a further registry, which has its name and its own settings."""
+    _, at, *parts = error["loc"]
+    tables = orjson.loads(tables) if isinstance(tables, str) else tables
+    table = tables[int(at)]
+    name = table.get("name") if isinstance(table, dict) else None
+    called = f"[[upstream]] {name}" if isinstance(name, str) and name else f"a further [[upstream]] (number {at})"
+    path = ".".join(map(str, parts))
+    known = dict(_settings(FurtherUpstreamConfig, ""))
+    if error["type"] == "missing":
+        return f"{called}: {path} is missing ({origin})"
+    if error["type"] == "extra_forbidden":
+        return f"{called}: {path} is not known ({origin}){_meant(path, known)}"
+    shown = _shown(_value_at(table, path), is_secret=not path or _is_secret(path, known))
+    return f"{called}:{f' {path}' if path else ''}{shown} is not allowed ({origin}): {_allowed(error)}"
+
+
+def _allowed(error: ErrorDetails) -> str:
+    allowed = error["msg"].removeprefix("Value error, ")
+    return allowed[:1].lower() + allowed[1:]
+
+
+def _shown(value: Any, *, is_secret: bool) -> str:
+    """Return a value that is not allowed, to be shown; nothing of a table, which may hold secrets beside the fault."""
+    is_shown = isinstance(value, str | int | float) and not is_secret
+    return f" {_USER_INFO.sub('//***@', repr(value))}" if is_shown else ""
 
 
 def _setting(path: str) -> str:
@@ -185,9 +218,9 @@ def _meant(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else "; config.example.toml lists every setting"
 
 
-def _is_secret(path: str) -> bool:
-    """Say whether the value at ``path`` must not be shown."""
-    section, name = settings().get(path), path.rpartition(".")[2]
+def _is_secret(path: str, known: Mapping[str, type[BaseModel]]) -> bool:
+    """Say whether the value at ``path``, which is one of ``known``, must not be shown."""
+    section, name = known.get(path), path.rpartition(".")[2]
     kinds = get_type_hints(section).get(name) if section else None
     return kinds is SecretStr or SecretStr in get_args(kinds)
 

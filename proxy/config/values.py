@@ -243,6 +243,17 @@ def _list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def _tables(value: object) -> object:
+    """Return the tables in an environment variable: JSON. What is wrong with it is not shown, it may have secrets."""
+    try:
+        tables = orjson.loads(value) if isinstance(value, str) else value
+    except orjson.JSONDecodeError:
+        tables = None
+    if not isinstance(tables, list | tuple):
+        raise ValueError('expected a JSON list of tables, as [{"name":"hub","url":"https://registry-1.docker.io"}]')  # noqa: TRY004 - pydantic's protocol
+    return tables
+
+
 def _seconds(*, least: float) -> Any:
     return Field(ge=least, le=86_400)
 
@@ -271,6 +282,7 @@ HostsAndPorts = Annotated[tuple[str, ...], BeforeValidator(_hosts_and_ports)]
 PathPrefix = Annotated[str, Field(pattern=r"^(?:[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*)?$")]
 UpstreamName = Annotated[str, Field(max_length=63, pattern=r"^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)?$")]
 Listed = BeforeValidator(_list)
+Tables = BeforeValidator(_tables)
 RealmHost = Annotated[str, BeforeValidator(_realm_host)]
 OriginUrl = Annotated[str, BeforeValidator(_origin)]
 OriginList = Annotated[str, BeforeValidator(_origins)]

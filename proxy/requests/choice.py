@@ -10,17 +10,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from aiohttp import web
 
-from proxy.config import UpstreamConfig
+from proxy.config import HUB, UpstreamConfig
 from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests.grammar import GrammarError, TargetError, origin_form
 
 _API: Final = "/v2/"
-_HUB: Final = "docker.io"
-_HUB_HOSTS: Final = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
 _OFFICIAL: Final = re.compile(r"/v2/([^/]+)/((?:manifests|blobs|tags|referrers)/.*)", re.DOTALL)
 _LIBRARY: Final = "library"
 _NAMESPACE: Final = "ns"
@@ -71,7 +69,7 @@ class RegistryChoice:
         self._is_plain = len(registries) == 1 and not any(
             one.prefix or one.hosts or one.namespaces for one in registries.values()
         )
-        self._namespaces = {name: key for key, one in registries.items() for name in _namespaces(one)}
+        self._namespaces = {name: key for key, one in registries.items() for name in one.own_namespaces}
         self._namespaces |= {name: key for key, one in registries.items() for name in one.namespaces}
         self._hosts = {host: key for key, one in registries.items() for host in one.hosts if not host.startswith("*.")}
         self._domains = sorted(
@@ -81,7 +79,7 @@ class RegistryChoice:
         self._prefixes = sorted(
             ((one.prefix, key) for key, one in registries.items() if one.prefix), key=lambda pair: -len(pair[0])
         )
-        self._hubs = frozenset(key for key, one in registries.items() if _HUB in _all_namespaces(one))
+        self._hubs = frozenset(key for key, one in registries.items() if HUB in (*one.own_namespaces, *one.namespaces))
 
     def choose(self, raw_target: str, host: str) -> ChosenRegistry:
         """Return the registry that a request is for.
@@ -136,16 +134,6 @@ class UnknownNamespaceError(GrammarError):
             "NAME_UNKNOWN",
             f"no registry of this proxy is {namespace[:140]!r}; upstream.namespaces lists those that it stands for",
         )
-
-
-def _namespaces(registry: UpstreamConfig) -> tuple[str, ...]:
-    """Return the names that a registry has by its own address."""
-    hosts = [urlsplit(url).netloc.lower() for url in registry.urls]
-    return (*hosts, _HUB) if any(_bare(host) in _HUB_HOSTS for host in hosts) else tuple(hosts)
-
-
-def _all_namespaces(registry: UpstreamConfig) -> tuple[str, ...]:
-    return (*_namespaces(registry), *registry.namespaces)
 
 
 def _bare(host: str) -> str:

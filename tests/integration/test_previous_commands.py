@@ -29,6 +29,9 @@ def assert_includes(now: Any, before: Any, path: str = "") -> None:
         for name, one in before.items():
             assert name in now, f"{path}{name}"
             assert_includes(now[name], one, f"{path}{name}.")
+    elif isinstance(before, list) and isinstance(now, list) and len(now) == len(before):
+        for at, (one, was) in enumerate(zip(now, before, strict=True)):
+            assert_includes(one, was, f"{path}{at}.")
     else:
         assert now == before, path
 

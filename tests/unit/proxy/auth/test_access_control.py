@@ -82,6 +82,24 @@ async def test_a_user_gets_what_the_rules_allow_and_the_proxys_identity(tmp_path
     assert identity.fingerprint == other.fingerprint, "what is asked upstream for one serves all"
 
 
+async def test_a_rule_may_be_for_some_registries_alone(tmp_path: Path) -> None:
+    def control_of(upstream: str, registry: str) -> AccessControl:
+        named = [{"users": ["ann"], "repositories": ["team/*"], "registries": ["harbor"]}]
+        named.append({"users": ["bob"], "repositories": ["team/*"], "registries": ["hub", "quay"]})
+        config = AuthConfig.model_validate({"clients": {"rules": named}})
+        file = tmp_path / "htpasswd"
+        file.write_text(f"{ANN}\n{ANN.replace('ann', 'bob')}\n")
+        return AccessControl(config, None, Passwords(file), upstream, registry)
+
+    harbor, hub, ghcr = (control_of(*one) for one in ((DEFAULT_UPSTREAM, "harbor"), ("hub", "hub"), ("ghcr", "ghcr")))
+    target, ann, bob = "/v2/team/model/manifests/v1", basic("ann", "s3cret"), basic("bob", "s3cret")
+    assert (await enter(harbor, "GET", target, ann)).rights == {MODEL: {"pull"}}
+    assert (await enter(hub, "GET", target, bob)).rights == {Repository("hub", "team/model"): {"pull"}}
+    # Where no rule is for a registry, nobody may read there: that is not to be without rules.
+    for control, user in ((harbor, bob), (hub, ann), (ghcr, ann), (ghcr, bob)):
+        assert (await denied(control, "GET", target, user)).status == 403
+
+
 async def test_who_may_delete_may_not_therefore_hear_what_there_is(tmp_path: Path) -> None:
     target = f"/v2/team/model/manifests/{DIGEST}"
     bob = await enter(control(tmp_path), "DELETE", target, basic("bob", "s3cret"))

@@ -384,6 +384,42 @@ def test_the_public_url_is_no_registry(tmp_path: Path) -> None:
     assert command(*flags, "http://models.example.org:5001").returncode == 0
 
 
+def test_check_config_opens_the_files_of_each_registry_and_says_whose_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    quay = (
+        'name = "quay"\nurl = "http://127.0.0.1:3"\n[upstream.credentials]\nkind = "file"\nfile = "/nowhere/secret"\n'
+    )
+    tables = (
+        'name = "harbor"\nurl = "http://127.0.0.1:1"\n',
+        'name = "hub"\nurl = "https://127.0.0.1:2"\nca_file = "/nowhere/ca.crt"\n',
+        f'{quay}[upstream.auth.clients]\nhtpasswd = "/nowhere/users"\n',
+        'name = "self"\nurl = "http://127.0.0.1:5000"\n',
+    )
+    file.write_text("".join(f"[[upstream]]\n{one}" for one in tables))
+    checked = command("--config", str(file), "--check-config")
+    assert (checked.returncode, checked.stdout) == (1, "")
+    lines = checked.stderr.splitlines()
+    starts = (
+        "[[upstream]] self: upstream.url http://127.0.0.1:5000 is where the proxy itself listens",
+        "[[upstream]] quay: cannot read /nowhere/users",
+        "[[upstream]] hub: upstream.ca_file cannot be read: /nowhere/ca.crt",
+        "[[upstream]] quay: upstream.credentials.file: cannot read /nowhere/secret",
+    )
+    assert len(lines) == len(starts), lines
+    for line, start in zip(lines, starts, strict=True):
+        assert line.startswith(f"twodfs-proxy: {start}"), line
+
+
+def test_check_config_prints_for_each_registry_what_would_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    hub = '[[upstream]]\nname = "hub"\nurl = "http://127.0.0.1:2"\n'
+    shared = '[auth]\nttl = 7\nrealm = "proxy"\n[blobs]\nredirect = "follow"\n'
+    file.write_text(f'[[upstream]]\nname = "harbor"\nurl = "http://127.0.0.1:1"\n{hub}{shared}')
+    (shown,) = orjson.loads(command("--config", str(file), "--check-config").stdout)["upstreams"]
+    assert (shown["name"], shown["auth"]["ttl"], shown["auth"]["realm"]) == ("hub", 7, "proxy")
+    assert shown["blobs"]["redirect"] == "follow"
+
+
 def test_a_bad_configuration_ends_with_2_and_a_line_for_each_mistake() -> None:
     done = command("--upstream", "nonsense", "--listen", "nowhere")
     assert done.returncode == 2
