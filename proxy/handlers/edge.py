@@ -133,7 +133,9 @@ class EdgeContent:
         repository, digest = call.request.repository, call.request.digest
         asked_at = time.monotonic()
         try:
-            growing = await self._fills.begin(repository, digest, call.identity, size=await self._size(call))
+            growing = await self._fills.begin(
+                repository, digest, call.identity, size=await self._names.size(repository, digest)
+            )
         except RefusedError as error:
             if error.reply.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -163,13 +165,6 @@ class EdgeContent:
             return _part(call, whole, lambda part: whole_body(whole, part, borrows=self._fills.borrows))
         growing = await self._fills.join(digest, repository, call.identity)
         return None if growing is None else _part(call, growing, growing.body)
-
-    async def _size(self, call: Call[ContentPull]) -> int | None:
-        """Return the bytes that a manifest says that the blob has, as far as that is known."""
-        try:
-            return await self._names.size(call.request.repository, call.request.digest)
-        except sqlite3.Error:
-            return None  # the registry says it, too
 
     async def _covers(self, call: Call[ContentPull]) -> bool:
         try:

@@ -112,7 +112,7 @@ class EdgeGrants(Grants):
     async def _learn(self, identity: Identity, repository: Repository) -> None:
         """Take over the yes that other workers got for this client."""
         question = (self._acceptances.hashed(identity), str(repository), time.time())
-        rows = await self._state.run(
+        rows = await self._state.read(
             lambda connection: connection.execute(
                 "SELECT digest, until FROM grants WHERE who = ? AND repository = ? AND until > ?", question
             ).fetchall()

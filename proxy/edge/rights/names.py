@@ -6,6 +6,7 @@ it is cut from: the right to read the one is the right to read the other (rule 3
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -85,17 +86,20 @@ class Names:
         return self._parents.get((repository, digest), frozenset())
 
     async def size(self, repository: Repository, digest: Digest) -> int | None:
-        """Return the bytes that a manifest of ``repository`` says that ``digest`` has; None where none names it."""
-        row = await self._state.run(
-            lambda connection: connection.execute(
-                "SELECT size FROM names WHERE repository = ? AND child = ? LIMIT 1", (str(repository), digest)
-            ).fetchone()
-        )
+        """Return the bytes that a manifest of ``repository`` says that ``digest`` has; None where that is not known."""
+        try:
+            row = await self._state.read(
+                lambda connection: connection.execute(
+                    "SELECT size FROM names WHERE repository = ? AND child = ? LIMIT 1", (str(repository), digest)
+                ).fetchone()
+            )
+        except sqlite3.Error:
+            return None  # the registry says it, too
         return None if row is None else row[0]
 
     async def children(self, repository: Repository, parent: Digest) -> dict[Digest, int]:
         """Return the content that ``parent`` names, with the size of each in bytes."""
-        rows = await self._state.run(
+        rows = await self._state.read(
             lambda connection: connection.execute(
                 "SELECT child, size FROM names WHERE repository = ? AND parent = ?", (str(repository), parent)
             ).fetchall()
@@ -104,7 +108,7 @@ class Names:
 
     async def _parents_of(self, repository: Repository, digest: Digest) -> frozenset[Digest]:
         # Another worker may have added some, so memory is not the last word.
-        rows = await self._state.run(
+        rows = await self._state.read(
             lambda connection: connection.execute(
                 "SELECT parent FROM names WHERE repository = ? AND child = ?", (str(repository), digest)
             ).fetchall()

@@ -41,7 +41,7 @@ class Places:
         """Say whether the registry is known to have given the content with ``digest`` under ``repository``."""
         place = (repository, digest)
         if place not in self._known:
-            found = await self._state.run(
+            found = await self._state.read(
                 lambda connection: connection.execute(
                     "SELECT 1 FROM places WHERE digest = ? AND repository = ?", (digest, str(repository))
                 ).fetchone()
