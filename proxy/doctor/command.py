@@ -5,6 +5,7 @@ that expires after 10 s, and a file in an edge directory that is removed at once
 
 Example:
     twodfs-proxy doctor --upstream https://registry.example.org --repository library/model --tag v1
+    twodfs-proxy doctor --config proxy.toml --registry hub --repository library/busybox --tag 1.36
 
 Exit status:
     0    no problems (there may be warnings)
@@ -38,6 +39,9 @@ def declare(parser: CommandParser) -> None:
     parser.add_argument("--upstream", metavar="URL", help="The stock registry, as http://127.0.0.1:5001.")
     parser.add_argument("--edge", metavar="DIR", help="The directory of an edge node.")
     parser.add_argument("--config", **file(), help="The proxy's TOML file; the environment counts as well.")
+    parser.add_argument(
+        "--registry", metavar="NAME", help="Of several [[upstream]], ask this one alone. [default: each of them]"
+    )
     parser.add_argument("--repository", metavar="NAME", help="Repository of an image to try, as library/model.")
     parser.add_argument("--tag", metavar="TAG", help="Tag of the image to try.")
     parser.add_argument(
@@ -55,7 +59,7 @@ def run(arguments: Namespace) -> int:
 
     from proxy import logs  # noqa: PLC0415
     from proxy.config import ConfigError, LogConfig, load  # noqa: PLC0415
-    from proxy.doctor.examination import examine  # noqa: PLC0415
+    from proxy.doctor.examination import examine, examined  # noqa: PLC0415
 
     try:
         settings = load(
@@ -65,9 +69,10 @@ def run(arguments: Namespace) -> int:
         for line in str(error).splitlines():
             print(f"twodfs-proxy doctor: {line}", file=sys.stderr)  # noqa: T201 - the reason
         return USAGE
-    probe = _probe(arguments)
+    probe, registry = _probe(arguments), arguments.registry or ""
+    examined(settings, registry)  # a name that is none is told before anything is asked
     logs.configure(LogConfig(level="error"))
-    findings = asyncio.run(examine(settings, probe))
+    findings = asyncio.run(examine(settings, probe, registry))
     if arguments.json:
         print(printable(_as_json(settings, findings), kept=LAYOUT))  # noqa: T201 - the result
     else:
@@ -95,7 +100,8 @@ def _line(finding: Finding) -> str:
     level = f"{finding.level:<8}"
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
-    sentence, advice = printable(finding.sentence), printable(finding.advice)
+    about = f"{finding.registry}: " if finding.registry else ""
+    sentence, advice = printable(about + finding.sentence), printable(finding.advice)
     more = f"\n{'':<21}→ {advice}" if advice else ""
     return f"{level} {finding.check:<11} {sentence}{more}"
 
@@ -118,6 +124,7 @@ def _as_json(settings: Config, findings: list[Finding]) -> str:
 
     document = {
         "upstream": settings.upstream.url,
+        **({"upstreams": {one.name: one.url for one in settings.upstreams}} if settings.upstreams else {}),
         "verdict": verdict(findings),
         "findings": [one.as_dict() for one in findings],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from proxy.auth.credentials import CredentialsError
 from proxy.auth.realm import RealmPolicy
@@ -19,12 +19,20 @@ from proxy.doctor.redis import check_redis
 from proxy.doctor.registry import check_registry
 from proxy.doctor.settings import check_settings
 from proxy.logs import redacted
+from proxy.preflight import registries
 from proxy.upstream.upstream import Upstream
 from proxy.wire.tls import CertificateError
+from twodfs.errors import UsageError
 
 
-async def examine(config: Config, probe: ImageProbe | None) -> list[Finding]:
-    """Return the findings, from the settings outward; ``probe`` None leaves out the checks of an image."""
+async def examine(config: Config, probe: ImageProbe | None, registry: str = "") -> list[Finding]:
+    """Return the findings, from the settings outward.
+
+    Args:
+        config: the settings.
+        probe: an image, of ``registry`` or else of the default one; None leaves out its checks.
+        registry: of several, the only one that is asked; empty for all.
+    """
     findings: list[Finding] = []
     with _failures_reported("the settings", findings):
         findings += check_settings(config)
@@ -34,9 +42,27 @@ async def examine(config: Config, probe: ImageProbe | None) -> list[Finding]:
         findings += await asyncio.to_thread(check_edge, config.edge)
     with _failures_reported("Redis", findings):
         findings += await check_redis(config.cache, is_edge=config.edge.directory is not None)
-    with _failures_reported("the registry", findings):
-        await _registry(config, probe, findings)
+    for name, one in examined(config, registry).items():
+        found: list[Finding] = []
+        with _failures_reported("the registry", found):
+            await _registry(one, probe if registry or one is config else None, found)
+        findings += [finding.of(name) for finding in found] if config.upstreams else found
     return findings
+
+
+def examined(config: Config, registry: str) -> Mapping[str, Config]:
+    """Return the registries that are to be asked, by their names, each with the settings as if it were the only one.
+
+    Raises:
+        UsageError: there is none with the name ``registry``.
+    """
+    everyone = {one.upstream.name: one for one in registries(config).values()}
+    if not registry:
+        return everyone
+    if registry not in everyone:
+        names = ", ".join(sorted(filter(None, everyone))) or "there is one, which has no name"
+        raise UsageError(f"--registry {registry!r} is none of those in the configuration: {names}")
+    return {registry: everyone[registry]}
 
 
 @contextlib.contextmanager

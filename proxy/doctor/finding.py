@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,17 +22,24 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence about one thing, and the change to make, if any."""
+    """One sentence about one thing, and the change to make, if any; ``registry``: of several, the one it is about."""
 
     check: str
     level: Level
     sentence: str
     advice: str = ""
+    registry: str = ""
+
+    def of(self, registry: str) -> Finding:
+        """Return it as one about ``registry``."""
+        return replace(self, registry=registry)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for machines."""
+        named = {"registry": self.registry} if self.registry else {}
         return {
             "check": self.check,
+            **named,
             "level": str(self.level),
             "sentence": self.sentence,
             "advice": self.advice,

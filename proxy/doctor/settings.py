@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from proxy.config import Address, Config
+from proxy.config import Address, Config, UpstreamConfig
 from proxy.doctor.finding import Finding, ok, problem, warning
 from twodfs.oci.reference import is_loopback
 
@@ -25,20 +25,10 @@ def check_settings(config: Config) -> list[Finding]:
 
 def _findings(config: Config) -> Iterator[Finding]:
     is_public = not _is_loopback(config.listen)
-    for origin in config.upstream.urls:
-        upstream = urlsplit(origin)
-        if _leads_back(upstream, config):
-            yield problem(
-                _CHECK,
-                f"upstream.url is {origin}, which is this proxy's own address",
-                "let upstream.url name the registry behind the proxy",
-            )
-        if upstream.scheme == "http" and not is_loopback(upstream.netloc):
-            yield warning(
-                _CHECK,
-                f"credentials travel to {origin} in clear text",
-                "use https:// for a registry on another machine",
-            )
+    everyone = (config.upstream, *config.upstreams)
+    for one in everyone:
+        for finding in _about(one, config):
+            yield finding.of(one.name) if len(everyone) > 1 else finding
     if config.public_url is None and config.tls.certificate is None and is_public:
         yield warning(
             _CHECK,
@@ -62,6 +52,30 @@ def _findings(config: Config) -> Iterator[Finding]:
     yield from _durations(config)
 
 
+def _about(upstream: UpstreamConfig, config: Config) -> Iterator[Finding]:
+    """Yield what is odd about the settings of one registry."""
+    for origin in upstream.urls:
+        parts = urlsplit(origin)
+        if _leads_back(parts, config):
+            yield problem(
+                _CHECK,
+                f"upstream.url is {origin}, which is this proxy's own address",
+                "let upstream.url name the registry behind the proxy",
+            )
+        if parts.scheme == "http" and not is_loopback(parts.netloc):
+            yield warning(
+                _CHECK,
+                f"credentials travel to {origin} in clear text",
+                "use https:// for a registry on another machine",
+            )
+    if upstream.metadata_timeout < upstream.connect_timeout:
+        yield warning(
+            _CHECK,
+            "upstream.metadata_timeout is shorter than upstream.connect_timeout, which never comes to bear",
+            "let metadata_timeout be the longer one",
+        )
+
+
 def _durations(config: Config) -> Iterator[Finding]:
     cache = config.cache
     if cache.tag_ttl > _LONG_TAG_TTL:
@@ -82,12 +96,6 @@ def _durations(config: Config) -> Iterator[Finding]:
             _CHECK,
             f"running downloads are cut off {config.shutdown_grace:g} s after SIGTERM",
             "set shutdown_grace to what your largest layer takes, and the supervisor's own patience above it",
-        )
-    if config.upstream.metadata_timeout < config.upstream.connect_timeout:
-        yield warning(
-            _CHECK,
-            "upstream.metadata_timeout is shorter than upstream.connect_timeout, which never comes to bear",
-            "let metadata_timeout be the longer one",
         )
 
 

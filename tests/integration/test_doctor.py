@@ -90,6 +90,45 @@ def test_an_option_before_the_command_counts_as_well(registry: Registry) -> None
     assert document(done)["upstream"] == registry.url
 
 
+@pytest.fixture
+def behind_one_proxy(registry: Registry, tmp_path: Path) -> Path:
+    """A registry that is well and one that is not there."""
+    file = tmp_path / "proxy.toml"
+    harbor = f'[[upstream]]\nname = "harbor"\nurl = "{registry.url}"\n'
+    file.write_text(f'{harbor}[[upstream]]\nname = "hub"\nurl = "http://127.0.0.1:{free_port()}"\n')
+    return file
+
+
+def test_each_of_several_registries_is_looked_at(behind_one_proxy: Path, registry: Registry) -> None:
+    push_field_image(registry.url, "doctor/field", "v1", cells=CELLS)
+    image = ("--repository", "doctor/field", "--tag", "v1")
+    done = doctor("--config", str(behind_one_proxy), *image, "--json")
+    shown = document(done)
+    assert (done.returncode, shown["upstream"]) == (1, registry.url)
+    assert list(shown["upstreams"]) == ["hub"]
+    levels: dict[str, dict[str, str]] = {"harbor": {}, "hub": {}, "": {}}
+    for one in shown["findings"]:
+        levels[one.get("registry", "")][one["check"]] = one["level"]
+    assert set(levels["harbor"].values()) == {"ok"}
+    assert "digest" in levels["harbor"]  # the image is the default registry's
+    assert levels["hub"] == {"dns": "ok", "connect": "problem", "api": "skipped"}
+    assert {"settings", "redis"} <= set(levels[""])
+    assert not {"dns", "connect", "api", "image"} & set(levels[""])
+    told = doctor("--config", str(behind_one_proxy))
+    assert "hub: no address of the registry takes connections" in told.stdout
+
+
+def test_one_of_several_registries_may_be_chosen(behind_one_proxy: Path, registry: Registry) -> None:
+    push_field_image(registry.url, "doctor/field", "v1", cells=CELLS)
+    image = ("--repository", "doctor/field", "--tag", "v1", "--json")
+    shown = document(doctor("--config", str(behind_one_proxy), "--registry", "harbor", *image))
+    assert {one.get("registry") for one in shown["findings"]} == {"harbor", None}
+    assert shown["verdict"] == "ok"
+    done = doctor("--config", str(behind_one_proxy), "--registry", "hbor")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--registry 'hbor' is none of those in the configuration: harbor, hub" in done.stderr
+
+
 def test_an_image_that_is_not_there(registry: Registry) -> None:
     done = doctor("--upstream", registry.url, "--repository", "doctor/none", "--tag", "v9")
     assert done.returncode == 1

@@ -49,6 +49,18 @@ def test_settings_that_do_not_fit_are_named(settings: dict[str, Any], level: Lev
     assert finding.advice
 
 
+def test_settings_of_each_registry_are_looked_at_and_named() -> None:
+    hub = '[{"name": "hub", "url": "http://hub.lan", "metadata_timeout": 1}]'
+    findings = check_settings(load(UPSTREAM | {"upstream.name": "harbor", "upstreams": hub}, {}))
+    assert [one.registry for one in findings] == ["hub", "hub"]
+    clear, timeout = findings
+    assert clear.sentence == "credentials travel to http://hub.lan in clear text"
+    assert "metadata_timeout is shorter" in timeout.sentence
+    assert clear.as_dict()["registry"] == "hub"
+    ill = load(UPSTREAM | {"upstream.url": "http://a.lan"}, {})
+    assert "registry" not in check_settings(ill)[0].as_dict()
+
+
 def test_a_registry_on_the_proxys_port_of_another_machine_is_no_loop() -> None:
     settings = {"upstream.url": "https://registry.lan:5000", "listen": "127.0.0.1:5000"}
     assert verdict(check_settings(load(settings, {}))) is Level.OK
