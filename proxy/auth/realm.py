@@ -15,12 +15,14 @@ from typing import Final
 from yarl import URL
 
 from proxy.logs import get_logger
-from proxy.requests.parsing import TOKEN_PATH
+from proxy.requests.choice import ChosenRegistry
+from proxy.requests.kinds import TOKEN_PATH
 from twodfs.registry.auth import parse_challenges
 
 _GOOD_FOR: Final = 300.0
 """Seconds for which a realm is remembered: registries move, if seldom."""
 _REALM: Final = re.compile(r'(\brealm[ \t]*=[ \t]*)"([^"\\]*)"', re.IGNORECASE)
+_SCOPE: Final = re.compile(r'(\bscope[ \t]*=[ \t]*)"([^"\\]*)"', re.IGNORECASE)
 
 
 class RealmError(Exception):
@@ -93,10 +95,16 @@ class Realms:
                 return self._realm
         return None
 
-    def as_ours(self, header: str, origin: str) -> str:
+    def as_ours(self, header: str, origin: str, chosen: ChosenRegistry | None = None) -> str:
         """Return a ``WWW-Authenticate`` of the registry with our address for its realm.
 
         A realm that we may not forward to stays as it is: the client decides whether it goes there.
+
+        Args:
+            header: one line of the registry's.
+            origin: ours, as the client sees it.
+            chosen: what named the registry; None: it is the only one. The realm says it again, and scopes have the
+                repository as this client calls it.
         """
         try:
             realm = self.learn([header])
@@ -107,8 +115,11 @@ class Realms:
             return header
         if realm is None:
             return header
-        ours = f'"{origin}{TOKEN_PATH}"'
-        return _REALM.sub(lambda found: found[1] + ours if _is(found[2], realm) else found[0], header)
+        ours = f'"{origin}{TOKEN_PATH if chosen is None else chosen.token_path}"'
+        header = _REALM.sub(lambda found: found[1] + ours if _is(found[2], realm) else found[0], header)
+        if chosen is None:
+            return header
+        return _SCOPE.sub(lambda found: f'{found[1]}"{chosen.scope_as_ours(found[2])}"', header)
 
 
 def _is(text: str, realm: URL) -> bool:

@@ -94,14 +94,18 @@ class ClientAddresses:
             host = request.headers.get(_FORWARDED_HOST, host).rpartition(",")[2].strip()
         return host
 
-    def origin(self, request: web.BaseRequest) -> str:
+    def origin(self, request: web.BaseRequest, named: str = "") -> str:
         """Return our origin as this client sees it, as ``https://registry.example``.
 
         A client that gives a false ``Host`` misleads itself alone: no answer that names it is kept.
+
+        Args:
+            request: the client's.
+            named: the host of ours that told one registry from others, and has to go on doing so; empty: none did.
         """
         if self._public:
-            return self._public
-        scheme, host = request.scheme, self.host(request)
+            return f"{self._public.partition('://')[0]}://{named}" if named else self._public
+        scheme, host = request.scheme, named or self.host(request)
         if self.is_trusted(request):
             forwarded = request.headers.get(_FORWARDED_PROTO, "").rpartition(",")[2].strip().lower()
             scheme = forwarded if forwarded in ("http", "https") else scheme

@@ -217,7 +217,7 @@ class Dispatcher:
         except GrammarError as error:
             nothing = Resource(http.raw_path, http.raw_path, "")
             return InvalidRequest(method=http.method, target=http.raw_path, resource=nothing, problem=error)
-        if chosen.is_named:
+        if chosen.is_one_of_several:
             http[CHOSEN] = chosen
         return parse(http.method, chosen.target, chosen.upstream)
 

@@ -20,6 +20,7 @@ from proxy.handlers.relay import BodyError, BodyTooLongError
 from proxy.logs import get_logger
 from proxy.partitions.lookalikes import ComputedTagError, UnknownPartitionError
 from proxy.partitions.policy import UnsignedError
+from proxy.requests.choice import UnknownNamespaceError
 from proxy.requests.grammar import GrammarError, TargetError
 from proxy.upstream.replies import RefusedError, Reply, UpstreamError
 from proxy.wire.responses import JSON, oci_errors
@@ -91,6 +92,8 @@ def _verdict(error: Exception) -> tuple[int, str, str]:  # noqa: C901, PLR0912 -
             verdict = HTTPStatus.BAD_REQUEST, "MANIFEST_INVALID", str(error)
         case PartitionError():
             verdict = HTTPStatus.BAD_REQUEST, "TAG_INVALID", str(error)
+        case UnknownNamespaceError(code=code):
+            verdict = HTTPStatus.NOT_FOUND, code, str(error)
         case GrammarError(code=code):
             verdict = HTTPStatus.BAD_REQUEST, code, str(error)
         case LoopError():

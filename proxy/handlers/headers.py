@@ -32,6 +32,7 @@ _HOP_BY_HOP: Final = frozenset(
 _NOT_FORWARDED: Final = _HOP_BY_HOP | {"host", "expect"}
 # Where the proxy shows the registry its own credentials: a session of theirs, and the challenge to them.
 _OUR_OWN: Final = frozenset({"set-cookie", "www-authenticate"})
+_AT_AUTHORITY: Final = re.compile(r"//|[A-Za-z][A-Za-z0-9+.-]*:")  # RFC 3986, 4.2: other references are relative
 _LINK_TARGET: Final = re.compile(r"<([^<>]*+)>")  # RFC 3986 has no < in an address
 
 
@@ -93,9 +94,9 @@ class LocationRewriter:
         """
         kept = _without(headers, self._dropped)
         if self._realms is not None and hdrs.WWW_AUTHENTICATE in kept:
-            origin = self.clients.origin(request)
+            chosen, origin = request.get(CHOSEN), self._origin(request)
             for challenge in kept.popall(hdrs.WWW_AUTHENTICATE):
-                kept.add(hdrs.WWW_AUTHENTICATE, self._realms.as_ours(challenge, origin))
+                kept.add(hdrs.WWW_AUTHENTICATE, self._realms.as_ours(challenge, origin, chosen))
         if hdrs.LOCATION in kept:
             kept[hdrs.LOCATION] = self._as_ours(kept[hdrs.LOCATION], request)
         if hdrs.LINK in kept:
@@ -111,15 +112,21 @@ class LocationRewriter:
 
     def _as_ours(self, target: str, request: web.BaseRequest) -> str:
         chosen: ChosenRegistry | None = request.get(CHOSEN)
-        if chosen is not None and target.startswith("/") and not target.startswith("//"):
+        if chosen is not None and target and not _AT_AUTHORITY.match(target):
             return chosen.as_ours(target)
-        own = self._own_path(target)
+        # A registry that is told our origin, by a proxy in front or its configuration, writes it itself, but not
+        # what else this client needs to come back to it.
+        own = self._own_path(target, () if chosen is None else (URL(self._origin(request)),))
         if own is None:
             return target
-        return f"{self.clients.origin(request)}{own if chosen is None else chosen.as_ours(own)}"
+        return f"{self._origin(request)}{own if chosen is None else chosen.as_ours(own)}"
 
-    def _own_path(self, target: str) -> str | None:
-        """Return path and query of ``target`` as written when it is absolute and the upstream's own."""
+    def _origin(self, request: web.BaseRequest) -> str:
+        chosen = request.get(CHOSEN)
+        return self.clients.origin(request) if chosen is None else self.clients.origin(request, chosen.host)
+
+    def _own_path(self, target: str, ours: Sequence[URL] = ()) -> str | None:
+        """Return path and query of ``target`` as written when it is absolute and the upstream's own, or ``ours``."""
         scheme, separator, rest = target.partition("//")
         if not separator or scheme.lower() not in ("http:", "https:", ""):
             return None
@@ -128,10 +135,7 @@ class LocationRewriter:
             url = URL(f"{scheme or self._own[0].scheme + ':'}//{rest[:authority_end]}")
         except (ValueError, IndexError):  # yarl stumbles over "//[::1]@"
             return None
-        return rest[authority_end:] or "/" if self._is_upstream(url) else None
-
-    def _is_upstream(self, url: URL) -> bool:
-        return any(_is_same(url, own) for own in self._own)
+        return rest[authority_end:] or "/" if any(_is_same(url, own) for own in (*self._own, *ours)) else None
 
 
 def _is_same(url: URL, own: URL) -> bool:

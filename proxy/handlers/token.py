@@ -7,9 +7,12 @@ change it. No redirect is followed, and both directions are bounded.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote_plus, unquote_plus
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -19,6 +22,7 @@ from yarl import URL
 from proxy.auth.identity import Identity
 from proxy.auth.realm import RealmError, Realms
 from proxy.handlers.exchange import Answer, Call, WholeBody
+from proxy.requests.choice import CHOSEN
 from proxy.requests.kinds import TokenEndpointRequest
 from proxy.single_flight import SingleFlight
 from proxy.upstream.registry import UpstreamRegistry
@@ -71,6 +75,12 @@ class TokenHandler:
         if call.request.method not in _METHODS:
             raise UpstreamError("tokens are asked for with GET or POST", status=HTTPStatus.METHOD_NOT_ALLOWED)
         body = await self._body(call.http)
+        chosen = call.http.get(CHOSEN)
+        if chosen is not None and chosen.prefix:
+            place, mark, query = call.request.target.partition("?")
+            target = f"{place}{mark}{_with_scopes(query, chosen.scope_as_theirs)}"
+            call = replace(call, request=replace(call.request, target=target))
+            body = _with_scopes(body.decode("latin-1"), chosen.scope_as_theirs).encode("latin-1")
         if self._offline is None:
             return await self._ask(call, body)
         return await self._ask_or_stand_in(call, body, self._offline)
@@ -162,6 +172,17 @@ def _with_query(realm: URL, query: str) -> URL:
     joined = "&".join(part for part in (realm.raw_query_string, query.partition("#")[0]) if part)
     place = f"{realm.scheme}://{realm.raw_authority}{realm.raw_path}"
     return URL(f"{place}?{joined}" if joined else place, encoded=True)
+
+
+def _with_scopes(form: str, renamed: Callable[[str], str]) -> str:
+    """Return a query or form with its scopes as ``renamed`` gives them, and the rest as it was written."""
+    parts = []
+    for part in form.split("&"):
+        name, mark, value = part.partition("=")
+        scope = unquote_plus(value)
+        theirs = renamed(scope) if mark and unquote_plus(name) == "scope" else scope
+        parts.append(part if theirs == scope else f"{name}={quote_plus(theirs)}")
+    return "&".join(parts)
 
 
 async def _read(content: aiohttp.StreamReader, limit: int, what: str, *, status: int = HTTPStatus.BAD_GATEWAY) -> bytes:

@@ -2,6 +2,7 @@
 
 Each module imports only from those above it::
 
+    authority    hosts and ports in one spelling
     grammar      the allowed form of a request target, and the repository and reference in its path
     scope        the scopes that a request needs
     kinds        the kinds of requests, each a frozen value

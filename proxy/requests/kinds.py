@@ -15,6 +15,8 @@ from proxy.requests.scope import Scope
 from twodfs.field.partition import PartitionTag
 from twodfs.oci.digest import Digest
 
+TOKEN_PATH: Final = "/twodfs/token"  # noqa: S105 - a path, no secret
+"""Where clients get tokens with ``auth.realm = "proxy"``; no registry uses it."""
 _BLOB: Final = "/blobs/sha256:"
 
 

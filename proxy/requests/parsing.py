@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.requests.grammar import GrammarError, Resource, TargetError, origin_form
 from proxy.requests.kinds import (
+    TOKEN_PATH,
     ContentPull,
     Greeting,
     InvalidRequest,
@@ -33,8 +34,6 @@ from twodfs.oci.digest import Digest, is_digest
 from twodfs.oci.referrers import referred_by_tag
 from twodfs.signing.signature import signed_by_tag
 
-TOKEN_PATH: Final = "/twodfs/token"  # noqa: S105 - a path, no secret
-"""Where clients get tokens with ``auth.realm = "proxy"``; no registry uses it."""
 _ROOT: Final = "/v2/"
 _COLON: Final = ":"
 """In a reference, the sign of a digest, if of an algorithm that is not known here."""

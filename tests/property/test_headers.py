@@ -45,7 +45,9 @@ NUMBERS = pieces("0", "5", "100", "-", "*", "/", "bytes ", "9" * 30, "٣", " ", 
 def asked(method: str = "GET", remote: str = "10.0.0.1", **headers: str) -> Any:
     """Return what is looked at of a request; a whole one takes milliseconds to make."""
     given = _headers(**headers)
-    return SimpleNamespace(method=method, headers=given, remote=remote, scheme="http", transport=None)
+    return SimpleNamespace(
+        method=method, headers=given, remote=remote, scheme="http", transport=None, get=lambda _: None
+    )
 
 
 def printable(text: str) -> str:
