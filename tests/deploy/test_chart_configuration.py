@@ -33,6 +33,10 @@ SECRETS = {
     "edge-admin": {"token": "open-sesame"},
     "users": {"htpasswd": "ann:hash"},
     "token-keys": {"jwks.json": "{}"},
+    "quay-robot": {"password": "open-sesame"},
+    "hub-pull": {".dockerconfigjson": "{}"},
+    "models-registry": {"ca.crt": "chain", "tls.crt": "chain", "tls.key": "key"},
+    "models-ca": {"ca.crt": "chain"},
     "own-certificate": {"tls.crt": "chain", "tls.key": "key"},
     "models-twodfs-proxy-tls": {"tls.crt": "chain", "tls.key": "key"},
 }
@@ -46,7 +50,10 @@ def test_the_program_takes_the_configuration_that_is_rendered(case: str, tmp_pat
     file = Path(process.argv[process.argv.index("--config") + 1])
     written = tomllib.loads(file.read_text())
     config = load({}, process.environment, file)
-    assert config.upstream.url == written["upstream"]["url"]
+    tables = written["upstream"] if case.endswith("registries") else [written["upstream"]]
+    assert {one.name: one.urls for one in (config.upstream, *config.upstreams)} == {
+        one.get("name", ""): tuple(one["url"] if isinstance(one["url"], list) else [one["url"]]) for one in tables
+    }
     assert (config.listen.port, config.admin.port if config.admin else 0) == (
         process.ports["registry"],
         process.ports["admin"],
@@ -90,10 +97,10 @@ SAMPLES: tuple[Any, ...] = (
     *(True, False, "yes", "Off", "t", "", "a", "1.2", "debug", "proxy", "static", "follow", "/etc/file"),
     *("http://a:1", "http://a,http://b", "https://a/token", "redis://a", "fd00::/8,10.0.0.0/8", "*.lan, a"),
     *([], ["http://a"], ["10.0.0.0/8", "fd00::/8"], ["*.lan", "a.lan"], ["/etc/file"], ["a/*"], {}),
-    *("failover", "off", "auto", "json", '[{"users": ["a"], "repositories": ["b"]}]'),
+    *("failover", "off", "auto", "json", "any", '[{"users": ["a"], "repositories": ["b"]}]'),
 )
 RULES = [{"users": ["*"], "repositories": ["**"], "actions": ["pull", "push"]}]
-CHARTS_OWN = {"listen", "admin", "public_url", "shutdown_grace"}
+CHARTS_OWN = {"listen", "admin", "public_url", "shutdown_grace", "upstreams"}
 
 
 @pytest.mark.parametrize("path", [path for path in settings() if path not in CHARTS_OWN])
