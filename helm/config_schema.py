@@ -1,4 +1,4 @@
-"""Write the schema of the chart's `config` from the program's own model: `make chart-docs`.
+"""Write the schema of the chart's `config` and `upstreams` from the program's own model: `make chart-docs`.
 
 What the program takes from a TOML file, the schema takes, but for truth in place of a number, a number in
 place of truth, and words behind a size; and null, which removes a key. `--check` writes nothing and says by
@@ -7,7 +7,7 @@ its status whether the schema is current.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,16 +41,18 @@ _OWN: Final[Mapping[str, Schema]] = {
 
 
 def schema() -> str:
-    """Return the schema of the values as it should be: the chart's own part, and that of `config`."""
+    """Return the schema of the values as it should be: the chart's own part, and what is the program's."""
     written = json.loads(_SCHEMA.read_text(encoding="utf-8"))
     written["properties"]["config"] = config()
+    written["properties"]["upstreams"] = upstreams()
     return json.dumps(written, indent=2) + "\n"
 
 
 def config() -> Schema:
-    """Return the schema of `config`."""
+    """Return the schema of `config`; further registries are the chart's own `upstreams`."""
     model = Config.model_json_schema()
     settings = model["properties"]
+    del settings["upstreams"]
     own = {name: {"description": settings.pop(name)["description"], **one} for name, one in _OWN.items()}
     others = _section(model, model["$defs"])["properties"]
     others["upstream"]["type"] = "object"
@@ -65,6 +67,51 @@ def config() -> Schema:
     }
 
 
+def upstreams() -> Schema:
+    """Return the schema of `upstreams`: the tables of a file, and what is the chart's own beside them."""
+    shared = Config.model_json_schema()["$defs"]
+    model = shared["FurtherUpstreamConfig"]
+    table = _section(model, shared)["properties"]
+    table["name"] |= {"type": "string", "minLength": 1}
+    table["url"] |= {"type": ["string", "array"], "minLength": 1, "minItems": 1, "items": _text({})}
+    key = {"type": "string", "pattern": "^[-._a-zA-Z0-9]+$"}
+    own = {
+        "default": {"type": "boolean", "description": "Whether requests that name no registry are for it."},
+        "existingSecret": {"$ref": "#/$defs/resourceName", "description": "Secret that exists already."},
+        "secretKeys": {
+            "type": "object",
+            "description": "Keys of the Secret, by the setting that gets the path of the key's file.",
+            "additionalProperties": False,
+            "properties": dict.fromkeys(_files(model, shared), key),
+        },
+        "egress": {
+            "type": "array",
+            "description": "Egress rules of the NetworkPolicy, in place of what follows from url.",
+            "items": {"type": "object"},
+        },
+    }
+    return {
+        "type": ["array", "null"],
+        "description": "Registries, from the program's own model: `make chart-docs`.",
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["name", "url"],
+            "properties": table | own,
+        },
+    }
+
+
+def _files(section: Schema, shared: Mapping[str, Schema], prefix: str = "") -> Iterator[str]:
+    """Yield the settings that are paths of files."""
+    for name, setting in section["properties"].items():
+        kind = _kind(setting)
+        if "$ref" in kind:
+            yield from _files(_resolved(kind, shared), shared, f"{prefix}{name}.")
+        elif kind.get("format") == "path":
+            yield f"{prefix}{name}"
+
+
 def _section(section: Schema, shared: Mapping[str, Schema]) -> Schema:
     return {
         "type": ["object", "null"],
@@ -76,10 +123,10 @@ def _section(section: Schema, shared: Mapping[str, Schema]) -> Schema:
 
 def _setting(setting: Schema, shared: Mapping[str, Schema]) -> Schema:
     """Return the schema of one setting, or of a section."""
-    if "$ref" in setting:
-        return _section(_resolved(setting, shared), shared)
     made = _kept(setting)
     kind = _kind(setting)
+    if "$ref" in kind:
+        return _section(_resolved(kind, shared), shared)
     if "ge" in kind:  # a number of bytes, whose least one stands beside the model's two forms of it
         return {**made, "type": ["number", "string", "null"], "pattern": _SIZE, "minimum": kind["ge"]}
     made |= _kept(kind)

@@ -33,6 +33,10 @@ SECRETS = {
     "edge-admin": {"token": "open-sesame"},
     "users": {"htpasswd": "ann:hash"},
     "token-keys": {"jwks.json": "{}"},
+    "quay-robot": {"password": "open-sesame"},
+    "hub-pull": {".dockerconfigjson": "{}"},
+    "models-registry": {"ca.crt": "chain", "tls.crt": "chain", "tls.key": "key"},
+    "models-ca": {"ca.crt": "chain"},
     "own-certificate": {"tls.crt": "chain", "tls.key": "key"},
     "models-twodfs-proxy-tls": {"tls.crt": "chain", "tls.key": "key"},
 }
@@ -46,7 +50,10 @@ def test_the_program_takes_the_configuration_that_is_rendered(case: str, tmp_pat
     file = Path(process.argv[process.argv.index("--config") + 1])
     written = tomllib.loads(file.read_text())
     config = load({}, process.environment, file)
-    assert config.upstream.url == written["upstream"]["url"]
+    tables = written["upstream"] if case.endswith("registries") else [written["upstream"]]
+    assert {one.name: one.urls for one in (config.upstream, *config.upstreams)} == {
+        one.get("name", ""): tuple(one["url"] if isinstance(one["url"], list) else [one["url"]]) for one in tables
+    }
     assert (config.listen.port, config.admin.port if config.admin else 0) == (
         process.ports["registry"],
         process.ports["admin"],
@@ -109,7 +116,7 @@ TABLES: dict[str, Any] = {
         },
     ],
 }
-CHARTS_OWN = {"listen", "admin", "public_url", "shutdown_grace"}
+CHARTS_OWN = {"listen", "admin", "public_url", "shutdown_grace", "upstreams"}
 
 
 @pytest.mark.parametrize("path", [path for path in settings() if path not in CHARTS_OWN])

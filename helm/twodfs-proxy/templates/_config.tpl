@@ -29,25 +29,12 @@
 {{- $_ := set $node (last $parts) .value -}}
 {{- end -}}
 
-{{/* The origins of the registry, as the program takes them: a list, or a text with commas or a list in JSON. As JSON. */}}
-{{- define "twodfs-proxy.origins" -}}
-{{- $url := default list .Values.config.upstream.url -}}
-{{- $items := list -}}
-{{- if kindIs "slice" $url -}}{{- $items = $url -}}
-{{- else if hasPrefix "[" (trim $url) -}}{{- $items = fromJsonArray $url -}}
-{{- else -}}{{- $items = splitList "," $url -}}
-{{- end -}}
-{{- $origins := list -}}
-{{- range $items -}}{{- with trim (toString .) -}}{{- $origins = append $origins . -}}{{- end -}}{{- end -}}
-{{- toJson $origins -}}
-{{- end -}}
-
 {{/* `config`, completed with what follows from other values. As TOML. */}}
 {{- define "twodfs-proxy.config" -}}
 {{- $tree := deepCopy .Values.config -}}
+{{- if .Values.upstreams -}}{{- $tree = omit $tree "upstream" -}}{{- else if not $tree.upstream.url -}}{{- $_ := unset $tree.upstream "url" -}}{{- end -}}
 {{- $public := include "twodfs-proxy.publicUrl" . -}}
 {{- if $public -}}{{- $_ := set $tree "public_url" $public -}}{{- else -}}{{- $_ := unset $tree "public_url" -}}{{- end -}}
-{{- if not $tree.upstream.url -}}{{- $_ := unset $tree.upstream "url" -}}{{- end -}}
 {{- $directory := include "twodfs-proxy.secretsDirectory" . -}}
 {{- range $name, $secret := include "twodfs-proxy.secrets" . | fromJson -}}
 {{- if not $secret.asEnv -}}
@@ -78,6 +65,7 @@
 {{- include "twodfs-proxy.place" (dict "tree" $tree "path" "cache.redis_url" "value" $redis) -}}
 {{- end -}}
 {{- include "twodfs-proxy.toml" (dict "table" $tree "path" list) | trim -}}
+{{- if .Values.upstreams }}{{ include "twodfs-proxy.upstreamTables" . }}{{ end -}}
 {{- end -}}
 
 {{/* The URL of Redis, unless a Secret has it; `$(REDIS_PASSWORD)` stands for the password. */}}
@@ -187,6 +175,7 @@
         path: {{ $secret.key }}
 {{- end }}
 {{- end }}
+{{- include "twodfs-proxy.upstreamVolumes" . }}
 {{- if .Values.tls.enabled }}
 - name: secret-tls
   secret:
@@ -211,6 +200,7 @@
   readOnly: true
 {{- end }}
 {{- end }}
+{{- include "twodfs-proxy.upstreamMounts" . }}
 {{- if .Values.tls.enabled }}
 - name: secret-tls
   mountPath: {{ $directory }}/tls
@@ -228,22 +218,24 @@
 {{- if or (regexMatch "://.*:.*@" (toString .)) (regexMatch "://.*[?&](sentinel_)?password=." (toString .)) -}}yes{{- end -}}
 {{- end -}}
 
-{{/* Refuse secrets in a tree that becomes the ConfigMap. Takes a dict: tree, path. */}}
+{{/* Refuse secrets in a tree that becomes the ConfigMap. Takes a dict: tree, path, label; place where all belong in one. */}}
 {{- define "twodfs-proxy.refuseSecrets" -}}
 {{- $path := .path -}}
+{{- $label := .label -}}
+{{- $place := .place -}}
 {{- $places := dict "cache.redis_url" "redis.existingSecret, with redis.mode external" "upstream.credentials.password" "secrets.upstreamPassword" "upstream.url" "config.upstream.credentials.username and secrets.upstreamPassword" -}}
 {{- range $key, $value := .tree -}}
 {{- $below := append $path $key -}}
 {{- $setting := join "." $below -}}
 {{- if kindIs "map" $value -}}
-{{- include "twodfs-proxy.refuseSecrets" (dict "tree" $value "path" $below) -}}
+{{- include "twodfs-proxy.refuseSecrets" (dict "tree" $value "path" $below "label" $label "place" $place) -}}
 {{- else -}}
-{{- $isSecret := and $value (has $setting (list "cache.secret" "upstream.credentials.password" "upstream.credentials.token")) -}}
+{{- $isSecret := and $value (has $setting (list "cache.secret" "upstream.credentials.password" "upstream.credentials.token" "credentials.password" "credentials.token")) -}}
 {{- range ternary $value (list $value) (kindIs "slice" $value) -}}
 {{- if include "twodfs-proxy.hasPassword" . -}}{{- $isSecret = true -}}{{- end -}}
 {{- end -}}
 {{- if $isSecret -}}
-{{- fail (printf "config.%s has a secret in it, which would be in the ConfigMap: use %s" $setting (get $places $setting | default (printf "extraSecrets, with setting %s and asEnv true" $setting))) -}}
+{{- fail (printf "%s.%s has a secret in it, which would be in the ConfigMap: use %s" $label $setting (default (get $places $setting | default (printf "extraSecrets, with setting %s and asEnv true" $setting)) $place)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -282,19 +274,11 @@
 
 {{/* Values that contradict each other, before they become a pod that does not start. */}}
 {{- define "twodfs-proxy.check" -}}
-{{- include "twodfs-proxy.refuseSecrets" (dict "tree" .Values.config "path" list) -}}
+{{- include "twodfs-proxy.refuseSecrets" (dict "tree" .Values.config "path" list "label" "config") -}}
 {{- if include "twodfs-proxy.hasPassword" (default "" .Values.redis.url | replace ":$(REDIS_PASSWORD)@" "@" | replace "password=$(REDIS_PASSWORD)" "") -}}
 {{- fail "redis.url has a password in it, which would be in the ConfigMap: use redis.existingSecret, or $(REDIS_PASSWORD) and redis.passwordSecret" -}}
 {{- end -}}
-{{- $origins := include "twodfs-proxy.origins" . | fromJsonArray -}}
-{{- if not $origins -}}
-{{- fail "config.upstream.url is missing: the registry to stand in front of, as http://registry.registry.svc:5000" -}}
-{{- end -}}
-{{- range $origins -}}
-{{- if not (regexMatch "^https?://[A-Za-z0-9.:\\[\\]-]+/*$" .) -}}
-{{- fail (printf "config.upstream.url has %s in it, which is no origin: as http://registry.registry.svc:5000" .) -}}
-{{- end -}}
-{{- end -}}
+{{- include "twodfs-proxy.checkUpstreams" . -}}
 {{- range $name := list "listen" "admin" -}}
 {{- if regexMatch "^(127[.0-9]*|(?i:localhost)|\\[::1\\]):" (get $.Values.config $name) -}}
 {{- fail (printf "config.%s is an address that nothing outside the pod reaches: use 0.0.0.0, or [::] in an IPv6 cluster" $name) -}}
