@@ -1,5 +1,6 @@
 """Which content a yes of the registry covers, for whom, how long, and in which process."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from proxy.auth.identity import Identity, service
 from proxy.edge.disk.state import State
+from proxy.edge.rights import acceptances, grants
 from proxy.edge.rights.acceptances import Acceptances
 from proxy.edge.rights.grants import EdgeGrants
 from proxy.edge.rights.names import Names
@@ -55,9 +57,9 @@ async def worker(
 ) -> AsyncIterator[Worker]:
     async with State.open(directory / "state.sqlite", ()) as state:
         names, places = await Names.open(state), await Places.open(state)
-        acceptances = await Acceptances.open(state, secret or b"secret", good_for=good_for)
-        grants = await EdgeGrants.open(ttl, state, acceptances=acceptances, names=names, places=places, is_shared=True)
-        yield Worker(grants, names, places, acceptances)
+        accepted = await Acceptances.open(state, secret or b"secret", good_for=good_for)
+        granted = await EdgeGrants.open(ttl, state, acceptances=accepted, names=names, places=places, is_shared=True)
+        yield Worker(granted, names, places, accepted)
 
 
 def bytes_in(directory: Path) -> bytes:
@@ -222,3 +224,19 @@ async def test_a_size_that_the_state_cannot_tell_is_the_registrys_to_tell(tmp_pa
         assert await node.names.size(MODEL, LAYER) == 5
         await other.run(lambda connection: connection.execute("DROP TABLE names"))
         assert await node.names.size(MODEL, LAYER) is None
+
+
+async def test_what_counts_no_more_goes_while_the_node_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (acceptances, grants):
+        monkeypatch.setattr(module, "_SWEPT_EVERY", 10)
+    async with worker(tmp_path, ttl=0.05, good_for=0.05) as node:
+        for number in range(30):
+            await node.allowed(Identity.of({"Authorization": f"Bearer {number}"}), INDEX.digest)
+        await asyncio.sleep(0.1)
+        for number in range(30, 50):
+            await node.allowed(Identity.of({"Authorization": f"Bearer {number}"}), INDEX.digest)
+        async with State.open(tmp_path / "state.sqlite", ()) as state:
+            for table in ("grants", "acceptances"):
+                query = f"SELECT count(*) FROM {table}"
+                ((left,),) = await state.read(lambda c, query=query: c.execute(query).fetchall())  # type: ignore[misc]
+                assert left <= 20, table
