@@ -126,6 +126,8 @@ class EdgeContent:
         """Return the head of a blob that is not here; None where the registry does not have it."""
         repository, digest = call.request.repository, call.request.digest
         reply = await registry.head(f"/v2/{repository.name}/blobs/{digest}", call.identity, "*/*")
+        if reply.is_stale and reply.status not in _GIVEN:
+            raise RefusedError(reply)  # in the same words as for a blob that is here
         return None if reply.status == HTTPStatus.NOT_FOUND else relayed_reply(reply, self._locations, call.http)
 
     async def _fetch(self, call: Call[ContentPull], registry: EdgeRegistry, *, may_read: bool) -> Answer | None:
@@ -140,10 +142,13 @@ class EdgeContent:
             if error.reply.status == HTTPStatus.NOT_FOUND:
                 return None
             if is_failing(error.reply):
-                raise await registry.missing(call.request.target, call.identity) from None
+                why = f"the registry answers {error.reply.status}"
+                raise await registry.missing(call.request.target, call.identity, why) from None
             raise
-        except UpstreamError:
-            raise await registry.missing(call.request.target, call.identity) from None
+        except UpstreamError as error:
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise  # of the proxy itself
+            raise await registry.missing(call.request.target, call.identity, str(error)) from None
         if growing is None:
             return None
         try:
@@ -179,7 +184,8 @@ class EdgeContent:
         path = f"/v2/{repository.name}/blobs/{digest}"
         asked_at = time.monotonic()
         reply = await registry.head(path, call.identity, "*/*")
-        if reply.status not in (*_GIVEN, HTTPStatus.NOT_FOUND):
+        is_last_word = reply.is_stale and call.http.method == hdrs.METH_HEAD
+        if reply.status not in (*_GIVEN, HTTPStatus.NOT_FOUND) and not is_last_word:
             reply = await registry.first_byte(path, call.identity)  # some registries answer HEAD badly
         if reply.status not in _GIVEN:
             if reply.is_stale:

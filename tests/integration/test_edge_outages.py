@@ -19,6 +19,7 @@ from tests.lab.fake_registry import FakeRegistry, proxied, served
 from tests.lab.images import build_image
 from tests.lab.partition_requests import CELLS, IMAGE, get, message
 from tests.lab.signing import KeyPair
+from twodfs.oci.digest import digest_of
 
 MODEL = "team/model"
 TAG = f"/v2/{MODEL}/manifests/v1"
@@ -120,6 +121,56 @@ async def test_a_portal_that_answers_200_gives_no_wrong_byte(tmp_path: Path, cli
             status, headers, _ = await get(client, url + target)
             assert (status, headers["Warning"]) == (200, STALE)
         assert await pulled(url, PULLED) == before
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_portal_that_answers_200_for_a_blob_is_no_yes_of_the_registry(
+    tmp_path: Path, client: aiohttp.ClientSession, *, is_known: bool
+) -> None:
+    line, mallory = Line(), {"Authorization": "Bearer mallory"}
+    async with served(line.answer) as upstream, node(upstream, tmp_path) as url:
+        await pulled(url, PULLED, warned=False, who="alice")
+        line.outage = page(200)
+        if is_known:
+            assert (await get(client, url + TAG, **mallory))[0] == 503
+        nothing = f"{url}/v2/{MODEL}/blobs/{digest_of(b'not on the node')}"
+        assert (await get(client, nothing, **mallory))[0] == 503
+        assert (await get(client, url + TAG, **mallory))[0] == 503
+        status, _, said = await message(client, nothing, Authorization="Bearer alice")
+        assert (status, "something else answers in the place of the registry" in said) == (503, True)
+
+
+async def test_who_shows_nothing_offline_learns_not_what_is_here(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    challenge = {"WWW-Authenticate": 'Bearer realm="https://registry.invalid/token",service="registry"'}
+
+    async def guarded(request: web.Request) -> web.StreamResponse | None:
+        is_shown = "Authorization" in request.headers
+        return None if is_shown else web.json_response({"errors": []}, status=401, headers=challenge)
+
+    line = Line(FakeRegistry(IMAGE, guarded))
+    async with served(line.answer) as upstream, node(upstream, tmp_path) as url:
+        assert (await get(client, url + TAG))[0] == 401
+        await pulled(url, PULLED, warned=False, who="alice")
+        here = (tmp_path / "blobs/sha256").iterdir()
+        line.outage = page(502)
+        answers = set()
+        for encoded in (next(here).name, "0" * 64):
+            for method in ("GET", "HEAD"):
+                async with client.request(method, f"{url}/v2/{MODEL}/blobs/sha256:{encoded}") as answer:
+                    answers.add((method, answer.status, frozenset(answer.headers), await answer.read()))
+        assert {method for method, *_ in answers} == {"GET", "HEAD"}
+        assert len(answers) == len(("GET", "HEAD")), answers
+
+
+async def test_a_lasting_no_to_the_proxys_own_credentials_is_told_for_a_blob_that_is_not_here(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    own = {f"upstream__credentials__{name}": name for name in ("username", "password")}
+    own |= {"upstream__credentials__kind": "static", "auth__clients__allow_anonymous": "true"}
+    line = Line(outage=lambda _: web.json_response({"errors": [{"code": "UNAUTHORIZED"}]}, status=401))
+    async with served(line.answer) as upstream, node(upstream, tmp_path, **own) as url:
+        status, _, said = await message(client, f"{url}/v2/{MODEL}/blobs/{digest_of(b'not on the node')}")
+        assert (status, "check upstream.credentials" in said) == (403, True), said
 
 
 async def test_a_cell_that_is_not_here_is_named(tmp_path: Path, client: aiohttp.ClientSession) -> None:

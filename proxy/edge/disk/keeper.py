@@ -7,6 +7,7 @@ before a fill has to wait for it, and writes ``index.json`` anew where somebody 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import itertools
 import os
@@ -111,8 +112,9 @@ class Keeper:
         for directory in (self._directory.root, ingest, *map(self._directory.contents, ALGORITHMS)):
             remove_leftovers(directory)
         for path in ingest.glob(f"*{ABOUT}"):
-            if not path.with_suffix(PART).exists() and now - path.lstat().st_mtime > _ORPHAN:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # its content became whole meanwhile
+                if not path.with_suffix(PART).exists() and now - path.lstat().st_mtime > _ORPHAN:
+                    path.unlink()
 
     async def _forget_missing(self) -> None:
         """Delete rows of content that is not there, in pieces."""

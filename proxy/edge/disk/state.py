@@ -31,6 +31,7 @@ _SETTINGS: Final = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -4096",
     "PRAGMA journal_size_limit = 4194304",
+    "PRAGMA temp_store = MEMORY",  # a container may have no directory for it
 )
 _ONLY_READS: Final = "PRAGMA query_only = ON"
 

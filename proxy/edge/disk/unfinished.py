@@ -92,7 +92,12 @@ def _length(about: Path) -> int:
 
 
 def _is_locked(path: Path) -> bool:
-    descriptor = opened(path)
+    try:
+        descriptor = opened(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return True  # another user's, or no file at all: nobody can say, and nobody removes it
     try:
         return not lock(descriptor, fcntl.LOCK_EX)
     finally:

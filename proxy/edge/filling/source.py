@@ -131,6 +131,8 @@ class BlobSource:
                         )
                         if not answer.ok and answer.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                             raise RefusedError(await read(answer, MAX_REFUSAL, None))  # noqa: TRY301
+                        if answer.ok and self._is_page(answer):
+                            raise UpstreamError("something else answers in the place of the registry")
                 except TimeoutError:
                     raise UpstreamError(f"the registry does not begin to send {self._digest}", status=504) from None
                 except (aiohttp.ClientError, OSError) as error:
@@ -145,6 +147,11 @@ class BlobSource:
                 self._accepted.add(key)
                 stack.push_async_callback(asking.pop_all().aclose)
                 return answer
+
+    def _is_page(self, answer: aiohttp.ClientResponse) -> bool:
+        """Say whether a yes is that of a portal, which says it to everyone."""
+        named = answer.headers.get("Docker-Content-Digest", self._digest)
+        return named != self._digest or answer.content_type == "text/html"
 
     def _judged(self, answer: aiohttp.ClientResponse, first: int, size: int | None) -> Arrival:
         """Return what the answer gives, where that fits."""

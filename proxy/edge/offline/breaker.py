@@ -33,7 +33,7 @@ class Breaker:
         """Begin closed.
 
         Args:
-            probe: asks the registry; bounded in time, raises nothing.
+            probe: asks the registry; bounded in time.
             patience: seconds for a question to which there is another answer.
         """
         self._probe = probe
@@ -133,7 +133,7 @@ class Breaker:
                 async with asyncio.timeout(self._pause - _ASKED_PAUSE):
                     await self._kicked.wait()
             self._kicked.clear()
-            verdict = await self._probe()
+            verdict = await self._verdict()
             if verdict == "answers":
                 self.answered()
             else:
@@ -141,3 +141,10 @@ class Breaker:
                 self._pause = min(self._pause * 2, _LONGEST_PAUSE)
             told, self._probed = self._probed, asyncio.Event()
             told.set()
+
+    async def _verdict(self) -> Verdict:
+        try:
+            return await self._probe()
+        except Exception:  # noqa: BLE001 - a defect costs a probe, and not the node
+            get_logger().error("registry probe failed", exc_info=True)
+            return "fails"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -134,7 +134,8 @@ class ContentByDigest:
         async def ask() -> Reply:
             return await self._upstream.first_byte(question.path, question.identity)
 
-        return await self._asked(question, right, ask, self._first_byte)
+        # A refusal has its words, as it has where the content is not here.
+        return await self._asked(replace(question, method="GET"), right, ask, self._first_byte)
 
     async def _asked(
         self,

@@ -20,6 +20,7 @@ from proxy.upstream.replies import Reply, TooLongError, UpstreamError
 
 _NOBODY: Final = Identity.of(CIMultiDict())
 _MOST_RETRIES: Final = 2
+_PAGE: Final = "text/html"
 
 
 class Line:
@@ -69,7 +70,8 @@ class Line:
             raise self.unavailable(str(error)) from None
         if is_failing(reply):
             raise self.unavailable(f"the registry answers {reply.status}")
-        self.breaker.answered()
+        if reply.media_type != _PAGE:  # which may be of something else in its place: the probe finds out
+            self.breaker.answered()
         return reply
 
     def unavailable(self, reason: str) -> UnavailableError:

@@ -125,11 +125,16 @@ class EdgeRegistry:
         """Ask the registry whether it answers; bounded by the patience for questions that the disk can answer."""
         return await self._line.is_answering()
 
-    async def missing(self, path: str, identity: Identity) -> RefusedError | UpstreamError:
-        """Return the error for content that neither the registry nor the disk has for this client now."""
+    async def missing(self, path: str, identity: Identity, why: str = "") -> RefusedError | UpstreamError:
+        """Return the error for content that neither the registry nor the disk has for this client now.
+
+        ``why``: the registry did not give it just now; empty where it was not asked.
+        """
         question = EdgeQuestion.of("GET", path, identity, "*/*", upstream=self.name)
-        reason = self._line.breaker.reason or f"the registry at {self.url} cannot be reached"
         may_read = await self._rights.may_read_offline(question)
+        # A stranger hears the same of what is here and of what is not.
+        last = self._line.breaker.reason or f"the registry at {self.url} cannot be reached"
+        reason = why if why and may_read else last
         try:
             return RefusedError(await self._rights.without_answer(question, reason, may_read=may_read))
         except UpstreamError as error:

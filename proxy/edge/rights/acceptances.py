@@ -7,6 +7,7 @@ and a stolen state file shows none of them.
 from __future__ import annotations
 
 import hmac
+import sqlite3
 import time
 from typing import Final
 
@@ -16,11 +17,14 @@ from proxy.auth.identity import Identity
 from proxy.edge.disk.state import State
 from proxy.repository import Repository
 
-ACCEPTANCES_TABLE: Final = (
-    "CREATE TABLE IF NOT EXISTS acceptances (who BLOB NOT NULL, repository TEXT NOT NULL, accepted_at REAL NOT NULL, "
-    "PRIMARY KEY (who, repository)) WITHOUT ROWID"
+ACCEPTANCES_TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS acceptances (who BLOB NOT NULL, repository TEXT NOT NULL, accepted_at REAL NOT NULL,
+    PRIMARY KEY (who, repository)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS acceptances_by_age ON acceptances (accepted_at)",
 )
 _MOST_KNOWN: Final = 16_384
+_SWEPT_EVERY: Final = 256
+"""Writes between two times that what counts no more goes: a client with tokens has other credentials every time."""
 _WRITTEN_EVERY: Final = 60.0
 """Seconds: a client that pulls all the time is written down once in so many."""
 
@@ -41,16 +45,12 @@ class Acceptances:
         self._good_for = good_for
         self._hashes: LRUCache[bytes, bytes] = LRUCache(_MOST_KNOWN)
         self._written: LRUCache[tuple[bytes, Repository], float] = LRUCache(_MOST_KNOWN)
+        self._writes = 0
 
     @classmethod
     async def open(cls, state: State, secret: bytes, *, good_for: float) -> Acceptances:
-        """Return the acceptances in ``state``, without those that count no more; raises ``sqlite3.Error``."""
-        await state.add(ACCEPTANCES_TABLE)
-        await state.remember(
-            lambda connection: connection.execute(
-                "DELETE FROM acceptances WHERE accepted_at < ?", (time.time() - good_for,)
-            )
-        )
+        """Return the acceptances in ``state``; raises ``sqlite3.Error``."""
+        await state.add(*ACCEPTANCES_TABLES)
         return cls(state, secret, good_for=good_for)
 
     def hashed(self, identity: Identity) -> bytes:
@@ -74,11 +74,15 @@ class Acceptances:
         now = time.time()
         if 0 <= now - self._written.get((who, repository), 0.0) < _WRITTEN_EVERY:
             return
-        if await self._state.remember(
-            lambda connection: connection.execute(
-                "INSERT OR REPLACE INTO acceptances VALUES (?, ?, ?)", (who, str(repository), now)
-            )
-        ):
+        self._writes += 1
+        is_turn = self._writes % _SWEPT_EVERY == 1
+
+        def write(connection: sqlite3.Connection) -> None:
+            if is_turn:
+                connection.execute("DELETE FROM acceptances WHERE accepted_at < ?", (now - self._good_for,))
+            connection.execute("INSERT OR REPLACE INTO acceptances VALUES (?, ?, ?)", (who, str(repository), now))
+
+        if await self._state.remember(write):
             self._written[who, repository] = now
 
     async def refused(self, identity: Identity, repository: Repository) -> None:

@@ -6,6 +6,7 @@ for ``auth.ttl`` seconds, in every worker of the node.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from typing import Final
 
@@ -18,10 +19,13 @@ from proxy.edge.rights.places import Places
 from proxy.repository import Repository
 from twodfs.oci.digest import Digest
 
-GRANTS_TABLE: Final = (
-    "CREATE TABLE IF NOT EXISTS grants (who BLOB NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL, "
-    "until REAL NOT NULL, PRIMARY KEY (who, repository, digest)) WITHOUT ROWID"
+GRANTS_TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS grants (who BLOB NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL,
+    until REAL NOT NULL, PRIMARY KEY (who, repository, digest)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS grants_by_age ON grants (until)",
 )
+_SWEPT_EVERY: Final = 256
+"""Writes between two times that what counts no more goes."""
 
 
 class EdgeGrants(Grants):
@@ -53,16 +57,14 @@ class EdgeGrants(Grants):
         self._names = names
         self._places = places
         self._is_shared = is_shared and bool(ttl)
+        self._writes = 0
 
     @classmethod
     async def open(
         cls, ttl: float, state: State, *, acceptances: Acceptances, names: Names, places: Places, is_shared: bool
     ) -> EdgeGrants:
-        """Return the grants in ``state``, without those that count no more; raises ``sqlite3.Error``."""
-        await state.add(GRANTS_TABLE)
-        await state.remember(
-            lambda connection: connection.execute("DELETE FROM grants WHERE until < ?", (time.time(),))
-        )
+        """Return the grants in ``state``; raises ``sqlite3.Error``."""
+        await state.add(*GRANTS_TABLES)
         return cls(ttl, state, acceptances=acceptances, names=names, places=places, is_shared=is_shared)
 
     async def remember(self, identity: Identity, repository: Repository, source: Digest, asked_at: float) -> None:
@@ -75,9 +77,15 @@ class EdgeGrants(Grants):
         if self._is_shared:
             until = time.time() + asked_at - time.monotonic() + self._ttl
             row = (self._acceptances.hashed(identity), str(repository), source, until)
-            await self._state.remember(
-                lambda connection: connection.execute("INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?)", row)
-            )
+            self._writes += 1
+            is_turn = self._writes % _SWEPT_EVERY == 1
+
+            def write(connection: sqlite3.Connection) -> None:
+                if is_turn:
+                    connection.execute("DELETE FROM grants WHERE until < ?", (time.time(),))
+                connection.execute("INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?)", row)
+
+            await self._state.remember(write)
 
     async def forget(self, repository: Repository) -> None:
         """Drop every grant in ``repository``, of all workers' as far as they are written down."""

@@ -6,6 +6,7 @@ it is cut from: the right to read the one is the right to read the other (rule 3
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -20,6 +21,9 @@ from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document, Manifest, parse_manifest
 
 _MOST_KNOWN: Final = 16_384
+_MOST_PARENTS: Final = 64
+"""Known here, of one blob: a layer may be in thousands of partitions, of which a few are pulled now."""
+_PIECE: Final = 500
 _MOST_LEVELS: Final = 6
 """From a blob to the image that a client asked for: manifest, index, and an index in an index or two."""
 
@@ -51,7 +55,8 @@ class Names:
             self._named[repository, parent] = True
             for child in children:
                 place = (repository, child)
-                self._parents[place] = self._parents.get(place, frozenset()) | {parent}
+                known = self._parents.get(place, frozenset())
+                self._parents[place] = known | {parent} if len(known) < _MOST_PARENTS else frozenset({parent})
 
     async def name_document(self, repository: Repository, document: Document) -> None:
         """Keep the names in ``document``, a manifest or index; of anything else, nothing."""
@@ -71,22 +76,15 @@ class Names:
 
     async def ancestors(self, repository: Repository, digest: Digest) -> frozenset[Digest]:
         """Return the digests of all documents of ``repository`` that name ``digest``, directly or through others."""
-        found: set[Digest] = set()
-        level = {digest}
-        for _ in range(_MOST_LEVELS):
-            parents = set[Digest]().union(*[await self._parents_of(repository, one) for one in level])
-            level = parents - found
-            if not level:
-                break
-            found |= level
-        return frozenset(found)
+        # Another worker may have added some, so memory is not the last word.
+        return await self._state.read(lambda connection: _ancestors(connection, str(repository), digest))
 
     def known_parents(self, repository: Repository, digest: Digest) -> frozenset[Digest]:
         """Return the documents known here to name ``digest``, without a look at the file; there may be more."""
         return self._parents.get((repository, digest), frozenset())
 
     async def size(self, repository: Repository, digest: Digest) -> int | None:
-        """Return the bytes that a manifest of ``repository`` says that ``digest`` has; None where that is not known."""
+        """Return the bytes that a manifest of ``repository`` says that ``digest`` has; None where none is known to."""
         try:
             row = await self._state.read(
                 lambda connection: connection.execute(
@@ -99,24 +97,32 @@ class Names:
 
     async def children(self, repository: Repository, parent: Digest) -> dict[Digest, int]:
         """Return the content that ``parent`` names, with the size of each in bytes."""
-        rows = await self._state.read(
+        rows = await self._state.run(
             lambda connection: connection.execute(
                 "SELECT child, size FROM names WHERE repository = ? AND parent = ?", (str(repository), parent)
             ).fetchall()
         )
         return {Digest(child): size for child, size in rows}
 
-    async def _parents_of(self, repository: Repository, digest: Digest) -> frozenset[Digest]:
-        # Another worker may have added some, so memory is not the last word.
-        rows = await self._state.read(
-            lambda connection: connection.execute(
-                "SELECT parent FROM names WHERE repository = ? AND child = ?", (str(repository), digest)
-            ).fetchall()
-        )
-        parents = frozenset(Digest(parent) for (parent,) in rows)
-        if parents:
-            self._parents[repository, digest] = parents
-        return parents
+
+def _ancestors(connection: sqlite3.Connection, repository: str, digest: Digest) -> frozenset[Digest]:
+    found: set[Digest] = set()
+    level = {digest}
+    for _ in range(_MOST_LEVELS):
+        parents: set[Digest] = set()
+        names = iter(level)
+        while piece := tuple(itertools.islice(names, _PIECE)):
+            marks = ",".join("?" * len(piece))
+            rows = connection.execute(
+                f"SELECT parent FROM names WHERE repository = ? AND child IN ({marks})",  # noqa: S608 - ours
+                (repository, *piece),
+            )
+            parents.update(Digest(parent) for (parent,) in rows)
+        level = parents - found
+        if not level:
+            break
+        found |= level
+    return frozenset(found)
 
 
 def children_of(document: Document) -> dict[Digest, int]:

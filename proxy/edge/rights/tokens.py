@@ -98,7 +98,8 @@ class EdgeTokens:
         """Say whether the client shows a token of the node's own that is for ``repository``."""
         prefix, _, rest = _shown(identity).partition(".")
         payload, _, seal = rest.partition(".")
-        if prefix != _PREFIX or not hmac.compare_digest(seal.encode(), self._sealed(payload).encode()):
+        given = seal.encode("utf-8", "surrogateescape")
+        if prefix != _PREFIX or not hmac.compare_digest(given, self._sealed(payload).encode()):
             return False
         content: dict[str, Any] = orjson.loads(base64.urlsafe_b64decode(payload))
         return 0 <= content["until"] - time.time() <= OWN_SECONDS and str(repository) in content["repositories"]

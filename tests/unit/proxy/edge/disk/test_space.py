@@ -256,3 +256,12 @@ async def test_a_state_or_lock_that_fails_makes_fills_pass_through(
         with store.directory.space_lock.open("wb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             assert not await store.space.reserve(NEW, 1)
+
+
+async def test_what_cannot_be_looked_at_does_not_end_all_keeping(tmp_path: Path) -> None:
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
+        link = store.directory.ingest / f"{'0' * 64}.part"
+        link.symlink_to("/dev/null")
+        os.utime(link, (1, 1), follow_symlinks=False)
+        assert await store.space.reserve(NEW, 100_000)
+        assert link.is_symlink()

@@ -137,3 +137,17 @@ async def test_a_file_that_is_not_ours_to_write_is_told_and_not_put_aside(tmp_pa
         async with State.open(path, TABLES):
             pass
     assert path.is_dir()
+
+
+async def test_a_large_question_needs_no_file_outside_the_directory(tmp_path: Path) -> None:
+    def open_files(connection: sqlite3.Connection) -> set[str]:
+        large = connection.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION SELECT i + 1 FROM n WHERE i < 100000) "
+            "SELECT i || hex(zeroblob(40)) FROM n ORDER BY 1"
+        )
+        large.fetchone()
+        return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+
+    async with State.open(tmp_path / "state", TABLES) as state:
+        for ask in (state.read, state.run):
+            assert not [path for path in await ask(open_files) if "etilqs" in path]

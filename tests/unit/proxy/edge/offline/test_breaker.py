@@ -127,3 +127,17 @@ async def test_what_waits_for_no_more_than_its_own_time(probe: Probe) -> None:
             async with breaker.patience():
                 await asyncio.Event().wait()
         assert not breaker.is_open  # it is the caller who says so
+
+
+async def test_a_probe_that_fails_by_itself_ends_nothing(probe: Probe) -> None:
+    async def broken() -> Verdict:
+        if probe.made < 2:
+            probe.made += 1
+            raise RuntimeError("a defect")
+        return "answers"
+
+    breaker = Breaker(broken, patience=30)
+    async with breaker.watched():
+        breaker.open("slow")
+        await until(lambda: not breaker.failing_for())
+    assert probe.made == 2

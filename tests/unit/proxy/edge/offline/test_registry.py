@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from proxy.auth.identity import Identity
 from proxy.edge.offline.registry import EdgeRegistry
@@ -352,7 +353,7 @@ async def test_other_content_than_the_digest_says_is_no_answer_and_not_kept(
 ) -> None:
     moody.outage = lambda _: web.Response(body=b"other", headers={"Docker-Content-Digest": IMAGE.digest})
     for path in (TAG, BY_DIGEST, CONFIG_PATH):
-        with pytest.raises(UpstreamError, match=r"other content|did not give .* whole and right"):
+        with pytest.raises(UpstreamError, match=r"other content|something else answers"):
             await get(registry, path)
     for digest in (IMAGE.digest, CONFIG.digest):
         assert not node.store.blobs.has(digest)  # type: ignore[arg-type]
@@ -596,3 +597,15 @@ async def test_a_portal_that_says_200_to_everyone_lets_nobody_in(
         assert "your credentials" in await refusal(registry.first_byte(path, BOB))
     assert "your credentials" in await refusal(get(registry, path, BOB))
     assert (await get(registry, path)).body == content
+
+
+async def test_a_portals_pages_do_not_end_the_outage_that_they_are(registry: EdgeRegistry, moody: Moody) -> None:
+    await get(registry)
+    moody.outage = page(200)
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert (await get(registry)).is_stale
+            assert (await head(registry)).is_stale
+    assert [one["event"] for one in logs] == ["registry unavailable, the disk answers"]
+    moody.outage = None
+    assert not (await get(registry)).is_stale

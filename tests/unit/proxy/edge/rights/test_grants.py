@@ -1,14 +1,18 @@
 """Which content a yes of the registry covers, for whom, how long, and in which process."""
 
+import asyncio
 import contextlib
+import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.auth.identity import Identity, service
 from proxy.edge.disk.state import State
+from proxy.edge.rights import acceptances, grants
 from proxy.edge.rights.acceptances import Acceptances
 from proxy.edge.rights.grants import EdgeGrants
 from proxy.edge.rights.names import Names
@@ -53,9 +57,9 @@ async def worker(
 ) -> AsyncIterator[Worker]:
     async with State.open(directory / "state.sqlite", ()) as state:
         names, places = await Names.open(state), await Places.open(state)
-        acceptances = await Acceptances.open(state, secret or b"secret", good_for=good_for)
-        grants = await EdgeGrants.open(ttl, state, acceptances=acceptances, names=names, places=places, is_shared=True)
-        yield Worker(grants, names, places, acceptances)
+        accepted = await Acceptances.open(state, secret or b"secret", good_for=good_for)
+        granted = await EdgeGrants.open(ttl, state, acceptances=accepted, names=names, places=places, is_shared=True)
+        yield Worker(granted, names, places, accepted)
 
 
 def bytes_in(directory: Path) -> bytes:
@@ -185,3 +189,54 @@ async def test_another_secret_knows_nobody_and_the_file_shows_no_credentials(tmp
         assert b"alice" not in written
     async with worker(tmp_path, secret=b"another") as node:
         assert not await node.acceptances.is_accepted_lately(ALICE, MODEL)
+
+
+async def test_content_of_thousands_of_partitions_is_decided_in_one_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(tmp_path) as node:
+        await node.pulled()
+        for number in range(1200):
+            cut = Document.of(OCI_MANIFEST, {**json.loads(MANIFEST.body), "annotations": {"number": str(number)}})
+            await node.names.name_partition(MODEL, INDEX.digest, (cut,))
+        assert len(node.names.known_parents(MODEL, LAYER)) < 100
+        await node.allowed(ALICE, INDEX.digest)
+        looks = 0
+
+        def counted(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+            async def asked(*given: Any) -> Any:
+                nonlocal looks
+                looks += 1
+                return await ask(*given)
+
+            return asked
+
+        for name in ("run", "read"):
+            monkeypatch.setattr(State, name, counted(getattr(State, name)))
+        assert await node.grants.covers(ALICE, MODEL, LAYER)
+        assert not await node.grants.covers(BOB, MODEL, LAYER)
+        assert looks < 10
+
+
+async def test_a_size_that_the_state_cannot_tell_is_the_registrys_to_tell(tmp_path: Path) -> None:
+    async with worker(tmp_path) as node, State.open(tmp_path / "state.sqlite", ()) as other:
+        await node.pulled()
+        assert await node.names.size(MODEL, LAYER) == 5
+        await other.run(lambda connection: connection.execute("DROP TABLE names"))
+        assert await node.names.size(MODEL, LAYER) is None
+
+
+async def test_what_counts_no_more_goes_while_the_node_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (acceptances, grants):
+        monkeypatch.setattr(module, "_SWEPT_EVERY", 10)
+    async with worker(tmp_path, ttl=0.05, good_for=0.05) as node:
+        for number in range(30):
+            await node.allowed(Identity.of({"Authorization": f"Bearer {number}"}), INDEX.digest)
+        await asyncio.sleep(0.1)
+        for number in range(30, 50):
+            await node.allowed(Identity.of({"Authorization": f"Bearer {number}"}), INDEX.digest)
+        async with State.open(tmp_path / "state.sqlite", ()) as state:
+            for table in ("grants", "acceptances"):
+                query = f"SELECT count(*) FROM {table}"
+                ((left,),) = await state.read(lambda c, query=query: c.execute(query).fetchall())  # type: ignore[misc]
+                assert left <= 20, table

@@ -103,3 +103,8 @@ async def test_a_refused_token_ends_the_right_unless_it_was_only_old(tmp_path: P
         assert await here.tokens.issue(ANN, [MODEL])
         await here.tokens.refused(bearer("fresh"), MODEL)
         assert await here.tokens.issue(ANN, [MODEL]) is None
+
+
+async def test_bytes_that_are_no_text_are_no_seal(tmp_path: Path) -> None:
+    async with worker(tmp_path) as here:
+        assert not here.tokens.allow(bearer("twodfs-offline.e30.\udcff"), MODEL)
