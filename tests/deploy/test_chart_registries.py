@@ -315,7 +315,16 @@ def test_engines_that_cannot_say_which_registry_they_mean_are_not_sent_to_anothe
     quay = {key: value for key, value in QUAY.items() if key != "prefix"}
     notes = helm.notes(file_of(tmp_path, HUB, quay))
     assert set(MirrorNotes.of(notes).locations) == {"docker.io"}
-    assert "# quay.io: they do not say that they mean it; give upstreams[quay] a prefix" in notes
+    assert "# quay.io: they do not say that they mean it; give upstreams[quay] hosts, or a prefix" in notes
+
+
+def test_engines_that_log_in_where_the_default_registry_says_are_told_of_hosts(tmp_path: Path) -> None:
+    """A prefix is not in their GET /v2/, whose challenge they answer."""
+    remark = "Give upstreams[quay] hosts for that."
+    assert remark in helm.notes(file_of(tmp_path, HUB, QUAY))
+    notes = helm.notes(file_of(tmp_path, HUB, {**QUAY, "hosts": ["quay.lan"]}, service={"clusterIP": "10.0.0.1"}))
+    assert remark not in notes
+    assert MirrorNotes.of(notes).locations["quay.io"] == ("quay.lan:5000", True)
 
 
 @pytest.mark.parametrize(
