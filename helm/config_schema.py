@@ -56,8 +56,7 @@ def config() -> Schema:
     own = {name: {"description": settings.pop(name)["description"], **one} for name, one in _OWN.items()}
     others = _section(model, model["$defs"])["properties"]
     others["upstream"]["type"] = "object"
-    for one in (others["upstream"], others["upstreams"]["items"]):
-        one["properties"]["url"] |= {"type": ["string", "array", "null"], "items": _text({})}
+    others["upstream"]["properties"]["url"] |= {"type": ["string", "array", "null"], "items": _text({})}
     return {
         "type": "object",
         "description": "The program's configuration, from its own model: `make chart-docs`.",
@@ -136,7 +135,7 @@ def _setting(setting: Schema, shared: Mapping[str, Schema]) -> Schema:
         return {**made, "enum": [*made["enum"], None]}
     if kind["type"] == "array":  # or its items with commas between
         item = kind["items"]
-        items = _item(_resolved(item, shared), shared) if "$ref" in item else _text(item)
+        items = _table(_resolved(item, shared)) if "$ref" in item else _text(item)
         return {**made, "type": ["array", "string", "null"], "items": items}
     return made | _PLAIN[kind["type"]]
 
@@ -150,10 +149,8 @@ def _kind(setting: Schema) -> Schema:
     return kind
 
 
-def _item(table: Schema, shared: Mapping[str, Schema]) -> Schema:
-    """Return the schema of a table in a list: a section, or lists of texts, which TOML has no null in."""
-    if any(one.get("type") != "array" for one in table["properties"].values()):
-        return {**_section(table, shared), "type": "object", "required": ["name", "url"]}
+def _table(table: Schema) -> Schema:
+    """Return the schema of a table in a list, which has lists of texts. TOML has no null there."""
     return {
         **_kept(table),
         "type": "object",

@@ -23,6 +23,7 @@ from tests.lab.certificates import Authority
 from tests.lab.documents import OCI
 from tests.lab.exposition import Scrape
 from tests.lab.images import PushedImage, push_field_image
+from tests.lab.mirror_notes import MirrorNotes
 from tests.lab.peers import require
 from tests.lab.process import Launch, Server, answers_http, free_port, listens
 from tests.lab.redis import Redis
@@ -147,6 +148,66 @@ def assert_pullable(client: RegistryClient, image: PushedImage, selection: str) 
     for blob in json.loads(manifest.body)["layers"]:
         answer = client.request("GET", f"/v2/{image.repository}/blobs/{blob['digest']}")
         assert f"sha256:{hashlib.sha256(answer.body).hexdigest()}" == blob["digest"], answer.status
+
+
+@pytest.mark.parametrize("more", [{}, {"edge": {"enabled": True}}], ids=["deployment", "edge"])
+def test_the_rendered_container_serves_each_registry_as_the_notes_tell_nodes(
+    registry: Registry, more: dict[str, Any], tmp_path: Path
+) -> None:
+    """Two registries have another image under the same name; the proxy's login at one comes from a Secret."""
+    require("docker-registry")
+    robot = ("ann", SECRETS["user"]["password"])
+    (tmp_path / "registry").mkdir()
+    with Registry.start(tmp_path / "registry", htpasswd=dict([robot])) as guarded:
+        images = {
+            "plain.example.org": push_field_image(registry.url, "chart/both", "v1", cells=CELLS),
+            "guarded.example.org": push_field_image(
+                guarded.url, "chart/both", "v1", cells={cell: {"other": b"o"} for cell in CELLS}, credentials=robot
+            ),
+        }
+        values = values_for(registry, **more)
+        del values["config"]["upstream"]
+        values["upstreams"] = [
+            {
+                "name": "guarded",
+                "url": guarded.url,
+                "prefix": "behind/bars",
+                "namespaces": ["guarded.example.org"],
+                "credentials": {"kind": "file", "username": robot[0]},
+                "auth": {"clients": {"allow_anonymous": True}},
+                "existingSecret": "user",
+                "secretKeys": {"credentials.file": "password"},
+            },
+            {"name": "plain", "default": True, "url": registry.url, "namespaces": ["plain.example.org"]},
+        ]
+        rendered = render(tmp_path, values)
+        process = container(rendered, proxy(rendered), "proxy", SECRETS, tmp_path / "pod")
+        notes = MirrorNotes.of(helm.notes(tmp_path / "values.yaml"))
+        assert images.keys() <= notes.hosts.keys()
+        with (
+            running(process, tmp_path, "/readyz", process.ports["admin"]),
+            RegistryClient(f"http://127.0.0.1:{process.ports['registry']}") as client,
+        ):
+            for name, image in images.items():
+                layer = image.allotments[0, 1].blob.digest
+                prefix = notes.locations[name][0].partition("/")[2]
+                by_prefix = f"{prefix}/{image.repository}" if prefix else image.repository
+                for repository, query in ((image.repository, f"?ns={name}"), (by_prefix, "")):
+                    assert layer in pulled_layers(client, repository, "v1--0.1.0.1", query)
+            unknown = client.request("GET", "/v2/chart/both/manifests/v1--0.1.0.1?ns=other.example.org")
+            assert (unknown.status, b"NAME_UNKNOWN" in unknown.body) == (404, True)
+
+
+def pulled_layers(client: RegistryClient, repository: str, tag: str, query: str) -> set[str]:
+    """Pull an image as an engine does, every request with the query; return its layers' digests."""
+    index = client.get_manifest(repository, f"{tag}{query}")
+    assert index.status == 200, index
+    manifest = client.get_manifest(repository, f"{json.loads(index.body)['manifests'][0]['digest']}{query}")
+    layers = {layer["digest"] for layer in json.loads(manifest.body)["layers"]}
+    for digest in layers:
+        answer = client.request("GET", f"/v2/{repository}/blobs/{digest}{query}")
+        assert f"sha256:{hashlib.sha256(answer.body).hexdigest()}" == digest, answer.status
+    return layers
 
 
 def test_the_rendered_container_finds_its_redis_behind_sentinels(registry: Registry, tmp_path: Path) -> None:

@@ -23,8 +23,9 @@
 {{- end -}}
 
 {{/* Every registry as nodes know it. As JSON: a list of `names` (each with its `server`, whom to ask when we are away),
-     `location` (for engines that do not say which registry they mean; empty where there is none), `label`, and `docker`,
-     the mirror for Docker's own registry. */}}
+     `location` (for engines that do not say which registry they mean; empty where there is none), `hasOwnPing` (whether
+     their GET /v2/ there is answered by that registry: a prefix is not in it), `label`, and `docker`, the mirror for
+     Docker's own registry. */}}
 {{- define "twodfs-proxy.mirrors" -}}
 {{- $address := include "twodfs-proxy.nodesAddress" . -}}
 {{- $authority := regexReplaceAll "^https?://" $address "" -}}
@@ -52,18 +53,15 @@
 {{- range include "twodfs-proxy.items" .given.hosts | fromJsonArray -}}
 {{- if not (or $host (hasPrefix "*" .)) -}}{{- $host = printf "%s%s" . (regexFind ":[^:\\]]+$" $authority) -}}{{- end -}}
 {{- end -}}
-{{- $location := "" -}}
-{{- if .given.prefix -}}{{- $location = printf "%s/%s" $authority .given.prefix -}}
-{{- else if .isDefault -}}{{- $location = $authority -}}
-{{- else -}}{{- $location = $host -}}
-{{- end -}}
+{{- $location := ternary $authority $host .isDefault -}}
+{{- if and .given.prefix (or .isDefault (not $host)) -}}{{- $location = printf "%s/%s" $authority .given.prefix -}}{{- end -}}
 {{- $docker := "" -}}
 {{- if has "docker.io" (concat $own $namespaces) -}}
 {{- if .isDefault -}}{{- $docker = $address -}}
 {{- else if $host -}}{{- $docker = printf "%s://%s" (urlParse $address).scheme $host -}}
 {{- end -}}
 {{- end -}}
-{{- $made = append $made (dict "label" .label "names" $names "location" $location "docker" $docker) -}}
+{{- $made = append $made (dict "label" .label "names" $names "location" $location "hasOwnPing" (or .isDefault (not (empty $host))) "docker" $docker) -}}
 {{- end -}}
 {{- toJson $made -}}
 {{- end -}}
@@ -98,6 +96,9 @@ podman and CRI-O:
 {{- range $mirrors }}
 {{- $location := .location }}
 {{- $label := .label }}
+{{- if and $location (not .hasOwnPing) }}
+  # Without a login alone: with one, they log in where the default registry says. Give {{ $label }} hosts for that.
+{{- end }}
 {{- range .names }}
 {{- if $location }}
   [[registry]]
@@ -109,7 +110,7 @@ podman and CRI-O:
   insecure = true
   {{- end }}
 {{- else }}
-  # {{ .name }}: they do not say that they mean it; give {{ $label }} a prefix
+  # {{ .name }}: they do not say that they mean it; give {{ $label }} hosts, or a prefix
 {{- end }}
 {{- end }}
 {{- end }}
