@@ -97,7 +97,7 @@ class Names:
 
     async def children(self, repository: Repository, parent: Digest) -> dict[Digest, int]:
         """Return the content that ``parent`` names, with the size of each in bytes."""
-        rows = await self._state.run(
+        rows = await self._state.read(
             lambda connection: connection.execute(
                 "SELECT child, size FROM names WHERE repository = ? AND parent = ?", (str(repository), parent)
             ).fetchall()
