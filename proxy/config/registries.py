@@ -74,28 +74,16 @@ def check_apart(registries: Sequence[UpstreamConfig]) -> None:
     """
     if len(registries) > 1 and not all(one.name for one in registries):
         raise ValueError("each of several [[upstream]] needs a name")
-    named = [name for one in registries for name in set(one.namespaces)]
     _differ("name", (one.name for one in registries if one.name))
     _differ("prefix", (one.prefix for one in registries if one.prefix))
     _differ("hosts", (host for one in registries for host in set(one.hosts)))
-    _differ("namespaces", named)
-    unclear = [name for one in registries for name in set(one.own_namespaces) if name not in named]
-    twice = _twice(unclear)
-    if twice:
-        raise ValueError(
-            f"{twice} is the address of two registries, so ?ns={twice} could be for either: "
-            f'give it to one of them with namespaces = ["{twice}"]'
-        )
+    _differ("namespaces", (name for one in registries for name in set(one.namespaces)))
 
 
 def _differ(setting: str, values: Iterable[str]) -> None:
-    twice = _twice(values)
+    twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
-        raise ValueError(f"upstream.{setting} {twice} is that of two registries; a request could be for either")
-
-
-def _twice(values: Iterable[str]) -> str:
-    return min((value for value, count in Counter(values).items() if count > 1), default="")
+        raise ValueError(f"upstream.{setting} {min(twice)} is that of two registries; a request could be for either")
 
 
 def check_rules(registries: Sequence[UpstreamConfig], access: Iterable[AuthConfig]) -> None:

@@ -117,21 +117,6 @@ def test_what_tells_registries_apart_is_that_of_one(one: str, other: str, said: 
     assert loaded(f"{HARBOR}{one}\n", HUB, directory=tmp_path).upstreams
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "name"),
-    [
-        ("https://registry.lan", "https://registry.lan", "registry.lan"),
-        ("https://registry-1.docker.io", "https://index.docker.io", "docker.io"),
-    ],
-)
-def test_an_address_of_two_registries_is_given_to_one_of_them(
-    first: str, second: str, name: str, tmp_path: Path
-) -> None:
-    tables = f'name = "one"\nurl = "{first}"\n', f'name = "other"\nurl = "{second}"\n'
-    assert f"?ns={name} could be for either" in refused(*tables, directory=tmp_path)
-    assert loaded(tables[0], f'{tables[1]}namespaces = ["{name}"]\n', directory=tmp_path).upstreams
-
-
 def test_there_is_one_way_to_list_further_registries(tmp_path: Path) -> None:
     listed = 'upstreams = [{ name = "hub", url = "http://hub.lan" }]\n'
     heard = refused(HARBOR, HUB, above=listed, directory=tmp_path)
@@ -298,7 +283,7 @@ def test_the_example_of_three_registries_means_what_it_says(tmp_path: Path) -> N
     config = load({}, {}, file)
     assert config.upstream.name == "harbor"
     hub, ghcr = config.others().values()
-    assert hub.upstream.own_namespaces == ("registry-1.docker.io", "docker.io")
+    assert (hub.upstream.name, hub.upstream.prefix) == ("hub", "hub")
     assert not hub.controls_access
     assert ghcr.controls_access
     assert ghcr.blobs.allowed_hosts == ("storage.example.org",)
