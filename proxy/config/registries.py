@@ -36,6 +36,11 @@ class FurtherUpstreamConfig(UpstreamConfig):
     blobs: OwnBlobsConfig = OwnBlobsConfig()
     auth: AuthConfig = AuthConfig()
 
+    @property
+    def takes_clients(self) -> bool:
+        """Whether the proxy's own users and rules are for this registry: it lets clients in here, and has no others."""
+        return self.credentials.kind != "none" and "clients" not in self.auth.model_fields_set
+
     def redirects(self, default: BlobsConfig) -> BlobsConfig:
         """Return how blobs of this registry pass through; what ``default`` may be redirected to is not for this one."""
         own = self.blobs
@@ -55,7 +60,7 @@ class FurtherUpstreamConfig(UpstreamConfig):
         taken: dict[str, object] = {"ttl": default.ttl}
         if self.credentials.kind == "none":
             taken["realm"] = default.realm
-        else:
+        if self.takes_clients:
             taken["clients"] = self._clients(default.clients)
         given = {name: getattr(self.auth, name) for name in self.auth.model_fields_set}
         return AuthConfig.model_validate(taken | given)
