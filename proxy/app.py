@@ -97,7 +97,7 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
         answering = dispatcher(config, cutting=cutting, bodies=bodies)
         admin = None
         if config.admin is not None and shared is None:  # the parent answers for workers
-            prefetch = await _prefetch(stack, config, cutting[0])
+            prefetch = await _prefetch(stack, config, cutting)
             admin = await serve_admin(stack, Admin(health.live, health.ready, _state, prefetch), config.admin)
         _watch(stack, answering, memory, redis)
         listener = Listener(
@@ -178,16 +178,22 @@ async def _edge(
         raise StartError(str(error)) from None
 
 
-async def _prefetch(stack: contextlib.AsyncExitStack, config: Config, cutting: CuttingParts) -> PrefetchEndpoint | None:
+async def _prefetch(
+    stack: contextlib.AsyncExitStack, config: Config, cutting: Sequence[CuttingParts]
+) -> PrefetchEndpoint | None:
     """Take orders for images for the time of ``stack``; None where this is no edge node."""
-    edge, realms = cutting.registry.edge, cutting.registry.realms
+    edge = cutting[0].registry.edge
     if edge is None:
         return None
     from proxy.edge.disk.directory import EdgeError  # noqa: PLC0415 - as in _edge
-    from proxy.prefetch.service import prefetching  # noqa: PLC0415
+    from proxy.prefetch.service import PrefetchedRegistry, prefetching  # noqa: PLC0415
 
+    registries = {
+        one.registry.name: PrefetchedRegistry(one.registry.config, one.partitions, one.contents, one.registry.realms)
+        for one in cutting
+    }
     try:
-        return await stack.enter_async_context(prefetching(config, edge, cutting.partitions, cutting.contents, realms))
+        return await stack.enter_async_context(prefetching(config.edge, edge, registries))
     except EdgeError as error:
         raise StartError(str(error)) from None
 
@@ -201,10 +207,10 @@ async def parent_prefetch(stack: contextlib.AsyncExitStack, config: Config) -> P
     if config.edge.directory is None:
         return None
     bodies = await stack.enter_async_context(Bodies.open(config.blobs.relay))
-    default, *_ = await _registries(stack, config, bodies)
-    disk = None if default.edge is None else default.edge.store.records
+    opened = await _registries(stack, config, bodies)
+    disk = None if opened[0].edge is None else opened[0].edge.store.records
     store = TieredStore(MemoryStore(config.cache.memory), None, disk=disk, failover=config.cache.redis_failover)
-    return await _prefetch(stack, config, cutting_parts(default, store))
+    return await _prefetch(stack, config, [cutting_parts(one, store) for one in opened])
 
 
 async def run(config: Config) -> None:

@@ -15,6 +15,12 @@ class Repository:
     upstream: str
     name: str
 
+    @classmethod
+    def of_key(cls, key: str) -> Repository:
+        """Return the repository that ``str`` writes as ``key``."""
+        upstream, mark, name = key.partition("!")
+        return cls(upstream, name) if mark else cls(DEFAULT_UPSTREAM, key)
+
     def __str__(self) -> str:
         """Return the key under which stores keep its records: the bare name, where the upstream is the default.
 

@@ -77,7 +77,7 @@ class CacheDirectory:
 
     async def inventory(self) -> CacheInventory:
         """Return all that is there."""
-        pins = {CachedName(pin.repository, pin.reference): pin for pin in await self.store.pins.all()}
+        pins = {CachedName.of(pin.place, pin.reference): pin for pin in await self.store.pins.all()}
         pinned = {name: TagAnswer(pin.digest, "") for name, pin in pins.items()}
         return await asyncio.to_thread(
             take_inventory,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from proxy.cache.images.finding import CachedImage
 from proxy.edge.disk.store import EdgeStore
-from proxy.repository import DEFAULT_UPSTREAM, Repository
 
 
 async def pin_image(store: EdgeStore, image: CachedImage) -> None:
@@ -16,5 +15,4 @@ async def pin_image(store: EdgeStore, image: CachedImage) -> None:
     for document in image.made.values():
         await store.blobs.put(document.digest, document.body)
     parts = {part.digest for part in (*image.parts, *image.sources)}
-    repository = Repository(DEFAULT_UPSTREAM, image.name.repository)
-    await store.pins.pin(repository, image.name.tag, image.root.digest, sorted(parts - {image.root.digest}))
+    await store.pins.pin(image.name.place, image.name.tag, image.root.digest, sorted(parts - {image.root.digest}))

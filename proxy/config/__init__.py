@@ -28,11 +28,10 @@ from proxy.config.registries import FurtherUpstreamConfig
 from proxy.config.schema import Config
 from proxy.config.sources import ConfigError, environment_variable, load, settings
 from proxy.config.telemetry import LogConfig, MetricsConfig, TracingConfig
-from proxy.config.upstream import HUB, BlobsConfig, CredentialsConfig, UpstreamConfig
+from proxy.config.upstream import BlobsConfig, CredentialsConfig, UpstreamConfig
 from proxy.config.values import Address, Network
 
 __all__ = [
-    "HUB",
     "Address",
     "AuthConfig",
     "BlobsConfig",

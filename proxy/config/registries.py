@@ -36,6 +36,11 @@ class FurtherUpstreamConfig(UpstreamConfig):
     blobs: OwnBlobsConfig = OwnBlobsConfig()
     auth: AuthConfig = AuthConfig()
 
+    @property
+    def takes_clients(self) -> bool:
+        """Whether the proxy's own users and rules are for this registry: it lets clients in here, and has no others."""
+        return self.credentials.kind != "none" and "clients" not in self.auth.model_fields_set
+
     def redirects(self, default: BlobsConfig) -> BlobsConfig:
         """Return how blobs of this registry pass through; what ``default`` may be redirected to is not for this one."""
         own = self.blobs
@@ -55,7 +60,7 @@ class FurtherUpstreamConfig(UpstreamConfig):
         taken: dict[str, object] = {"ttl": default.ttl}
         if self.credentials.kind == "none":
             taken["realm"] = default.realm
-        else:
+        if self.takes_clients:
             taken["clients"] = self._clients(default.clients)
         given = {name: getattr(self.auth, name) for name in self.auth.model_fields_set}
         return AuthConfig.model_validate(taken | given)
@@ -74,28 +79,16 @@ def check_apart(registries: Sequence[UpstreamConfig]) -> None:
     """
     if len(registries) > 1 and not all(one.name for one in registries):
         raise ValueError("each of several [[upstream]] needs a name")
-    named = [name for one in registries for name in set(one.namespaces)]
     _differ("name", (one.name for one in registries if one.name))
     _differ("prefix", (one.prefix for one in registries if one.prefix))
     _differ("hosts", (host for one in registries for host in set(one.hosts)))
-    _differ("namespaces", named)
-    unclear = [name for one in registries for name in set(one.own_namespaces) if name not in named]
-    twice = _twice(unclear)
-    if twice:
-        raise ValueError(
-            f"{twice} is the address of two registries, so ?ns={twice} could be for either: "
-            f'give it to one of them with namespaces = ["{twice}"]'
-        )
+    _differ("namespaces", (name for one in registries for name in set(one.namespaces)))
 
 
 def _differ(setting: str, values: Iterable[str]) -> None:
-    twice = _twice(values)
+    twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
-        raise ValueError(f"upstream.{setting} {twice} is that of two registries; a request could be for either")
-
-
-def _twice(values: Iterable[str]) -> str:
-    return min((value for value, count in Counter(values).items() if count > 1), default="")
+        raise ValueError(f"upstream.{setting} {min(twice)} is that of two registries; a request could be for either")
 
 
 def check_rules(registries: Sequence[UpstreamConfig], access: Iterable[AuthConfig]) -> None:

@@ -115,7 +115,7 @@ class Config(Section):
     def _access_is_controlled(self) -> Config:
         clients, token = self.auth.clients, self.auth.token
         if not self.controls_access:
-            if clients != ClientsConfig():
+            if clients != ClientsConfig() and not any(one.takes_clients for one in self.upstreams):
                 raise ValueError(
                     "auth.clients has no use without upstream.credentials: the registry knows its own clients"
                 )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -21,9 +20,6 @@ from proxy.config.values import (
     Seconds,
     UpstreamName,
 )
-
-HUB: Final = "docker.io"
-_HUB_HOSTS: Final = frozenset({"registry-1.docker.io", "index.docker.io", HUB})
 
 
 class CredentialsConfig(Section):
@@ -101,13 +97,6 @@ class UpstreamConfig(Section):
     def urls(self) -> tuple[str, ...]:
         """The origins of ``url``, in their order."""
         return tuple(self.url.split(", "))
-
-    @property
-    def own_namespaces(self) -> tuple[str, ...]:
-        """What containerd's ``?ns=`` calls it by its own addresses."""
-        parts = [urlsplit(url) for url in self.urls]
-        names = tuple(dict.fromkeys(one.netloc.lower() for one in parts))
-        return (*names, HUB) if any(one.hostname in _HUB_HOSTS for one in parts) and HUB not in names else names
 
     @model_validator(mode="after")
     def _keys_have_certificates(self) -> UpstreamConfig:

@@ -24,6 +24,8 @@ _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_80
 _LONGEST_DURATION: Final = 10 * 366 * 86_400
 _VISIBLE: Final = re.compile(r"[!#-~]{1,2048}")  # no quote: it is sent within quotes
 
+UPSTREAM_NAME: Final = r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?"
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -280,7 +282,7 @@ Paths = Annotated[
 ]
 HostsAndPorts = Annotated[tuple[str, ...], BeforeValidator(_hosts_and_ports)]
 PathPrefix = Annotated[str, Field(pattern=r"^(?:[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*)?$")]
-UpstreamName = Annotated[str, Field(max_length=63, pattern=r"^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)?$")]
+UpstreamName = Annotated[str, Field(max_length=63, pattern=rf"^(?:{UPSTREAM_NAME})?$")]
 Listed = BeforeValidator(_list)
 Tables = BeforeValidator(_tables)
 RealmHost = Annotated[str, BeforeValidator(_realm_host)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -13,6 +13,7 @@ from typing import Final
 
 from proxy.auth.identity import Identity
 from proxy.cache.images.parts import Part
+from proxy.cache.images.reference import CachedName
 from proxy.clients.limits import TooManyRequestsError
 from proxy.confinement.apart import EndedError
 from proxy.edge.filling.body import GrowingBlob
@@ -67,13 +68,21 @@ class _Progress:
         return self.bytes_done + sum(one.arrived for one in self.growing.values())
 
 
+@dataclass(frozen=True, slots=True)
+class AskedRegistry:
+    """A registry that a job brings images of: what finds out what they take, and as whom it asks there."""
+
+    planner: Planner
+    identity: JobIdentity
+
+
 class Bringing:
     """One job."""
 
-    def __init__(self, node: EdgeNode, planner: Planner, identity: JobIdentity, order: Order, tell: Tell) -> None:
+    def __init__(self, node: EdgeNode, registries: Mapping[str, AskedRegistry], order: Order, tell: Tell) -> None:
+        """``registries``: by the name that ``Repository.upstream`` has."""
         self._node = node
-        self._planner = planner
-        self._identity = identity
+        self._registries = registries
         self._order = order
         self._tell = tell
         self._pace = None if order.rate is None else Pace(order.rate)
@@ -107,11 +116,14 @@ class Bringing:
         await self._finish()
 
     async def _plan(self, wanted: Wanted) -> None:
-        repository_name = wanted.name.repository
+        registry = self._registries.get(wanted.name.upstream)
+        if registry is None:
+            known = ", ".join(sorted(filter(None, self._registries))) or "none beside the default one"
+            self._fail(str(wanted.name), f"this node has no [[upstream]] {wanted.name.upstream}, but {known}")
+            return
+        planner = registry.planner
         try:
-            planned = await self._identity.do(
-                Repository("", repository_name), lambda identity: self._planner.plan(wanted, identity)
-            )
+            planned = await registry.identity.do(wanted.name.place, lambda identity: planner.plan(wanted, identity))
             for document in planned.made.values():
                 await self._node.store.blobs.put(document.digest, document.body)
             left = {part.digest for part in planned.parts if await self._is_to_come(planned, part)}
@@ -139,7 +151,7 @@ class Bringing:
         if not self._node.store.blobs.has(part.digest):
             return True
         grants = self._node.grants[planned.repository.upstream]
-        return not await self._identity.do(
+        return not await self._registries[planned.repository.upstream].identity.do(
             planned.repository,
             lambda one: grants.covers(one, planned.repository, part.digest),
         )
@@ -189,10 +201,11 @@ class Bringing:
             BlobError: it cannot be had.
         """
         pause = _PAUSE
+        asked_as = self._registries[repository.upstream].identity
         for left in range(_TRIES - 1, -1, -1):
             await self._in_window()
             try:
-                if await self._identity.do(repository, lambda one: self._fetched(one, repository, digest, size)):
+                if await asked_as.do(repository, lambda one: self._fetched(one, repository, digest, size)):
                     return
                 problem: Exception = BlobError("the registry does not give all of it, or other bytes")
             except RefusedError as error:
@@ -261,11 +274,12 @@ class Bringing:
     async def _finish(self) -> None:
         unpinned = []
         if self._order.prune_pins and not self._failed:
-            listed = {(one.name.repository, one.name.tag) for one in self._order.images if one.pin}
+            listed = {one.name for one in self._order.images if one.pin}
             for pin in await self._node.store.pins.all():
-                if (pin.repository, pin.reference) not in listed:
-                    await self._node.store.pins.unpin(Repository("", pin.repository), pin.reference)
-                    unpinned.append(f"{pin.repository}:{pin.reference}")
+                name = CachedName.of(pin.place, pin.reference)
+                if name not in listed:
+                    await self._node.store.pins.unpin(pin.place, pin.reference)
+                    unpinned.append(str(name))
         done = len(self._order.images) - self._failed
         self._tell({"event": "end", "done": done, "failed": self._failed, "unpinned": unpinned})
 

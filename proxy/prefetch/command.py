@@ -45,7 +45,10 @@ def declare(parser: CommandParser) -> None:
     """Declare the command's options; options before its name count as well."""
     from proxy.cache.options import add_directory_options
 
-    text = "An image or a partition, as it is pulled: REPOSITORY:TAG or REPOSITORY:TAG--PARTITION."
+    text = (
+        "An image or a partition, as it is pulled: REPOSITORY:TAG or REPOSITORY:TAG--PARTITION; of a registry beside "
+        "the default one NAME@REPOSITORY:TAG."
+    )
     parser.add_argument("references", metavar="REF...", nargs="*", default=None, help=text)
     parser.add_argument("--file", "-f", **file(), help="A TOML file that lists what a site needs.")
     parser.add_argument("--rate", metavar="RATE", help="What it may take from the line, as 10Mbit or 1.25MB a second.")
@@ -70,6 +73,7 @@ def run(arguments: Namespace) -> int:
     """Give the order and tell what happens; raises ``TwodfsError``."""
     from dataclasses import replace
 
+    from proxy.repository import DEFAULT_UPSTREAM
     from twodfs.cli.console import print_json
 
     if not arguments.list:
@@ -79,8 +83,14 @@ def run(arguments: Namespace) -> int:
     if arguments.list:
         print_json({"jobs": about["jobs"]})
         return 0
-    if about.get("wantsCredentials"):
-        order = replace(order, credentials=_credentials(node, str(about.get("registry"))))
+    upstreams = {one.name.upstream for one in order.images}
+    found = {
+        name: _credentials(node, str(one["registry"]))
+        for name, one in {DEFAULT_UPSTREAM: about, **about.get("upstreams", {})}.items()
+        if name in upstreams and one.get("wantsCredentials")
+    }
+    others = {name: one for name, one in found.items() if name != DEFAULT_UPSTREAM and one is not None}
+    order = replace(order, credentials=found.get(DEFAULT_UPSTREAM), others=others)
     return _followed(node.order(order), arguments)
 
 

@@ -1,16 +1,17 @@
 """``/edge/prefetch`` on the admin listener: jobs begun, followed and listed by who knows the node's admin token.
 
 ``POST`` takes an order as JSON and answers with lines of JSON until the job has ended. Who leaves before that ends it,
-unless the order says ``detach``. ``GET`` lists the jobs, and the registry whose credentials an order may bring.
+unless the order says ``detach``. ``GET`` lists the jobs, and the registries whose credentials an order may bring.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from aiohttp import hdrs, web
@@ -18,6 +19,7 @@ from aiohttp import hdrs, web
 from proxy.logs import get_logger
 from proxy.prefetch.jobs import Event, Job, Jobs, TooManyJobsError
 from proxy.prefetch.order import Order, OrderError
+from proxy.repository import DEFAULT_UPSTREAM
 from twodfs.errors import FormatError
 from twodfs.oci.documents import parse_json
 
@@ -28,22 +30,37 @@ _SCHEME: Final = "bearer "
 _JSON_LINES: Final = "application/jsonlines"
 
 
+@dataclass(frozen=True, slots=True)
+class LoginWanted:
+    """A registry whose credentials jobs need.
+
+    Attributes:
+        registry: its host or host:port.
+        wants_credentials: whether the node has none of its own.
+    """
+
+    registry: str
+    wants_credentials: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"registry": self.registry, "wantsCredentials": self.wants_credentials}
+
+
 class PrefetchEndpoint:
     """The handlers of the path."""
 
-    def __init__(self, jobs: Jobs, token: Callable[[], str], registry: str, *, wants_credentials: bool) -> None:
+    def __init__(self, jobs: Jobs, token: Callable[[], str], registries: Mapping[str, LoginWanted]) -> None:
         """Answer for ``jobs``.
 
         Args:
             jobs: of the node.
             token: returns the admin token as it is now.
-            registry: whose credentials jobs need, as host or host:port.
-            wants_credentials: whether the node has none of its own.
+            registries: by the name that ``Repository.upstream`` has, the default one among them.
         """
         self._jobs = jobs
         self._token = token
-        self._registry = registry
-        self._wants_credentials = wants_credentials
+        self._registries = registries
 
     def add_to(self, application: web.Application) -> None:
         """Let ``application`` answer the path."""
@@ -53,10 +70,9 @@ class PrefetchEndpoint:
     async def _list(self, request: web.Request) -> web.Response:
         if (refusal := self._refusal(request)) is not None:
             return refusal
-        return _answer(
-            HTTPStatus.OK,
-            {"registry": self._registry, "wantsCredentials": self._wants_credentials, "jobs": self._jobs.all()},
-        )
+        others = {name: one.to_dict() for name, one in self._registries.items() if name != DEFAULT_UPSTREAM}
+        default = self._registries[DEFAULT_UPSTREAM].to_dict()
+        return _answer(HTTPStatus.OK, {**default, "upstreams": others, "jobs": self._jobs.all()})
 
     async def _begin(self, request: web.Request) -> web.StreamResponse:
         if (refusal := self._refusal(request)) is not None:

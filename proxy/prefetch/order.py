@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.cache.images.reference import CachedName
 from proxy.prefetch.terms import TermsError, Window, parse_rate
+from proxy.repository import DEFAULT_UPSTREAM
 from twodfs.cli.parser import nearest
 from twodfs.credentials.credentials import Credentials
 from twodfs.errors import TwodfsError, UsageError
@@ -16,6 +17,7 @@ from twodfs.oci.platforms import Platform
 
 MOST_IMAGES: Final = 10_000
 _CREDENTIALS: Final = ("username", "password", "identityToken", "registryToken")
+_SECRETS: Final = ("credentials", "upstreams")
 
 
 class OrderError(UsageError):
@@ -52,7 +54,8 @@ class Order:
         window: when it works; None for always.
         prune_pins: whether all other pins of the node end, once every image is there.
         detach: whether the job goes on when the one who ordered it leaves.
-        credentials: for the registry, where the node has none; they live as long as the job.
+        credentials: for the default registry, where the node has none; they live as long as the job.
+        others: those for each further registry, by its name.
     """
 
     images: tuple[Wanted, ...]
@@ -61,6 +64,11 @@ class Order:
     prune_pins: bool = False
     detach: bool = False
     credentials: Credentials | None = field(default=None, repr=False)
+    others: Mapping[str, Credentials] = field(default_factory=dict, repr=False)
+
+    def credentials_for(self, upstream: str) -> Credentials | None:
+        """Return the credentials for the registry ``upstream``; those for another are none for this one."""
+        return self.credentials if upstream == DEFAULT_UPSTREAM else self.others.get(upstream)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON, credentials included."""
@@ -71,9 +79,9 @@ class Order:
             found["window"] = str(self.window)
         found |= {"prunePins": self.prune_pins, "detach": self.detach}
         if self.credentials is not None:
-            one = self.credentials
-            values = (one.username, one.password, one.identity_token, one.registry_token)
-            found["credentials"] = {name: value for name, value in zip(_CREDENTIALS, values, strict=True) if value}
+            found["credentials"] = _written(self.credentials)
+        if self.others:
+            found["upstreams"] = {name: _written(one) for name, one in self.others.items()}
         return found
 
     @classmethod
@@ -83,11 +91,9 @@ class Order:
         Raises:
             OrderError: it is none.
         """
-        given = OrderKeys(raw, "", ("images", "rate", "window", "prunePins", "detach", "credentials"))
-        credentials = None
-        if (found := given.optional("credentials", dict)) is not None:
-            keys = OrderKeys(found, "credentials", _CREDENTIALS)
-            credentials = Credentials(*(keys.optional(name, str) or "" for name in _CREDENTIALS))
+        given = OrderKeys(raw, "", ("images", "rate", "window", "prunePins", "detach", *_SECRETS))
+        found, others = (given.optional(name, dict) for name in _SECRETS)
+        credentials = None if found is None else _read(found, "credentials")
         return cls(
             wanted_in(given, "images"),
             rate_in(given, "rate"),
@@ -95,7 +101,18 @@ class Order:
             prune_pins=given.optional("prunePins", bool) or False,
             detach=given.optional("detach", bool) or False,
             credentials=credentials,
+            others={str(name): _read(one, f"upstreams.{name}") for name, one in (others or {}).items()},
         )
+
+
+def _written(one: Credentials) -> dict[str, str]:
+    values = (one.username, one.password, one.identity_token, one.registry_token)
+    return {name: value for name, value in zip(_CREDENTIALS, values, strict=True) if value}
+
+
+def _read(raw: object, path: str) -> Credentials:
+    keys = OrderKeys(raw, path, _CREDENTIALS)
+    return Credentials(*(keys.optional(name, str) or "" for name in _CREDENTIALS))
 
 
 class OrderKeys:

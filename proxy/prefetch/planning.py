@@ -20,7 +20,7 @@ from proxy.partitions.records import Provenance
 from proxy.partitions.source import SourceImage
 from proxy.partitions.synthesis import Partitions
 from proxy.prefetch.order import Wanted
-from proxy.repository import DEFAULT_UPSTREAM, Repository
+from proxy.repository import Repository
 from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.errors import FormatError, TwodfsError
 from twodfs.oci.digest import Digest, digest_of
@@ -67,7 +67,7 @@ class PlannedImage:
 
 
 class Planner:
-    """Finds out what an image takes."""
+    """Finds out what an image of one registry takes."""
 
     def __init__(self, node: EdgeNode, partitions: Partitions, contents: Contents) -> None:
         self._node = node
@@ -82,7 +82,7 @@ class Planner:
             PartitionError, FormatError, EndedError, UnsignedError: as for ``Partitions.get``.
             RefusedError, UpstreamError: the registry refuses, or gave no answer.
         """
-        walk = _Walk(self._node, Repository(DEFAULT_UPSTREAM, wanted.name.repository), identity)
+        walk = _Walk(self._node, wanted.name.place, identity)
         await walk.greet()
         return await self._partition(wanted, walk) or await self._whole(wanted, walk)
 

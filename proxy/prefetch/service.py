@@ -3,61 +3,91 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxy.auth.realm import RealmPolicy
-from proxy.config import Config
+from proxy.config import Config, EdgeConfig
 from proxy.edge.disk.directory import EdgeDirectory, EdgeError
 from proxy.edge.node import EdgeNode
 from proxy.partitions.content import Contents
 from proxy.partitions.synthesis import Partitions
-from proxy.prefetch.bringing import Bringing
-from proxy.prefetch.endpoint import PrefetchEndpoint
+from proxy.prefetch.bringing import AskedRegistry, Bringing
+from proxy.prefetch.endpoint import LoginWanted, PrefetchEndpoint
 from proxy.prefetch.identities import JobIdentity
 from proxy.prefetch.jobs import Jobs, Tell
 from proxy.prefetch.order import Order
 from proxy.prefetch.planning import Planner
-from proxy.repository import DEFAULT_UPSTREAM
+from proxy.upstream.registry import UpstreamRegistry
+from twodfs.credentials.credentials import Credentials
 from twodfs.files import read_file
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchedRegistry:
+    """A registry that images are brought from.
+
+    Attributes:
+        config: the settings, as if it were the only one.
+        partitions: cuts those that are ordered.
+        contents: reads fields.
+        realms: guards the credentials that come with an order.
+    """
+
+    config: Config
+    partitions: Partitions
+    contents: Contents
+    realms: RealmPolicy
 
 
 @contextlib.asynccontextmanager
 async def prefetching(
-    config: Config, node: EdgeNode, partitions: Partitions, contents: Contents, realms: RealmPolicy
+    edge: EdgeConfig, node: EdgeNode, registries: Mapping[str, PrefetchedRegistry]
 ) -> AsyncIterator[PrefetchEndpoint]:
     """Take orders for the time of the context.
 
     Args:
-        config: the settings.
-        node: the disk, and the registry in front of it.
-        partitions: cuts those that are ordered.
-        contents: reads fields.
-        realms: guards the credentials that come with an order.
+        edge: where the admin token is.
+        node: the disk, and the registries in front of it.
+        registries: by the name that ``Repository.upstream`` has.
 
     Raises:
         EdgeError: the admin token cannot be had.
     """
-    planner = Planner(node, partitions, contents)
+    planners = {name: Planner(node, one.partitions, one.contents) for name, one in registries.items()}
 
     async def bring(order: Order, tell: Tell) -> None:
-        identity = JobIdentity(
-            node.registries[DEFAULT_UPSTREAM],
-            realms,
-            order.credentials,
-            is_service=config.controls_access,
-            timeout=config.upstream.metadata_timeout,
-        )
-        await Bringing(node, planner, identity, order, tell).run()
+        asked = {
+            name: AskedRegistry(planners[name], _identity(node.registries[name], one, order.credentials_for(name)))
+            for name, one in registries.items()
+        }
+        await Bringing(node, asked, order, tell).run()
 
     def token() -> str:
-        return admin_token(config.edge.admin_token_file, node.store.directory)
+        return admin_token(edge.admin_token_file, node.store.directory)
 
     token()  # a start without one would refuse all orders
     async with Jobs.open(bring) as jobs:
-        registry = urlsplit(config.upstream.urls[0]).netloc
-        yield PrefetchEndpoint(jobs, token, registry, wants_credentials=not config.controls_access)
+        wanted = {name: (_address(one), not one.config.controls_access) for name, one in registries.items()}
+        yield PrefetchEndpoint(jobs, token, {name: LoginWanted(*one) for name, one in wanted.items()})
+
+
+def _identity(
+    registry: UpstreamRegistry, prefetched: PrefetchedRegistry, credentials: Credentials | None
+) -> JobIdentity:
+    return JobIdentity(
+        registry,
+        prefetched.realms,
+        credentials,
+        is_service=prefetched.config.controls_access,
+        timeout=prefetched.config.upstream.metadata_timeout,
+    )
+
+
+def _address(registry: PrefetchedRegistry) -> str:
+    return urlsplit(registry.config.upstream.urls[0]).netloc
 
 
 def admin_token(file: Path | None, directory: EdgeDirectory | None) -> str:

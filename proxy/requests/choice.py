@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from aiohttp import web
 
-from proxy.config import HUB, UpstreamConfig
+from proxy.config import UpstreamConfig
 from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests import authority
 from proxy.requests.grammar import GrammarError, TargetError, origin_form
@@ -29,7 +29,7 @@ from proxy.requests.kinds import TOKEN_PATH
 _API: Final = "/v2/"
 _PLACE: Final = "/twodfs/registry"
 
-_HUB_HOSTS: Final = frozenset({"registry-1.docker.io", "index.docker.io", HUB})
+_HUB_HOSTS: Final = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
 _OFFICIAL: Final = re.compile(r"/v2/([^/]+)/((?:manifests|blobs|tags|referrers)/.*)", re.DOTALL)
 _LIBRARY: Final = "library"
 _NAMESPACE: Final = "ns"

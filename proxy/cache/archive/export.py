@@ -177,7 +177,7 @@ def _answers_of(
 
 def _places(images: Sequence[CachedImage]) -> Iterator[tuple[str, str]]:
     for image in images:
-        repository = image.name.repository
+        repository = str(image.name.place)
         yield repository, f"manifests/{(image.base_name or image.name).tag}"
         for part in (*image.parts, *image.sources):
             if part.kind in _DOCUMENTS:

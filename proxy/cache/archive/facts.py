@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from proxy.config.values import UPSTREAM_NAME
 from proxy.edge.offline.answers import AnswerRow, LastAnswer
 from twodfs.errors import BuildError, FormatError, within
 from twodfs.oci.digest import Digest
@@ -18,6 +19,7 @@ from twodfs.oci.reference import REPOSITORY, TAG
 FACTS: Final = "2dfs-edge.json"
 MOST_FACTS: Final = 64 * 2**20
 _VERSION: Final = 1
+_PLACE: Final = re.compile(rf"(?:{UPSTREAM_NAME}!)?{REPOSITORY.pattern}")
 _TAG: Final = re.compile(rf"manifests/{TAG.pattern}")
 _REFERRERS: Final = re.compile(r"referrers/sha256:[0-9a-f]{64}(\?artifactType=[A-Za-z0-9.+%_/-]{1,200})?")
 _ACCEPT: Final = re.compile(r"[a-z]{0,8}")
@@ -33,7 +35,7 @@ class CarriedAnswer:
     """An answer of the registry to a question that can have another answer later.
 
     Attributes:
-        repository: where it was asked.
+        repository: where it was asked, as ``Repository`` is written.
         resource: ``manifests/TAG`` or ``referrers/DIGEST``.
         accept: which kinds of documents were wanted, as ``proxy.edge.offline.questions`` writes it.
         status: of HTTP.
@@ -121,7 +123,7 @@ class CarriedAnswer:
         if not (_TAG.fullmatch(resource) or _REFERRERS.fullmatch(resource)):
             raise FormatError(f"{resource[:140]!r} is neither manifests/TAG nor referrers/DIGEST", "resource")
         return cls(
-            _matching(raw, "repository", REPOSITORY),
+            _matching(raw, "repository", _PLACE),
             resource,
             _matching(raw, "accept", _ACCEPT),
             status,

@@ -23,7 +23,7 @@ from proxy.edge.offline.answers import Answers
 from proxy.edge.offline.questions import class_of
 from proxy.edge.rights.names import Names
 from proxy.edge.rights.places import Places
-from proxy.repository import DEFAULT_UPSTREAM, Repository
+from proxy.repository import Repository
 from twodfs.errors import BuildError, FormatError, InvalidReferenceError
 from twodfs.images.archive import Files
 from twodfs.images.layout import INDEX, MARKER, read_bounded
@@ -111,7 +111,7 @@ class Intake:
 
     images: tuple[ArrivingImage, ...]
     content: Mapping[Digest, int] = field(repr=False)
-    trees: Mapping[str, Mapping[Digest, Document | None]] = field(repr=False)
+    trees: Mapping[Repository, Mapping[Digest, Document | None]] = field(repr=False)
     answers: tuple[CarriedAnswer, ...] = field(repr=False)
 
     @property
@@ -133,16 +133,16 @@ def plan_intake(source: ArchiveSource) -> Intake:
         facts = Facts.decode(read_bounded(source.files, FACTS, limit=MOST_FACTS), place)
     images = []
     found: dict[Digest, Part] = {}
-    trees: dict[str, dict[Digest, Document | None]] = {}
+    trees: dict[Repository, dict[Digest, Document | None]] = {}
     for name, root in _named(source, entries, place):
         parts = distinct(parts_of(source, root, allotments=True))
         needed = [one for one in parts if one.kind is not PartKind.ALLOTMENT]
         images.append(ArrivingImage(name, root, tuple(one for one in needed if not source.has(one.digest))))
-        _grow(source, trees.setdefault(name.repository, {}), found, parts)
+        _grow(source, trees.setdefault(name.place, {}), found, parts)
     for answer in facts.answers:
         if answer.digest:
             parts = distinct(_carried_parts(source, answer))
-            _grow(source, trees.setdefault(answer.repository, {}), found, parts)
+            _grow(source, trees.setdefault(Repository.of_key(answer.repository), {}), found, parts)
     if not images:
         raise BuildError(
             f"{place} names no image; 'twodfs-proxy cache export' and 'skopeo copy' write archives that do"
@@ -180,8 +180,7 @@ async def remember(intake: Intake, store: EdgeStore, answers: Answers) -> None:
         sqlite3.Error: it cannot be written.
     """
     names, places = await Names.open(store.state), await Places.open(store.state)
-    for repository_name, tree in intake.trees.items():
-        repository = Repository(DEFAULT_UPSTREAM, repository_name)
+    for repository, tree in intake.trees.items():
         await places.remember(repository, tree)
         for document in tree.values():
             if document is not None:
@@ -190,8 +189,8 @@ async def remember(intake: Intake, store: EdgeStore, answers: Answers) -> None:
         if not answer.digest or store.blobs.has(Digest(answer.digest)):
             await answers.put(answer.row)
     for image in intake.images:
-        repository, root = Repository(DEFAULT_UPSTREAM, image.name.repository), image.root
-        await store.listing.named(repository, image.name.tag, root.digest, root.media_type, len(root.body))
+        root = image.root
+        await store.listing.named(image.name.place, image.name.tag, root.digest, root.media_type, len(root.body))
     await store.listing.write()
 
 
@@ -255,7 +254,8 @@ def _own_answers(images: list[ArrivingImage], carried: tuple[CarriedAnswer, ...]
     for image in images:
         name = image.name
         tags = (name.tag, *(reading.base for reading in name.readings))
-        if any((name.repository, tag) in known for tag in tags):
+        place = str(name.place)
+        if any((place, tag) in known for tag in tags):
             continue
         root = image.root
         headers = (
@@ -266,6 +266,4 @@ def _own_answers(images: list[ArrivingImage], carried: tuple[CarriedAnswer, ...]
         )
         accept = class_of(ACCEPT_IMAGES)
         resource = f"manifests/{name.tag}"
-        yield CarriedAnswer(
-            name.repository, resource, accept, 200, root.digest, root.media_type, headers, "", time.time()
-        )
+        yield CarriedAnswer(place, resource, accept, 200, root.digest, root.media_type, headers, "", time.time())

@@ -48,6 +48,7 @@ def run(arguments: Namespace) -> int:
 async def _pinned(arguments: Namespace, names: list[Any]) -> list[dict[str, Any]]:
     import asyncio
 
+    from proxy.cache.images.reference import CachedName
     from proxy.cache.opened import opened
     from proxy.cache.pinning import pin_image
 
@@ -57,8 +58,9 @@ async def _pinned(arguments: Namespace, names: list[Any]) -> list[dict[str, Any]
         for image in found:
             await pin_image(cache.store, image)
         pins = await cache.store.pins.all()
+    named = {CachedName.of(one.place, one.reference): one for one in pins}
     return [
-        {"reference": f"{one.repository}:{one.reference}", "digest": one.digest, "pinnedAt": round(one.at, 3)}
-        for one in pins
-        if not names or any((one.repository, one.reference) == (name.repository, name.tag) for name in names)
+        {"reference": str(name), "digest": one.digest, "pinnedAt": round(one.at, 3)}
+        for name, one in named.items()
+        if not names or name in names
     ]

@@ -91,6 +91,8 @@ def _notes(intake: Intake, config: Any) -> list[str]:
     """Return what the operator should know about who may read the images, and for how long."""
     import time
 
+    from proxy.repository import DEFAULT_UPSTREAM
+
     found = []
     oldest = min((one.asked_at for one in intake.answers if one.tag), default=time.time())
     if time.time() - oldest > config.edge.max_stale:
@@ -98,11 +100,19 @@ def _notes(intake: Intake, config: Any) -> list[str]:
             "note: a tag in it is older than edge.max_stale, so it will not be served while the registry is away; "
             "raise edge.max_stale"
         )
-    if not config.controls_access and not config.auth.token.keys:
-        found.append(
-            "note: without a registry to ask nobody may read this: set auth.token.keys, or upstream.credentials and "
-            "auth.clients; a node whose registry answers asks it"
-        )
+    registries = {DEFAULT_UPSTREAM: config, **config.others()}
+    for upstream in sorted({one.name.upstream for one in intake.images}):
+        its, about = registries.get(upstream), f" of {upstream}" if upstream else ""
+        if its is None:
+            found.append(
+                f"note: no [[upstream]] {upstream} is in the configuration that this command was given, so its images "
+                "are for a node that has one"
+            )
+        elif not its.controls_access and not its.auth.token.keys:
+            found.append(
+                f"note: without a registry to ask nobody may read this{about}: set auth.token.keys, or "
+                "upstream.credentials and auth.clients; a node whose registry answers asks it"
+            )
     return found
 
 

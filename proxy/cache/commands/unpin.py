@@ -39,10 +39,6 @@ def run(arguments: Namespace) -> int:
 
 async def _unpinned(arguments: Namespace, names: list[Any]) -> dict[str, bool]:
     from proxy.cache.opened import opened
-    from proxy.repository import DEFAULT_UPSTREAM, Repository
 
     async with opened(arguments) as cache:
-        return {
-            str(name): await cache.store.pins.unpin(Repository(DEFAULT_UPSTREAM, name.repository), name.tag)
-            for name in names
-        }
+        return {str(name): await cache.store.pins.unpin(name.place, name.tag) for name in names}

@@ -81,7 +81,7 @@ class CachedImages:
         """
 
         def look_up(tag: str) -> FoundImage | None:
-            known = self._tags.get(CachedName(name.repository, tag))
+            known = self._tags.get(name.tagged(tag))
             if known is None:
                 return None
             document = self._disk.manifest(known.digest)
@@ -104,7 +104,7 @@ class CachedImages:
         parts = distinct(parts_of(found.source, found.root, allotments=True))
         if found.base is None:
             return CachedImage(name, found.root, found.source, made, parts)
-        base_name = CachedName(name.repository, found.base)
+        base_name = name.tagged(found.base)
         base = self._tags[base_name]
         document = self._disk.manifest(base.digest)
         sources = distinct(sources_of(self._disk, Document(base.media_type, base.digest, document.body)))

@@ -11,6 +11,7 @@ from typing import Final
 from proxy.cache.images.reference import CachedName
 from proxy.edge.disk.store import EdgeStore
 from proxy.edge.offline.answers import Answers
+from proxy.repository import Repository
 from twodfs.errors import InvalidReferenceError
 from twodfs.oci.digest import Digest
 from twodfs.storage.index import ImageIndex
@@ -52,7 +53,7 @@ async def known_tags(store: EdgeStore, answers: Answers) -> dict[CachedName, Tag
     times: dict[CachedName, float] = {}
     for row in await answers.all():
         kind, _, tag = row.resource.partition("/")
-        name, answer = CachedName(row.repository, tag), row.answer
+        name, answer = CachedName.of(Repository.of_key(row.repository), tag), row.answer
         is_newest = times.get(name, 0.0) <= answer.asked_at
         if kind == "manifests" and answer.is_good and answer.digest and is_newest and not is_attached(tag):
             times[name] = answer.asked_at

@@ -50,6 +50,11 @@ class Pin:
     at: float
     """Seconds since the epoch."""
 
+    @property
+    def place(self) -> Repository:
+        """The repository."""
+        return Repository.of_key(self.repository)
+
 
 class Pins:
     """The pins of an edge directory; each method raises ``sqlite3.Error``."""

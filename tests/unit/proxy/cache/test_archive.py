@@ -1,5 +1,6 @@
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ ANSWER = CarriedAnswer(
     "library/model", "manifests/v1", "iml", 200, digest_of(b"x"), "application/json", (("ETag", '"x"'),), "", 1.5
 )
 NONE = CarriedAnswer("library/model", f"referrers/{digest_of(b'x')}", "", 404, "", "", (), '{"errors":[]}', 2.0)
+OF_HUB = replace(ANSWER, repository="hub!library/model", asked_at=3.5)
 
 
 def test_facts_survive_and_have_one_spelling() -> None:
-    facts = Facts((NONE, ANSWER), {digest_of(b"y"): 7})
+    facts = Facts((NONE, ANSWER, OF_HUB), {digest_of(b"y"): 7})
     decoded = Facts.decode(facts.encode(), "x.tar")
-    assert set(decoded.answers) == {NONE, ANSWER}
+    assert set(decoded.answers) == {NONE, ANSWER, OF_HUB}
     assert decoded.left_out == {digest_of(b"y"): 7}
-    assert Facts((ANSWER, NONE), {digest_of(b"y"): 7}).encode() == facts.encode()
+    assert Facts((OF_HUB, ANSWER, NONE), {digest_of(b"y"): 7}).encode() == facts.encode()
     assert ANSWER.row.answer.digest == digest_of(b"x")
     assert CarriedAnswer.of(ANSWER.row) == ANSWER
 
@@ -34,6 +36,9 @@ def test_facts_survive_and_have_one_spelling() -> None:
         ({"resource": "blobs/uploads/"}, "in 'answers[0].resource'"),
         ({"resource": "manifests/../../x"}, "in 'answers[0].resource'"),
         ({"repository": "../x"}, "in 'answers[0].repository'"),
+        ({"repository": "Hub!x"}, "in 'answers[0].repository'"),
+        ({"repository": "hub!"}, "in 'answers[0].repository'"),
+        ({"repository": "a!b!c"}, "in 'answers[0].repository'"),
         ({"status": 302}, "in 'answers[0].status'"),
         ({"digest": ""}, "in 'answers[0].status'"),
         ({"digest": "sha256:x"}, "in 'answers[0].digest'"),

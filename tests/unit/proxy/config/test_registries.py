@@ -1,13 +1,14 @@
 """Several registries behind one proxy, as they are configured."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from proxy.config import Config, ConfigError, load
 
-EXAMPLE = Path(__file__).parents[4] / "config.example.toml"
+ROOT = Path(__file__).parents[4]
 HARBOR = 'name = "harbor"\nurl = "http://harbor.lan:5001"\n'
 HUB = 'name = "hub"\nurl = "https://registry-1.docker.io"\n'
 LOGIN = '[upstream.credentials]\nkind = "static"\nusername = "servant"\npassword = "hunter2"\n'
@@ -117,21 +118,6 @@ def test_what_tells_registries_apart_is_that_of_one(one: str, other: str, said: 
     assert loaded(f"{HARBOR}{one}\n", HUB, directory=tmp_path).upstreams
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "name"),
-    [
-        ("https://registry.lan", "https://registry.lan", "registry.lan"),
-        ("https://registry-1.docker.io", "https://index.docker.io", "docker.io"),
-    ],
-)
-def test_an_address_of_two_registries_is_given_to_one_of_them(
-    first: str, second: str, name: str, tmp_path: Path
-) -> None:
-    tables = f'name = "one"\nurl = "{first}"\n', f'name = "other"\nurl = "{second}"\n'
-    assert f"?ns={name} could be for either" in refused(*tables, directory=tmp_path)
-    assert loaded(tables[0], f'{tables[1]}namespaces = ["{name}"]\n', directory=tmp_path).upstreams
-
-
 def test_there_is_one_way_to_list_further_registries(tmp_path: Path) -> None:
     listed = 'upstreams = [{ name = "hub", url = "http://hub.lan" }]\n'
     heard = refused(HARBOR, HUB, above=listed, directory=tmp_path)
@@ -229,6 +215,15 @@ def test_users_and_rules_are_for_every_registry_that_the_proxy_lets_clients_in_t
     assert hub.ttl == 3
 
 
+def test_users_may_be_for_further_registries_alone(tmp_path: Path) -> None:
+    config = loaded(HARBOR, HUB + LOGIN, rest=USERS, directory=tmp_path)
+    assert not config.controls_access
+    assert config.others()["hub"].auth.clients == config.auth.clients
+    own = '[upstream.auth.clients]\nhtpasswd = "/others"\n'
+    assert "auth.clients has no use without" in refused(HARBOR, HUB + LOGIN + own, rest=USERS, directory=tmp_path)
+    assert "auth.clients has no use without" in refused(HARBOR, HUB, rest=USERS, directory=tmp_path)
+
+
 def test_a_registry_with_users_of_its_own_has_no_others(tmp_path: Path) -> None:
     own = '[upstream.auth.clients]\nhtpasswd = "/others"\n'
     rules = '[[auth.clients.rules]]\nusers = ["ann"]\nrepositories = ["**"]\n'
@@ -292,14 +287,32 @@ def test_a_rule_for_a_registry_that_is_not_there_is_refused(
 
 
 def test_the_example_of_three_registries_means_what_it_says(tmp_path: Path) -> None:
-    shown = EXAMPLE.read_text().partition("# Several registries behind one proxy")[2]
+    shown = (ROOT / "config.example.toml").read_text().partition("# Several registries behind one proxy")[2]
     file = tmp_path / "proxy.toml"
     file.write_text("\n".join(line[4:] for line in shown.splitlines() if line.startswith("#   ")))
     config = load({}, {}, file)
     assert config.upstream.name == "harbor"
     hub, ghcr = config.others().values()
-    assert hub.upstream.own_namespaces == ("registry-1.docker.io", "docker.io")
+    assert (hub.upstream.name, hub.upstream.prefix) == ("hub", "hub")
     assert not hub.controls_access
     assert ghcr.controls_access
     assert ghcr.blobs.allowed_hosts == ("storage.example.org",)
     assert str(ghcr.auth.clients.htpasswd) == "/etc/twodfs/ghcr-users"
+
+
+def test_the_page_shows_what_the_program_takes(tmp_path: Path) -> None:
+    page = (ROOT / "docs/registries.md").read_text()
+    example, rules = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    file = tmp_path / "proxy.toml"
+    file.write_text(example)
+    (variable,) = re.findall(r"^TWODFS_PROXY_UPSTREAMS='(.*)'$", page, re.MULTILINE)
+    config = load({}, {}, file)
+    assert config.upstream.name == "harbor"
+    assert config.others()["ghcr"].controls_access
+    assert load({}, {"TWODFS_PROXY_UPSTREAMS": variable}, file).upstreams[0].prefix == "hub"
+    login = 'name = "harbor"\nurl = "https://harbor.lan"\n' + LOGIN
+    others = "".join(f'[[upstream]]\nname = "{name}"\nurl = "https://{name}.lan"\n{LOGIN}' for name in ("hub", "ghcr"))
+    file.write_text(f"[[upstream]]\n{login}{others}{USERS}{rules}")
+    (first, second) = load({}, {}, file).others()["hub"].auth.clients.rules
+    assert not first.is_for("hub")
+    assert second.is_for("hub")

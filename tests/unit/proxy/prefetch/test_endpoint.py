@@ -8,9 +8,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from proxy.prefetch.endpoint import PrefetchEndpoint
+from proxy.prefetch.endpoint import LoginWanted, PrefetchEndpoint
 from proxy.prefetch.jobs import MOST_JOBS, Jobs, Tell
 from proxy.prefetch.order import Order
+from proxy.repository import DEFAULT_UPSTREAM
 
 TOKEN = "the-token"
 ORDER = {"images": [{"reference": "a/b:v1", "pin": False}]}
@@ -59,7 +60,11 @@ async def node() -> AsyncIterator[Node]:
     work = Work()
     async with Jobs.open(work.bring) as jobs:
         application = web.Application()
-        PrefetchEndpoint(jobs, lambda: TOKEN, "registry.example.org", wants_credentials=True).add_to(application)
+        registries = {
+            DEFAULT_UPSTREAM: LoginWanted("registry.example.org", wants_credentials=True),
+            "hub": LoginWanted("registry-1.docker.io", wants_credentials=False),
+        }
+        PrefetchEndpoint(jobs, lambda: TOKEN, registries).add_to(application)
         async with TestServer(application) as server, aiohttp.ClientSession() as session:
             yield Node(str(server.make_url("/edge/prefetch")), work, jobs, session)
 
@@ -72,6 +77,16 @@ async def test_what_happens_is_told_line_by_line_until_the_job_ends(node: Node) 
         assert await answer.content.readline() == b'{"event":"end","done":1,"failed":0}\n'
         assert await answer.content.readline() == b""
     assert await node.listed() == ["done"]
+
+
+async def test_it_says_which_registries_want_credentials(node: Node) -> None:
+    async with node.session.get(node.url, headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
+        assert await answer.json() == {
+            "registry": "registry.example.org",
+            "wantsCredentials": True,
+            "upstreams": {"hub": {"registry": "registry-1.docker.io", "wantsCredentials": False}},
+            "jobs": [],
+        }
 
 
 async def test_a_follower_who_leaves_ends_the_job(node: Node) -> None:

@@ -22,6 +22,7 @@ FULL = Order(
     prune_pins=True,
     detach=True,
     credentials=Credentials("alice", "wonder land", identity_token="refresh"),
+    others={"hub": Credentials("bob", "wonder bar")},
 )
 
 
@@ -33,6 +34,13 @@ def test_an_order_survives_the_way_to_the_node(order: Order) -> None:
 def test_secrets_are_not_shown() -> None:
     assert "wonder" not in repr(FULL)
     assert "refresh" not in repr(FULL)
+
+
+def test_credentials_are_for_their_own_registry() -> None:
+    assert FULL.credentials_for("") == FULL.credentials
+    assert FULL.credentials_for("hub") == Credentials("bob", "wonder bar")
+    assert FULL.credentials_for("quay") is None
+    assert Order(FULL.images, others=FULL.others).credentials_for("") is None
 
 
 IMAGE: dict[str, Any] = {"reference": "a/b:v1"}
@@ -55,6 +63,8 @@ IMAGE: dict[str, Any] = {"reference": "a/b:v1"}
         ({"images": [IMAGE], "window": "now"}, "window: 'now' is no window"),
         ({"images": [IMAGE], "windows": "now"}, "windows is not known, did you mean window?"),
         ({"images": [IMAGE], "credentials": {"user": "x"}}, "credentials.user is not known"),
+        ({"images": [IMAGE], "upstreams": {"hub": "x"}}, "upstreams.hub is no table"),
+        ({"images": [IMAGE], "upstreams": {"hub": {"user": "x"}}}, "upstreams.hub.user is not known"),
     ],
 )
 def test_an_order_that_is_none_says_where(raw: Any, problem: str) -> None:
