@@ -97,6 +97,10 @@ bench-fields: $(installed) peers ## Measure fields of a hundred to a million cel
 bench-pulls: $(installed) peers ## Measure docker pull of a partition beside the same image made beforehand.
 	@$(python) -m benchmarks.pulls $(BENCH_FLAGS)
 
+.PHONY: bench-registries
+bench-registries: $(installed) peers ## Measure one registry while another hangs, beside the same while none does.
+	@$(python) -m benchmarks.registries $(BENCH_FLAGS)
+
 .PHONY: bench-build
 bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
 	@$(python) -m benchmarks.build $(BENCH_FLAGS)

@@ -28,6 +28,7 @@ A request travels down this list; a part imports only from those above it, and s
     preflight    objects that a start needs, made from files and settings
     cache        commands on an edge directory, beside a running node
     prefetch     images brought to an edge node before anyone asks for them
+    readiness    whether enough of the registries answer
     admin        health and metrics on a listener of its own
     composition  the parts, put together for one configuration
     app          wiring and lifetimes

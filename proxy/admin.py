@@ -1,40 +1,33 @@
 """Health and metrics, on a listener of its own.
 
 ``/healthz``: the event loop turns. ``/readyz``: requests are welcome: the proxy is not shutting down and the
-registry answers, or this is an edge node, which is there for when it does not. Redis is reported but never
-makes the proxy unready: pulls go on without it. ``/metrics``: the text that Prometheus reads.
+registry answers (of several: those of ``ready_when``), or this is an edge node, which is there for when it does
+not. Redis is reported but never makes the proxy unready: pulls go on without it.
+``/metrics``: the text that Prometheus reads.
 ``/edge/prefetch``: orders of an edge node, see ``proxy.prefetch``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
 
-from proxy.auth.identity import Identity
 from proxy.metrics.exposition import render
 from proxy.metrics.instruments import Snapshot
-from proxy.upstream.registry import UpstreamRegistry
-from proxy.upstream.replies import UpstreamError
+from proxy.readiness import Readiness
+from proxy.repository import DEFAULT_UPSTREAM
 
 if TYPE_CHECKING:
     from proxy.prefetch.endpoint import PrefetchEndpoint
     from proxy.store.redis import RedisStore
 
-_TIMEOUT: Final = 2.0
-_REMEMBERED: Final = 1.0
-"""Seconds: probes of many kinds must not become load on the registry."""
-_ANONYMOUS: Final = Identity.of(CIMultiDict())
-
-Report = tuple[bool, dict[str, str]]
+Report = tuple[bool, dict[str, Any]]
 """Whether all is well, and the message that says so."""
 
 
@@ -73,14 +66,21 @@ class Admin:
 class ServiceHealth:
     """How this process is."""
 
-    def __init__(self, upstream: UpstreamRegistry, redis: RedisStore | None, *, is_edge: bool = False) -> None:
-        """``is_edge``: requests are welcome also while the registry does not answer."""
-        self._upstream = upstream
+    def __init__(
+        self, readiness: Readiness, redis: RedisStore | None, *, names: Sequence[str] = (), is_edge: bool = False
+    ) -> None:
+        """Tell of this process.
+
+        Args:
+            readiness: whether enough registries answer.
+            redis: None where none is configured.
+            names: of the registries, for people, the default one first.
+            is_edge: requests are welcome also while no registry answers.
+        """
+        self._readiness = readiness
         self._redis = redis
+        self._names = names
         self._is_edge = is_edge
-        self._problem: str | None = None
-        self._asked_at = -_REMEMBERED
-        self._asking = asyncio.Lock()
         self.is_stopping = False
 
     async def live(self) -> Report:
@@ -89,40 +89,22 @@ class ServiceHealth:
 
     async def ready(self) -> Report:
         """Say whether requests are welcome."""
-        problem = "the proxy is shutting down" if self.is_stopping else await self._upstream_problem()
-        is_ready = problem is None or (self._is_edge and not self.is_stopping)
         redis = "off" if self._redis is None else ("ok" if self._redis.is_available else "unavailable")
-        document = {"status": "ready" if is_ready else "unready", "upstream": problem or "ok", "redis": redis}
+        is_ready = not self.is_stopping and (await self._readiness.is_given() or self._is_edge)
+        problems = self._readiness.problems
+        problem = "the proxy is shutting down" if self.is_stopping else problems[DEFAULT_UPSTREAM]
+        document: dict[str, Any] = {
+            "status": "ready" if is_ready else "unready",
+            "upstream": problem or "ok",
+            "redis": redis,
+        }
+        if len(problems) > 1:
+            shown = (problem or "ok" for problem in problems.values())
+            document["upstreams"] = dict(zip(self._names, shown, strict=True))
         return is_ready, document
 
-    async def _upstream_problem(self) -> str | None:
-        async with self._asking:
-            if time.monotonic() - self._asked_at >= _REMEMBERED:
-                self._problem = await self._ask_upstream()
-                self._asked_at = time.monotonic()
-        return self._problem
 
-    async def _ask_upstream(self) -> str | None:
-        """Any answer will do, 401 too: it is a registry that wants credentials.
-
-        Of several origins, a single healthy one suffices; the background probes know.
-        """
-        origins = self._upstream.origins.all
-        if len(origins) > 1:
-            is_any_well = any(one.is_up and one.has_answered for one in origins)
-            return None if is_any_well else f"none of the registries at {self._upstream.url} answers"
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                reply = await self._upstream.head("/v2/", _ANONYMOUS, "*/*")
-        except TimeoutError:
-            return f"the registry at {self._upstream.url} does not answer within {_TIMEOUT:g} s"
-        except UpstreamError as error:
-            return str(error)
-        is_failing = reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        return f"the registry answers {reply.status}" if is_failing else None
-
-
-def _json(is_well: bool, document: dict[str, str]) -> web.Response:  # noqa: FBT001 - the two parts of a Report
+def _json(is_well: bool, document: dict[str, Any]) -> web.Response:  # noqa: FBT001 - the two parts of a Report
     return web.Response(
         status=HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE,
         body=orjson.dumps(document),

@@ -30,6 +30,7 @@ from proxy.preflight import (
     registry_named,
     rehearse_protections,
 )
+from proxy.readiness import Readiness
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
 from proxy.tracing.otlp import TracingError, tracing
@@ -88,8 +89,14 @@ async def running(config: Config, shared: socket.socket | None = None) -> AsyncI
             Bodies.open(config.blobs.relay, has_files=config.edge.directory is not None)
         )
         registries = await _registries(stack, config, bodies)
-        upstream, edge = registries[0].upstream, registries[0].edge
-        health = ServiceHealth(upstream, redis, is_edge=config.edge.directory is not None)
+        edge = registries[0].edge
+        asked = {one.name: one.upstream for one in registries}
+        health = ServiceHealth(
+            await stack.enter_async_context(Readiness.open(asked, config.ready_when)),
+            redis,
+            names=[one.config.upstream.name for one in registries],
+            is_edge=edge is not None,
+        )
         memory = MemoryStore(config.cache.memory)
         disk = None if edge is None else edge.store.records
         store = TieredStore(memory, redis, disk=disk, failover=config.cache.redis_failover)
@@ -154,8 +161,9 @@ async def _registries(stack: contextlib.AsyncExitStack, config: Config, bodies: 
         admits = authenticator(one, name)
         realms = RealmPolicy(one.upstream.urls, one.auth.realm_hosts)
         with registry_named(name):
-            upstream = await stack.enter_async_context(Upstream.connect(one.upstream, one.blobs, realms))
+            upstream = await stack.enter_async_context(Upstream.connect(one.upstream, one.blobs, realms, name))
         opened[name] = one, upstream, realms, admits
+        catalogue.begin_counting(name)
     edge = await _edge(stack, config, {name: (one, upstream) for name, (one, upstream, *_) in opened.items()}, bodies)
     return [OpenRegistry(name, *parts, edge) for name, parts in opened.items()]
 
@@ -249,7 +257,7 @@ def _watch(
 ) -> None:
     """Let the metrics see values that only the parts know, for the time of ``stack``."""
     stack.enter_context(catalogue.process())
-    stack.enter_context(catalogue.IN_FLIGHT.read_from(lambda: dispatcher.in_flight))
+    stack.enter_context(dispatcher.measured())
     stack.enter_context(catalogue.MEMORY_BYTES.read_from(lambda: memory.used_bytes))
     stack.enter_context(catalogue.WORKERS.read_from(lambda: 1))
     if redis is not None:

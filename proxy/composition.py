@@ -36,6 +36,7 @@ from proxy.store.tiered import TieredStore
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstreams
 from proxy.upstream.upstream import Upstream
+from proxy.wire.connections import room_for
 
 if TYPE_CHECKING:
     from proxy.edge.node import EdgeNode
@@ -114,17 +115,21 @@ def dispatcher(config: Config, *, cutting: Sequence[CuttingParts], bodies: Bodie
     """
     clients = ClientAddresses(config.trusted_proxies, config.public_url)
     registries = {one.registry.name: one.registry.config.upstream for one in cutting}
+    # One that hangs holds its share of the connections, and others theirs.
+    share = max(1, room_for(config.limits.connections) // len(cutting))
     return Dispatcher(
-        {one.registry.name: _served(one, clients, bodies) for one in cutting},
+        {
+            one.registry.name: _served(one, clients, bodies, RequestLimits(config.limits, connections=share))
+            for one in cutting
+        },
         RegistryChoice(registries),
-        limits=RequestLimits(config.limits),
         clients=clients,
         access_log=AccessLog(config),
         client_timeout=config.client.idle_timeout,
     )
 
 
-def _served(cutting: CuttingParts, clients: ClientAddresses, bodies: Bodies) -> ServedRegistry:
+def _served(cutting: CuttingParts, clients: ClientAddresses, bodies: Bodies, limits: RequestLimits) -> ServedRegistry:
     name, config = cutting.registry.name, cutting.registry.config
     upstream, edge = cutting.registry.upstream, cutting.registry.edge
     realms = Realms(cutting.registry.realms) if config.auth.realm == "proxy" else None
@@ -154,7 +159,7 @@ def _served(cutting: CuttingParts, clients: ClientAddresses, bodies: Bodies) -> 
         max_manifest=config.limits.manifest_body,
         edge=None if edge is None else _edge_content(name, edge, locations),
     )
-    return ServedRegistry(routes, cutting.registry.authenticator, locations, config.upstream.read_timeout)
+    return ServedRegistry(routes, cutting.registry.authenticator, locations, config.upstream.read_timeout, limits)
 
 
 def _slots(limits: LimitsConfig) -> Slots:

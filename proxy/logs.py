@@ -48,6 +48,7 @@ _AGENTS_REMEMBERED: Final = 512
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _user: ContextVar[str | None] = ContextVar("user", default=None)
 _key_id: ContextVar[str | None] = ContextVar("key_id", default=None)
+_upstream: ContextVar[str] = ContextVar("upstream", default="")
 # Fields of every line of this process: the worker's name, and the identifiers of the request's trace.
 _always: dict[str, Any] = {}
 _sources: list[Callable[[], dict[str, Any]]] = []
@@ -100,6 +101,8 @@ def _with_context(_: object, __: str, event: structlog.typing.EventDict) -> stru
         event["request_id"] = request_id
     if user := _user.get():
         event["user"] = user
+    if upstream := _upstream.get():
+        event["upstream"] = upstream
     for source in _sources:
         event.update(source())
     return event
@@ -144,6 +147,16 @@ def bind_key_id(fingerprint: bytes | None) -> None:
     The result is a part of a keyed hash; its key never leaves this process, so no password can be tried.
     """
     _key_id.set(None if fingerprint is None else fingerprint[:_KEY_ID_BYTES].hex())
+
+
+def bind_upstream(name: str) -> None:
+    """Put the registry's name, as ``Repository.upstream`` has it, on every line of this task; the default has none."""
+    _upstream.set(name)
+
+
+def named(upstream: str) -> dict[str, str]:
+    """Return the field that names a registry in a line that is of no request; none for the default one."""
+    return {"upstream": upstream} if upstream else {}
 
 
 @lru_cache(_AGENTS_REMEMBERED)

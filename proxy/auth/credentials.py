@@ -11,8 +11,10 @@ import base64
 import binascii
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from proxy.config import CredentialsConfig
 from proxy.logs import get_logger
@@ -21,6 +23,8 @@ from twodfs.credentials.credentials import Credentials
 from twodfs.credentials.docker_config import MAX_DOCKER_CONFIG_BYTES, DockerConfig, HelperLookup, config_path
 from twodfs.credentials.docker_helper import parse_helper_answer, run_helper
 from twodfs.errors import AuthError, FormatError
+
+T = TypeVar("T")
 
 _HELPER_SECONDS: Final = 300.0
 """Seconds for which a credential helper's answer is valid."""
@@ -98,6 +102,7 @@ def _docker_config(config: CredentialsConfig, registry: str) -> Source:
     path = config.file or config_path()
     watched = WatchedFile(path, _parse_docker_config, limit=MAX_DOCKER_CONFIG_BYTES)
     helped: tuple[float, Credentials | None] | None = None
+    thread = _own_thread()
 
     async def give(fresh: bool) -> Credentials | None:  # noqa: FBT001
         nonlocal helped
@@ -105,7 +110,7 @@ def _docker_config(config: CredentialsConfig, registry: str) -> Source:
         if not isinstance(found, HelperLookup):
             return found
         if fresh or helped is None or time.monotonic() - helped[0] > _HELPER_SECONDS:
-            helped = time.monotonic(), await asyncio.to_thread(_ask_helper, found)
+            helped = time.monotonic(), await _done_in(thread, partial(_ask_helper, found))
         return helped[1]
 
     return give
@@ -116,6 +121,15 @@ def _parse_docker_config(content: bytes) -> DockerConfig:
         return DockerConfig.parse(content)
     except FormatError as error:
         raise ValueError(str(error)) from None
+
+
+def _own_thread() -> ThreadPoolExecutor:
+    """Return a thread for questions that may hang: in asyncio's, they would hold up those of other registries."""
+    return ThreadPoolExecutor(1, "credentials")
+
+
+async def _done_in(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(thread, work)
 
 
 def _ask_helper(lookup: HelperLookup) -> Credentials | None:
@@ -156,6 +170,7 @@ class Ecr:
         self._until = 0.0
         self._exchange_at = 0.0
         self._exchanging = asyncio.Lock()
+        self._thread = _own_thread()
 
     async def __call__(self, fresh: bool) -> Credentials:  # noqa: FBT001
         """Return the token of now, exchanged when its end is near or ``fresh`` is asked for."""
@@ -169,7 +184,7 @@ class Ecr:
 
     async def _exchange(self) -> None:
         try:
-            self._held, self._until = await asyncio.to_thread(self._ask)
+            self._held, self._until = await _done_in(self._thread, self._ask)
         except self._errors as error:
             # Its message names the operation and AWS' own error code, never a secret.
             problem = f"the ECR API gave no token: {type(error).__name__}: {error}"

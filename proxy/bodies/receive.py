@@ -22,7 +22,6 @@ from proxy.bodies.threads import Threads
 from proxy.insides.client import connection_of
 from proxy.insides.tls import Tunnel
 from proxy.insides.transports import duplicate, is_plain
-from proxy.metrics.catalogue import BROKEN_TRANSFERS
 from proxy.wire.pool import AnswerReader
 
 _SMALLEST_LOAN: Final = 64 * 1024
@@ -152,7 +151,7 @@ class _Loan:
                 if self.tunnel is not None:
                     self.tunnel.abort()
             elif not resume_answers(self.protocol, self.answer.content, source, self.tunnel):
-                BROKEN_TRANSFERS.of("surplus").add()
+                self.protocol.count_surplus()
 
     async def _recv(self, source: socket.socket) -> bool:
         """Take what is there, up to a buffer; say whether that was all."""

@@ -95,7 +95,7 @@ async def _downloads(session: aiohttp.ClientSession, url: str) -> bool:
         async with session.get(url) as answer:
             await response.prepare(request)
             flow = SocketHandoff.of_answer(
-                answer, request, length=len(_BODY), await_source=_nothing, await_sink=_nothing, surplus=_nothing
+                answer, request, length=len(_BODY), await_source=_nothing, await_sink=_nothing
             )
             if flow is not None and flow.tunnel is not None:
                 moved.append(await flow.decrypt(flow.tunnel, Scratch()))

@@ -69,12 +69,11 @@ class SocketHandoff:
         length: int,
         await_source: Callable[[], None],
         await_sink: Callable[[], None],
-        surplus: Callable[[], None],
         passed: Callable[[int], None] = _uncounted,
     ) -> SocketHandoff | None:
         """Return the way of ``answer`` to the client; None where sockets cannot be borrowed, or need not be.
 
-        ``surplus`` is called when more arrived than was announced, ``passed`` with the number of bytes sent.
+        ``passed`` is called with the number of bytes sent.
         """
         protocol = connection_of(answer)  # None when all of it is here
         sink = request.transport
@@ -90,7 +89,7 @@ class SocketHandoff:
                     tunnel.abort()
                 return
             if not resume_answers(protocol, answer.content, source, tunnel):
-                surplus()
+                protocol.count_surplus()
 
         return cls(
             source=protocol.transport,

@@ -24,7 +24,6 @@ from proxy.bodies.socket_handoff import SocketHandoff
 from proxy.bodies.splice import Pipe, Pipes, SourceEndedError
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import (
-    BROKEN_TRANSFERS,
     BUFFERED,
     DECRYPTED,
     RELAYED_DOWN,
@@ -136,7 +135,6 @@ class Bodies:
             length=length,
             await_source=idle_timeout.for_upstream,
             await_sink=idle_timeout.for_client,
-            surplus=BROKEN_TRANSFERS.of("surplus").add,
             passed=partial(count_sent, request),
         )
         if flow is None:

@@ -24,10 +24,11 @@ class TooManyRequestsError(Exception):
 
 
 class RequestLimits:
-    """Counts the requests that are being answered."""
+    """Counts the requests to one registry that are being answered."""
 
-    def __init__(self, config: LimitsConfig) -> None:
-        self._most = config.requests
+    def __init__(self, config: LimitsConfig, *, connections: int | None = None) -> None:
+        """``connections``: as many of the clients' may wait for this registry; None: all there are."""
+        self._most = config.requests if connections is None else min(config.requests, connections)
         self._most_of_one = config.requests_per_client
         self._running = 0
         self._by_client: Counter[str] = Counter()

@@ -12,6 +12,7 @@ from proxy.handlers.exchange import Answer
 from proxy.logs import AccessLine
 from proxy.metrics.catalogue import SPARED, Repositories, count_request
 from proxy.partitions.records import CutPartition
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests.kinds import INVALID, Other, RegistryRequest, TagPull
 from proxy.tracing import spans
 from proxy.wire.responses import SENT
@@ -46,10 +47,11 @@ class AccessLog:
         """
         method, path = http.method, http.path
         kind = INVALID if request is None else request.label
-        count_request(kind, method, status, seconds, spans.trace_id())
+        upstream = DEFAULT_UPSTREAM if request is None else request.upstream
+        count_request(kind, method, status, seconds, trace_id=spans.trace_id(), upstream=upstream)
         repository = None if request is None or isinstance(request, Other | TagPull) else request.repository
         if repository is not None and status in _SUCCESSES:
-            self._repositories.count(repository.name, kind)
+            self._repositories.count(repository, kind)
         self._access.write(
             kind=kind,
             method=method,
@@ -67,6 +69,7 @@ class AccessLog:
                 "http.response.status_code": status,
                 "url.path": path,
                 "twodfs.kind": kind,
+                **({"twodfs.upstream": upstream} if upstream else {}),
             },
             is_failed=status >= HTTPStatus.INTERNAL_SERVER_ERROR,
         )

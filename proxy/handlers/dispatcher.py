@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -27,8 +29,8 @@ from proxy.handlers.partition import PartitionHandler
 from proxy.handlers.push import PushCompletion, PushHandler
 from proxy.handlers.relay import Relay
 from proxy.handlers.token import TokenHandler
-from proxy.logs import bind_key_id, bind_request_id, bind_user
-from proxy.metrics.catalogue import CLIENT_GONE
+from proxy.logs import bind_key_id, bind_request_id, bind_upstream, bind_user
+from proxy.metrics.catalogue import CLIENT_GONE, IN_FLIGHT
 from proxy.partitions.lookalikes import Lookalikes
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
@@ -116,12 +118,14 @@ class ServedRegistry:
         authenticator: lets clients in.
         locations: turns its addresses into ours.
         silence: seconds that it may be waited for.
+        limits: on requests that are answered at the same time: those to another registry do not count.
     """
 
     routes: Routes
     authenticator: Authenticator
     locations: LocationRewriter
     silence: float
+    limits: RequestLimits
 
 
 class Dispatcher:
@@ -132,7 +136,6 @@ class Dispatcher:
         registries: Mapping[str, ServedRegistry],
         choice: RegistryChoice,
         *,
-        limits: RequestLimits,
         clients: ClientAddresses,
         access_log: AccessLog,
         client_timeout: float,
@@ -142,18 +145,16 @@ class Dispatcher:
         Args:
             registries: by the name that ``Repository.upstream`` has.
             choice: tells which one a request is for.
-            limits: on requests and connections of each client.
             clients: tells clients apart.
             access_log: keeps the account.
             client_timeout: seconds of a client's silence.
         """
         self._registries = registries
         self._choice = choice
-        self._limits = limits
         self._clients = clients
         self._access_log = access_log
         self._client_timeout = client_timeout
-        self._running = 0
+        self._running: Counter[str] = Counter(dict.fromkeys(registries, 0))
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -166,7 +167,15 @@ class Dispatcher:
     @property
     def in_flight(self) -> int:
         """How many requests are being answered."""
-        return self._running
+        return self._running.total()
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """Let the metrics see how many requests are being answered, for the time of the context."""
+        with contextlib.ExitStack() as stack:
+            for name in self._registries:
+                stack.enter_context(IN_FLIGHT.read_from(partial(self._running.__getitem__, name), name))
+            yield
 
     @serves
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -175,22 +184,26 @@ class Dispatcher:
         request_id = bind_request_id(http.headers.get(_REQUEST_ID))
         bind_user(None)  # the connection may have carried another's request before
         bind_key_id(None)
+        bind_upstream(DEFAULT_UPSTREAM)
         request: RegistryRequest | None = None
         admitted: str | None = None
         status = CLIENT_GONE
-        served = self._registries[DEFAULT_UPSTREAM]
+        name, served = DEFAULT_UPSTREAM, self._registries[DEFAULT_UPSTREAM]
         idle_timeout = IdleTimeout(client=self._client_timeout, upstream=served.silence)
-        self._running += 1
+        self._running[name] += 1
         self._idle.clear()
         try:
             try:
                 arrive(http.headers)
                 request = self._parsed(http)
                 if request.upstream:
-                    served = self._registries[request.upstream]
+                    self._running[name] -= 1
+                    name, served = request.upstream, self._registries[request.upstream]
+                    self._running[name] += 1
+                    bind_upstream(name)
                     idle_timeout = IdleTimeout(client=self._client_timeout, upstream=served.silence)
                 client = self._clients.rate_limit_key(http)
-                self._limits.admit(client)
+                served.limits.admit(client)
                 admitted = client
                 answer = await self._open(served, Call(request, http, Identity.of({}, client), idle_timeout))
             except Exception as error:  # noqa: BLE001 - a refusal is an answer; a defect is one, never a traceback
@@ -198,13 +211,13 @@ class Dispatcher:
             if not answer.is_relayed:
                 answer.headers[_REQUEST_ID] = request_id
                 status = answer.status
-            response = await _sent(answer, served, http, idle_timeout, request_id)
+            response = await _sent(answer, served, http, idle_timeout, request_id=request_id, upstream=name)
             status = response.status
         finally:
             if admitted is not None:
-                self._limits.ended(admitted)
-            self._running -= 1
-            if not self._running:
+                served.limits.ended(admitted)
+            self._running[name] -= 1
+            if not self.in_flight:
                 self._idle.set()
             seconds = time.perf_counter() - started
             self._access_log.close(http, request, status, seconds, self._clients.address(http))
@@ -241,11 +254,17 @@ def _explained(error: Exception, served: ServedRegistry, http: web.BaseRequest, 
 
 
 async def _sent(
-    answer: Answer, served: ServedRegistry, http: web.BaseRequest, idle_timeout: IdleTimeout, request_id: str
+    answer: Answer,
+    served: ServedRegistry,
+    http: web.BaseRequest,
+    idle_timeout: IdleTimeout,
+    *,
+    request_id: str,
+    upstream: str,
 ) -> web.StreamResponse:
     """Send ``answer``, or say that it cannot be sent, as where HTTP cannot write its head."""
     try:
-        return await send(answer, http, idle_timeout)
+        return await send(answer, http, idle_timeout, upstream)
     except Exception as error:
         if http.writer.output_size:
             raise  # an answer has begun; the connection ends, so that it does not look whole

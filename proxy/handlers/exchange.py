@@ -18,6 +18,7 @@ from proxy.auth.identity import Identity
 from proxy.bodies.idle_timeout import IdleTimeout
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import BROKEN_TRANSFERS
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests.kinds import RegistryRequest
 from proxy.upstream.errors import describe
 from proxy.wire.responses import OutgoingResponse, hang_up
@@ -120,8 +121,10 @@ Routes: TypeAlias = Mapping[type[RegistryRequest], Route]
 """The handler of each kind of request but ``InvalidRequest``."""
 
 
-async def send(answer: Answer, http: web.BaseRequest, idle_timeout: IdleTimeout) -> web.StreamResponse:
-    """Send ``answer`` to the client that asked ``http``, and close it; return the response for aiohttp.
+async def send(
+    answer: Answer, http: web.BaseRequest, idle_timeout: IdleTimeout, upstream: str = DEFAULT_UPSTREAM
+) -> web.StreamResponse:
+    """Send ``answer`` to the client that asked ``http`` of ``upstream``, and close it; return the response for aiohttp.
 
     A client that takes nothing in time loses its connection, and so does one whose answer broke off: a body that
     is too short must not look whole.
@@ -143,12 +146,13 @@ async def send(answer: Answer, http: web.BaseRequest, idle_timeout: IdleTimeout)
                 await answer.body.close()
     except TimeoutError:
         if answer.is_relayed:
-            BROKEN_TRANSFERS.of(idle_timeout.waiting_for).add()
+            BROKEN_TRANSFERS.of(idle_timeout.waiting_for, upstream).add()
         get_logger().warning("transfer stalled", path=http.path, waiting_for=idle_timeout.waiting_for)
         hang_up(http, at_once=True)
     except (aiohttp.ClientError, OSError) as error:
         if answer.is_relayed:
-            BROKEN_TRANSFERS.of("short" if isinstance(error, aiohttp.ClientPayloadError) else "broke_off").add()
+            reason = "short" if isinstance(error, aiohttp.ClientPayloadError) else "broke_off"
+            BROKEN_TRANSFERS.of(reason, upstream).add()
             get_logger().warning("transfer broke off", path=http.path, reason=describe(error))
         # Bytes passed on before still arrive; with an answer of our own, only the client can have broken off.
         hang_up(http, at_once=not answer.is_relayed)

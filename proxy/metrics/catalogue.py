@@ -15,6 +15,7 @@ from typing import Final
 from proxy import stderr
 from proxy.globs import expression
 from proxy.metrics.instruments import CATALOGUE, Counter, Distribution, Gauge, Histogram, Meter, Tally
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from twodfs import __version__
 from twodfs.flatten.cut import FLATTEN_VERSION
 
@@ -25,6 +26,8 @@ _STATUSES: Final = frozenset({*map(int, HTTPStatus), CLIENT_GONE})
 _MOST_REPOSITORIES: Final = 1000
 _RESIDENT: Final = Path("/proc/self/statm")
 _OPEN: Final = Path("/proc/self/fd")
+UPSTREAM: Final = "upstream"
+"""The label with a registry's name. The default one has none, so that its series are those of a single registry."""
 
 REQUESTS: Final = Counter(
     "twodfs_proxy_requests_total",
@@ -33,18 +36,21 @@ REQUESTS: Final = Counter(
     "kind",
     "method",
     "status",
+    UPSTREAM,
 )
 REQUEST_SECONDS: Final = Histogram(
     "twodfs_proxy_request_seconds",
     "Seconds from a request's head to the end of its answer; a relayed body is in it, its client's pace too.",
     "kind",
+    UPSTREAM,
 )
-IN_FLIGHT: Final = Gauge("twodfs_proxy_in_flight", "Requests that are being answered now.")
+IN_FLIGHT: Final = Gauge("twodfs_proxy_in_flight", "Requests that are being answered now.", UPSTREAM)
 UPSTREAM_SECONDS: Final = Histogram(
     "twodfs_proxy_upstream_seconds",
     "Seconds the registry took. operation: stream (until the head of an answer that is relayed), "
     "head, get (whole answers that the proxy reads itself).",
     "operation",
+    UPSTREAM,
 )
 UPSTREAM_ERRORS: Final = Counter(
     "twodfs_proxy_upstream_errors_total",
@@ -52,6 +58,7 @@ UPSTREAM_ERRORS: Final = Counter(
     "timeout, tls, redirect (where we do not go), broke_off, answer (too long, compressed), "
     "digest (other content than its digest says).",
     "reason",
+    UPSTREAM,
 )
 CACHE_LOOKUPS: Final = Counter(
     "twodfs_proxy_cache_lookups_total",
@@ -62,7 +69,7 @@ CACHE_LOOKUPS: Final = Counter(
 )
 MEMORY_BYTES: Final = Gauge("twodfs_proxy_memory_bytes", "Bytes of documents kept in memory.")
 SYNTHESIS_SECONDS: Final = Histogram(
-    "twodfs_proxy_synthesis_seconds", "Seconds to cut a partition, with fetching what it is cut from."
+    "twodfs_proxy_synthesis_seconds", "Seconds to cut a partition, with fetching what it is cut from.", UPSTREAM
 )
 SYNTHESIS_CELLS: Final = Counter("twodfs_proxy_synthesis_cells_total", "Allotments in the partitions that were cut.")
 SPARED_BYTES: Final = Counter(
@@ -86,6 +93,7 @@ BROKEN_TRANSFERS: Final = Counter(
     "time), short (the registry ended it before its announced length), surplus (more came than was "
     "announced, so the registry's connection was closed), broke_off (either hung up).",
     "reason",
+    UPSTREAM,
 )
 EDGE_BYTES: Final = Gauge(
     "twodfs_proxy_edge_bytes", "Bytes of whole content in the edge directory; absent without one.", joined=max
@@ -127,6 +135,7 @@ UPSTREAM_UP: Final = Gauge(
     "twodfs_proxy_upstream_up",
     "1 while this origin of the registry takes connections. origin: its place in upstream.url, from 0.",
     "origin",
+    UPSTREAM,
     joined=min,
 )
 BREAKER_OPEN: Final = Gauge(
@@ -134,6 +143,7 @@ BREAKER_OPEN: Final = Gauge(
     "1 while nobody asks, since it failed. breaker: redis, upstream-0 and so on (of several origins), "
     "edge (the registry hangs, the disk answers).",
     "breaker",
+    UPSTREAM,
     joined=max,
 )
 REPOSITORY_REQUESTS: Final = Counter(
@@ -142,20 +152,24 @@ REPOSITORY_REQUESTS: Final = Counter(
     f"after {_MOST_REPOSITORIES} of them, OTHER.",
     "repository",
     "kind",
+    UPSTREAM,
 )
 EDGE_STALE: Final = Counter(
     "twodfs_proxy_edge_stale_total",
     "Answers that were the registry's last, since it could not be asked. resource: tag, referrers, root (/v2/).",
     "resource",
+    UPSTREAM,
 )
 EDGE_STALE_AGE: Final = Gauge(
     "twodfs_proxy_edge_stale_age_seconds",
     "Age of the oldest such answer since the registry stopped answering; 0 while it answers.",
+    UPSTREAM,
     joined=max,
 )
 EDGE_OFFLINE: Final = Gauge(
     "twodfs_proxy_edge_offline_seconds",
     "Seconds for which the registry has not answered an edge node's questions; 0 while it does.",
+    UPSTREAM,
     joined=max,
 )
 WORKERS: Final = Gauge("twodfs_proxy_workers", "Worker processes that take requests.")
@@ -186,26 +200,32 @@ PROCESS_START: Final = Gauge(
     "process_start_time_seconds", "Start of the oldest process, in seconds since the epoch.", joined=min
 )
 
-# Known from the start, so that a rate over the first of them is seen.
-for _reason in (
-    "unreachable",
-    "connect_timeout",
-    "timeout",
-    "tls",
-    "redirect",
-    "broke_off",
-    "answer",
-    "digest",
-):
-    UPSTREAM_ERRORS.of(_reason)
-for _reason in ("client", "upstream", "short", "surplus", "broke_off"):
-    BROKEN_TRANSFERS.of(_reason)
+
+def begin_counting(upstream: str) -> None:
+    """Show a registry's series from the start on, so that a rate over the first count is seen."""
+    for reason in (
+        "unreachable",
+        "connect_timeout",
+        "timeout",
+        "tls",
+        "redirect",
+        "broke_off",
+        "answer",
+        "digest",
+    ):
+        UPSTREAM_ERRORS.of(reason, upstream)
+    for reason in ("client", "upstream", "short", "surplus", "broke_off"):
+        BROKEN_TRANSFERS.of(reason, upstream)
+    for kind in ("tag", "referrers", "root"):
+        EDGE_STALE.of(kind, upstream)
+    SYNTHESIS_SECONDS.of(upstream)
+
+
+begin_counting(DEFAULT_UPSTREAM)
 for _counter in (WORKER_RESTARTS, EDGE_EVICTIONS, EDGE_EVICTED_BYTES, EDGE_ROTTEN):
     _counter.of()
 for _outcome in ("complete", "resumed", "broken", "refused", "digest", "changed", "abandoned", "full"):
     EDGE_FILLS.of(_outcome)
-for _resource in ("tag", "referrers", "root"):
-    EDGE_STALE.of(_resource)
 
 EDGE_FILLED: Final = EDGE_FILLED_BYTES.of()
 EDGE_SERVED_DISK: Final = EDGE_SERVED_BYTES.of("disk")
@@ -217,7 +237,6 @@ DECRYPTED: Final = RELAYED_BODIES.of("decrypted")
 BUFFERED: Final = RELAYED_BODIES.of("buffered")
 SPARED: Final = SPARED_BYTES.of()
 CELLS: Final = SYNTHESIS_CELLS.of()
-SYNTHESIS: Final = SYNTHESIS_SECONDS.of()
 MEMORY_HIT: Final = CACHE_LOOKUPS.of("memory", "hit")
 MEMORY_MISS: Final = CACHE_LOOKUPS.of("memory", "miss")
 DISK_HIT: Final = CACHE_LOOKUPS.of("disk", "hit")
@@ -229,17 +248,25 @@ REDIS_MISS: Final = CACHE_LOOKUPS.of("redis", "miss")
 REDIS_ERROR: Final = CACHE_LOOKUPS.of("redis", "error")
 REDIS_CORRUPT: Final = CACHE_LOOKUPS.of("redis", "rotten")
 
-_requests: Final[dict[tuple[str, str, int], tuple[Tally, Distribution]]] = {}
+_requests: Final[dict[tuple[str, str, int, str], tuple[Tally, Distribution]]] = {}
 
 
-def count_request(kind: str, method: str, status: int, seconds: float, trace_id: str | None = None) -> None:
+def count_request(
+    kind: str,
+    method: str,
+    status: int,
+    seconds: float,
+    *,
+    trace_id: str | None = None,
+    upstream: str = DEFAULT_UPSTREAM,
+) -> None:
     """Count a request that was answered. Method and status come from outside, so both are bounded here."""
-    key = (kind, method, status)
+    key = (kind, method, status, upstream)
     series = _requests.get(key)
     if series is None:
         known_method = method if method in _METHODS else "OTHER"
         known_status = str(status) if status in _STATUSES else f"{status // 100}xx"
-        series = REQUESTS.of(kind, known_method, known_status), REQUEST_SECONDS.of(kind)
+        series = REQUESTS.of(kind, known_method, known_status, upstream), REQUEST_SECONDS.of(kind, upstream)
         if method in _METHODS and status in _STATUSES:  # else clients could fill this memory
             _requests[key] = series
     count, spread = series
@@ -254,15 +281,16 @@ class Repositories:
         """``patterns``: names, ``*`` for any part of one."""
         parts = (expression(pattern.replace("*", "**")) for pattern in patterns)
         self._wanted = re.compile("|".join(f"(?:{part})" for part in parts)) if patterns else None
-        self._seen: set[str] = set()
+        self._seen: set[Repository] = set()
 
-    def count(self, repository: str, kind: str) -> None:
+    def count(self, repository: Repository, kind: str) -> None:
         """Count a request that the registry allowed: made-up names must not become labels."""
-        if self._wanted is None or self._wanted.fullmatch(repository) is None:
+        if self._wanted is None or self._wanted.fullmatch(repository.name) is None:
             return
         if repository not in self._seen and len(self._seen) < _MOST_REPOSITORIES:
             self._seen.add(repository)
-        REPOSITORY_REQUESTS.of(repository if repository in self._seen else "OTHER", kind).add()
+        name = repository.name if repository in self._seen else "OTHER"
+        REPOSITORY_REQUESTS.of(name, kind, repository.upstream).add()
 
 
 def markdown() -> str:

@@ -62,7 +62,8 @@ class Metric:
     Attributes:
         name: as Prometheus shows it; a counter's ends in ``_total``.
         meaning: one sentence, with the values of the labels.
-        labels: names of the labels, in the order of their values.
+        labels: names of the labels, in the order of their values. Those at the end that have no value, as that of
+            the default registry, are left out of a series.
     """
 
     kind: Kind
@@ -82,6 +83,13 @@ CATALOGUE: Final[dict[str, Metric]] = {}
 """Every metric of the process, in the order they were declared."""
 
 
+def _given(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the values without empty ones at the end."""
+    while values and not values[-1]:
+        values = values[:-1]
+    return values
+
+
 class Counter(Metric):
     """Only ever grows."""
 
@@ -93,6 +101,7 @@ class Counter(Metric):
 
     def of(self, *values: str) -> Tally:
         """Return the series with these label values; keep it where counting is frequent."""
+        values = _given(values)
         found = self._series.get(values)
         if found is None:
             found = self._series[values] = Tally()
@@ -115,6 +124,7 @@ class Histogram(Metric):
 
     def of(self, *values: str) -> Distribution:
         """Return the series with these label values; keep it where observing is frequent."""
+        values = _given(values)
         found = self._series.get(values)
         if found is None:
             found = self._series[values] = Distribution(self.bounds)
@@ -144,7 +154,7 @@ class Gauge(Metric):
     @contextlib.contextmanager
     def read_from(self, read: Callable[[], float], *values: str) -> Iterator[None]:
         """Ask ``read`` for the value, for the time of the context."""
-        readers = self._read.setdefault(values, [])
+        readers = self._read.setdefault(_given(values), [])
         readers.append(read)
         try:
             yield

@@ -149,7 +149,7 @@ class Contents:
                 else verify(reply.body, digest)
             )
         except DigestError as error:
-            UPSTREAM_ERRORS.of("digest").add()
+            UPSTREAM_ERRORS.of("digest", repository.upstream).add()
             raise UpstreamError(f"the registry answered {path} with other content: {error}") from None
         # A large one is read again for each selection: a few of them would leave no room for all others.
         if len(body) <= LARGE_DOCUMENT:

@@ -21,7 +21,7 @@ from proxy.auth.identity import Identity
 from proxy.clients.limits import Slots
 from proxy.confinement.apart import CostlyError
 from proxy.confinement.cut_apart import CutOptions, cut_apart
-from proxy.metrics.catalogue import SYNTHESIS
+from proxy.metrics.catalogue import SYNTHESIS_SECONDS
 from proxy.partitions.answering import Answering
 from proxy.partitions.content import LARGE_DOCUMENT, Contents
 from proxy.partitions.policy import SourcePolicy
@@ -172,7 +172,8 @@ class Cutter:
         if answering.fields is None:
             self._fields[_image(asked.source)] = ()
         if partition is not None:
-            SYNTHESIS.observe(time.perf_counter() - begun, trace_id())
+            upstream = asked.source.repository.upstream
+            SYNTHESIS_SECONDS.of(upstream).observe(time.perf_counter() - begun, trace_id())
         return partition
 
     async def _refuse_again(self, asked: _Asked) -> None:

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
-from proxy.logs import get_logger
+from proxy.logs import bind_upstream, get_logger
 from proxy.metrics.catalogue import BREAKER_OPEN, UPSTREAM_UP
+from proxy.repository import DEFAULT_UPSTREAM
 
 _SHORTEST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
@@ -47,8 +48,14 @@ class Origin:
 class OriginPool:
     """The origins, in the order of the configuration."""
 
-    def __init__(self, urls: Sequence[str], balance: Literal["failover", "round-robin"] = "failover") -> None:
-        """``urls``: at least one."""
+    def __init__(
+        self,
+        urls: Sequence[str],
+        balance: Literal["failover", "round-robin"] = "failover",
+        name: str = DEFAULT_UPSTREAM,
+    ) -> None:
+        """``urls``: at least one; ``name``: the registry's, as ``Repository.upstream`` has it."""
+        self._name = name
         self.all = tuple(map(Origin, urls))
         self._up = self.all
         self._is_rotating = balance == "round-robin"
@@ -93,10 +100,10 @@ class OriginPool:
         """Let the metrics see the origins for the time of the context."""
         with contextlib.ExitStack() as stack:
             for index, origin in enumerate(self.all):
-                stack.enter_context(UPSTREAM_UP.read_from(partial(_is_up, origin), str(index)))
+                stack.enter_context(UPSTREAM_UP.read_from(partial(_is_up, origin), str(index), self._name))
                 if len(self.all) > 1:  # a single one is always asked
                     is_down = partial(_is_down, origin)
-                    stack.enter_context(BREAKER_OPEN.read_from(is_down, f"upstream-{index}"))
+                    stack.enter_context(BREAKER_OPEN.read_from(is_down, f"upstream-{index}", self._name))
             yield
 
     @contextlib.asynccontextmanager
@@ -114,6 +121,7 @@ class OriginPool:
                     watcher.cancel()
 
     async def _watch(self, origin: Origin, probe: Probe) -> None:
+        bind_upstream(self._name)
         while True:
             if time.monotonic() >= origin.probe_at:
                 if await probe(origin):

@@ -26,8 +26,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.config import BlobsConfig, Network
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.upstream.errors import describe
 from proxy.upstream.session import Asked, client_session
+from proxy.wire.names import HostNames
 from proxy.wire.pool import UpstreamPool
 
 MAX_REDIRECTS: Final = 5
@@ -111,6 +113,7 @@ class Redirects:
         own: AskRegistry,
         *,
         new_socket: MakeSocket = make_socket,
+        name: str = DEFAULT_UPSTREAM,
         **connector: Any,
     ) -> AsyncIterator[Redirects]:
         """Open the ways out for the time of the context.
@@ -120,6 +123,7 @@ class Redirects:
             origins: the registry's.
             own: asks the registry itself.
             new_socket: makes the socket for an address that may be dialled.
+            name: the registry's, as ``Repository.upstream`` has it.
             connector: further arguments of aiohttp's connector.
         """
 
@@ -130,8 +134,11 @@ class Redirects:
             return new_socket(address_info)
 
         async with contextlib.AsyncExitStack() as stack:
+            names = stack.enter_context(HostNames.open())
             sessions = [
-                await stack.enter_async_context(client_session(UpstreamPool(socket_factory=make, **connector)))
+                await stack.enter_async_context(
+                    client_session(UpstreamPool(name, socket_factory=make, resolver=names, **connector))
+                )
                 for make in (judged, new_socket)
             ]
             yield cls(config, origins, own, *sessions)

@@ -15,6 +15,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.metrics.catalogue import UPSTREAM_ERRORS, UPSTREAM_SECONDS
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.tracing.spans import trace_id
 from proxy.upstream.errors import describe
 from proxy.upstream.redirects import RedirectError
@@ -168,36 +169,42 @@ def _about_tls(error: aiohttp.ClientConnectorError, upstream: str) -> str:
 
 
 @contextlib.contextmanager
-def explained(upstream: str, operation: str) -> Iterator[None]:
-    """Turn the library's errors into sentences about the registry, and count both time and errors."""
+def explained(origin: str, operation: str, upstream: str = DEFAULT_UPSTREAM) -> Iterator[None]:
+    """Turn the library's errors into sentences about the registry, and count both time and errors.
+
+    Args:
+        origin: its address, for people.
+        operation: as the metric names it.
+        upstream: the registry's name, as ``Repository.upstream`` has it.
+    """
     started = time.perf_counter()
     try:
         yield
     except UpstreamError:
-        UPSTREAM_ERRORS.of("answer").add()
+        UPSTREAM_ERRORS.of("answer", upstream).add()
         raise
     except RedirectError as error:
-        UPSTREAM_ERRORS.of("redirect").add()
+        UPSTREAM_ERRORS.of("redirect", upstream).add()
         raise UpstreamError(str(error)) from None
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-        UPSTREAM_ERRORS.of("tls").add()
-        raise UnreachableError(_about_tls(error, upstream)) from None
+        UPSTREAM_ERRORS.of("tls", upstream).add()
+        raise UnreachableError(_about_tls(error, origin)) from None
     except aiohttp.ConnectionTimeoutError:
-        UPSTREAM_ERRORS.of("connect_timeout").add()
-        raise UnreachableError(f"the registry at {upstream} does not accept connections", status=504) from None
+        UPSTREAM_ERRORS.of("connect_timeout", upstream).add()
+        raise UnreachableError(f"the registry at {origin} does not accept connections", status=504) from None
     except TimeoutError:
-        UPSTREAM_ERRORS.of("timeout").add()
-        raise UpstreamError(f"the registry at {upstream} does not answer in time", status=504) from None
+        UPSTREAM_ERRORS.of("timeout", upstream).add()
+        raise UpstreamError(f"the registry at {origin} does not answer in time", status=504) from None
     except aiohttp.ClientConnectorError as error:
-        UPSTREAM_ERRORS.of("unreachable").add()
+        UPSTREAM_ERRORS.of("unreachable", upstream).add()
         problem = error.strerror or str(error)
-        raise UnreachableError(f"the registry at {upstream} cannot be reached: {problem}") from None
+        raise UnreachableError(f"the registry at {origin} cannot be reached: {problem}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        UPSTREAM_ERRORS.of("broke_off").add()
+        UPSTREAM_ERRORS.of("broke_off", upstream).add()
         problem = describe(error)
-        if upstream.startswith("https:") and isinstance(error, aiohttp.ServerDisconnectedError):
+        if origin.startswith("https:") and isinstance(error, aiohttp.ServerDisconnectedError):
             # In TLS 1.3 a client learns only after the handshake that its certificate is missing.
             problem += "; if it wants a client certificate, set upstream.client_certificate"
-        raise BrokeOffError(f"the registry at {upstream} broke off: {problem}") from None
+        raise BrokeOffError(f"the registry at {origin} broke off: {problem}") from None
     finally:
-        UPSTREAM_SECONDS.of(operation).observe(time.perf_counter() - started, trace_id())
+        UPSTREAM_SECONDS.of(operation, upstream).observe(time.perf_counter() - started, trace_id())

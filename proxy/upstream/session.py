@@ -15,7 +15,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.config import UpstreamConfig
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.upstream.origins import Origin
+from proxy.wire.names import HostNames
 from proxy.wire.pool import BoundedContinueRequest, UpstreamPool
 from proxy.wire.sizes import MAX_FIELD_SIZE, MAX_LINE_SIZE, READ_BUFFER
 from proxy.wire.tls import registry_context
@@ -75,17 +77,19 @@ class RegistrySession:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(cls, config: UpstreamConfig) -> AsyncIterator[RegistrySession]:
-        """Open the pool for the time of the context.
+    async def connect(cls, config: UpstreamConfig, name: str = DEFAULT_UPSTREAM) -> AsyncIterator[RegistrySession]:
+        """Open the pool for the time of the context; ``name`` is the registry's, as ``Repository.upstream`` has it.
 
         Raises:
             CertificateError: the files that the configuration names cannot be used.
         """
-        pool = UpstreamPool(ssl=registry_context(config), **pool_options(config))
-        async with client_session(
-            pool, connect_timeout=config.connect_timeout, request_class=BoundedContinueRequest
-        ) as session:
-            yield cls(config, session, registry_context(config, is_registry=False))
+        tls, others = registry_context(config), registry_context(config, is_registry=False)
+        with HostNames.open() as names:
+            pool = UpstreamPool(name, resolver=names, ssl=tls, **pool_options(config))
+            async with client_session(
+                pool, connect_timeout=config.connect_timeout, request_class=BoundedContinueRequest
+            ) as session:
+                yield cls(config, session, others)
 
     def is_registry(self, url: URL) -> bool:
         """Say whether ``url`` is at one of the registry's origins."""

@@ -20,6 +20,7 @@ from proxy.bodies.transit import RequestBody
 from proxy.clients.hops import leave
 from proxy.clients.limits import Slots
 from proxy.config import BlobsConfig, UpstreamConfig
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests.kinds import RegistryRequest
 from proxy.requests.parsing import parse
 from proxy.tracing.spans import carry
@@ -59,8 +60,11 @@ class Upstream:
         origins: OriginPool,
         redirects: Redirects,
         access: ServiceAuthorisation | None,
+        *,
+        name: str = DEFAULT_UPSTREAM,
     ) -> None:
         """``access`` None: the client's credentials go with its requests."""
+        self._name = name
         self.url = config.url
         """The origins, for people."""
         self.origins = origins
@@ -74,28 +78,36 @@ class Upstream:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(cls, config: UpstreamConfig, blobs: BlobsConfig, realms: RealmPolicy) -> AsyncIterator[Upstream]:
+    async def connect(
+        cls, config: UpstreamConfig, blobs: BlobsConfig, realms: RealmPolicy, name: str = DEFAULT_UPSTREAM
+    ) -> AsyncIterator[Upstream]:
         """Open the pool for the time of the context.
 
         Args:
             config: the registry's addresses, and the proxy's credentials.
             blobs: where redirects may lead.
             realms: guards the credentials of our own.
+            name: the registry's, as ``Repository.upstream`` has it.
 
         Raises:
             CertificateError, CredentialsError: the files that the configuration names cannot be used.
         """
-        origins = OriginPool(config.urls, config.balance)
+        origins = OriginPool(config.urls, config.balance, name)
         async with contextlib.AsyncExitStack() as stack:
-            session = await stack.enter_async_context(RegistrySession.connect(config))
+            session = await stack.enter_async_context(RegistrySession.connect(config, name))
             access = _own_access(config, session, origins, realms)
             ways_out = Redirects.connect(
-                blobs, tuple(map(URL, config.urls)), session.request, ssl=session.others, **pool_options(config)
+                blobs,
+                tuple(map(URL, config.urls)),
+                session.request,
+                name=name,
+                ssl=session.others,
+                **pool_options(config),
             )
             redirects = await stack.enter_async_context(ways_out)
             stack.enter_context(origins.measured())
             await stack.enter_async_context(origins.watched(session.probe))
-            yield cls(config, session, origins, redirects, access)
+            yield cls(config, session, origins, redirects, access, name=name)
 
     def ask_realm(self, method: str, url: URL, headers: CIMultiDict[str], data: Any = None) -> Asked:
         """Ask a token server, which is the registry itself or another host; redirects are not followed."""
@@ -136,7 +148,7 @@ class Upstream:
             await stack.enter_async_context(self._transfers.taken(client))
 
             async def begin(origin: Origin) -> aiohttp.ClientResponse:
-                with explained(origin.url, "stream"):
+                with explained(origin.url, "stream", self._name):
                     return await self._begin(
                         stack,
                         origin,
@@ -169,7 +181,7 @@ class Upstream:
             await stack.enter_async_context(self._transfers.taken(identity.client))
 
             async def begin(origin: Origin) -> aiohttp.ClientResponse:
-                with explained(origin.url, "stream"):
+                with explained(origin.url, "stream", self._name):
                     return await self._begin(stack, origin, request, question, follows=True)
 
             yield await first_answer(self.origins, question, begin)
@@ -300,7 +312,7 @@ class Upstream:
         deadline = asyncio.get_running_loop().time() + self._metadata_timeout
 
         async def ask(origin: Origin) -> Reply:
-            with explained(origin.url, question.method.lower()):
+            with explained(origin.url, question.method.lower(), self._name):
                 async with asyncio.timeout_at(deadline):
                     return await self._whole(origin, question, limit)
 

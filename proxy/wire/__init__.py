@@ -7,6 +7,7 @@ sizes          how much of a head is taken, and how much of a body is held
 responses      answers with exactly the given headers
 back_pressure  how far a body is read ahead of its client
 pool           connections to the registry: bounded waits, and no unsolicited answers
+names          addresses of hosts, looked up in threads of each registry's own
 listener       clients' connections: errors in the registry's words, and a bound on everything
 stage          connections to try things out on
 rehearsal      the protections, tried out at a start

@@ -11,6 +11,12 @@ from proxy.logs import get_logger
 _OTHER_FILES: Final = 128
 
 
+def room_for(most: int) -> int:
+    """Return how many of ``most`` connections may be open, as far as the limit on open files lets them."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most if files == resource.RLIM_INFINITY else min(most, max(8, (files - _OTHER_FILES) // 2))
+
+
 class Closable(Protocol):
     """A connection as far as its end is concerned."""
 
@@ -27,11 +33,10 @@ class ClientConnections:
 
     def __init__(self, most: int) -> None:
         """``most``: how many may be open, as far as the limit on open files lets them."""
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        room = most if files == resource.RLIM_INFINITY else max(8, (files - _OTHER_FILES) // 2)
-        if room < most:
-            get_logger().warning("fewer connections than configured", connections=room, open_files=files)
-        self._most = min(most, room)
+        self._most = room_for(most)
+        if self._most < most:
+            files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            get_logger().warning("fewer connections than configured", connections=self._most, open_files=files)
         self._open: set[Closable] = set()
         self._idle: dict[Closable, None] = {}  # in the order in which they became idle
 

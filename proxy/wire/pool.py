@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import select
 from typing import Any
 
@@ -11,8 +12,9 @@ from aiohttp.abc import AbstractStreamWriter
 from proxy.insides.client import AnswerConnection, Connector, UpstreamRequest
 from proxy.insides.tls import is_tls, read_little
 from proxy.insides.transports import read_at_once
-from proxy.logs import get_logger
+from proxy.logs import get_logger, named
 from proxy.metrics.catalogue import BROKEN_TRANSFERS
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.wire.back_pressure import LEAST
 
 CONTINUE_SECONDS = 1.0
@@ -43,8 +45,10 @@ class AnswerReader(AnswerConnection):
     aiohttp would keep a second one, which is unsolicited, as the answer to the next request.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, upstream: str = DEFAULT_UPSTREAM) -> None:
+        """``upstream``: the registry's name, as ``Repository.upstream`` has it."""
         super().__init__(loop)
+        self._upstream = upstream
         self._is_asked = False
         self._poll: select.poll | None = None
 
@@ -88,8 +92,12 @@ class AnswerReader(AnswerConnection):
 
     def surplus(self) -> None:
         """Tell of an answer to no question."""
-        get_logger().warning("the registry answers what nobody asked")
-        BROKEN_TRANSFERS.of("surplus").add()
+        get_logger().warning("the registry answers what nobody asked", **named(self._upstream))
+        self.count_surplus()
+
+    def count_surplus(self) -> None:
+        """Count that more came than was announced."""
+        BROKEN_TRANSFERS.of("surplus", self._upstream).add()
 
 
 class UpstreamPool(Connector):
@@ -97,6 +105,6 @@ class UpstreamPool(Connector):
 
     connection: type[AnswerReader] = AnswerReader
 
-    def __init__(self, **options: Any) -> None:
-        """Take aiohttp's options."""
-        super().__init__(self.connection, **options)
+    def __init__(self, upstream: str = DEFAULT_UPSTREAM, **options: Any) -> None:
+        """Take the registry's name, as ``Repository.upstream`` has it, and aiohttp's options."""
+        super().__init__(functools.partial(self.connection, upstream=upstream), **options)

@@ -31,6 +31,16 @@ ALERTS = CHART / "files" / "alerts.yaml"
 DASHBOARD = CHART / "files" / "dashboard.json"
 # What Prometheus adds to every series, in a cluster as well.
 ADDED = {"job", "instance", "namespace"}
+REGISTRIES = """
+[[upstream]]
+name = "main"
+url = "{url}"
+
+[[upstream]]
+name = "hub"
+url = "{again}"
+prefix = "hub"
+"""
 _METRIC = re.compile(r"\b(?:twodfs_proxy|process)_\w+")
 _SELECTOR = re.compile(r"\b((?:twodfs_proxy|process)_\w+)\{([^}]*)\}")
 # For who asks what runs, or which repository is pulled.
@@ -125,7 +135,7 @@ def test_every_expression_of_the_dashboard_parses(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def exported(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The labels of every series that an edge node shows after a pull and a few failures, by its name."""
+    """The labels of every series that an edge node of two registries shows after a pull and a few failures, by its name."""
     image = push_field_image(registry.url, "monitored/model", "v1", cells={(0, 0): {"a": b"1"}})
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(Redis.start(tmp_path_factory.mktemp("redis")))
@@ -134,11 +144,13 @@ def exported(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> di
             "TWODFS_PROXY_CACHE_REDIS_URL": redis.url,
             "TWODFS_PROXY_EDGE_DIRECTORY": str(directory / "edge"),
         }
-        proxy = stack.enter_context(Proxy.start(directory, registry.url, environment=shared))
+        both = REGISTRIES.format(url=registry.url, again=registry.url.replace("127.0.0.1", "localhost"))
+        proxy = stack.enter_context(Proxy.start(directory, registry.url, config=both, environment=shared))
         client = stack.enter_context(RegistryClient(proxy.url))
-        assert client.get_manifest(image.repository, "v1--0.0.0.0").status == 200
-        assert client.get_manifest(image.repository, "v1--7.7.7.7").status == 404
-        assert client.request("GET", f"/v2/{image.repository}/blobs/{nowhere()}").status == 404
+        for repository in (image.repository, f"hub/{image.repository}"):
+            assert client.get_manifest(repository, "v1--0.0.0.0").status == 200
+            assert client.get_manifest(repository, "v1--7.7.7.7").status == 404
+            assert client.request("GET", f"/v2/{repository}/blobs/{nowhere()}").status == 404
         scrape = Scrape.of(proxy.admin_url)
     return scrape.series()
 

@@ -206,7 +206,8 @@ class Fill:
             return self._end(Outcome.FULL, str(error))
         digest, growth = self._partial.digest, self._growth
         if f"sha256:{self._written.hash.hexdigest()}" != digest or growth is None:
-            UPSTREAM_ERRORS.of("digest").add()
+            repository = self._flight.source.repository
+            UPSTREAM_ERRORS.of("digest", "" if repository is None else repository.upstream).add()
             return self._end(Outcome.DIGEST, "what the registry gave has another digest")
         growth.finish()
         try:

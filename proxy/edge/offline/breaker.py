@@ -13,8 +13,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Literal
 
-from proxy.logs import get_logger
+from proxy.logs import bind_upstream, get_logger
 from proxy.metrics.catalogue import BREAKER_OPEN, EDGE_OFFLINE
+from proxy.repository import DEFAULT_UPSTREAM
 
 _ASKED_PAUSE: Final = 0.3
 """Seconds between two probes while someone asks."""
@@ -29,14 +30,18 @@ Verdict = Literal["answers", "fails", "hangs"]
 class Breaker:
     """One for the registry, in this process."""
 
-    def __init__(self, probe: Callable[[], Awaitable[Verdict]], *, patience: float) -> None:
+    def __init__(
+        self, probe: Callable[[], Awaitable[Verdict]], *, patience: float, upstream: str = DEFAULT_UPSTREAM
+    ) -> None:
         """Begin closed.
 
         Args:
             probe: asks the registry; bounded in time.
             patience: seconds for a question to which there is another answer.
+            upstream: the registry's name, as ``Repository.upstream`` has it.
         """
         self._probe = probe
+        self._upstream = upstream
         self._patience = patience
         self._failing = asyncio.Event()
         self._kicked = asyncio.Event()
@@ -53,7 +58,10 @@ class Breaker:
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """Probe a registry that fails, for the time of the context."""
-        with BREAKER_OPEN.read_from(lambda: self.is_open, "edge"), EDGE_OFFLINE.read_from(self.failing_for):
+        with (
+            BREAKER_OPEN.read_from(lambda: self.is_open, "edge", self._upstream),
+            EDGE_OFFLINE.read_from(self.failing_for, self._upstream),
+        ):
             async with asyncio.TaskGroup() as group:
                 watcher = group.create_task(self._watch())
                 try:
@@ -126,6 +134,7 @@ class Breaker:
         self._kicked.set()
 
     async def _watch(self) -> None:
+        bind_upstream(self._upstream)
         while True:
             await self._failing.wait()
             await asyncio.sleep(_ASKED_PAUSE)

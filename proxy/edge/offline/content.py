@@ -264,7 +264,7 @@ class ContentByDigest:
         try:
             verify(reply.body, question.digest)
         except DigestError as error:
-            UPSTREAM_ERRORS.of("digest").add()
+            UPSTREAM_ERRORS.of("digest", question.repository.upstream).add()
             raise UpstreamError(f"the registry answered {question.path} with other content: {error}") from None
         if question.kind == "manifest":
             document = Document(reply.media_type, question.digest, reply.body)

@@ -15,6 +15,7 @@ from proxy.edge.offline.breaker import Breaker, Verdict
 from proxy.edge.offline.outage import GONE, UnavailableError, is_failing, is_page, pause_before_retry
 from proxy.edge.offline.questions import ROOT
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.upstream.registry import UpstreamRegistry
 from proxy.upstream.replies import Reply, TooLongError, UpstreamError
 
@@ -26,11 +27,19 @@ _PAGE: Final = "text/html"
 class Line:
     """The way to the registry."""
 
-    def __init__(self, upstream: UpstreamRegistry, *, patience: float) -> None:
-        """``patience``: seconds for a question to which the disk has an answer."""
+    def __init__(self, upstream: UpstreamRegistry, *, patience: float, name: str = DEFAULT_UPSTREAM) -> None:
+        """Take a registry.
+
+        Args:
+            upstream: the way to it.
+            patience: seconds for a question to which the disk has an answer.
+            name: as ``Repository.upstream`` has it.
+        """
         self._upstream = upstream
         self._patience = patience
-        self.breaker = Breaker(self._probe, patience=patience)
+        self.name = name
+        """Of the registry, as ``Repository.upstream`` has it."""
+        self.breaker = Breaker(self._probe, patience=patience, upstream=name)
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -59,7 +68,7 @@ class Line:
             else:
                 reply = await _answer(send, retries=_MOST_RETRIES, past_faults=True)
         except TimeoutError:
-            UPSTREAM_ERRORS.of("timeout").add()
+            UPSTREAM_ERRORS.of("timeout", self.name).add()
             self.breaker.open(f"the registry at {self._upstream.url} does not answer within {self._patience:g} s")
             raise UnavailableError(self.breaker.reason) from None
         except UpstreamError as error:

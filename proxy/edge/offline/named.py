@@ -79,7 +79,8 @@ class NamedAnswers:
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Let the metrics see how old the answers are, for the time of the context."""
-        with EDGE_STALE_AGE.read_from(lambda: self._oldest if self._line.breaker.failing_for() else 0.0):
+        line = self._line
+        with EDGE_STALE_AGE.read_from(lambda: self._oldest if line.breaker.failing_for() else 0.0, line.name):
             yield
 
     async def get(self, question: EdgeQuestion, limit: int) -> Reply:
@@ -205,7 +206,7 @@ class NamedAnswers:
     def _checked(self, question: EdgeQuestion, body: bytes, named: Digest | None) -> Digest:
         digest = digest_of(body)
         if named is not None and named.startswith("sha256:") and named != digest:
-            UPSTREAM_ERRORS.of("digest").add()
+            UPSTREAM_ERRORS.of("digest", question.repository.upstream).add()
             raise UpstreamError(f"the registry answered {question.path} with other content than its digest says")
         return digest
 
@@ -241,7 +242,7 @@ class NamedAnswers:
             body = await self._documents.read(answer.digest, limit)
         if body is None:
             raise missing(question, why, may_read=True)
-        EDGE_STALE.of(question.kind).add()
+        EDGE_STALE.of(question.kind, question.repository.upstream).add()
         self._oldest = max(self._oldest, answer.age) if self._line.breaker.failing_for() else answer.age
         return Reply(answer.status, HTTPStatus(answer.status).phrase, _headers(answer, (hdrs.WARNING, STALE)), body)
 

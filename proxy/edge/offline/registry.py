@@ -86,7 +86,7 @@ class EdgeRegistry:
         Raises:
             sqlite3.Error: the file of small facts cannot be written.
         """
-        line = Line(upstream, patience=config.offline_after)
+        line = Line(upstream, patience=config.offline_after, name=name)
         answers = await Answers.open(store.state, max_stale=config.max_stale)
         documents = EdgeDocuments(store, names, fills)
         tokens = await EdgeTokens.open(store.state, store.directory.secret(), acceptances)

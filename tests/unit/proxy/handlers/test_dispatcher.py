@@ -103,11 +103,11 @@ async def dispatched(
         authenticator or PassThrough(None),
         LocationRewriter(["http://registry.example"], clients),
         seconds,
+        RequestLimits(LimitsConfig(**limits)),
     )
     dispatcher = Dispatcher(
         {DEFAULT_UPSTREAM: served},
         RegistryChoice({DEFAULT_UPSTREAM: UpstreamConfig(url="http://registry.example")}),
-        limits=RequestLimits(LimitsConfig(**limits)),
         clients=clients,
         access_log=account or Account(),
         client_timeout=seconds,

@@ -6,6 +6,7 @@ import pytest
 from proxy.metrics import catalogue
 from proxy.metrics.exposition import render
 from proxy.metrics.instruments import CATALOGUE, Counter, Gauge, Histogram, Meter, add_up, snapshot
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from tests.lab.exposition import OPENMETRICS, Scrape
 
 
@@ -74,6 +75,33 @@ def test_the_latest_trace_of_each_bucket_is_its_exemplar_in_openmetrics_alone() 
     assert "trace_id" not in render(state, "")[0].decode()
 
 
+@pytest.mark.usefixtures("fresh")
+def test_the_default_registry_is_in_no_label_and_others_are() -> None:
+    counted, spread, current = (
+        Counter("c", "", "a", "upstream"),
+        Histogram("h", "", "upstream"),
+        Gauge("g", "", "upstream"),
+    )
+    counted.of("x", "").add()
+    counted.of("x").add()
+    counted.of("x", "hub").add()
+    spread.of("").observe(1)
+    spread.of("hub").observe(1)
+    with current.read_from(lambda: 1, ""), current.read_from(lambda: 2, "hub"):
+        text = render(add_up([snapshot(), snapshot()]), "")[0].decode()
+    lines = text.splitlines()
+    for line in (
+        'c_total{a="x"} 4.0',
+        'c_total{a="x",upstream="hub"} 2.0',
+        "h_count 2.0",
+        'h_count{upstream="hub"} 2.0',
+        "g 2.0",
+        'g{upstream="hub"} 4.0',
+    ):
+        assert line in lines
+    assert 'upstream=""' not in text
+
+
 def test_methods_and_statuses_that_nobody_knows_share_a_label() -> None:
     for method, status in (("GET", 200), ("BREW", 418), ("X" * 500, 799), ("GET", 701)):
         catalogue.count_request("bounded", method, status, 0.001)
@@ -88,16 +116,18 @@ def test_methods_and_statuses_that_nobody_knows_share_a_label() -> None:
 
 def test_repositories_are_counted_where_a_pattern_names_them_and_up_to_a_number() -> None:
     silent = catalogue.Repositories(())
-    silent.count("a/b", "silent")
+    silent.count(Repository(DEFAULT_UPSTREAM, "a/b"), "silent")
     named = catalogue.Repositories(("lib/*", "exact.name"))
     for repository in ("lib/a", "lib/b/c", "exact.name", "exactXname", "other/lib/a"):
-        named.count(repository, "named")
+        named.count(Repository(DEFAULT_UPSTREAM, repository), "named")
+    named.count(Repository("hub", "lib/a"), "of-hub")
     for at in range(1100):
-        named.count(f"lib/{at}", "many")
+        named.count(Repository(DEFAULT_UPSTREAM, f"lib/{at}"), "many")
     seen = [tuple(labels) for labels, _ in catalogue.REPOSITORY_REQUESTS.series()]
-    assert {name for name, kind in seen if kind == "named"} == {"lib/a", "lib/b/c", "exact.name"}
-    assert not [kind for _, kind in seen if kind == "silent"]
-    many = [name for name, kind in seen if kind == "many"]
+    assert {labels[0] for labels in seen if labels[1:] == ("named",)} == {"lib/a", "lib/b/c", "exact.name"}
+    assert [labels for labels in seen if labels[1] == "of-hub"] == [("lib/a", "of-hub", "hub")]
+    assert not [labels for labels in seen if labels[1] == "silent"]
+    many = [labels[0] for labels in seen if labels[1] == "many"]
     assert "OTHER" in many
     assert len(many) <= 1001
 
