@@ -89,10 +89,9 @@ class ClientAddresses:
 
     def host(self, request: web.BaseRequest) -> str:
         """Return the ``Host`` that the client used, as it or a trusted proxy says; it may be anything."""
-        host = request.headers.get(hdrs.HOST, "")
-        if self.is_trusted(request):
-            host = request.headers.get(_FORWARDED_HOST, host).rpartition(",")[2].strip()
-        return host
+        if _FORWARDED_HOST in request.headers and self.is_trusted(request):
+            return _last(request, _FORWARDED_HOST)
+        return request.headers.get(hdrs.HOST, "")
 
     def origin(self, request: web.BaseRequest, named: str = "") -> str:
         """Return our origin as this client sees it, as ``https://registry.example``.
@@ -107,7 +106,7 @@ class ClientAddresses:
             return f"{self._public.partition('://')[0]}://{named}" if named else self._public
         scheme, host = request.scheme, named or self.host(request)
         if self.is_trusted(request):
-            forwarded = request.headers.get(_FORWARDED_PROTO, "").rpartition(",")[2].strip().lower()
+            forwarded = _last(request, _FORWARDED_PROTO).lower()
             scheme = forwarded if forwarded in ("http", "https") else scheme
         if not _HOST.fullmatch(host):
             address, port, *_ = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
@@ -116,6 +115,11 @@ class ClientAddresses:
 
     def _is_trusted(self, address: _IpAddress | None) -> bool:
         return address is not None and any(address in network for network in self._trusted)
+
+
+def _last(request: web.BaseRequest, header: str) -> str:
+    """Return the last item of a list in headers: the proxy next to us added it, a client maybe those before."""
+    return request.headers.getall(header, ("",))[-1].rpartition(",")[2].strip()
 
 
 def _parsed(text: str) -> _IpAddress | None:

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.lab.blob_wire import Crews, Relay
+from tests.lab.peers import require
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
+from tests.lab.registries import Registries, push_model, three_registries
 from tests.lab.registry import Registry
 from tests.lab.workshop import Workshop, write_model
 
@@ -16,6 +18,14 @@ from tests.lab.workshop import Workshop, write_model
 def proxy(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """One proxy for all tests that only pull; it has no Redis."""
     with Proxy.start(tmp_path_factory.mktemp("proxy"), registry.url) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registries]:
+    """Three registries for all tests that only pull; each has another image as library/model:v1."""
+    require("docker-registry")
+    with three_registries(tmp_path_factory.mktemp("three"), push_model) as started:
         yield started
 
 
