@@ -6,7 +6,7 @@ ends all others and undoes all mounts.
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -51,9 +51,20 @@ def first_process(*, make: str, more: str = "", last: str = "") -> str:
 class Namespaces:
     """A root that programs run in; a context manager."""
 
-    def __init__(self, directory: Path, script: str, *arguments: str) -> None:
-        """`directory` is the test's, `script` from `first_process`."""
+    def __init__(
+        self, directory: Path, script: str, *arguments: str, lab: str = LAB, within: Sequence[str] = ()
+    ) -> None:
+        """Prepare the namespaces.
+
+        Args:
+            directory: the test's.
+            script: from `first_process`.
+            arguments: the script's.
+            lab: the directory, as programs in the root see it.
+            within: the command that runs another elsewhere, such as in a network namespace.
+        """
         self.directory = directory
+        self.lab = lab
         self._stack = ExitStack()
         self._environment = {
             **{name: os.environ[name] for name in _PROXIES if name in os.environ},
@@ -64,6 +75,7 @@ class Namespaces:
         self._holder = Server(
             Launch(
                 argv=(
+                    *within,
                     *(program("unshare"), "--mount", "--pid", "--fork", "--kill-child", "--"),
                     *("/bin/sh", "-euc", script, "lab", str(directory), *arguments),
                 ),
@@ -99,7 +111,8 @@ class Namespaces:
     def argv(self, *argv: str) -> tuple[str, ...]:
         """Return the command that runs this one in the root."""
         of = f"/proc/{self._holder.pid}/ns"
-        return (program("nsenter"), f"--mount={of}/mnt", f"--pid={of}/pid_for_children", "--", *argv)
+        entered = (f"--net={of}/net", f"--mount={of}/mnt", f"--pid={of}/pid_for_children")
+        return (program("nsenter"), *entered, "--", *argv)
 
     def run(self, *argv: str, **variables: str) -> str:
         """Return what a program wrote to its standard output; raises CommandError."""

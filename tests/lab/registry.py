@@ -4,7 +4,7 @@ import ctypes
 import ctypes.util
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -48,12 +48,14 @@ class Registry(Server):
         extra_config: Mapping[str, Any] | None = None,
         host: str = "127.0.0.1",
         within: Sequence[str] = (),
+        ready: Callable[[], bool] | None = None,
     ) -> Self:
         """Start a registry with its storage below the directory.
 
         `htpasswd` (password by user) turns Basic authentication on. `extra_config` is merged over the
         configuration, in the structure of the registry's own config.yml. `within` is the command that
-        runs it elsewhere, such as in a network namespace, where it is to listen on another `host`.
+        runs it elsewhere, such as in a network namespace, where it is to listen on another `host`; `ready` tells
+        whether it does, where that cannot be reached from here.
         """
         port = port or free_port()
         settings: dict[str, Any] = {
@@ -74,7 +76,7 @@ class Registry(Server):
         launch = Launch(
             argv=(*within, program("docker-registry"), "serve", str(config)),
             log=directory / "registry.log",
-            ready=listens((host, port)),
+            ready=ready or listens((host, port)),
             environment=environment(),
             directory=directory,
         )

@@ -4,6 +4,7 @@
 of each, the root is read-only, `/lab` is a directory of the test, and what else is written to is in memory.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,14 @@ NAME = "todays-engines"
 _WRITABLE = ("run", "tmp", "root", "var/tmp", "var/log")
 _FIRST_PROCESS = first_process(
     make='root=$1; shift; mount --bind "$root" "$root"',
-    more='for place; do mount -t tmpfs -o mode=1777 tmpfs "$root/$place"; done',
+    more="""
+for place; do
+    case $place in
+    /*) mount --bind "$place" "$root$place" ;;
+    *) mount -t tmpfs -o mode=1777 tmpfs "$root/$place" ;;
+    esac
+done
+""",
     last='mount -o remount,bind,ro "$root"',
 )
 
@@ -26,9 +34,15 @@ class TodaysRoot(Namespaces):
     """`with TodaysRoot.enter(directory) as root: root.run("crane", "version")`."""
 
     @classmethod
-    def enter(cls, directory: Path) -> Self:
-        """Make namespaces around the root; the directory is `/lab` in it."""
-        root = cls(directory, _FIRST_PROCESS, str(place()), *_WRITABLE)
+    def enter(cls, directory: Path, *, files: Sequence[str] = (), within: Sequence[str] = ()) -> Self:
+        """Make namespaces around the root.
+
+        Args:
+            directory: `/lab` in it.
+            files: what the root has of the machine around it in place of its own; absolute paths.
+            within: the command that runs another elsewhere, such as in a network namespace.
+        """
+        root = cls(directory, _FIRST_PROCESS, str(place()), *_WRITABLE, *files, within=within)
         root.launch()
         return root
 

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
 
+from tests.lab.certificates import Pair
+
 SERVICE = "lab-registry"
 ISSUER = "lab-issuer"
 LOGIN = ("ann", "s3cret")
@@ -35,7 +37,7 @@ class TokenRequest:
 
 @dataclass(slots=True)
 class TokenServer:
-    """Anyone may pull from `public/...`; Ann may do anything; Bob what he likes in `bob/...`."""
+    """Anyone may pull from `public/...` and `library/...`; Ann may do anything; Bob what he likes in `bob/...`."""
 
     url: str
     certificate: Path
@@ -55,13 +57,16 @@ class TokenServer:
 
 
 @contextmanager
-def token_server(directory: Path) -> Iterator[TokenServer]:
+def token_server(directory: Path, *, origin: str = "", port: int = 0, tls: Pair | None = None) -> Iterator[TokenServer]:
+    """Serve tokens on loopback, at an origin that others have for it; its certificate is `issuer.pem` there."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _self_signed(key)
     path = directory / "issuer.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as http:
-        server = TokenServer(f"http://127.0.0.1:{http.server_port}/token", path)
+    with ThreadingHTTPServer(("127.0.0.1", port), BaseHTTPRequestHandler) as http:
+        if tls is not None:
+            http.socket = tls.server_context().wrap_socket(http.socket, server_side=True)
+        server = TokenServer(f"{origin or f'http://127.0.0.1:{http.server_port}'}/token", path)
         http.RequestHandlerClass = _handler(server, key, certificate)
         thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -119,7 +124,7 @@ def _handler(
 def _access(scope: str, user: str | None) -> dict[str, object] | None:
     kind, name, actions = scope.split(":")
     is_free = user == LOGIN[0] or (user == OTHER_LOGIN[0] and name.startswith("bob/"))
-    allowed = actions.split(",") if is_free else ["pull"] * name.startswith("public/")
+    allowed = actions.split(",") if is_free else ["pull"] * name.startswith(("public/", "library/"))
     return {"type": kind, "name": name, "actions": allowed} if allowed else None
 
 

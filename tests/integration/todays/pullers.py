@@ -1,15 +1,14 @@
 """How each program pulls an image, and which files it has got then."""
 
-import json
 import re
 import uuid
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.integration.todays.engines import Store
 from tests.integration.todays.laboratory import Laboratory
 from tests.lab.engines.docker import saved_layers
+from tests.lab.layouts import layout_files
 from tests.lab.rootfs import apply_layers, read_tree
 from tests.lab.todays_root import LAB
 
@@ -99,25 +98,6 @@ def crane_layout(lab: Laboratory, reference: str, platform: str | None) -> dict[
     choice = ("--platform", platform or "linux/amd64")
     lab.run("crane", "pull", "--format=oci", *choice, reference, f"{LAB}/{name}")
     return layout_files(lab.root.directory / name)
-
-
-def layout_files(layout: Path, platform: str = "linux/amd64") -> dict[str, bytes]:
-    """Return the files of the image that an OCI layout holds; of several platforms, of this one."""
-    (entry,) = json.loads((layout / "index.json").read_bytes())["manifests"]
-    manifest = _document(layout, entry["digest"])
-    for one in manifest.get("manifests", ()):
-        if "/".join((one["platform"]["os"], one["platform"]["architecture"])) == platform:
-            manifest = _document(layout, one["digest"])
-    return apply_layers(_blob(layout, layer["digest"]) for layer in manifest["layers"])
-
-
-def _document(layout: Path, digest: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(_blob(layout, digest))
-    return content
-
-
-def _blob(layout: Path, digest: str) -> bytes:
-    return (layout / "blobs" / digest.replace(":", "/")).read_bytes()
 
 
 def _new_directory(lab: Laboratory) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from tests.integration.todays import pullers
 from tests.integration.todays.check import Checks
 from tests.integration.todays.laboratory import MODEL, OTHER_PLATFORM, PLATFORM, Laboratory
+from tests.lab.layouts import layout_files
 from tests.lab.todays_root import LAB
 from twodfs.oci.digest import digest_of
 
@@ -21,7 +22,7 @@ def _(lab: Laboratory) -> None:
     lab.run("skopeo", "copy", "--quiet", "--all", *source, f"oci:{LAB}/skopeo-all:v1")
     layout = lab.root.directory / "skopeo-all"
     for platform in (PLATFORM, OTHER_PLATFORM):
-        assert pullers.layout_files(layout, platform) == lab.files([(0, 1), (1, 1)], platform)
+        assert layout_files(layout, platform) == lab.files([(0, 1), (1, 1)], platform)
     target = ("--dest-tls-verify=false", f"docker://{lab.reference('v1', 'todays/skopeo-all')}")
     lab.run("skopeo", "copy", "--quiet", "--all", *source, *target)
     assert lab.manifest("v1", "todays/skopeo-all", url=lab.registry.url) == lab.manifest("v1--0.1.1.1")
