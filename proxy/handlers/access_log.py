@@ -12,7 +12,7 @@ from proxy.handlers.exchange import Answer
 from proxy.logs import AccessLine
 from proxy.metrics.catalogue import SPARED, Repositories, count_request
 from proxy.partitions.records import CutPartition
-from proxy.requests.kinds import INVALID, Other, RegistryRequest, TagPull
+from proxy.requests.kinds import INVALID, Other, RegistryRequest, TagPull, TagsPull
 from proxy.tracing import spans
 from proxy.wire.responses import SENT
 from twodfs.oci.digest import Digest
@@ -47,7 +47,7 @@ class AccessLog:
         method, path = http.method, http.path
         kind = INVALID if request is None else request.label
         count_request(kind, method, status, seconds, spans.trace_id())
-        repository = None if request is None or isinstance(request, Other | TagPull) else request.repository
+        repository = None if request is None or isinstance(request, Other | TagPull | TagsPull) else request.repository
         if repository is not None and status in _SUCCESSES:
             self._repositories.count(repository.name, kind)
         self._access.write(
