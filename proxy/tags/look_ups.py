@@ -42,17 +42,17 @@ class LookUps:
     def batch(self, tags: Sequence[str], begin: int) -> Sequence[str]:
         """Return the tags from ``begin`` on of which as many are to be looked up as can be at a time."""
         end, places = begin, min(AT_A_TIME, self.left)
+        self.left -= places
         while end < len(tags) and (places or not may_have_partitions(tags[end])):
             places -= may_have_partitions(tags[end])
             end += 1
+        self.left += places
         return tags[begin:end]
 
     async def partitions(self, tags: Sequence[str]) -> list[list[str] | Exception]:
         """Return the partition tags of each of ``tags``, or why they cannot be known now."""
-        wanted = [tag for tag in tags if may_have_partitions(tag)]
-        self.left -= len(wanted)
         async with asyncio.TaskGroup() as group:
-            tasks = {tag: group.create_task(self._of(tag)) for tag in wanted}
+            tasks = {tag: group.create_task(self._of(tag)) for tag in tags if may_have_partitions(tag)}
         return [tasks[tag].result() if tag in tasks else [] for tag in tags]
 
     async def _of(self, tag: str) -> list[str] | Exception:

@@ -60,7 +60,7 @@ class ListedTags:
         document: as the registry wrote it.
         tags: in lexical order, each once.
         has_link: whether it names a page that follows.
-        is_last: whether nothing follows.
+        is_last: whether it is certain that nothing follows.
         is_doubtful: whether it is the first and only page, in another order: where it is cut in two, who knows how the
             registry would go on.
     """
@@ -89,7 +89,7 @@ class ListedTags:
             if not given or not is_in_order or mark != [given[-1]]:
                 return None
             return cls(document, given, has_link=True, is_last=False)
-        # A full page may be the last one, or its Link was left out.
+        # A full page is the last one, or its Link was left out.
         is_last = len(given) != question.most
         if is_in_order:
             return cls(document, given, has_link=False, is_last=is_last)

@@ -33,6 +33,7 @@ from twodfs.oci.documents import Json
 
 MOST_ENTRIES: Final = 10_000
 """Of one page."""
+_MOST_TRIES: Final = 4
 _MOST_BYTES: Final = 4 * 2**20
 _MOST_REPOSITORIES: Final = 4096
 _REMEMBERED_SECONDS: Final = 300.0
@@ -81,8 +82,11 @@ class TagList:
         look_ups = LookUps(self._names_of, question, self._places)
         ours, cursor = await _behind(look_ups, last)
         reply, listed = await self._ask(question, cursor)
-        if listed is not None and cursor != last and not listed.is_last and listed.tags[-1] <= last:
-            reply, listed = await self._ask(question, last)  # a page of tags is between the tag and its partition
+        tries = _MOST_TRIES
+        while listed is not None and not listed.is_last and listed.tags[-1] <= last:
+            # A page of other tags is between a tag and its partition.
+            tries -= 1
+            reply, listed = await self._ask(question, listed.tags[-1] if tries else last)
         if listed is None:
             return reply
         merged = await _merged(listed, ours, last, most, look_ups)
@@ -174,8 +178,7 @@ async def _merged(listed: ListedTags, ours: set[str], last: str, most: int | Non
         raise problem
     if taken < len(tags) and len(entries) < limit:
         get_logger().info("list of tags given in part", reason=str(problem or "tags looked up"), entries=len(entries))
-    has_more = taken < len(tags) or len(ours) > len(certain) or len(entries) > limit or listed.has_link
-    return _Merged(entries[:limit], has_more)
+    return _Merged(entries[:limit], has_more=not is_whole or len(entries) > limit)
 
 
 def _count(ours: set[str], through: str) -> int:

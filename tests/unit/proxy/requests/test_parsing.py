@@ -213,13 +213,8 @@ def test_a_list_of_tags(query: str, most: int | None, last: str) -> None:
     "rest",
     [
         *("list?n=0", "list?n=-1", "list?n=ten", "list?n=", "list?n=1&n=2", "list?n=%31%30;last=a"),
-        *(
-            "list?last=",
-            "list?last=ukD72mdD%2FmjM=",
-            "list?last=a&last=b",
-            "list?next_page=x",
-            "list?last=" + "a" * 129,
-        ),
+        *("list?last=", "list?last=ukD72mdD%2FmjM=", "list?last=a&last=b", "list?next_page=x"),
+        "list?last=" + "a" * 129,
         *("list/", "lists", "%6cist", "list/v1"),
     ],
 )
