@@ -23,6 +23,7 @@ A request travels down this list; a part imports only from those above it, and s
     confinement  foreign documents read in processes of their own
     edge         the edge cache: content on disk, served when the registry cannot be asked
     partitions   source + selection -> partition
+    tags         lists of tags, with the named partitions beside the tags that they are of
     signing      signatures of partitions
     handlers     typed request -> answer
     preflight    objects that a start needs, made from files and settings

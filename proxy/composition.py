@@ -33,6 +33,8 @@ from proxy.requests.choice import RegistryChoice
 from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
 from proxy.store.tiered import TieredStore
+from proxy.tags.names import NamesOfTags
+from proxy.tags.tag_list import TagList
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstreams
 from proxy.upstream.upstream import Upstream
@@ -158,8 +160,13 @@ def _served(cutting: CuttingParts, clients: ClientAddresses, bodies: Bodies, lim
         locations=locations,
         max_manifest=config.limits.manifest_body,
         edge=None if edge is None else _edge_content(name, edge, locations),
+        tags=_tag_list(cutting) if config.upstream.list_partitions else None,
     )
     return ServedRegistry(routes, cutting.registry.authenticator, locations, config.upstream.read_timeout, limits)
+
+
+def _tag_list(cutting: CuttingParts) -> TagList:
+    return TagList(cutting.upstreams, NamesOfTags(cutting.sources, cutting.cutter, cutting.store).of)
 
 
 def _slots(limits: LimitsConfig) -> Slots:

@@ -92,6 +92,10 @@ class UpstreamConfig(Section):
     )
     hosts: Hosts = Field((), description="Host headers of requests that are for it, as hub.example.org or *.lan.")
     prefix: PathPrefix = Field("", description="First part of the repositories' names that are for it, as hub.")
+    list_partitions: bool = Field(
+        default=False,
+        description="Whether lists of tags have the named partitions of each image, as v1--edge beside v1.",
+    )
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ Each module imports only from those above it::
     partition    tags that look like partitions
     content      manifests and blobs by digest
     attached     signatures and lists of referrers
+    tags         lists of tags, with the named partitions of their images
     push         writes of manifests, and the blobs that the registry must have to accept them
     token        the token endpoint: on to the registry's realm
     dispatcher   the handler of each kind of request, and the steps that every request takes

@@ -13,7 +13,7 @@ from proxy.logs import AccessLine
 from proxy.metrics.catalogue import SPARED, Repositories, count_request
 from proxy.partitions.records import CutPartition
 from proxy.repository import DEFAULT_UPSTREAM
-from proxy.requests.kinds import INVALID, Other, RegistryRequest, TagPull
+from proxy.requests.kinds import INVALID, Other, RegistryRequest, TagPull, TagsPull
 from proxy.tracing import spans
 from proxy.wire.responses import SENT
 from twodfs.oci.digest import Digest
@@ -49,7 +49,7 @@ class AccessLog:
         kind = INVALID if request is None else request.label
         upstream = DEFAULT_UPSTREAM if request is None else request.upstream
         count_request(kind, method, status, seconds, trace_id=spans.trace_id(), upstream=upstream)
-        repository = None if request is None or isinstance(request, Other | TagPull) else request.repository
+        repository = None if request is None or isinstance(request, Other | TagPull | TagsPull) else request.repository
         if repository is not None and status in _SUCCESSES:
             self._repositories.count(repository, kind)
         self._access.write(

@@ -28,6 +28,7 @@ from proxy.handlers.headers import LocationRewriter
 from proxy.handlers.partition import PartitionHandler
 from proxy.handlers.push import PushCompletion, PushHandler
 from proxy.handlers.relay import Relay
+from proxy.handlers.tags import TagsHandler
 from proxy.handlers.token import TokenHandler
 from proxy.logs import bind_key_id, bind_request_id, bind_upstream, bind_user
 from proxy.metrics.catalogue import CLIENT_GONE, IN_FLIGHT
@@ -50,10 +51,12 @@ from proxy.requests.kinds import (
     RegistryRequest,
     SignaturePull,
     TagPull,
+    TagsPull,
     TokenEndpointRequest,
 )
 from proxy.requests.parsing import parse
 from proxy.signing.attached import AttachedDocuments
+from proxy.tags.tag_list import TagList
 from proxy.tracing.spans import serves
 
 if TYPE_CHECKING:
@@ -75,11 +78,12 @@ def table_of_kinds(
     locations: LocationRewriter,
     max_manifest: int,
     edge: EdgeContent | None = None,
+    tags: TagList | None = None,
 ) -> Routes:
     """Return the handler of each kind of request.
 
     ``attached`` None: nothing is signed. ``tokens`` None: clients get tokens elsewhere. ``max_manifest``: bytes.
-    ``edge`` None: nothing is kept on disk.
+    ``edge`` None: nothing is kept on disk. ``tags`` None: lists of tags are the registry's own.
     """
     passed_on = Route(relay.answer, takes_body=True)
     partition = PartitionHandler(sources, partitions, lookalikes, relay, edge)
@@ -102,6 +106,7 @@ def table_of_kinds(
         ReferrersTagPull: Route(listed.answer_referrers_tag) if listed else passed_on,
         ReferrersPull: Route(listed.answer_referrers) if listed else passed_on,
         TagPull: passed_on,
+        TagsPull: Route(TagsHandler(tags, locations, relay).answer) if tags else passed_on,
         Greeting: passed_on,
         ManifestWrite: Route(push.answer, takes_body=True),
         TokenEndpointRequest: Route(tokens.answer, takes_body=True, is_public=True) if tokens else passed_on,

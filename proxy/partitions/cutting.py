@@ -8,6 +8,7 @@ of their own (``proxy.confinement.cut_apart``), a few at a time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -29,7 +30,7 @@ from proxy.partitions.records import Provenance
 from proxy.partitions.source import SourceImage
 from proxy.repository import Repository
 from proxy.tracing.spans import trace_id, traced
-from twodfs.errors import FormatError
+from twodfs.errors import FormatError, PartitionError
 from twodfs.field.partition import RESERVED, Selection
 from twodfs.flatten.budget import MAX_DOCUMENT_BYTES
 from twodfs.flatten.cut import Cut, Partition, cut
@@ -136,7 +137,8 @@ class Cutter:
         """
         fields = self._fields.get(_image(source))
         if fields is None:
-            await self.cut(source, Provenance(source.digest, _OF_ANY_NAME), identity)
+            with contextlib.suppress(PartitionError):  # of a partition that has this name: its fields are known by then
+                await self.cut(source, Provenance(source.digest, _OF_ANY_NAME), identity)
             fields = self._fields.get(_image(source), ())
         if not fields:
             return None

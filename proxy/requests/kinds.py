@@ -125,6 +125,20 @@ class TagPull(RegistryRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TagsPull(RegistryRequest):
+    """GET of the list of tags.
+
+    Attributes:
+        most: how many of them; None: as many as the registry likes.
+        last: they are to come behind this one; empty: from the first.
+    """
+
+    repository: Repository
+    most: int | None
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting(RegistryRequest):
     """GET or HEAD of ``/v2/``: is this a registry, and does it want credentials?"""
 

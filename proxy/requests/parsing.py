@@ -6,6 +6,8 @@ A kind of request is recognised here, and nowhere else: ``kinds`` defines the va
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, TypedDict
 from urllib.parse import parse_qsl
@@ -26,11 +28,13 @@ from proxy.requests.kinds import (
     RegistryRequest,
     SignaturePull,
     TagPull,
+    TagsPull,
     TokenEndpointRequest,
 )
 from twodfs.errors import PartitionError
 from twodfs.field.partition import MAX_TAG_LENGTH, mistyped, readings
 from twodfs.oci.digest import Digest, is_digest
+from twodfs.oci.reference import TAG
 from twodfs.oci.referrers import referred_by_tag
 from twodfs.signing.signature import signed_by_tag
 
@@ -40,6 +44,7 @@ _COLON: Final = ":"
 _READS: Final = frozenset({"GET", "HEAD"})
 _TAG_WRITES: Final = frozenset({"PUT", "DELETE", "PATCH", "POST"})
 _KNOWN_WRITES: Final = frozenset({"PUT", "DELETE"})
+_PAGE_SIZE: Final = re.compile(r"[1-9][0-9]{0,8}")
 # Clients ask for the same things again and again: a rollout does, thousands of times.
 _REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 400
@@ -103,8 +108,8 @@ def _recognised(given: _Given, resource: Resource) -> RegistryRequest | None:
         return ManifestWrite(**given, readings=readings(reference) if is_tag else ())
     if method not in _READS:
         return None
-    if kind == "referrers":
-        return _listing(given, reference, resource.query)
+    if kind in _LISTS:
+        return _LISTS[kind](given, resource)
     if kind in ("manifests", "blobs") and is_digest(reference):
         return ContentPull(**given, digest=Digest(reference), is_manifest=kind == "manifests")
     return _by_tag(given, reference) if kind == "manifests" else None
@@ -122,11 +127,32 @@ def _by_tag(given: _Given, tag: str) -> RegistryRequest | None:
     return TagPull(**given) if _COLON not in tag else None
 
 
-def _listing(given: _Given, reference: str, query: str) -> RegistryRequest | None:
+def _referrers(given: _Given, resource: Resource) -> RegistryRequest | None:
     """Return the typed request; further pages, and filters that we do not know, are passed on."""
     # A media type has no spaces, so "+" means itself, whether the client escaped it or not.
-    asked = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+    asked = parse_qsl(resource.query.replace("+", "%2B"), keep_blank_values=True)
     asked = [pair for pair in asked if pair[0] != "n"]  # of a page: whose length a registry may choose
+    reference = resource.rest
     if not is_digest(reference) or [name for name, _ in asked] not in ([], ["artifactType"]):
         return None
     return ReferrersPull(**given, subject=Digest(reference), artifact_type=asked[0][1] if asked else None)
+
+
+def _tags(given: _Given, resource: Resource) -> RegistryRequest | None:
+    """Return the typed request; pages that the registry names in ways of its own are passed on."""
+    if given["method"] != "GET" or resource.written_rest != "list" or ";" in resource.query:
+        return None
+    asked = parse_qsl(resource.query, keep_blank_values=True)
+    values = dict(asked)
+    most, last = values.pop("n", None), values.pop("last", None)
+    if values or len(asked) != (most is not None) + (last is not None):
+        return None
+    if not (most is None or _PAGE_SIZE.fullmatch(most)) or not (last is None or TAG.fullmatch(last)):
+        return None
+    return TagsPull(**given, most=None if most is None else int(most), last=last or "")
+
+
+_LISTS: Final[dict[str, Callable[[_Given, Resource], RegistryRequest | None]]] = {
+    "referrers": _referrers,
+    "tags": _tags,
+}

@@ -135,7 +135,7 @@ def test_every_expression_of_the_dashboard_parses(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def exported(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The labels of every series that an edge node of two registries shows after a pull and a few failures, by its name."""
+    """The labels of every series that an edge node of two registries shows after a pull and failures, by its name."""
     image = push_field_image(registry.url, "monitored/model", "v1", cells={(0, 0): {"a": b"1"}})
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(Redis.start(tmp_path_factory.mktemp("redis")))

@@ -25,6 +25,7 @@ from proxy.handlers.headers import LocationRewriter, forwarded_request
 from proxy.logs import redacted
 from proxy.metrics.catalogue import Repositories
 from proxy.partitions.source import accepts_indexes
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.requests.parsing import parse
 from proxy.requests.scope import Scope, ScopeError
 from tests.property.expressions import ENDS, Expression, expressions
@@ -224,7 +225,7 @@ def test_a_pattern_with_many_stars_takes_no_more_time_than_its_length_allows() -
 
     def judged() -> None:
         assert not rule.allows("u", scope)
-        wanted.count(name, "blob")
+        wanted.count(Repository(DEFAULT_UPSTREAM, name), "blob")
 
     assert seconds(judged, 3) < 1
 

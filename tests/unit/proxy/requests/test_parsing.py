@@ -16,6 +16,7 @@ from proxy.requests.kinds import (
     ReferrersTagPull,
     SignaturePull,
     TagPull,
+    TagsPull,
     TokenEndpointRequest,
 )
 from proxy.requests.parsing import parse
@@ -185,11 +186,41 @@ def test_what_metrics_and_logs_call_a_request(method: str, target: str, label: s
     assert parse(method, target).label == label
 
 
-@pytest.mark.parametrize("target", ["/v2/a/b/tags/list", "/v2/a/b/blobs/uploads/1?x=/", "/v2/a/b/manifests/md5:0"])
+@pytest.mark.parametrize("target", ["/v2/a/b/tags/list?x=1", "/v2/a/b/blobs/uploads/1?x=/", "/v2/a/b/manifests/md5:0"])
 def test_a_request_that_is_passed_on_says_its_repository_too(target: str) -> None:
     request = parse("GET", target)
     assert isinstance(request, Other)
     assert (request.method, request.target, request.repository) == ("GET", target, repository("a/b"))
+
+
+@pytest.mark.parametrize(
+    ("query", "most", "last"),
+    [
+        ("", None, ""),
+        ("?n=100", 100, ""),
+        ("?n=1&last=v1--edge", 1, "v1--edge"),
+        ("?last=v1%2d%2dedge&n=7", 7, "v1--edge"),
+        ("?last=v1", None, "v1"),
+    ],
+)
+def test_a_list_of_tags(query: str, most: int | None, last: str) -> None:
+    request = parse("GET", f"/v2/a/b/tags/list{query}")
+    assert isinstance(request, TagsPull)
+    assert (request.repository, request.most, request.last, request.label) == (repository("a/b"), most, last, "other")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *("list?n=0", "list?n=-1", "list?n=ten", "list?n=", "list?n=1&n=2", "list?n=%31%30;last=a"),
+        *("list?last=", "list?last=ukD72mdD%2FmjM=", "list?last=a&last=b", "list?next_page=x"),
+        "list?last=" + "a" * 129,
+        *("list/", "lists", "%6cist", "list/v1"),
+    ],
+)
+def test_lists_of_tags_that_a_registry_has_in_ways_of_its_own_are_passed_on(rest: str) -> None:
+    assert not isinstance(parse("GET", f"/v2/a/b/tags/{rest}"), TagsPull)
+    assert not isinstance(parse("HEAD", "/v2/a/b/tags/list"), TagsPull)
 
 
 def test_the_token_endpoint_is_told_by_its_path_alone() -> None:
