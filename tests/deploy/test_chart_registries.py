@@ -235,6 +235,43 @@ def test_each_registry_has_its_egress_and_rules_of_its_own_take_its_place(tmp_pa
     assert rules[1:] == [*own, {"ports": [{"port": 80, "protocol": "TCP"}]}, *further]
 
 
+def test_the_certificate_has_the_hosts_by_which_clients_choose(tmp_path: Path) -> None:
+    everything = rendered(
+        tmp_path,
+        HUB,
+        {**QUAY, "hosts": "quay.lan, *.quay.lan"},
+        tls={"enabled": True},
+        certificate={"enabled": True, "issuerRef": {"name": "own"}},
+    )
+    names = find(everything, "Certificate", "twodfs-proxy")["spec"]["dnsNames"]
+    assert names[-2:] == ["quay.lan", "*.quay.lan"]
+    assert all("twodfs-proxy" in name for name in names[:-2])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "ways", "lost"),
+    [
+        (["quay.lan"], ["a.org"], "quay.lan, but"),
+        (["quay.lan", "b.lan"], ["a.org", "b.lan"], "quay.lan, but"),
+        (["quay.a.org"], ["*.a.org"], None),
+        (["quay.lan"], ["quay.lan"], None),
+        ([], ["a.org"], None),
+        (["quay.lan"], [], None),
+    ],
+)
+@pytest.mark.parametrize("way", ["ingress", "httpRoute"])
+def test_the_notes_say_which_hosts_lead_nowhere(
+    way: str, hosts: list[str], ways: list[str], lost: str | None, tmp_path: Path
+) -> None:
+    names = {"ingress": "hosts", "httpRoute": "hostnames"}[way]
+    ingress = {
+        way: {"enabled": bool(ways), names: ways, **({"parentRefs": [{"name": "a"}]} if way != "ingress" else {})}
+    }
+    notes = helm.notes(file_of(tmp_path, HUB, {**QUAY, "hosts": hosts}, **ingress))
+    assert ("Clients choose a registry by" in notes) == (lost is not None)
+    assert lost is None or f"Clients choose a registry by {lost} nothing leads" in notes
+
+
 def test_a_changed_registry_replaces_the_pods(tmp_path: Path) -> None:
     def checksum(*registries: dict[str, Any]) -> str:
         pod = proxy(rendered(tmp_path, *registries))["spec"]["template"]["metadata"]

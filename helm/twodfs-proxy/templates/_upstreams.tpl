@@ -39,6 +39,27 @@
 {{- toJson $origins -}}
 {{- end -}}
 
+{{/* The names that the proxy has for its registries: clients choose one by the host that they connect to. As JSON. */}}
+{{- define "twodfs-proxy.upstreamHosts" -}}
+{{- $hosts := list -}}
+{{- range include "twodfs-proxy.upstreams" . | fromJsonArray -}}
+{{- $hosts = concat $hosts (include "twodfs-proxy.items" .given.hosts | fromJsonArray) -}}
+{{- end -}}
+{{- toJson $hosts -}}
+{{- end -}}
+
+{{/* Those that neither the Ingress nor the HTTPRoute leads here, where one of them is the way in. As JSON. */}}
+{{- define "twodfs-proxy.lostHosts" -}}
+{{- $ways := list -}}
+{{- if .Values.ingress.enabled -}}{{- $ways = concat $ways .Values.ingress.hosts -}}{{- end -}}
+{{- if .Values.httpRoute.enabled -}}{{- $ways = concat $ways (default list .Values.httpRoute.hostnames) -}}{{- end -}}
+{{- $lost := list -}}
+{{- range include "twodfs-proxy.upstreamHosts" . | fromJsonArray -}}
+{{- if and $ways (not (has . $ways)) (not (has (regexReplaceAll "^[^.]+" . "*") $ways)) -}}{{- $lost = append $lost . -}}{{- end -}}
+{{- end -}}
+{{- toJson $lost -}}
+{{- end -}}
+
 {{/* `upstreams` as TOML: a table for each. */}}
 {{- define "twodfs-proxy.upstreamTables" -}}
 {{- range include "twodfs-proxy.upstreams" . | fromJsonArray }}
