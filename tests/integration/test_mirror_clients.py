@@ -28,17 +28,16 @@ DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 REGISTRIES: Final = (DEPLOY / "podman" / "registries.conf").read_text()
 DAEMON: Final = json.loads((DEPLOY / "docker" / "daemon.json").read_text())
 DEPLOYED: Final = (DEPLOY / "mirror" / "config.toml").read_text()
-NOWHERE: Final = "http://127.0.0.1:9"
-CUT_OFF: Final = f"""
+CUT_OFF: Final = """
 listen = "127.0.0.1:5000"
 [[upstream]]
 name = "hub"
-url = "{NOWHERE}"
+url = "http://127.0.0.1:9"
 namespaces = ["docker.io"]
 prefix = "hub"
 [[upstream]]
 name = "example"
-url = "{NOWHERE}"
+url = "http://127.0.0.2:9"
 namespaces = ["registry.example.org"]
 prefix = "example"
 """
@@ -65,9 +64,10 @@ hosts = ["hub.mirror.internal"]
 """
 FRONTS: Final = {
     "deployed": DEPLOYED,
-    "cut off": CUT_OFF,
-    "hub alone": HUB_ALONE,
     "by host": HUB_BY_HOST,
+    "hub alone": HUB_ALONE,
+    "cut off": CUT_OFF,
+    "empty": f'{CUT_OFF}[edge]\ndirectory = "DIRECTORY"\n',
     "stopped": "",
 }
 MIRROR: Final = "127.0.0.1:5000"
@@ -163,7 +163,7 @@ class Front:
 @pytest.fixture(scope="module")
 def front(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Front]:
     with ExitStack() as stack:
-        config = FRONTS[request.param]
+        config = FRONTS[request.param].replace("DIRECTORY", str(lab.registries.directory / "edge"))
         yield Front(stack.enter_context(lab.registries.proxy(config)).log if config else None)
 
 
@@ -277,6 +277,20 @@ def test_dockers_mirror_may_have_a_name_of_its_own_where_another_registry_is_the
     assert docker.pull(f"{HUB}:v1--2.2.2.2") == lab.registries.hub.model.files([(2, 2)])
 
 
+@with_front("by host")
+@with_clients(*DOCKERS)
+def test_dockers_classic_store_shows_the_mirror_the_login_of_docker_hub(lab: Lab, client: str) -> None:
+    """The mirror's default registry is one that asks for a password: it takes this one."""
+    store = {"bookworm's Docker": "the only"}.get(client, client.split()[-2])
+    docker = DockerClient(lab.engines(CLIENTS[client][0]).root, DAEMON | STORES[store])
+    docker.log_in("https://index.docker.io/v1/", LOGIN)
+    if store == "containerd":
+        with pytest.raises(CommandError):
+            docker.pull("docker.io/team/model:v1--0.0.0.0")
+    else:
+        assert docker.pull("docker.io/team/model:v1--0.0.0.0") == lab.registries.private.model.files([(0, 0)])
+
+
 @with_front("stopped")
 @with_clients(*CLIENTS)
 def test_where_the_proxy_is_stopped_the_registry_answers(lab: Lab, client: str) -> None:
@@ -298,6 +312,17 @@ def goes_on_with_the_registry(lab: Lab, client: str) -> None:
         pull(f"{HUB}:v1--0.0.0.1")
     answers = {(one.target, one.status) for one in hub.registry.requests()[asked:]}
     assert ("/v2/library/model/manifests/v1--0.0.0.1", 404) in answers
+
+
+@with_front("empty")
+@with_clients(*CLIENTS)
+def test_where_an_edge_node_has_nothing_yet_and_reaches_no_registry_the_registry_answers(
+    lab: Lab, front: Front, client: str
+) -> None:
+    before = len(front.answers())
+    assert lab.pull(client)(f"{HUB}:plain") == lab.registries.hub.plain.files()
+    statuses = {status for _, status in front.answers()[before:]}
+    assert {503} <= statuses <= {502, 503}  # 502: podman 4 asks for the registries of long ago, too
 
 
 @with_front("hub alone")

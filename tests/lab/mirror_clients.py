@@ -103,6 +103,9 @@ class DockerClient:
         self._root = root
         name = f"docker-{uuid.uuid4().hex[:8]}"
         (root.directory / f"{name}.json").write_text(json.dumps(settings))
+        self._own = root.directory / f"{name}-client"
+        self._own.mkdir()
+        forget_logins(self._own / "config.json")
         socket = f"/run/{name}/docker.sock"
         self._client = ("docker", "--host", f"unix://{socket}")
         root.daemon(
@@ -114,8 +117,13 @@ class DockerClient:
             ready=answers_http(root.seen(socket), "/_ping"),
         )
 
+    def log_in(self, address: str, login: Login) -> None:
+        """Use these credentials for a registry from now on."""
+        add_login(self._own / "config.json", address, *login)
+
     def pull(self, reference: str) -> dict[str, bytes]:
-        self._root.run(*self._client, "pull", "--quiet", reference)
+        settings = f"{self._root.lab}/{self._own.name}"
+        self._root.run(*self._client, "pull", "--quiet", reference, DOCKER_CONFIG=settings)
         name = f"{uuid.uuid4().hex}.tar"
         try:
             self._root.run(*self._client, "save", "--output", f"{self._root.lab}/{name}", reference)
