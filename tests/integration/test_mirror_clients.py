@@ -331,3 +331,23 @@ def test_a_registry_that_the_proxy_does_not_know_answers_itself(lab: Lab, front:
     before = len(front.answers())
     assert lab.pull(client)(f"{PRIVATE}:plain", LOGIN) == lab.registries.private.plain.files()
     assert ("/v2/team/model/manifests/plain", 404) in front.answers()[before:]
+
+
+@with_front("hub alone")
+@with_clients(*OTHERS)
+def test_a_name_that_the_proxy_does_not_know_is_no_obstacle(lab: Lab, front: Front, client: str) -> None:
+    """It takes what it is asked for for its default registry's, which has no such image."""
+    lab.engines(CLIENTS[client][0]).containers().log_in({"registry.example.org": LOGIN})
+    before = len(front.answers())
+    assert lab.pull(client)(f"{PRIVATE}:plain") == lab.registries.private.plain.files()
+    assert 200 not in {status for _, status in front.answers()[before:]}
+
+
+@with_front("deployed")
+@with_clients(*CLIENTS)
+def test_what_the_proxy_says_of_a_selection_is_in_the_messages_of_podman_and_its_kin_alone(
+    lab: Lab, client: str
+) -> None:
+    with pytest.raises(FAILURES) as caught:
+        lab.pull(client)(f"{HUB}:v1--7.7.8.8")
+    assert ("the field of library/model:v1 has rows 0..2" in str(caught.value)) == (client in OTHERS)

@@ -1,4 +1,7 @@
-"""This machine's own programs, in mount and process namespaces that end with the test run: `/run` is empty there."""
+"""This machine's own programs, in mount and process namespaces that end with the test run.
+
+`/run` and `/dev/shm` are empty there; all else is the machine's.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +12,7 @@ from tests.lab.namespaces import Namespaces
 _FIRST_PROCESS = """
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm # podman has its locks there, one file for all of its stores
 mount -t proc proc /proc
 touch "$1/.ready"
 sleep infinity & wait
