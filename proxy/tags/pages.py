@@ -94,9 +94,9 @@ class ListedTags:
         if is_in_order:
             return cls(document, given, has_link=False, is_last=is_last)
         ignores_last = bool(last) and last in given
-        if not ignores_last and (last or not is_last):
+        if last and not ignores_last:
             return None
-        is_doubtful = not ignores_last and (question.most is None or len(given) < question.most)
+        is_doubtful = not last and (question.most is None or len(given) <= question.most)
         return cls(document, tuple(sorted(set(given))), has_link=False, is_last=True, is_doubtful=is_doubtful)
 
 

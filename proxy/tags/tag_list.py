@@ -92,7 +92,8 @@ class TagList:
         merged = await _merged(listed, ours, last, most, look_ups)
         if merged.entries == list(listed.tags) and merged.has_more == listed.has_link:
             return reply
-        if merged.has_more and listed.is_doubtful and not await self._always_gives_all(question, listed.tags):
+        is_page = merged.has_more or len(listed.tags) == most
+        if listed.is_doubtful and is_page and not await self._always_gives_all(question, listed.tags):
             self._tell(repository)
             return reply
         following = question.target(merged.entries[-1]) if merged.has_more else None
@@ -155,25 +156,27 @@ class _Merged:
 async def _merged(listed: ListedTags, ours: set[str], last: str, most: int | None, look_ups: LookUps) -> _Merged:
     """Return the entries of a page: tags behind ``last``, their partitions, and ``ours``.
 
-    Where more of the registry's tags may follow, a partition behind the last tag that was looked up has to wait: one
-    of them may come before it.
+    Where more of the registry's tags may follow, a partition behind the last of the listed tags has to wait: one of
+    them may come before it.
     """
     limit = min(most or MOST_ENTRIES, MOST_ENTRIES)
     tags = listed.tags[bisect_right(listed.tags, last) :]
-    through, taken = last, 0
+    taken = 0
     problem: Exception | None = None
-    while taken < len(tags) and look_ups.left and not problem and taken + _count(ours, through) < limit:
+    while taken < len(tags) and look_ups.left and not problem and taken + _count(ours, tags[taken]) < limit:
         batch = look_ups.batch(tags, taken)
-        for tag, found in zip(batch, await look_ups.partitions(batch), strict=True):
+        for found in await look_ups.partitions(batch):
             if isinstance(found, Exception):
                 problem = found
                 break
             ours.update(found)
-            through, taken = tag, taken + 1
+            taken += 1
     ours.difference_update(listed.tags)
     is_whole = listed.is_last and taken == len(tags)
-    certain = ours if is_whole else {one for one in ours if one <= through}
-    entries = sorted({*tags[:taken], *certain})
+    if not is_whole:
+        before = tags[taken] if taken < len(tags) else tags[-1]
+        ours = {one for one in ours if one < before}
+    entries = sorted({*tags[:taken], *ours})
     if problem is not None and not entries:
         raise problem
     if taken < len(tags) and len(entries) < limit:
@@ -181,5 +184,5 @@ async def _merged(listed: ListedTags, ours: set[str], last: str, most: int | Non
     return _Merged(entries[:limit], has_more=not is_whole or len(entries) > limit)
 
 
-def _count(ours: set[str], through: str) -> int:
-    return sum(one <= through for one in ours)
+def _count(ours: set[str], before: str) -> int:
+    return sum(one < before for one in ours)

@@ -37,6 +37,8 @@ from proxy.signing.signatures import Signatures
 from proxy.signing.signer import FileSigner
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
+from proxy.tags.names import NamesOfTags
+from proxy.tags.tag_list import TagList
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstreams
 from twodfs.signing.ecdsa import PrivateKey
@@ -80,7 +82,14 @@ class Handlers:
     routes: Routes
 
     @classmethod
-    def over(cls, upstreams: Upstreams, *, is_signing: bool = False, has_tokens: bool = False) -> Self:
+    def over(
+        cls,
+        upstreams: Upstreams,
+        *,
+        is_signing: bool = False,
+        has_tokens: bool = False,
+        lists_partitions: bool = False,
+    ) -> Self:
         """Return handlers that remember nothing yet."""
         upstream = upstreams[DEFAULT_UPSTREAM]
         store = TieredStore(MemoryStore(2**24), None)
@@ -111,6 +120,7 @@ class Handlers:
             tokens=TokenHandler(upstream, realms, timeout=10) if has_tokens else None,
             locations=locations,
             max_manifest=1024,
+            tags=TagList(upstreams, NamesOfTags(sources, cutter, store).of) if lists_partitions else None,
         )
         return cls(routes)
 

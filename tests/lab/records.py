@@ -17,6 +17,7 @@ from proxy.partitions.records import (
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.signing.records import Signature, SignatureKey, Subject, SubjectKey
 from proxy.store.records import Record, RecordKey
+from proxy.tags.records import PartitionNames, PartitionNamesKey
 from tests.lab.cutting import cut_from
 from tests.lab.handmade import Image
 from twodfs.field.field import Field
@@ -46,6 +47,7 @@ RECORDS: Final[dict[RecordKey[Any], Record]] = {
     SIZE_KEY: BlobSize(12345678901234),
     PROVENANCE_KEY: Provenances((PROVENANCE, Provenance(digest_of(b"other"), SELECTION))),
     PARTITION_KEY: PARTITION,
+    PartitionNamesKey(REPOSITORY, SOURCE): PartitionNames(("edge", "gpu")),
     SubjectKey(DIGEST): Subject(PARTITION.root),
     SignatureKey(DIGEST, "sha256:fingerprint"): Signature(b"\x30\x02\xff\x00"),
 }

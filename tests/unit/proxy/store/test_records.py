@@ -11,6 +11,7 @@ SEALED = {
     "size": "d47059f0e60be262501a979aa6d8ab485902dbab9862cfdc79bf6b1c325c404b",
     "recipe": "5d2323fe3beecf8bb3c0636458d877ae3012901342bead14534cd8fc2321cde3",
     "partition": "2e63e8b517dc413bad78f670fecff2d773a4923c5a975f2942bd3fcb4d85b3fb",
+    "names": "e2dca7ec6a72a4ece6e26fd9e6b7d3f446d510a2878aa700d345ba2fefbef4a3",
     "subject": "9aad741f52353bc5a50baa5f8ae45c2389c97b547f2a062c6b354d98e589cccf",
     "signature": "a348bea9a2013832ca3045a29027d379875e33ccb354a1fb8b6f1dffed642a1b",
 }
