@@ -1,4 +1,4 @@
-"""A blob that two registries have, where the one that is asked for it hangs: readers of the other do not wait for it."""
+"""A blob that two registries have, where the one that is asked for it hangs: the other's readers do not wait."""
 
 import asyncio
 import contextlib
