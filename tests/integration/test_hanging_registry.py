@@ -22,6 +22,12 @@ from proxy.metrics.instruments import snapshot
 from tests.lab.exposition import Scrape
 from tests.lab.fake_registry import FakeRegistry, serving, until
 from tests.lab.partition_requests import IMAGE
+from tests.lab.process import free_port
+from tests.lab.proxy import Proxy
+from tests.lab.redis import Redis
+from tests.lab.registry import Registry
+from tests.lab.registry_client import RegistryClient
+from tests.lab.waiting import wait_until
 
 HEALTHY = "/v2/team/model/manifests"
 HANGING = "/v2/hub/team/model/manifests"
@@ -187,16 +193,36 @@ async def test_name_servers_that_say_nothing_of_one_registry_hold_up_no_other(
         assert "hub" in document["upstreams"]
 
 
-async def test_lines_about_a_further_registry_name_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from proxy import logs  # noqa: PLC0415
-    from proxy.config import LogConfig  # noqa: PLC0415
+def test_lines_about_a_further_registry_name_it(tmp_path: Path, registry: Registry) -> None:
+    again = registry.url.replace("127.0.0.1", "localhost")
+    with Proxy.start(tmp_path, registry.url, config=TABLES.format(main=registry.url, hub=again)) as proxy:
+        with RegistryClient(proxy.url) as client:
+            for path in (f"{HEALTHY}/v1", f"{HANGING}/v1"):
+                assert client.request("GET", path).status == 404
+        proxy.terminate()
+        lines = {line["path"]: line for line in proxy.log_events() if line["event"] == "request"}
+    assert lines[f"{HANGING}/v1"]["upstream"] == "hub"
+    assert "upstream" not in lines[f"{HEALTHY}/v1"]
 
-    logs.configure(LogConfig())
-    async with pair(tmp_path) as both:
-        both.tap.is_open.set()
-        assert await both.status(f"{HANGING}/v1") == 200
-        assert await both.status(f"{HEALTHY}/v1") == 200
-    lines = [orjson.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
-    requests = {line["path"]: line for line in lines if line["event"] == "request"}
-    assert requests[f"{HANGING}/v1"]["upstream"] == "hub"
-    assert "upstream" not in requests[f"{HEALTHY}/v1"]
+
+def test_the_parent_of_workers_says_how_each_registry_is(
+    tmp_path: Path, registry: Registry, redis_server: Redis
+) -> None:
+    tables = TABLES.format(main=registry.url, hub=f"http://127.0.0.1:{free_port()}")
+    settings = {
+        "TWODFS_PROXY_CACHE_REDIS_URL": redis_server.url,
+        "TWODFS_PROXY_WORKERS": "2",
+        "TWODFS_PROXY_READY_WHEN": "all",
+    }
+    with Proxy.start(tmp_path, registry.url, config=tables, environment=settings, ready="/healthz") as proxy:
+        wait_until(lambda: "2 of 2" in readyz(proxy)[1]["workers"])
+        status, document = readyz(proxy)
+    assert (status, document["status"]) == (503, "unready")
+    assert document["upstream"] == document["upstreams"]["main"] == "ok"
+    assert "cannot be reached" in document["upstreams"]["hub"]
+
+
+def readyz(proxy: Proxy) -> tuple[int, dict[str, Any]]:
+    with RegistryClient(proxy.admin_url) as admin:
+        answer = admin.request("GET", "/readyz")
+    return answer.status, orjson.loads(answer.body)

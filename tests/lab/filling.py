@@ -69,20 +69,31 @@ async def filling(
     port: int = 0,
     tls: ssl.SSLContext | None = None,
     borrows: bool = True,
+    hub: str | None = None,
     **settings: Any,
 ) -> AsyncIterator[Node]:
-    """Run a node in this loop; settings are `edge__background_fill="false"`."""
+    """Run a node in this loop; settings are `edge__background_fill="false"`.
+
+    `hub`: another registry's origin; its repositories begin with `hub/`.
+    """
     flags: dict[str, str | None] = {path.replace("__", "."): value for path, value in settings.items()}
     defaults = {"upstream.url": upstream, "edge.directory": str(directory), "edge.min_free": "0"}
     config = load(defaults | flags, {})
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(EdgeStore.open(config.edge))
         realms = RealmPolicy(config.upstream.urls, ())
-        registry = await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
+        upstreams = {
+            DEFAULT_UPSTREAM: await stack.enter_async_context(Upstream.connect(config.upstream, config.blobs, realms))
+        }
+        if hub is not None:
+            other = load(defaults | flags | {"upstream.url": hub}, {})
+            upstreams["hub"] = await stack.enter_async_context(
+                Upstream.connect(other.upstream, other.blobs, RealmPolicy(other.upstream.urls, ()), "hub")
+            )
         fills = await stack.enter_async_context(
             Fills(
                 store,
-                {DEFAULT_UPSTREAM: registry},
+                upstreams,
                 config.edge,
                 silence=config.upstream.read_timeout,
                 borrows=borrows,
@@ -115,7 +126,7 @@ async def _answer(node: Node, http: web.BaseRequest) -> Answer:
         if blob is not None:
             size, body = blob.size, lambda wanted, blob=blob: whole_body(blob, wanted)  # type: ignore[misc]
         else:
-            repository = Repository(DEFAULT_UPSTREAM, match["name"])
+            repository = _repository(match["name"])
             growing = await node.fills.begin(repository, digest, Identity.of(http.headers))
             if growing is None:
                 return _whole(507, b"pass it on")
@@ -133,6 +144,11 @@ async def _answer(node: Node, http: web.BaseRequest) -> Answer:
     headers[hdrs.CONTENT_LENGTH] = str(len(wanted))
     headers[hdrs.CONTENT_RANGE] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
     return Answer(206, headers, body(wanted))
+
+
+def _repository(name: str) -> Repository:
+    bare = name.removeprefix("hub/")
+    return Repository(DEFAULT_UPSTREAM if bare == name else "hub", bare)
 
 
 def _whole(status: int, content: bytes) -> Answer:

@@ -19,7 +19,7 @@ from proxy.edge.disk.space import Space
 from proxy.edge.filling.flight import Flight
 from proxy.edge.filling.growth import Growth
 from proxy.edge.filling.partial import Partial
-from proxy.edge.filling.source import ChangedError, PausedError, pause_of
+from proxy.edge.filling.source import ChangedError, GivenUpError, PausedError, pause_of
 from proxy.edge.filling.written import DiskError, Patience, Repeated, UnlikeError, Written
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import EDGE_FILLED, EDGE_FILLS, UPSTREAM_ERRORS
@@ -111,7 +111,11 @@ class Fill:
         """Make one attempt, and wait where another one is to follow; return how the fill ended, None: not yet."""
         before = self._written.position
         try:
-            await self._attempt()
+            async with self._flight.source.unless_it_hangs(lambda: self._written.position):
+                await self._attempt()
+        except GivenUpError as error:
+            get_logger().info("edge fill asks another registry", digest=self._partial.digest, reason=str(error))
+            self._breaks += 1
         except (ChangedError, UnlikeError) as error:
             if self._growth is None and not self._prefix:
                 raise UpstreamError(str(error)) from None

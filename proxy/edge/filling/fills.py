@@ -64,6 +64,7 @@ class Fills:
         self._upstreams = upstreams
         self._is_background = config.background_fill
         self._silence = _BEFORE_READERS * silence
+        self._patience = config.offline_after
         self.borrows = borrows
         """Whether sockets can be borrowed here."""
         self._flights: dict[Digest, Flight] = {}
@@ -145,7 +146,7 @@ class Fills:
         return None
 
     def _launch(self, digest: Digest, size: int | None) -> Flight:
-        flight = Flight(digest, BlobSource(self._upstreams, digest, self._silence), size)
+        flight = Flight(digest, BlobSource(self._upstreams, digest, self._silence, self._patience), size)
         self._flights[digest] = flight
         group = self._group
         flight.task = group.create_task(self._drive(flight), name=f"fill {digest}")
@@ -263,7 +264,7 @@ class Fills:
             UnfillableError: nobody who may ask the registry waits for it, too.
         """
         if not is_ours:
-            followed = await follow(partial, flight, self._silence)
+            followed = await follow(partial, flight, lambda: self._silence_of(partial, flight))
             growth = flight.growth
             if followed is Followed.WHOLE and growth is not None:
                 partial.share()
@@ -292,6 +293,12 @@ class Fills:
             if not partial.is_adopted:
                 partial.unlock()
         return outcome is not Outcome.CHANGED
+
+    def _silence_of(self, partial: Partial, flight: Flight) -> float:
+        """Return for how long another process may add nothing: readers here may have a registry that does not hang."""
+        if len(self._upstreams) == 1 or flight.source.registries <= {partial.registry()}:
+            return self._silence
+        return self._patience
 
 
 class _Once:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Callable
 from typing import Final
 
 from proxy.edge.filling.flight import Flight
@@ -27,13 +28,13 @@ class Followed(enum.Enum):
     """The one who filled it has stopped, or died; the lock is ours."""
 
 
-async def follow(partial: Partial, flight: Flight, silence: float) -> Followed:
-    """Give readers of ``flight`` what comes into ``partial``, until nothing does for ``silence`` seconds; return why.
+async def follow(partial: Partial, flight: Flight, silence: Callable[[], float]) -> Followed:
+    """Give readers of ``flight`` what comes into ``partial``, until nothing does for ``silence()`` seconds; return why.
 
     The file grows only behind what was hashed, so its length is what may be read.
     """
     now = asyncio.get_running_loop().time
-    seen, until = (-1, flight.growth), now() + silence
+    seen, since = (-1, flight.growth), now()
     while True:
         if partial.is_adopted:
             return Followed.WHOLE
@@ -49,7 +50,7 @@ async def follow(partial: Partial, flight: Flight, silence: float) -> Followed:
                 return Followed.OURS
             return Followed.WHOLE if partial.is_adopted else Followed.GONE
         if seen != (partial.size, flight.growth):
-            seen, until = (partial.size, flight.growth), now() + silence
-        if now() > until:
+            seen, since = (partial.size, flight.growth), now()
+        if now() - since > silence():
             return Followed.STUCK
         await asyncio.sleep(_INTERVAL)

@@ -105,6 +105,14 @@ class Partial:
         is_ours = inode == os.fstat(self.descriptor).st_ino  # facts of a file before this may have been left
         return size if is_ours and isinstance(size, int) and size >= self.size else None
 
+    def registry(self) -> str | None:
+        """Return the name of the registry that it comes from; None where that is not known yet."""
+        try:
+            repository = orjson.loads(self._facts.read_bytes())["repository"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return str(repository).rpartition("!")[0]
+
     def announce(self, size: int, repository: Repository) -> None:
         """Tell how many bytes it will have, before the first of them.
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import math
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -29,6 +30,8 @@ from twodfs.oci.digest import Digest
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 _LONGEST_PAUSE: Final = 30.0
 _MOST_READERS: Final = 32
+_LOOKS: Final = 0.25
+"""Seconds between two looks at whether an attempt makes headway."""
 _FIRST_FAULT: Final = 500
 _REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
@@ -48,6 +51,10 @@ class PausedError(Exception):
     def __init__(self, reason: str, seconds: float = 0.0) -> None:
         super().__init__(reason)
         self.seconds = seconds
+
+
+class GivenUpError(Exception):
+    """The registry that is being asked hangs, and readers of another one wait."""
 
 
 class ChangedError(Exception):
@@ -74,8 +81,20 @@ class Arrival:
 class BlobSource:
     """Asks for one blob on behalf of its readers, the last one first."""
 
-    def __init__(self, upstreams: Mapping[str, BlobRegistry], digest: Digest, silence: float) -> None:
-        """``silence``: seconds that a registry may take to begin an answer."""
+    def __init__(
+        self, upstreams: Mapping[str, BlobRegistry], digest: Digest, silence: float, patience: float = math.inf
+    ) -> None:
+        """Ask for nobody yet.
+
+        Args:
+            upstreams: the registries.
+            digest: of the blob.
+            silence: seconds that a registry may take to begin an answer.
+            patience: seconds that it may send nothing while readers of another one wait.
+        """
+        self._patience = patience
+        self._asked: str | None = None
+        self._given_up: set[str] = set()
         self._upstreams = upstreams
         self._digest = digest
         self._silence = silence
@@ -88,6 +107,11 @@ class BlobSource:
         """That of the last reader."""
         return next(reversed(self._readers))[0] if self._readers else None
 
+    @property
+    def registries(self) -> set[str]:
+        """Of the readers, by the names that ``Repository.upstream`` has."""
+        return {repository.upstream for repository, _ in self._readers}
+
     def add(self, repository: Repository, identity: Identity) -> None:
         """Ask as this reader from now on, who may read the blob in ``repository``."""
         key = (repository, identity.fingerprint)
@@ -99,6 +123,53 @@ class BlobSource:
     def has_accepted(self, repository: Repository, identity: Identity) -> bool:
         """Say whether the registry gave the blob to this reader."""
         return (repository, identity.fingerprint) in self._accepted
+
+    @contextlib.asynccontextmanager
+    async def unless_it_hangs(self, position: Callable[[], int]) -> AsyncIterator[None]:
+        """End an attempt that makes no headway while another registry could be asked; each is given up once.
+
+        Args:
+            position: where the attempt is.
+
+        Raises:
+            GivenUpError: it was ended; the next one asks another registry.
+        """
+        loop = asyncio.get_running_loop()
+        seen = position(), loop.time()
+        timer: asyncio.TimerHandle | None = None
+
+        def look() -> None:
+            nonlocal seen, timer
+            now = loop.time()
+            if position() != seen[0]:
+                seen = position(), now
+            if now - seen[1] >= self._patience and self._has_another():
+                attempt.reschedule(now)
+                return
+            timer = loop.call_later(_LOOKS, look)
+
+        try:
+            async with asyncio.timeout(None) as attempt:
+                timer = loop.call_later(_LOOKS, look)
+                yield
+        except TimeoutError:
+            if not attempt.expired():
+                raise
+            self._give_up()
+            raise GivenUpError("the registry sends nothing, and another one may have it") from None
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _give_up(self) -> None:
+        """Ask another registry than this one next."""
+        if self._asked is not None:
+            self._given_up.add(self._asked)
+        for key in [one for one in self._readers if one[0].upstream not in self._given_up]:
+            self._readers[key] = self._readers.pop(key)  # the last one is asked for first
+
+    def _has_another(self) -> bool:
+        return any(key[0].upstream not in {self._asked, *self._given_up} for key in self._readers)
 
     @contextlib.asynccontextmanager
     async def open(self, first: int, size: int | None) -> AsyncIterator[Arrival]:
@@ -123,6 +194,7 @@ class BlobSource:
                 raise UpstreamError(f"nobody is left who may ask the registry for {self._digest}", status=403)
             key, identity = next(reversed(self._readers.items()))
             path = f"/v2/{key[0].name}/blobs/{self._digest}"
+            self._asked = key[0].upstream
             async with contextlib.AsyncExitStack() as asking:
                 try:
                     async with asyncio.timeout(self._silence):
