@@ -1,4 +1,4 @@
-"""Clients that the proxy itself lets in to several registries: their rights, and what each registry is shown."""
+"""Several registries and who is let in: rights, what each registry is shown, and the names that are signed."""
 
 import json
 import time
@@ -11,11 +11,17 @@ import jwt
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from tests.lab.fake_registry import FakeRegistry, proxied, serving
 from tests.lab.partition_requests import IMAGE, get
 from tests.lab.registry_client import basic
+from tests.lab.signing import signature_tag
 
 # The password of both is s3cret.
 HASH = "$2b$04$ITRFhfWYATatJ867LyLqUe0t3p2t49lIgMufyke43VG.sbjkOWT1G"
@@ -130,3 +136,31 @@ async def test_a_token_for_one_registry_opens_no_other(client: aiohttp.ClientSes
             assert (await get(client, opened, Authorization=token))[0] == 401
     assert made["hub"].shown == {basic(*own("hub"))}
     assert made["ghcr"].shown == {token}  # in pass-through, what the client shows is for the registry that it named
+
+
+async def test_a_signature_for_one_registry_is_none_for_another(client: aiohttp.ClientSession, tmp_path: Path) -> None:
+    """The image is the same, so the names in the signatures are all that tells them apart."""
+    key = tmp_path / "signing.pem"
+    key.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    made = {name: FakeRegistry(IMAGE) for name in PLACES}
+    async with serving(made["harbor"]), serving(made["hub"]), serving(made["ghcr"]):
+        tables = [
+            {"name": "hub", "url": made["hub"].url, "prefix": "hub", "namespaces": ["docker.io"]},
+            {"name": "ghcr", "url": made["ghcr"].url, "prefix": "ghcr"},
+        ]
+        settings = {"upstream__name": "harbor", "upstreams": json.dumps(tables), "signing__key": str(key)}
+        settings["public_url"] = "https://models.example.org"
+        named = {}
+        async with proxied(made["harbor"].url, **settings) as url:
+            for name, place in PLACES.items():
+                answer = await get(client, f"{url}{place}/manifests/v1--0.0.1.1", "HEAD")
+                tag = signature_tag(answer[1]["Docker-Content-Digest"])
+                status, _, manifest = await get(client, f"{url}{place}/manifests/{tag}")
+                assert status == 200, name
+                payload = await get(client, f"{url}{place}/blobs/{manifest['layers'][0]['digest']}")
+                named[name] = json.loads(payload[2])["critical"]["identity"]["docker-reference"]
+    assert named == {
+        "harbor": "models.example.org/team/model",
+        "hub": "docker.io/team/model",
+        "ghcr": f"{made['ghcr'].url.removeprefix('http://')}/team/model",
+    }
