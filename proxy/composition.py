@@ -29,7 +29,8 @@ from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.preflight import signer, source_keys
-from proxy.requests.choice import RegistryChoice
+from proxy.repository import DEFAULT_UPSTREAM
+from proxy.requests.choice import RegistryChoice, known_as
 from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
 from proxy.store.tiered import TieredStore
@@ -178,6 +179,9 @@ def _attached(config: Config, cutting: CuttingParts) -> AttachedDocuments | None
     if key is None:
         return None
     registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
+    if cutting.registry.name != DEFAULT_UPSTREAM:
+        # Under one name, a signature for a repository of this one would be one for that of another registry.
+        registry = known_as(config.upstream)
     get_logger().info("partitions are signed", key=key.public_key.fingerprint, registry=registry)
     signatures = Signatures(cutting.partitions, cutting.store, key, registry=registry)
     return AttachedDocuments(cutting.upstreams, cutting.referrers, cutting.partitions, signatures)

@@ -174,7 +174,8 @@ def _explain_further(error: ErrorDetails, tables: Any, origin: str) -> str:
     tables = orjson.loads(tables) if isinstance(tables, str) else tables
     table = tables[int(at)]
     name = table.get("name") if isinstance(table, dict) else None
-    called = f"[[upstream]] {name}" if isinstance(name, str) and name else f"a further [[upstream]] (number {at})"
+    is_named = isinstance(name, str) and name
+    called = f"[[upstream]] {name}" if is_named else f"the further [[upstream]] number {int(at) + 1}"
     path = ".".join(map(str, parts))
     known = dict(_settings(FurtherUpstreamConfig, ""))
     if error["type"] == "missing":
@@ -182,7 +183,7 @@ def _explain_further(error: ErrorDetails, tables: Any, origin: str) -> str:
     if error["type"] == "extra_forbidden":
         return f"{called}: {path} is not known ({origin}){_meant(path, known)}"
     shown = _shown(_value_at(table, path), is_secret=not path or _is_secret(path, known))
-    return f"{called}:{f' {path}' if path else ''}{shown} is not allowed ({origin}): {_allowed(error)}"
+    return f"{called}{f': {path}' if path else ''}{shown} is not allowed ({origin}): {_allowed(error)}"
 
 
 def _allowed(error: ErrorDetails) -> str:

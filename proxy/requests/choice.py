@@ -29,7 +29,8 @@ from proxy.requests.kinds import TOKEN_PATH
 _API: Final = "/v2/"
 _PLACE: Final = "/twodfs/registry"
 
-_HUB_HOSTS: Final = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
+_HUB: Final = "docker.io"
+_HUB_HOSTS: Final = frozenset({"registry-1.docker.io", "index.docker.io", _HUB})
 _OFFICIAL: Final = re.compile(r"/v2/([^/]+)/((?:manifests|blobs|tags|referrers)/.*)", re.DOTALL)
 _LIBRARY: Final = "library"
 _NAMESPACE: Final = "ns"
@@ -247,6 +248,13 @@ def _own_names(registry: UpstreamConfig) -> frozenset[str]:
     """Return the names that a registry has without listing them: by its addresses, or as Docker Hub."""
     own = frozenset(name for url in registry.urls for name in authority.of_origin(url))
     return own | _HUB_HOSTS if _is_hub(registry) else own
+
+
+def known_as(registry: UpstreamConfig) -> str:
+    """Return what those call a registry who do not name the proxy: its first namespace, else its own address."""
+    if _is_hub(registry):
+        return _HUB
+    return next(iter(registry.namespaces), urlsplit(registry.urls[0]).netloc)
 
 
 def _is_hub(registry: UpstreamConfig) -> bool:

@@ -74,7 +74,7 @@ def test_a_list_of_urls_is_one_registry_as_ever(tmp_path: Path) -> None:
         (HUB + 'prefix = "Hub"\n', "[[upstream]] hub: prefix 'Hub' is not allowed (file proxy.toml)"),
         (HUB + "default = 1\n", "proxy.toml: default of an [[upstream]] is true or false"),
         ('name = "Hub!"\nurl = "http://b:1"\n', "[[upstream]] Hub!: name 'Hub!' is not allowed"),
-        ('name = 7\nurl = "http://b:1"\n', "a further [[upstream]] (number 0): name 7 is not allowed"),
+        ('name = 7\nurl = "http://b:1"\n', "the further [[upstream]] number 1: name 7 is not allowed"),
         (
             HUB + '[upstream.credentials]\nkind = "static"\npassword = "hunter2"\n',
             "[[upstream]] hub: credentials is not allowed (file proxy.toml): kind static needs username and password",
@@ -97,6 +97,10 @@ def test_a_list_of_urls_is_one_registry_as_ever(tmp_path: Path) -> None:
         ),
         (HUB + '[upstream.blobs]\nrelay = "auto"\n', "[[upstream]] hub: blobs.relay is not known"),
         (HUB + '[upstream.auth]\nttl = "soon"\n', "[[upstream]] hub: auth.ttl 'soon' is not allowed (file proxy.toml)"),
+        (
+            HUB + 'client_key = "/key"\n',
+            "[[upstream]] hub is not allowed (file proxy.toml): client_key is the key of client_certificate, which is",
+        ),
         (HUB + "workers = 2\n", "[[upstream]] hub: workers is not known (file proxy.toml)"),
     ],
 )
@@ -152,7 +156,7 @@ def test_the_environment_lists_all_further_registries_as_json(tmp_path: Path) ->
         ('[{"name":"hub","password":"hunter2"', "upstreams is not allowed ({}): expected a JSON list of tables"),
         ('{"name":"hub","password":"hunter2"}', "upstreams is not allowed ({}): expected a JSON list of tables"),
         ("hunter2,hub", "upstreams is not allowed ({}): expected a JSON list of tables"),
-        ('["hunter2"]', "a further [[upstream]] (number 0): is not allowed ({}): input should be"),
+        ('["hunter2"]', "the further [[upstream]] number 1 is not allowed ({}): input should be"),
         (
             '[{"name":"hub","url":"http://u:hunter2@b"}]',
             "[[upstream]] hub: url 'http://***@b' is not allowed ({}): expected no user or password",
