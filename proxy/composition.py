@@ -13,7 +13,7 @@ from proxy.auth.realm import RealmPolicy, Realms
 from proxy.bodies.transit import Bodies
 from proxy.clients.addresses import ClientAddresses
 from proxy.clients.limits import RequestLimits, Slots
-from proxy.config import Config, LimitsConfig
+from proxy.config import HUB, Config, LimitsConfig
 from proxy.handlers.access_log import AccessLog
 from proxy.handlers.dispatcher import Dispatcher, ServedRegistry, table_of_kinds
 from proxy.handlers.headers import LocationRewriter
@@ -29,6 +29,7 @@ from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.preflight import signer, source_keys
+from proxy.repository import DEFAULT_UPSTREAM
 from proxy.requests.choice import RegistryChoice
 from proxy.signing.attached import AttachedDocuments
 from proxy.signing.signatures import Signatures
@@ -177,10 +178,22 @@ def _attached(config: Config, cutting: CuttingParts) -> AttachedDocuments | None
     key = signer(config.signing)
     if key is None:
         return None
-    registry = config.signing.registry or urlsplit(config.public_url or config.upstream.urls[0]).netloc
+    registry = _signed_as(cutting.registry)
     get_logger().info("partitions are signed", key=key.public_key.fingerprint, registry=registry)
     signatures = Signatures(cutting.partitions, cutting.store, key, registry=registry)
     return AttachedDocuments(cutting.upstreams, cutting.referrers, cutting.partitions, signatures)
+
+
+def _signed_as(registry: OpenRegistry) -> str:
+    """Return the host that signatures name.
+
+    Further registries have names of their own, or their images would be vouched for as the default one's.
+    """
+    config, upstream = registry.config, registry.config.upstream
+    if registry.name == DEFAULT_UPSTREAM:
+        return config.signing.registry or urlsplit(config.public_url or upstream.urls[0]).netloc
+    names = (*upstream.namespaces, *upstream.own_namespaces)
+    return HUB if HUB in names else names[0]
 
 
 def _edge_content(name: str, edge: EdgeNode, locations: LocationRewriter) -> EdgeContent:
