@@ -27,6 +27,7 @@ from proxy.requests.grammar import GrammarError, TargetError, origin_form
 from proxy.requests.kinds import TOKEN_PATH
 
 _API: Final = "/v2/"
+_ROOT: Final = "/v2"
 _PLACE: Final = "/twodfs/registry"
 
 _HUB: Final = "docker.io"
@@ -74,8 +75,8 @@ class ChosenRegistry:
     def as_ours(self, target: str) -> str:
         """Return a path and query of the registry as this client reaches it through the proxy."""
         if self.prefix and target.startswith("/"):
-            if target.startswith(_API) or target.partition("?")[0] == _API.rstrip("/"):
-                target = f"{_API}{self.prefix}/{target.removeprefix(_API.rstrip('/')).removeprefix('/')}"
+            if target.startswith(_API) or target.partition("?")[0] == _ROOT:
+                target = f"{_API}{self.prefix}{target.removeprefix(_ROOT)}"
             elif self.name:
                 target = f"{_PLACE}/{self.name}{target}"
         if self.namespace:
@@ -190,7 +191,7 @@ class RegistryChoice:
         for prefix, key in self._prefixes:
             rest = target.removeprefix(f"{_API}{prefix}")
             if rest != target and rest[:1] in ("/", "?", ""):
-                return self._at(key, f"{_API}{rest.removeprefix('/')}", prefix=prefix)
+                return self._at(key, f"{_ROOT}{rest}", prefix=prefix)
         return self._at(DEFAULT_UPSTREAM, target)
 
     def _mounting(self, key: str, target: str, *, has_own_names: bool) -> str:

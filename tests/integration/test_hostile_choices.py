@@ -135,7 +135,7 @@ ODD_REQUESTS: list[tuple[str, str, int, str]] = [
     (PULL, "[::ffff:127.0.0.1]", 401, PASSWORDS),
     (PULL, "[cache.hub.lab]", 401, PASSWORDS),
     (PULL, "", 401, PASSWORDS),
-    ("/v2/hub", "x", 200, HUB),
+    ("/v2/hub", "x", 301, HUB),  # to /v2/hub/, as the registry says of /v2
     ("/v2/hub/", "x", 200, HUB),
     ("/v2/hubs/library/model/manifests/v1", "x", 401, PASSWORDS),
 ]

@@ -1,11 +1,10 @@
 """What is not a partition passes through untouched: the same conversation, directly and through the proxy."""
 
 from collections.abc import Iterator
-from urllib.parse import unquote
 
 import pytest
 
-from tests.lab.conversation import Conversation, Exchange, whole_api
+from tests.lab.conversation import Conversation, Exchange, is_explained, whole_api
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
@@ -27,18 +26,6 @@ def conversations(
         whole_api(straight)
         whole_api(through)
         yield straight.exchanges, through.exchanges
-
-
-def is_explained(direct: Exchange, proxied: Exchange) -> bool:
-    """Say whether an image's reader hears why a tag is no partition, with the registry's status and code."""
-    method, path, _ = direct.request.split(" ", 2)
-    is_lookalike = unquote(path).startswith(("/v2/lib/image/manifests/oci--", "/v2/lib/image/manifests/oci+"))
-    why = '{"errors":[{"code":"MANIFEST_UNKNOWN","message":"lib/image:oci is an ordinary image'
-    return (
-        (direct.status, proxied.status, is_lookalike) == (404, 404, True)
-        and method in ("GET", "HEAD")
-        and (proxied.body.startswith(why) if method == "GET" else not proxied.body)
-    )
 
 
 def test_the_tags_that_are_explained_are_a_few(

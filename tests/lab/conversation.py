@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -88,6 +88,7 @@ class Conversation:
             parts = urlsplit(target)
             assert parts.netloc == self._address, f"{target} leaves {self._address}"
             target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        target = self._as_asked(target)
         with contextlib.closing(http.client.HTTPConnection(self._address, timeout=20)) as connection:
             connection.putrequest(method, target, skip_accept_encoding=True)
             for name, value in (headers or {}).items():
@@ -130,6 +131,10 @@ class Conversation:
             text = pattern.sub(name, text)
         return text.replace(self._address, "REGISTRY")
 
+    def _as_asked(self, target: str) -> str:
+        """Return a registry's own target as it is asked for here."""
+        return target
+
     def upload(self, repository: str, content: bytes) -> str:
         """Upload a blob in one piece and return its digest."""
         started = self.say("POST", f"/v2/{repository}/blobs/uploads/")
@@ -137,6 +142,18 @@ class Conversation:
         location = f"{started.headers['Location']}&digest={digest}"
         self.say("PUT", location, {"Content-Type": OCTETS}, content)
         return digest
+
+
+def is_explained(direct: Exchange, proxied: Exchange) -> bool:
+    """Say whether an image's reader hears why a tag is no partition, with the registry's status and code."""
+    method, path, _ = direct.request.split(" ", 2)
+    is_lookalike = unquote(path).startswith(("/v2/lib/image/manifests/oci--", "/v2/lib/image/manifests/oci+"))
+    why = '{"errors":[{"code":"MANIFEST_UNKNOWN","message":"lib/image:oci is an ordinary image'
+    return (
+        (direct.status, proxied.status, is_lookalike) == (404, 404, True)
+        and method in ("GET", "HEAD")
+        and (proxied.body.startswith(why) if method == "GET" else not proxied.body)
+    )
 
 
 def manifest_of(config: bytes, *layers: bytes, media_type: str = OCI_MANIFEST, padding: int = 0) -> bytes:
