@@ -5,6 +5,7 @@ A client gets the blob, or a connection that ends too early: never other bytes w
 
 import asyncio
 import contextlib
+import errno
 import os
 import subprocess
 import time
@@ -461,6 +462,20 @@ async def test_a_redirect_to_another_host_is_followed_without_credentials(
     assert [asked.first for asked in store.requests] == [0, HALF]
     assert not any("Authorization" in asked.headers for asked in store.requests)
     assert len(registry.requests) == 2  # each address is asked for anew: it may be signed, and run out
+
+
+@pytest.mark.parametrize("first", ["", "bytes=1000-"])
+async def test_a_disk_that_takes_no_byte_at_all_turns_a_fill_into_pass_through(
+    tmp_path: Path, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    def full(_descriptor: int, _piece: memoryview, _at: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with lying(tmp_path, lambda blob, end, asked: blob.give(end, asked.first)) as (blob, node, outcomes):
+        monkeypatch.setattr(os, "pwrite", full)
+        headers = {"Range": first} if first else {}
+        assert await fetch(client, node.url + blob.path, **headers) == blob.content[1000 if first else 0 :]
+        assert outcomes.all() == {"full": 1}
 
 
 @contextlib.contextmanager
