@@ -272,6 +272,27 @@ async def test_the_registrys_no_is_for_the_one_who_asked(tmp_path: Path, client:
     assert [asked.headers["Authorization"] for asked in blob.requests] == ["Bearer bad", "Bearer good"]
 
 
+async def test_each_reader_hears_the_registrys_no_to_itself(tmp_path: Path) -> None:
+    blob = Blob(b"x" * MIB)
+    gate = asyncio.Event()
+
+    async def say(end: End, asked: Asked) -> None:
+        await gate.wait()
+        is_first = asked.headers["Authorization"] == "Bearer first"
+        await end.answer(b"log in" if is_first else b"secret", status="401 No" if is_first else "404 Not Found")
+
+    blob.say = say
+    async with holding(blob), filling(tmp_path, blob.url) as node:
+        readers = []
+        for word in ("first", "second"):
+            identity = Identity.of({"Authorization": f"Bearer {word}"})
+            readers.append(asyncio.ensure_future(node.fills.begin(LIB, blob.digest, identity)))
+            await until(lambda: len(blob.requests) == 1)
+        gate.set()
+        ended = await asyncio.gather(*readers, return_exceptions=True)
+    assert [one.reply.body for one in ended if isinstance(one, RefusedError)] == [b"log in", b"secret"]
+
+
 async def test_a_lone_reader_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     blob = Blob(b"x" * MIB)
 

@@ -5,6 +5,7 @@ A client gets the blob, or a connection that ends too early: never other bytes w
 
 import asyncio
 import contextlib
+import errno
 import os
 import subprocess
 import time
@@ -15,9 +16,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from proxy.auth.identity import Identity
 from proxy.edge.filling import written
 from proxy.edge.filling.growth import HELD_BACK
 from proxy.metrics.catalogue import EDGE_FILLS
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from tests.lab.blob_wire import End
 from tests.lab.fake_registry import until
 from tests.lab.filling import Asked, Blob, Node, filling, holding
@@ -383,6 +386,36 @@ async def test_fresh_credentials_go_on_where_old_ones_ran_out(tmp_path: Path, cl
     assert [one.headers["Authorization"][-1] for one in blob.requests] == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize("no", ["401 Unauthorized", "400 Bad Request"])
+async def test_strangers_who_ask_for_a_blob_on_its_way_do_not_end_its_fill(
+    tmp_path: Path, client: aiohttp.ClientSession, no: str
+) -> None:
+    go_on = asyncio.Event()
+
+    async def strict(blob: Blob, end: End, asked: Asked) -> None:
+        if asked.headers.get("Authorization") != "Bearer good":
+            await end.answer(b"", status=no)
+        elif asked.first:
+            await blob.give(end, asked.first)
+        else:
+            await blob.give(end, 0, HALF)
+            await go_on.wait()
+            hang_up(end)
+
+    async with lying(tmp_path, strict) as (blob, node, outcomes):
+        reader = asyncio.ensure_future(fetch(client, node.url + blob.path, Authorization="Bearer good"))
+        await until(lambda: len(node.asked) == 1)
+        for number in range(40):
+            stranger = Identity.of({"Authorization": f"Bearer {number}"})
+            growing = await node.fills.begin(Repository(DEFAULT_UPSTREAM, "lib"), blob.digest, stranger)
+            assert growing is not None
+            assert growing.is_joined
+            growing.close()
+        go_on.set()
+        assert await reader == blob.content
+        await until(lambda: outcomes.all() == {"resumed": 1})
+
+
 async def test_a_fill_whose_credentials_all_ran_out_ends_and_the_part_stays(
     tmp_path: Path, client: aiohttp.ClientSession
 ) -> None:
@@ -429,6 +462,20 @@ async def test_a_redirect_to_another_host_is_followed_without_credentials(
     assert [asked.first for asked in store.requests] == [0, HALF]
     assert not any("Authorization" in asked.headers for asked in store.requests)
     assert len(registry.requests) == 2  # each address is asked for anew: it may be signed, and run out
+
+
+@pytest.mark.parametrize("first", ["", "bytes=1000-"])
+async def test_a_disk_that_takes_no_byte_at_all_turns_a_fill_into_pass_through(
+    tmp_path: Path, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    def full(_descriptor: int, _piece: memoryview, _at: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with lying(tmp_path, lambda blob, end, asked: blob.give(end, asked.first)) as (blob, node, outcomes):
+        monkeypatch.setattr(os, "pwrite", full)
+        headers = {"Range": first} if first else {}
+        assert await fetch(client, node.url + blob.path, **headers) == blob.content[1000 if first else 0 :]
+        assert outcomes.all() == {"full": 1}
 
 
 @contextlib.contextmanager

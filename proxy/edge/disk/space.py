@@ -47,6 +47,8 @@ _TO_START: Final = 2 * 2**20
 _PATIENCE: Final = 5.0
 """Seconds to wait for another process that makes room."""
 _LOOK_AGAIN: Final = 0.02
+_FRESH: Final = 1.0
+"""Seconds for which a look at content on its way will do where there is room: what began since has its promise."""
 _PIECE: Final = 256
 
 
@@ -82,6 +84,7 @@ class Space:
         self._blobs = blobs
         self._one = asyncio.Lock()
         self._released: set[Digest] = set()
+        self._seen: tuple[float, list[Unfinished]] = -_FRESH, []
         self._faults = Faults()
 
     async def reserve(self, digest: Digest, size: int) -> bool:
@@ -89,7 +92,9 @@ class Space:
         try:
             async with asyncio.timeout(2 * _PATIENCE), self._alone():
                 await self.write_releases()
-                room = await self._measure(apart_from=digest)
+                room = await self._measure(apart_from=digest, at_most_old=_FRESH)
+                if room.used + size > room.bound:
+                    room = await self._measure(apart_from=digest)
                 if not await self._fit(room, size, digest):
                     return False
                 row = (digest, size, time.time() + _PROMISED)
@@ -145,7 +150,8 @@ class Space:
             finally:
                 os.close(descriptor)
 
-    async def _measure(self, *, apart_from: Digest | None = None) -> Room:
+    async def _measure(self, *, apart_from: Digest | None = None, at_most_old: float = 0.0) -> Room:
+        """Return what there is; content on its way as it was so many seconds ago, which is not less than it claims."""
         now = time.time()
 
         def ask(connection: sqlite3.Connection) -> tuple[int, int, dict[Digest, int]]:
@@ -154,7 +160,11 @@ class Space:
             return blobs, content, {Digest(digest): size for digest, size in rows}
 
         blobs, content, promised = await self._state.read(ask)
-        ways, disk = await asyncio.to_thread(self._look)
+        looked_at, ways = self._seen
+        if time.monotonic() - looked_at >= at_most_old:
+            ways = await asyncio.to_thread(lambda: list(unfinished(self._directory)))
+            self._seen = time.monotonic(), ways
+        disk = await asyncio.to_thread(os.statvfs, self._directory.root)
         claims = {way.digest: way.claim for way in ways}
         for digest, size in promised.items():
             claims[digest] = max(size, claims.get(digest, 0))
@@ -167,9 +177,6 @@ class Space:
             bound = min(bound, self._config.max_size)
         self.measured = Room(blobs, content, sum(claims.values()), on_its_way, free, bound)
         return self.measured
-
-    def _look(self) -> tuple[list[Unfinished], os.statvfs_result]:
-        return list(unfinished(self._directory)), os.statvfs(self._directory.root)
 
     async def _fit(self, room: Room, size: int, digest: Digest | None) -> bool:
         """Make room where ``size`` bytes more do not fit; say whether they do then."""

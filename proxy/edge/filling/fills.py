@@ -141,6 +141,9 @@ class Fills:
             try:
                 return await self._boarded(flight, repository, identity, pace, is_joined=is_joined)
             except RefusedError:
+                own = flight.source.refusal(repository, identity)
+                if own is not None:
+                    raise RefusedError(own) from None  # the last no was to another, for another repository perhaps
                 if not is_joined or not left:
                     raise
         return None

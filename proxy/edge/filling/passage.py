@@ -68,7 +68,10 @@ class Passage:
         state: Hash = growth.hash.copy() if growth.hash is not None else await self._hashed(growth.descriptor, at)
         held = bytearray()
         while start + len(held) < at:
-            held += os.pread(growth.descriptor, at - start - len(held), start + len(held))
+            piece = os.pread(growth.descriptor, at - start - len(held), start + len(held))
+            if not piece:
+                raise aiohttp.ClientPayloadError("the file on its way is shorter than it was")
+            held += piece
         if at < growth.size:
             async with self.source.open(at, growth.size) as arrival:
                 at = await self._compared(arrival, at, state, held, client)
@@ -83,7 +86,7 @@ class Passage:
 
     async def _compared(self, arrival: Arrival, at: int, state: Hash, held: bytearray, client: _Client) -> int:
         """Skip what comes again before the byte ``at``, where it is the same; return how far the blob has come."""
-        if arrival.first:
+        if arrival.first or not at:
             return at
         again, passed = hashlib.sha256(), 0
         while passed < at:

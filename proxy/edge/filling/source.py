@@ -24,7 +24,7 @@ from proxy.auth.identity import Identity
 from proxy.clients.limits import TooManyRequestsError
 from proxy.repository import Repository
 from proxy.upstream.errors import describe
-from proxy.upstream.replies import MAX_REFUSAL, RefusedError, UpstreamError, read
+from proxy.upstream.replies import MAX_REFUSAL, RefusedError, Reply, UpstreamError, read
 from twodfs.oci.digest import Digest
 
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
@@ -33,7 +33,6 @@ _MOST_READERS: Final = 32
 _LOOKS: Final = 0.25
 """Seconds between two looks at whether an attempt makes headway."""
 _FIRST_FAULT: Final = 500
-_REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
 
 class BlobRegistry(Protocol):
@@ -93,7 +92,7 @@ class BlobSource:
             patience: seconds that it may send nothing while readers of another one wait.
         """
         self._patience = patience
-        self._asked: str | None = None
+        self._asked_of: str | None = None
         self._given_up: set[str] = set()
         self._upstreams = upstreams
         self._digest = digest
@@ -101,6 +100,7 @@ class BlobSource:
         self._readers: dict[tuple[Repository, bytes], Identity] = {}
         self._gives_parts = True
         self._accepted: set[tuple[Repository, bytes]] = set()
+        self._refused: dict[tuple[Repository, bytes], Reply] = {}
 
     @property
     def repository(self) -> Repository | None:
@@ -118,11 +118,17 @@ class BlobSource:
         self._readers.pop(key, None)
         self._readers[key] = identity
         while len(self._readers) > _MOST_READERS:
-            del self._readers[next(iter(self._readers))]
+            # Strangers that only ask must not take the place of those whom the registry gave the blob.
+            strangers = (one for one in self._readers if one not in self._accepted)
+            del self._readers[next(strangers, next(iter(self._readers)))]
 
     def has_accepted(self, repository: Repository, identity: Identity) -> bool:
         """Say whether the registry gave the blob to this reader."""
         return (repository, identity.fingerprint) in self._accepted
+
+    def refusal(self, repository: Repository, identity: Identity) -> Reply | None:
+        """Return the registry's no to this reader, where others are asked for after it."""
+        return self._refused.get((repository, identity.fingerprint))
 
     @contextlib.asynccontextmanager
     async def unless_it_hangs(self, position: Callable[[], int]) -> AsyncIterator[None]:
@@ -163,13 +169,13 @@ class BlobSource:
 
     def _give_up(self) -> None:
         """Ask another registry than this one next."""
-        if self._asked is not None:
-            self._given_up.add(self._asked)
+        if self._asked_of is not None:
+            self._given_up.add(self._asked_of)
         for key in [one for one in self._readers if one[0].upstream not in self._given_up]:
             self._readers[key] = self._readers.pop(key)  # the last one is asked for first
 
     def _has_another(self) -> bool:
-        return any(key[0].upstream not in {self._asked, *self._given_up} for key in self._readers)
+        return any(key[0].upstream not in {self._asked_of, *self._given_up} for key in self._readers)
 
     @contextlib.asynccontextmanager
     async def open(self, first: int, size: int | None) -> AsyncIterator[Arrival]:
@@ -193,32 +199,41 @@ class BlobSource:
             if not self._readers:
                 raise UpstreamError(f"nobody is left who may ask the registry for {self._digest}", status=403)
             key, identity = next(reversed(self._readers.items()))
-            path = f"/v2/{key[0].name}/blobs/{self._digest}"
-            self._asked = key[0].upstream
+            self._asked_of = key[0].upstream
             async with contextlib.AsyncExitStack() as asking:
                 try:
-                    async with asyncio.timeout(self._silence):
-                        answer = await asking.enter_async_context(
-                            self._upstreams[key[0].upstream].blob(path, identity, first)
-                        )
-                        if not answer.ok and answer.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                            raise RefusedError(await read(answer, MAX_REFUSAL, None))  # noqa: TRY301
-                        if answer.ok and self._is_page(answer):
-                            raise UpstreamError("something else answers in the place of the registry")
-                except TimeoutError:
-                    raise UpstreamError(f"the registry does not begin to send {self._digest}", status=504) from None
-                except (aiohttp.ClientError, OSError) as error:
-                    raise UpstreamError(f"the registry broke off: {describe(error)}") from None
-                except TooManyRequestsError as error:
-                    raise PausedError(str(error)) from None
+                    answer = await self._asked(asking, key[0], identity, first)
                 except RefusedError as error:
-                    if error.reply.status not in _REFUSALS or len(self._readers) == 1:
+                    if pause_of(error) is not None or len(self._readers) == 1:
                         raise
                     self._readers.pop(key, None)  # its token has run out; there are others
+                    if len(self._refused) < _MOST_READERS:
+                        self._refused[key] = error.reply
                     continue
                 self._accepted.add(key)
                 stack.push_async_callback(asking.pop_all().aclose)
                 return answer
+
+    async def _asked(
+        self, asking: contextlib.AsyncExitStack, repository: Repository, identity: Identity, first: int
+    ) -> aiohttp.ClientResponse:
+        """Ask as one reader, and return a success of the registry's, whose resources are in ``asking``."""
+        path = f"/v2/{repository.name}/blobs/{self._digest}"
+        try:
+            async with asyncio.timeout(self._silence):
+                upstream = self._upstreams[repository.upstream]
+                answer = await asking.enter_async_context(upstream.blob(path, identity, first))
+                if not answer.ok and answer.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    raise RefusedError(await read(answer, MAX_REFUSAL, None))
+        except TimeoutError:
+            raise UpstreamError(f"the registry does not begin to send {self._digest}", status=504) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamError(f"the registry broke off: {describe(error)}") from None
+        except TooManyRequestsError as error:
+            raise PausedError(str(error)) from None
+        if answer.ok and self._is_page(answer):
+            raise UpstreamError("something else answers in the place of the registry")
+        return answer
 
     def _is_page(self, answer: aiohttp.ClientResponse) -> bool:
         """Say whether a yes is that of a portal, which says it to everyone."""

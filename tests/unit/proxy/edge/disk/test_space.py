@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy.edge.disk import space
+from proxy.edge.disk.directory import EdgeDirectory
 from proxy.edge.disk.store import EdgeStore
-from proxy.edge.disk.unfinished import unfinished
+from proxy.edge.disk.unfinished import Unfinished, unfinished
 from proxy.metrics.catalogue import EDGE_EVICTED_BYTES, EDGE_EVICTIONS
 from proxy.repository import DEFAULT_UPSTREAM, Repository
 from tests.lab.edge import is_there, new_content, opened_store, unkept_store
@@ -265,3 +267,21 @@ async def test_what_cannot_be_looked_at_does_not_end_all_keeping(tmp_path: Path)
         os.utime(link, (1, 1), follow_symlinks=False)
         assert await store.space.reserve(NEW, 100_000)
         assert link.is_symlink()
+
+
+async def test_many_promises_at_once_look_at_content_on_its_way_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def counted(directory: EdgeDirectory) -> Iterator[Unfinished]:
+        nonlocal looks
+        looks += 1
+        return unfinished(directory)
+
+    monkeypatch.setattr(space, "unfinished", counted)
+    async with unkept_store(tmp_path, max_size=MEGABYTE) as store:
+        wanted = [digest_of(b"%d" % number) for number in range(20)]
+        assert all(await asyncio.gather(*(store.space.reserve(digest, 50_000) for digest in wanted)))
+        assert looks <= 2
+        assert not await store.space.reserve(NEW, 50_000)
