@@ -171,7 +171,6 @@ async def _merged(listed: ListedTags, ours: set[str], last: str, most: int | Non
                 break
             ours.update(found)
             taken += 1
-    ours.difference_update(listed.tags)
     is_whole = listed.is_last and taken == len(tags)
     if not is_whole:
         before = tags[taken] if taken < len(tags) else tags[-1]

@@ -47,7 +47,7 @@ async def test_a_list_with_partitions_has_headers_that_fit_it(registry: FakeRegi
     assert got.headers["Link"] == f'<{LIST}?last=v1--edge&n=2>; rel="next"'
     assert got.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
     assert got.headers["Content-Type"] == "application/json; charset=utf-8"
-    assert {"ETag", "Last-Modified", "X-Hop"}.isdisjoint(got.headers)
+    assert not [name for name in ("ETag", "Last-Modified", "X-Hop") if name in got.headers]
     assert not got.is_relayed
 
 

@@ -15,6 +15,7 @@ from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.store.memory import MemoryStore
 from proxy.store.tiered import TieredStore
 from proxy.tags.names import MOST_NAMES, NamesOfTags, may_have_partitions
+from proxy.tags.records import PartitionNames, PartitionNamesKey
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstreams
 from proxy.upstream.replies import RefusedError, UpstreamError
@@ -22,6 +23,7 @@ from tests.lab.documents import FieldStyle
 from tests.lab.fake_registry import FakeRegistry
 from tests.lab.images import Image, build_image
 from tests.lab.partition_requests import CELLS, with_field
+from twodfs.oci.digest import Digest
 from twodfs.signing.ecdsa import PrivateKey
 
 MODEL = Repository(DEFAULT_UPSTREAM, "team/model")
@@ -63,9 +65,11 @@ def test_partitions_and_signatures_have_no_partitions(tag: str) -> None:
 
 async def test_an_image_is_read_once_and_asked_for_each_time(registry: FakeRegistry, upstreams: Upstreams) -> None:
     registry.image = image(gpu="1.0.1.1", edge="0.0.0.1")
-    asking = names_of_tags(upstreams)
+    store = TieredStore(MemoryStore(2**24), None)
+    asking = names_of_tags(upstreams, store)
     for _ in range(2):
         assert await asking.of(MODEL, "v1", ALICE) == ("edge", "gpu")
+    assert store.peek(PartitionNamesKey(MODEL, Digest(registry.image.digest))) == PartitionNames(("edge", "gpu"))
     read = len(registry.asked("GET", ""))
     assert len(registry.asked("HEAD", "/manifests/v1")) == 2
     for _ in range(2):

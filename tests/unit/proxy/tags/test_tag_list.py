@@ -106,6 +106,15 @@ async def test_the_registry_is_asked_for_places_behind_its_own_tags() -> None:
     assert not any("edge" in target for target in registry.asked)
 
 
+async def test_of_many_tags_between_a_tag_and_its_partition_some_pages_are_asked_for() -> None:
+    registry = TagRegistry(["v1", *(f"v1--0.0.{number:02}.1" for number in range(20)), "v2"], {"v1": ["edge"]})
+    page = await registry.tag_list().page(REPOSITORY, CLIENT, most=1, last="v1--edge")
+    assert read(page)[0] == ["v2"]
+    assert [target.rpartition("last=")[2] for target in registry.asked] == [
+        *("v1&n=1", "v1--0.0.00.1&n=1", "v1--0.0.01.1&n=1", "v1--0.0.02.1&n=1", "v1--edge&n=1")
+    ]
+
+
 async def test_so_many_tags_are_looked_up_at_a_time() -> None:
     running = most = 0
     all_places = asyncio.Event()
