@@ -293,7 +293,13 @@ async def _serve(
         await web.SockSite(runner, shared, backlog=1).start()
         return Address(address.host, runner.addresses[0][1])
     try:
-        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
+        if address.takes_both_families:  # asyncio would take the one alone
+            both = socket.create_server(
+                ("::", address.port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+            )
+            await web.SockSite(runner, both, backlog=BACKLOG).start()
+        else:
+            await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
     except OSError as error:
         problem = error.strerror or str(error)
         raise StartError(f"cannot listen on {address} ({name}): {problem}") from None

@@ -37,6 +37,8 @@ _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5}
 # The IPv6 prefix that one subscriber gets; an address in it costs nothing.
 _IPV6_CLIENT: Final = 64
 _IPV6: Final = 6
+# How a socket that takes both families writes the addresses of the other one.
+_IPV4_OVER_IPV6: Final = "::ffff:"
 _MOST_HOPS: Final = 32
 
 _IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -66,7 +68,7 @@ class ClientAddresses:
 
     def address(self, request: web.BaseRequest) -> str:
         """Return the address of the client: the last one in the chain that is no trusted proxy itself."""
-        remote = request.remote or ""
+        remote = (request.remote or "").removeprefix(_IPV4_OVER_IPV6)
         if not self.is_trusted(request):
             return remote
         seen = [one.strip() for line in request.headers.getall(_FORWARDED_FOR, ()) for one in line.split(",")]

@@ -51,6 +51,11 @@ class Address:
             raise ValueError(f"expected host:port or [ipv6]:port with a port of 0 to {_MAX_PORT}")
         return cls(host, int(port))
 
+    @property
+    def takes_both_families(self) -> bool:
+        """Whether it is ``[::]``, where clients with IPv4 are welcome, too, as with other servers."""
+        return _canonical(self.host) == "::"
+
     def overlaps(self, other: Address) -> bool:
         """Say whether a connection to one of the two can reach the other."""
         if self.port != other.port or not self.port:

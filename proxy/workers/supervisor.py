@@ -197,7 +197,9 @@ def _listen(address: Address) -> socket.socket:
     """Return a socket that listens on ``address``; the workers accept from it."""
     try:
         family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.create_server(where[:2], family=family, backlog=BACKLOG)
+        listening = socket.create_server(
+            where[:2], family=family, backlog=BACKLOG, dualstack_ipv6=address.takes_both_families
+        )
         # Set here too, or `dup` makes it block again for all that have it: a worker that comes too late for
         # a connection would then stand still until the next one.
         listening.settimeout(0)

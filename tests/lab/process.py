@@ -100,7 +100,8 @@ def answers_http(where: Place, path: str) -> Callable[[], bool]:
 
 def _connect(where: Place) -> socket.socket:
     if not isinstance(where, Path):
-        return socket.create_connection(("127.0.0.1", where) if isinstance(where, int) else where, timeout=1)
+        host, port = ("127.0.0.1", where) if isinstance(where, int) else where
+        return socket.create_connection((host.strip("[]"), port), timeout=1)
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(1)
