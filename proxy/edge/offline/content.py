@@ -226,7 +226,8 @@ class ContentByDigest:
             return await self._upstream.head(question.path, question.identity, question.accept)
 
         reply = await self._line.ask(ask, has_answer=right.is_lasting)
-        if reply.status != HTTPStatus.OK or is_portal(question, reply):
+        size = await self._documents.size(question.repository, question.digest)
+        if reply.status != HTTPStatus.OK or is_portal(question, reply, size):
             return False  # a GET brings the words of the refusal
         if not reply.is_stale:
             await self._rights.accepted(question, question.digest, asked_at)
@@ -238,7 +239,10 @@ class ContentByDigest:
         Raises:
             UnavailableError: the answer is none of the registry's.
         """
-        is_none = is_portal(question, reply)
+        size = None
+        if right.is_here and reply.status == HTTPStatus.OK and not reply.body:
+            size = await self._documents.size(question.repository, question.digest)
+        is_none = is_portal(question, reply, size)
         if reply.status in GONE and right.is_lasting:
             words = reply if reply.body else await self._words(question, right)
             is_none = words.status in GONE and is_foreign(words)

@@ -64,12 +64,19 @@ def is_page(reply: Reply, *, is_root: bool = False) -> bool:
     return DIGEST_HEADER not in reply.headers and "json" not in reply.media_type
 
 
-def is_portal(question: EdgeQuestion, reply: Reply) -> bool:
-    """Say whether a yes to a question about content by digest is a page's, which says it to everyone."""
+def is_portal(question: EdgeQuestion, reply: Reply, size: int | None = None) -> bool:
+    """Say whether a yes to a question about content by digest is a page's, which says it to everyone.
+
+    ``size``: bytes of the content, where it is here and the yes came without it.
+    """
     if reply.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         return False
-    named = reply.headers.get(DIGEST_HEADER, question.reference)
-    return named != question.reference or is_page(reply, is_root=question.kind == "blob")
+    named = reply.headers.get(DIGEST_HEADER)
+    if named is None and size is not None and reply.status == HTTPStatus.OK:
+        length = reply.headers.get(hdrs.CONTENT_LENGTH, "0")
+        if length not in ("0", str(size)):  # some registries answer HEAD with no length, or none that counts
+            return True
+    return named not in (None, question.reference) or is_page(reply, is_root=question.kind == "blob")
 
 
 def is_refusal(reply: Reply) -> bool:

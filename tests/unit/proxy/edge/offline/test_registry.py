@@ -587,11 +587,21 @@ async def test_who_shows_nothing_offline_is_asked_for_credentials_as_the_registr
 
 
 @pytest.mark.parametrize("path", [BY_DIGEST, CONFIG_PATH])
+@pytest.mark.parametrize("media_type", ["text/html", "text/plain", "application/json"])
 async def test_a_portal_that_says_200_to_everyone_lets_nobody_in(
-    registry: EdgeRegistry, node: Edge, moody: Moody, path: str
+    registry: EdgeRegistry, node: Edge, moody: Moody, path: str, media_type: str
 ) -> None:
     content = await brought(node, path)
-    moody.outage = page(200)
+    moody.outage = lambda _: web.Response(text='{"please": "log in"}', content_type=media_type)
+    if media_type != "text/html":
+        assert "your credentials" in await refusal(head(registry, path, BOB))
+        with pytest.raises(UpstreamError, match=r"your credentials|other content"):
+            await get(registry, path, BOB)
+        if path == CONFIG_PATH:
+            assert "your credentials" in await refusal(registry.first_byte(path, BOB))
+        moody.outage = page(502)
+        assert "your credentials" in await refusal(get(registry, path, BOB))
+        return
     assert "your credentials" in await refusal(head(registry, path, BOB))
     if path == CONFIG_PATH:
         assert "your credentials" in await refusal(registry.first_byte(path, BOB))
