@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-from aiohttp import hdrs
+from aiohttp import hdrs, web
 from cachetools import LRUCache
 
+from proxy.bodies.idle_timeout import IdleTimeout
 from proxy.edge.disk.blobs import StoredBlob
 from proxy.edge.disk.store import EdgeStore
 from proxy.edge.filling.body import GrowingBlob, whole_body
@@ -26,6 +29,7 @@ from proxy.handlers.headers import LocationRewriter
 from proxy.repository import Repository
 from proxy.requests.kinds import ContentPull
 from proxy.upstream.replies import RefusedError, UpstreamError
+from proxy.wire.responses import OutgoingResponse
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import ACCEPT_IMAGES, MAX_MANIFEST_BYTES, Document
 
@@ -152,14 +156,23 @@ class EdgeContent:
         if growing is None:
             return None
         try:
-            if not growing.is_joined:
-                await self._grants.remember(call.identity, repository, digest, asked_at)
-            elif not may_read and not await self._ask(call):
-                growing.close()
-                return None
+            return await self._begun(call, growing, asked_at, may_read=may_read)
         except BaseException:
             growing.close()
             raise
+
+    async def _begun(
+        self, call: Call[ContentPull], growing: GrowingBlob, asked_at: float, *, may_read: bool
+    ) -> Answer | None:
+        """Return a blob that was begun, to a client that may read it; else None, and it is closed."""
+        remember = partial(self._grants.remember, call.identity, call.request.repository, call.request.digest, asked_at)
+        if growing.is_named:
+            await remember()
+        elif not growing.is_joined:
+            return _part(call, growing, lambda part: _Proving(growing.body(part), growing, remember))
+        elif not may_read and not await self._ask(call):
+            growing.close()
+            return None
         return _part(call, growing, growing.body)
 
     async def _kept(self, call: Call[ContentPull]) -> Answer | None:
@@ -200,6 +213,23 @@ class EdgeContent:
         if children is None:
             children = self._children[document.digest] = tuple(children_of(document))
         self._store.blobs.used((document.digest, *children))
+
+
+@dataclass(frozen=True, slots=True)
+class _Proving:
+    """The body of a blob whose giver did not say what it is: its yes counts when the digest is right."""
+
+    body: BodySource
+    growing: GrowingBlob
+    remember: Callable[[], Awaitable[None]]
+
+    async def send(self, response: OutgoingResponse, http: web.BaseRequest, idle_timeout: IdleTimeout) -> None:
+        await self.body.send(response, http, idle_timeout)
+        if self.growing.is_whole:
+            await self.remember()
+
+    async def close(self) -> None:
+        await self.body.close()
 
 
 def _part(call: Call[ContentPull], blob: StoredBlob | GrowingBlob, body: Callable[[range], BodySource]) -> Answer:

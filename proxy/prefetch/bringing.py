@@ -230,9 +230,9 @@ class Bringing:
             raise BlobError(f"it cannot be kept: the registry does not tell its length, or the disk has no room{room}")
         self._progress.growing[digest] = growing
         try:
-            if not growing.is_joined:
-                await self._node.grants[repository.upstream].remember(identity, repository, digest, asked_at)
             is_whole = await growing.finished()
+            if is_whole and not growing.is_joined:
+                await self._node.grants[repository.upstream].remember(identity, repository, digest, asked_at)
         finally:
             self._progress.growing.pop(digest, None)
             growing.close()

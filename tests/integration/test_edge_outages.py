@@ -123,6 +123,19 @@ async def test_a_portal_that_answers_200_gives_no_wrong_byte(tmp_path: Path, cli
         assert await pulled(url, PULLED) == before
 
 
+async def test_a_portal_that_answers_200_with_any_content_lets_nobody_in(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    line, mallory = Line(), {"Authorization": "Bearer mallory"}
+    async with served(line.answer) as upstream, node(upstream, tmp_path) as url:
+        await pulled(url, PULLED, warned=False, who="alice")
+        line.outage = lambda _: web.Response(text="log in, please")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await get(client, f"{url}/v2/{MODEL}/blobs/{digest_of(b'not on the node')}", **mallory)
+        line.outage = page(502)
+        assert (await get(client, url + TAG, **mallory))[0] == 503
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 async def test_a_portal_that_answers_200_for_a_blob_is_no_yes_of_the_registry(
     tmp_path: Path, client: aiohttp.ClientSession, *, is_known: bool

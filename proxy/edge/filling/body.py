@@ -115,11 +115,13 @@ class GrowingBlob:
         digest: of the blob.
         size: bytes of all of it.
         is_joined: whether the registry was not asked with this reader's credentials.
+        is_named: whether its yes to them named the blob; else it may be that of a portal, until the blob is whole.
     """
 
     digest: Digest
     size: int
     is_joined: bool
+    is_named: bool
     _growth: Growth
     _passage: Passage
     _leave: Callable[[], None]
@@ -138,6 +140,11 @@ class GrowingBlob:
     def descriptor(self) -> int:
         """The file, open as long as this blob is; among the content only some time after all of it is here."""
         return self._growth.descriptor
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is here, and right."""
+        return self._growth.fate is Fate.WHOLE
 
     async def finished(self) -> bool:
         """Wait until all of it is here, or no more comes; say whether it is whole, and right."""

@@ -173,11 +173,14 @@ class Fills:
                 self._left(flight)
         if growth is None:
             return None
+        is_named = False
         if repository is None or identity is None or not flight.source.has_accepted(repository, identity):
             is_joined = True
+        elif not is_joined:
+            is_named = flight.source.has_named(repository, identity)
         leave = _Once(functools.partial(self._closed, flight, growth))
         passage = Passage(flight.digest, flight.source, self._threads)
-        return GrowingBlob(flight.digest, growth.size, is_joined, growth, passage, leave, self.borrows)
+        return GrowingBlob(flight.digest, growth.size, is_joined, is_named, growth, passage, leave, self.borrows)
 
     def _closed(self, flight: Flight, growth: Growth) -> None:
         growth.leave()

@@ -28,6 +28,7 @@ from proxy.upstream.replies import MAX_REFUSAL, RefusedError, Reply, UpstreamErr
 from twodfs.oci.digest import Digest
 
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
+_DIGEST_HEADER: Final = "Docker-Content-Digest"
 _LONGEST_PAUSE: Final = 30.0
 _MOST_READERS: Final = 32
 _LOOKS: Final = 0.25
@@ -101,6 +102,7 @@ class BlobSource:
         self._gives_parts = True
         self._accepted: set[tuple[Repository, bytes]] = set()
         self._refused: dict[tuple[Repository, bytes], Reply] = {}
+        self._named: set[tuple[Repository, bytes]] = set()
 
     @property
     def repository(self) -> Repository | None:
@@ -125,6 +127,10 @@ class BlobSource:
     def has_accepted(self, repository: Repository, identity: Identity) -> bool:
         """Say whether the registry gave the blob to this reader."""
         return (repository, identity.fingerprint) in self._accepted
+
+    def has_named(self, repository: Repository, identity: Identity) -> bool:
+        """Say whether its yes to this reader named the blob; of another nobody knows whose it is before the end."""
+        return (repository, identity.fingerprint) in self._named
 
     def refusal(self, repository: Repository, identity: Identity) -> Reply | None:
         """Return the registry's no to this reader, where others are asked for after it."""
@@ -211,6 +217,8 @@ class BlobSource:
                         self._refused[key] = error.reply
                     continue
                 self._accepted.add(key)
+                if _DIGEST_HEADER in answer.headers:
+                    self._named.add(key)
                 stack.push_async_callback(asking.pop_all().aclose)
                 return answer
 
@@ -237,7 +245,7 @@ class BlobSource:
 
     def _is_page(self, answer: aiohttp.ClientResponse) -> bool:
         """Say whether a yes is that of a portal, which says it to everyone."""
-        named = answer.headers.get("Docker-Content-Digest", self._digest)
+        named = answer.headers.get(_DIGEST_HEADER, self._digest)
         return named != self._digest or answer.content_type == "text/html"
 
     def _judged(self, answer: aiohttp.ClientResponse, first: int, size: int | None) -> Arrival:
