@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.blob_wire import Crews, Relay
+from tests.lab.conversation import Conversation, Exchange, whole_api
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
@@ -27,6 +28,16 @@ def registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registries]
     require("docker-registry")
     with three_registries(tmp_path_factory.mktemp("three"), push_model) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def straight_conversation(tmp_path_factory: pytest.TempPathFactory) -> list[Exchange]:
+    """The whole API spoken with a fresh registry."""
+    require("docker-registry")
+    with Registry.start(tmp_path_factory.mktemp("direct")) as registry:
+        talk = Conversation(registry.address)
+        whole_api(talk)
+    return talk.exchanges
 
 
 @pytest.fixture

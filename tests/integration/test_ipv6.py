@@ -35,16 +35,11 @@ def registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Regist
         yield [one, other]
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "workers"])
-def proxy(
-    request: pytest.FixtureRequest, registries: list[Registry], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Proxy]:
+@pytest.fixture(scope="module")
+def proxy(registries: list[Registry], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     one, other = registries
     directory: Path = tmp_path_factory.mktemp("proxy")
     config = f"""
-    workers = {request.param}
-    edge.directory = "{directory}/edge"
-    edge.min_free = 0
     [[upstream]]
     name = "one"
     url = "{one.url}"
@@ -59,16 +54,26 @@ def proxy(
         yield started
 
 
-@pytest.mark.parametrize("address", ["::1", "127.0.0.1"])
-def test_both_families_reach_a_proxy_that_listens_everywhere(proxy: Proxy, address: str) -> None:
-    port = int(proxy.address.rpartition(":")[2])
-    connection = http.client.HTTPConnection(address, port, timeout=30)
-    connection.request("GET", f"{PULL}--0.0.0.0", headers={"Accept": ACCEPT, "User-Agent": f"over {address}"})
-    answer = connection.getresponse()
-    assert answer.status == 200, answer.read()
-    connection.close()
-    lines = [one for one in proxy.log_events() if one.get("user_agent") == f"over {address}"]
-    assert {one["remote"] for one in lines} == {address}
+def check_both_families(proxy: Proxy) -> None:
+    for address in ("::1", "127.0.0.1"):
+        port = int(proxy.address.rpartition(":")[2])
+        connection = http.client.HTTPConnection(address, port, timeout=30)
+        connection.request("GET", f"{PULL}--0.0.0.0", headers={"Accept": ACCEPT, "User-Agent": f"over {address}"})
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        connection.close()
+        lines = [one for one in proxy.log_events() if one.get("user_agent") == f"over {address}"]
+        assert {one["remote"] for one in lines} == {address}
+
+
+def test_both_families_reach_a_proxy_that_listens_everywhere(proxy: Proxy) -> None:
+    check_both_families(proxy)
+
+
+def test_both_families_reach_its_workers(registries: list[Registry], tmp_path: Path) -> None:
+    config = f'workers = 2\nedge.directory = "{tmp_path}/edge"\nedge.min_free = 0\n'
+    with Proxy.start(tmp_path, registries[0].url, host="[::]", config=config) as started:
+        check_both_families(started)
 
 
 @pytest.mark.parametrize(

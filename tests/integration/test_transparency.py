@@ -1,31 +1,24 @@
 """What is not a partition passes through untouched: the same conversation, directly and through the proxy."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.lab.conversation import Conversation, Exchange, is_explained, whole_api
-from tests.lab.peers import require
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 
 
 @pytest.fixture(scope="module")
 def conversations(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[list[Exchange], list[Exchange]]]:
+    straight_conversation: list[Exchange], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Exchange], list[Exchange]]:
     """The whole API spoken with two fresh registries, one of them behind the proxy."""
-    require("docker-registry")
-    folders = [tmp_path_factory.mktemp(name) for name in ("direct", "behind", "proxy")]
     with (
-        Registry.start(folders[0]) as direct,
-        Registry.start(folders[1]) as behind,
-        Proxy.start(folders[2], behind.url) as proxy,
+        Registry.start(tmp_path_factory.mktemp("behind")) as behind,
+        Proxy.start(tmp_path_factory.mktemp("proxy"), behind.url) as proxy,
     ):
-        straight, through = Conversation(direct.address), Conversation(proxy.address)
-        whole_api(straight)
+        through = Conversation(proxy.address)
         whole_api(through)
-        yield straight.exchanges, through.exchanges
+    return straight_conversation, through.exchanges
 
 
 def test_the_tags_that_are_explained_are_a_few(

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
 from urllib.parse import urljoin
@@ -12,7 +11,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from tests.lab.conversation import Conversation, Exchange, digest_of, is_explained, manifest_of, whole_api
+from tests.lab.conversation import Exchange, is_explained, whole_api
 from tests.lab.fake_registry import proxied, served
 from tests.lab.named_conversation import NamedConversation
 from tests.lab.peers import require
@@ -35,43 +34,21 @@ hosts = ["other.lab"]
 
 @pytest.fixture(scope="module", params=["prefix", "ns"])
 def conversations(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, straight_conversation: list[Exchange], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[list[Exchange], list[Exchange]]]:
     """The whole API spoken with a fresh registry, and with one that stands beside another behind a proxy."""
     require("docker-registry")
-    folders = [tmp_path_factory.mktemp(name) for name in ("direct", "first", "other", "proxy")]
+    folders = [tmp_path_factory.mktemp(name) for name in ("first", "other", "proxy")]
     with ExitStack() as stack:
-        direct, first, other = (stack.enter_context(Registry.start(folder)) for folder in folders[:3])
+        first, other = (stack.enter_context(Registry.start(folder)) for folder in folders[:2])
         config = CONFIG.format(first=first.url, other=other.url)
-        proxy = stack.enter_context(Proxy.start(folders[3], first.url, config=config))
-        straight = Conversation(direct.address)
+        proxy = stack.enter_context(Proxy.start(folders[2], first.url, config=config))
         named = {"prefix": "far/off"} if request.param == "prefix" else {"namespace": "other.example"}
         through = NamedConversation(proxy.address, **named)
-        for talk in (straight, through):
-            whole_api(talk)
-            content_management(talk)
+        whole_api(through)
         # What is outside the API cannot have a prefix, and nothing else may have come to the wrong one, but the probe.
         assert {one.target for one in first.requests()} <= {"/", "/nowhere", "/v2/"}
-        yield straight.exchanges, through.exchanges
-
-
-def content_management(talk: Conversation) -> None:
-    """What the conformance suite asks besides: pages of lists, and mounts of what is there and what is not."""
-    config = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
-    digests = [talk.upload("lib/pages", one) for one in (config, b"layer")]
-    for tag in ("a", "b", "c", "d", "e"):
-        kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
-        talk.say("PUT", f"/v2/lib/pages/manifests/{tag}", kind, manifest_of(config, b"layer"))
-    for start in ("/v2/_catalog?n=1", "/v2/lib/pages/tags/list?n=2"):
-        target: str | None = start
-        while target is not None:
-            link = talk.say("GET", target).headers.get("Link")
-            target = None if link is None else re.findall("<([^>]*)>", link)[0]
-    for source in ("lib/pages", "lib/nothing", "LIB", ""):
-        talk.say("POST", f"/v2/lib/mounted/blobs/uploads/?mount={digests[1]}&from={source}", body=b"")
-    talk.say("GET", f"/v2/lib/mounted/blobs/{digests[1]}")
-    talk.say("DELETE", f"/v2/lib/pages/manifests/{digest_of(manifest_of(config, b'layer'))}")
-    talk.say("GET", "/v2/lib/pages/tags/list")
+        yield straight_conversation, through.exchanges
 
 
 def test_every_answer_is_the_registrys_own_but_for_the_prefix(

@@ -193,6 +193,7 @@ def whole_api(talk: Conversation) -> None:
     _look_alike_tags(talk)
     _lists(talk)
     _deletes(talk)
+    _content_management(talk)
 
 
 def _versions_and_nonsense(talk: Conversation) -> None:
@@ -394,3 +395,22 @@ def _deletes(talk: Conversation) -> None:
         talk.say("DELETE", target)
     talk.say("GET", "/v2/lib/image/manifests/docker", {"Accept": DOCKER_MANIFEST})
     talk.say("GET", f"/v2/lib/one/blobs/{digest_of(blob)}")
+
+
+def _content_management(talk: Conversation) -> None:
+    """What the conformance suite asks besides: pages of lists, and mounts of what is there and what is not."""
+    config = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
+    digests = [talk.upload("lib/pages", one) for one in (config, b"layer")]
+    for tag in ("a", "b", "c", "d", "e"):
+        kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+        talk.say("PUT", f"/v2/lib/pages/manifests/{tag}", kind, manifest_of(config, b"layer"))
+    for start in ("/v2/_catalog?n=1", "/v2/lib/pages/tags/list?n=2"):
+        target: str | None = start
+        while target is not None:
+            link = talk.say("GET", target).headers.get("Link")
+            target = None if link is None else re.findall(r"<([^>]*)>", link)[0]
+    for source in ("lib/pages", "lib/nothing", "LIB", ""):
+        talk.say("POST", f"/v2/lib/mounted/blobs/uploads/?mount={digests[1]}&from={source}", body=b"")
+    talk.say("GET", f"/v2/lib/mounted/blobs/{digests[1]}")
+    talk.say("DELETE", f"/v2/lib/pages/manifests/{digest_of(manifest_of(config, b'layer'))}")
+    talk.say("GET", "/v2/lib/pages/tags/list")
