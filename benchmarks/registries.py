@@ -29,6 +29,9 @@ from tests.lab.waiting import wait_until
 
 RESULTS: Final = DIRECTORY / "results" / "registries.json"
 WARM_UP_SECONDS: Final = 2
+ALONE: Final = "alone"
+WHEN: Final = (ALONE, "alone again", "beside")
+"""When each target is measured in a round; the second time tells what the machine does to a ratio."""
 CONFIG: Final = """
 [[upstream]]
 name = "main"
@@ -43,28 +46,27 @@ prefix = "hanging"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure one registry while another hangs.")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=18)
     parser.add_argument("--seconds", type=int, default=2, help="of each target, alone and beside, in each round")
     parser.add_argument("--hanging", type=int, default=200, help="requests that wait meanwhile")
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True, width=120)
     environment = machine()
-    rounds: dict[str, list[tuple[Round, Round]]] = {}
+    rounds: dict[str, list[dict[str, Round]]] = {}
     with silence() as port, peers(port) as measured:
         proxy = measured.proxies[0]
         for target in measured.targets:
             measure(measured, target, WARM_UP_SECONDS)
         for number in range(arguments.rounds):
+            first = number % len(WHEN)
             for target in measured.targets:
-                # Whichever comes first has the machine as it was before.
-                order = (False, True) if number % 2 else (True, False)
                 taken = {}
-                for hangs in order:
-                    with waiting(proxy, arguments.hanging if hangs else 0):
-                        taken[hangs] = measure(measured, target, arguments.seconds)
-                rounds.setdefault(target.name, []).append((taken[False], taken[True]))
+                for when in WHEN[first:] + WHEN[:first]:  # each comes first, second and last as often
+                    with waiting(proxy, arguments.hanging if when == "beside" else 0):
+                        taken[when] = measure(measured, target, arguments.seconds)
+                rounds.setdefault(target.name, []).append(taken)
             console.print(f"round {number + 1} of {arguments.rounds}")
-    results = {name: summary(pairs) for name, pairs in rounds.items()}
+    results = {name: summary(taken) for name, taken in rounds.items()}
     console.print(table(results))
     load = {"rounds": arguments.rounds, "seconds": arguments.seconds, "hanging": arguments.hanging}
     RESULTS.write_text(json.dumps({"environment": environment, "load": load, "targets": results}, indent=2) + "\n")
@@ -115,38 +117,40 @@ def in_flight(proxy: Proxy) -> float:
     return Scrape.of(proxy.admin_url).value("twodfs_proxy_in_flight", upstream="hanging")
 
 
-def summary(pairs: list[tuple[Round, Round]]) -> Json:
-    """Return the medians of the rounds; ratios are of measurements that followed each other."""
+def summary(rounds: list[dict[str, Round]]) -> Json:
+    """Return the medians of the rounds; ratios are to what was measured alone in the same round."""
     results: Json = {}
-    for at, name in enumerate(("alone", "beside")):
-        results[name] = {
-            "requests_per_second": round(statistics.median(pair[at].rate for pair in pairs), 1),
-            "p50_ms": round(statistics.median(pair[at].p50_ms for pair in pairs), 3),
-            "p99_ms": round(statistics.median(pair[at].p99_ms for pair in pairs), 3),
+    for when in WHEN:
+        own = [one[when] for one in rounds]
+        results[when] = {
+            "requests_per_second": round(statistics.median(one.rate for one in own), 1),
+            "p50_ms": round(statistics.median(one.p50_ms for one in own), 3),
+            "p99_ms": round(statistics.median(one.p99_ms for one in own), 3),
             "proxy_cpu_us_per_request": round(
-                1e6 * sum(pair[at].proxy_cpu for pair in pairs) / sum(pair[at].requests for pair in pairs), 1
+                1e6 * sum(one.proxy_cpu for one in own) / sum(one.requests for one in own), 1
             ),
+            "p50_ratio": round(statistics.median(one[when].p50_ms / one[ALONE].p50_ms for one in rounds), 3),
+            "p99_ratio": round(statistics.median(one[when].p99_ms / one[ALONE].p99_ms for one in rounds), 3),
         }
-    ratios = {
-        "p50": [beside.p50_ms / alone.p50_ms for alone, beside in pairs],
-        "p99": [beside.p99_ms / alone.p99_ms for alone, beside in pairs],
-    }
-    for name, values in ratios.items():
-        results[f"{name}_ratio"] = round(statistics.median(values), 3)
-        results[f"{name}_ratios"] = [round(value, 3) for value in values]
     return results
 
 
 def table(results: Json) -> Table:
     drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     drawn.add_column("GET manifest", no_wrap=True)
-    for heading in ("p50 ms", "beside", "ratio", "p99 ms", "beside", "ratio", "proxy µs", "beside"):
+    for heading in ("req/s", "p50 ms", "ratio", "p99 ms", "ratio", "proxy µs"):
         drawn.add_column(heading, justify="right", no_wrap=True)
-    for name, of in results.items():
-        p50 = (f"{of['alone']['p50_ms']:.2f}", f"{of['beside']['p50_ms']:.2f}", f"{of['p50_ratio']:.2f}")
-        p99 = (f"{of['alone']['p99_ms']:.2f}", f"{of['beside']['p99_ms']:.2f}", f"{of['p99_ratio']:.2f}")
-        costs = [f"{of[when]['proxy_cpu_us_per_request']:.0f}" for when in ("alone", "beside")]
-        drawn.add_row(name, *p50, *p99, *costs)
+    for name, taken in results.items():
+        for when, of in taken.items():
+            drawn.add_row(
+                f"{name}, {when}",
+                f"{of['requests_per_second']:,.0f}",
+                f"{of['p50_ms']:.2f}",
+                f"{of['p50_ratio']:.2f}",
+                f"{of['p99_ms']:.2f}",
+                f"{of['p99_ratio']:.2f}",
+                f"{of['proxy_cpu_us_per_request']:.0f}",
+            )
     return drawn
 
 
