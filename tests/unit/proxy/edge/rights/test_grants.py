@@ -181,6 +181,16 @@ async def test_a_no_ends_it_and_so_does_time(tmp_path: Path, monkeypatch: pytest
         assert not await node.acceptances.is_accepted_lately(ALICE, MODEL)
 
 
+async def test_a_box_that_starts_in_the_past_knows_its_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    async with worker(tmp_path) as node:
+        await node.allowed(ALICE, INDEX.digest)
+    for behind, is_known in ((30, True), (3600, False)):
+        monkeypatch.setattr(time, "time", lambda: now - behind)  # noqa: B023 - used at once
+        async with worker(tmp_path) as node:
+            assert await node.acceptances.is_accepted_lately(ALICE, MODEL) is is_known
+
+
 async def test_another_secret_knows_nobody_and_the_file_shows_no_credentials(tmp_path: Path) -> None:
     async with worker(tmp_path) as node:
         await node.allowed(ALICE, INDEX.digest)
