@@ -26,7 +26,7 @@ from twodfs.oci.documents import parse_json
 PATH: Final = "/edge/prefetch"
 _MOST_ORDER: Final = 4 * 2**20
 _READ_SECONDS: Final = 30.0
-_SCHEME: Final = "bearer "
+_BEARER: Final = "bearer "
 _JSON_LINES: Final = "application/jsonlines"
 
 
@@ -98,10 +98,10 @@ class PrefetchEndpoint:
     def _refusal(self, request: web.Request) -> web.Response | None:
         """Return the answer to one who does not know the admin token; None for one who does."""
         given = request.headers.get(hdrs.AUTHORIZATION, "")
-        scheme, word = given[: len(_SCHEME)].lower(), given[len(_SCHEME) :].strip()
+        scheme, word = given[: len(_BEARER)].lower(), given[len(_BEARER) :].strip()
         expected = self._token()
         is_right = hmac.compare_digest(word.encode("utf-8", "surrogateescape"), expected.encode())
-        if is_right and scheme == _SCHEME and expected:
+        if is_right and scheme == _BEARER and expected:
             return None
         get_logger().warning("prefetch refused", reason="no admin token, or another", address=request.remote)
         answer = _answer(

@@ -28,7 +28,7 @@ from proxy.requests.kinds import TOKEN_PATH
 
 _API: Final = "/v2/"
 _ROOT: Final = "/v2"
-_PLACE: Final = "/twodfs/registry"
+_OUTSIDE_API: Final = "/twodfs/registry"
 
 _HUB: Final = "docker.io"
 _HUB_HOSTS: Final = frozenset({"registry-1.docker.io", "index.docker.io", _HUB})
@@ -78,7 +78,7 @@ class ChosenRegistry:
             if target.startswith(_API) or target.partition("?")[0] == _ROOT:
                 target = f"{_API}{self.prefix}{target.removeprefix(_ROOT)}"
             elif self.name:
-                target = f"{_PLACE}/{self.name}{target}"
+                target = f"{_OUTSIDE_API}/{self.name}{target}"
         if self.namespace:
             path, _, query = target.partition("?")
             others = [part for part in query.split("&") if part and not _is(part, _NAMESPACE)]
@@ -166,7 +166,7 @@ class RegistryChoice:
     def _given_out(self, target: str) -> ChosenRegistry | None:
         """Return the registry of an address that ``ChosenRegistry`` made; None where it is no such address."""
         path, mark, query = target.partition("?")
-        for place in (TOKEN_PATH, _PLACE):
+        for place in (TOKEN_PATH, _OUTSIDE_API):
             if not path.startswith(f"{place}/"):
                 continue
             name, slash, rest = path[len(place) + 1 :].partition("/")
@@ -176,7 +176,7 @@ class RegistryChoice:
             prefix = self._prefix.get(key, "")
             if place == TOKEN_PATH and rest in ("", prefix) and bool(rest) == bool(slash):
                 return ChosenRegistry(key, f"{TOKEN_PATH}{mark}{query}", name, rest)
-            if place == _PLACE and slash and prefix and not f"/{rest}/".startswith(_API):
+            if place == _OUTSIDE_API and slash and prefix and not f"/{rest}/".startswith(_API):
                 return ChosenRegistry(key, f"/{rest}{mark}{query}", name, prefix)
         return None
 

@@ -39,7 +39,7 @@ _RESUMABLE: Final = 86_400.0
 _ORPHAN: Final = 60.0
 """Seconds after which a length without its content is nobody's any more."""
 _PIECE: Final = 1000
-_ROWS: Final = "SELECT digest, ctime FROM blobs WHERE digest > ? ORDER BY digest LIMIT ?"
+_PIECE_OF_ROWS: Final = "SELECT digest, ctime FROM blobs WHERE digest > ? ORDER BY digest LIMIT ?"
 # Not what came back meanwhile.
 _FORGET: Final = "DELETE FROM blobs WHERE digest = ? AND ctime IS ?"
 _ADD: Final = "INSERT OR IGNORE INTO blobs (digest, size, used) VALUES (?, ?, ?)"
@@ -119,7 +119,7 @@ class Keeper:
     async def _forget_missing(self) -> None:
         """Delete rows of content that is not there, in pieces."""
         last = ""
-        while rows := await self._state.read(lambda c, last=last: c.execute(_ROWS, (last, _PIECE)).fetchall()):  # type: ignore[misc]
+        while rows := await self._state.read(lambda c, last=last: c.execute(_PIECE_OF_ROWS, (last, _PIECE)).fetchall()):  # type: ignore[misc]
             last = rows[-1][0]
             missing = await asyncio.to_thread(self._missing, rows)
             if missing:
