@@ -57,7 +57,7 @@ class EdgeNode:
                 store.state, store.directory.secret(), good_for=config.edge.offline_grant
             )
             asked = {name: upstream for name, (_, upstream) in upstreams.items()}
-            silence = max(own.upstream.read_timeout for own, _ in upstreams.values())
+            silence = {name: own.upstream.read_timeout for name, (own, _) in upstreams.items()}
             fills = await stack.enter_async_context(Fills(store, asked, config.edge, silence=silence, borrows=borrows))
             registries, grants = {}, {}
             for name, (own, upstream) in upstreams.items():

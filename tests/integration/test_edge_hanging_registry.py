@@ -94,3 +94,18 @@ async def test_both_hang_and_each_is_given_up_once(tmp_path: Path, client: aioht
         assert not any(task.done() for task in reading)
         for task in reading:
             task.cancel()
+
+
+async def test_each_registry_is_waited_for_as_long_as_its_own_time_out_says(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    """One that may be silent for long does not lend its patience to another."""
+    hanging, other = Hanging(None), Blob(CONTENT)
+    async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
+        for one in (hanging, other):
+            await stack.enter_async_context(holding(one))
+        silence = {"hub": 0.5, "": 600.0}
+        node = await stack.enter_async_context(filling(tmp_path, other.url, hub=hanging.url, silence=silence))
+        async with client.get(f"{node.url}/v2/hub/lib/blob/blobs/{hanging.digest}") as answer:
+            assert answer.status == 504
+            assert "does not begin to send" in await answer.text()

@@ -42,7 +42,9 @@ async def edge(url: str, directory: Path, **settings: str) -> AsyncIterator[Edge
         grants = await EdgeGrants.open(
             config.auth.ttl, store.state, acceptances=acceptances, names=names, places=places, is_shared=False
         )
-        fills = await stack.enter_async_context(Fills(store, {DEFAULT_UPSTREAM: upstream}, config.edge, silence=30))
+        fills = await stack.enter_async_context(
+            Fills(store, {DEFAULT_UPSTREAM: upstream}, config.edge, silence={DEFAULT_UPSTREAM: 30})
+        )
         registry = await stack.enter_async_context(
             EdgeRegistry.open(
                 upstream,

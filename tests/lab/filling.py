@@ -6,9 +6,10 @@ import hashlib
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -70,11 +71,12 @@ async def filling(
     tls: ssl.SSLContext | None = None,
     borrows: bool = True,
     hub: str | None = None,
+    silence: Mapping[str, float] = MappingProxyType({}),
     **settings: Any,
 ) -> AsyncIterator[Node]:
     """Run a node in this loop; settings are `edge__background_fill="false"`.
 
-    `hub`: another registry's origin; its repositories begin with `hub/`.
+    `hub`: another registry's origin; its repositories begin with `hub/`. `silence`: seconds for some of the registries.
     """
     flags: dict[str, str | None] = {path.replace("__", "."): value for path, value in settings.items()}
     defaults = {"upstream.url": upstream, "edge.directory": str(directory), "edge.min_free": "0"}
@@ -95,7 +97,7 @@ async def filling(
                 store,
                 upstreams,
                 config.edge,
-                silence=config.upstream.read_timeout,
+                silence={**dict.fromkeys(upstreams, config.upstream.read_timeout), **silence},
                 borrows=borrows,
             )
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import aiohttp
@@ -143,7 +143,8 @@ class Fill:
                 await self._begin(arrival.size)
             await self._catch_up()
             take = self._written.write if arrival.first else Repeated(self._written).take
-            await self._tools.receiver.receive(arrival.answer, take, self._passed)
+            receiver = replace(self._tools.receiver, silence=self._flight.source.silence)
+            await receiver.receive(arrival.answer, take, self._passed)
             if self._written.position < self._written.size:
                 raise PausedError("the registry's answer ended early")
 

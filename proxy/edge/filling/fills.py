@@ -25,7 +25,7 @@ from proxy.edge.filling.source import BlobRegistry, BlobSource, PausedError
 from proxy.edge.pace import Pace
 from proxy.logs import get_logger
 from proxy.metrics.catalogue import EDGE_FILLING
-from proxy.repository import Repository
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.oci.digest import Digest
 
@@ -48,7 +48,7 @@ class Fills:
         upstreams: Mapping[str, BlobRegistry],
         config: EdgeConfig,
         *,
-        silence: float,
+        silence: Mapping[str, float],
         borrows: bool = True,
     ) -> None:
         """Prepare to fetch blobs of ``upstreams`` into ``store``.
@@ -57,13 +57,14 @@ class Fills:
             store: where they go.
             upstreams: the registries, which follow redirects of blobs.
             config: whether a fill goes on without readers.
-            silence: seconds for which readers wait for a registry that sends nothing.
+            silence: seconds for which readers wait for each registry when it sends nothing.
             borrows: whether sockets can be borrowed here.
         """
         self._store = store
         self._upstreams = upstreams
         self._is_background = config.background_fill
-        self._silence = _BEFORE_READERS * silence
+        self._silence = {name: _BEFORE_READERS * seconds for name, seconds in silence.items()}
+        self._longest = max(self._silence.values())
         self._patience = config.offline_after
         self.borrows = borrows
         """Whether sockets can be borrowed here."""
@@ -71,7 +72,7 @@ class Fills:
         self._group = asyncio.TaskGroup()
         self._stack = contextlib.AsyncExitStack()
         self._threads = Threads("edge-fill")
-        self._tools = Tools(store.blobs, store.space, Receiver(self._threads, self._silence, borrows))
+        self._tools = Tools(store.blobs, store.space, Receiver(self._threads, self._longest, borrows))
 
     async def __aenter__(self) -> Self:
         self._stack.enter_context(self._threads)
@@ -303,7 +304,7 @@ class Fills:
     def _silence_of(self, partial: Partial, flight: Flight) -> float:
         """Return for how long another process may add nothing: readers here may have a registry that does not hang."""
         if len(self._upstreams) == 1 or flight.source.registries <= {partial.registry()}:
-            return self._silence
+            return self._silence.get(partial.registry() or DEFAULT_UPSTREAM, self._longest)
         return self._patience
 
 

@@ -22,7 +22,7 @@ from aiohttp import hdrs
 
 from proxy.auth.identity import Identity
 from proxy.clients.limits import TooManyRequestsError
-from proxy.repository import Repository
+from proxy.repository import DEFAULT_UPSTREAM, Repository
 from proxy.upstream.errors import describe
 from proxy.upstream.replies import MAX_REFUSAL, RefusedError, Reply, UpstreamError, read
 from twodfs.oci.digest import Digest
@@ -82,14 +82,18 @@ class BlobSource:
     """Asks for one blob on behalf of its readers, the last one first."""
 
     def __init__(
-        self, upstreams: Mapping[str, BlobRegistry], digest: Digest, silence: float, patience: float = math.inf
+        self,
+        upstreams: Mapping[str, BlobRegistry],
+        digest: Digest,
+        silence: Mapping[str, float],
+        patience: float = math.inf,
     ) -> None:
         """Ask for nobody yet.
 
         Args:
             upstreams: the registries.
             digest: of the blob.
-            silence: seconds that a registry may take to begin an answer.
+            silence: seconds for which each registry may send nothing.
             patience: seconds that it may send nothing while readers of another one wait.
         """
         self._patience = patience
@@ -97,7 +101,7 @@ class BlobSource:
         self._given_up: set[str] = set()
         self._upstreams = upstreams
         self._digest = digest
-        self._silence = silence
+        self._silences = silence
         self._readers: dict[tuple[Repository, bytes], Identity] = {}
         self._gives_parts = True
         self._accepted: set[tuple[Repository, bytes]] = set()
@@ -108,6 +112,11 @@ class BlobSource:
     def repository(self) -> Repository | None:
         """That of the last reader."""
         return next(reversed(self._readers))[0] if self._readers else None
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which the registry that is asked may send nothing."""
+        return self._silences[self._asked_of or DEFAULT_UPSTREAM]
 
     @property
     def registries(self) -> set[str]:
@@ -228,7 +237,7 @@ class BlobSource:
         """Ask as one reader, and return a success of the registry's, whose resources are in ``asking``."""
         path = f"/v2/{repository.name}/blobs/{self._digest}"
         try:
-            async with asyncio.timeout(self._silence):
+            async with asyncio.timeout(self.silence):
                 upstream = self._upstreams[repository.upstream]
                 answer = await asking.enter_async_context(upstream.blob(path, identity, first))
                 if not answer.ok and answer.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
