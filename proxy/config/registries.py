@@ -78,7 +78,9 @@ def check_apart(registries: Sequence[UpstreamConfig]) -> None:
         ValueError: two answer to the same name.
     """
     if len(registries) > 1 and not all(one.name for one in registries):
-        raise ValueError("each of several [[upstream]] needs a name")
+        raise ValueError(
+            "each of several [[upstream]] needs a name (upstream.name, TWODFS_PROXY_UPSTREAM_NAME for the default one)"
+        )
     _differ("name", (one.name for one in registries if one.name))
     _differ("prefix", (one.prefix for one in registries if one.prefix))
     _differ("hosts", (host for one in registries for host in set(one.hosts)))

@@ -99,6 +99,7 @@ class Planner:
             documents = partition.documents
             await self._node.names.name_partition(walk.repository, base.digest, documents.values())
             parts = await walk.parts(partition.top, wanted.platforms, documents)
+            _check_platforms(wanted, parts)
             of_base = await walk.parts(base, ())
             needed = [one for one in of_base if one.kind not in (PartKind.LAYER, PartKind.OTHER)]
             found = distinct((*parts, *needed, *await walk.attached(of_base)))
@@ -108,14 +109,19 @@ class Planner:
     async def _whole(self, wanted: Wanted, walk: _Walk) -> PlannedImage:
         root = await walk.document(wanted.name.tag)
         parts = await walk.parts(root, wanted.platforms)
-        if wanted.platforms and not any(one.kind is PartKind.CONFIG for one in parts):
-            platforms = ", ".join(map(str, wanted.platforms))
-            raise NoSuchImageError(f"{wanted.name} has no image for {platforms}")
+        _check_platforms(wanted, parts)
         cells: list[Part] = []
         for field_part in (one for one in parts if one.kind is PartKind.FIELD):
             read = await self._contents.field(walk.repository, field_part.digest, walk.identity)
             cells += [Part(one.digest, one.size, PartKind.ALLOTMENT) for one in read]
         return PlannedImage(wanted, walk.repository, root, distinct((*parts, *cells, *await walk.attached(parts))), {})
+
+
+def _check_platforms(wanted: Wanted, parts: Iterable[Part]) -> None:
+    """Look whether there is an image for a platform that is wanted; raises ``NoSuchImageError``."""
+    if wanted.platforms and not any(one.kind is PartKind.CONFIG for one in parts):
+        platforms = ", ".join(map(str, wanted.platforms))
+        raise NoSuchImageError(f"{wanted.name} has no image for {platforms}")
 
 
 class _Walk:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from proxy.auth.realm import RealmPolicy
@@ -23,6 +25,8 @@ from proxy.prefetch.planning import Planner
 from proxy.upstream.registry import UpstreamRegistry
 from twodfs.credentials.credentials import Credentials
 from twodfs.files import read_file
+
+_TOKEN: Final = re.compile(r"[!-~]{1,1024}")  # a header carries it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,6 @@ def admin_token(file: Path | None, directory: EdgeDirectory | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise EdgeError(f"edge.admin_token_file {file} cannot be used: {reason}") from None
-    if not token:
-        raise EdgeError(f"edge.admin_token_file {file} is empty; write a token of your own into it")
+    if not _TOKEN.fullmatch(token):
+        raise EdgeError(f"{file} holds no admin token: it is to be one line of up to 1024 letters, digits and signs")
     return token

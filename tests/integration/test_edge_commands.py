@@ -225,6 +225,14 @@ def jobs(node: Node) -> list[dict[str, Any]]:
     return found
 
 
+def test_a_platform_that_an_image_lacks_is_told(node: Node) -> None:
+    for reference in (f"{MODEL}:v1", f"{MODEL}:v1--0.0.0.1"):
+        status, told = node.ordered("--pin", "--platform", "linux/arm64", reference)
+        assert status == 1
+        assert "has no image for linux/arm64" in json.dumps(told)
+    assert not any(one["pinned"] for one in node.images().values() if "v1--0.0.0.1" in one["reference"])
+
+
 def test_a_job_ends_with_the_one_who_ordered_it_unless_it_is_detached(node: Node) -> None:
     hour = (time.localtime().tm_hour + 12) % 24
     window = f"{hour:02}:00-{(hour + 1) % 24:02}:00"
@@ -254,6 +262,8 @@ def test_only_holders_of_the_token_give_orders(node: Node) -> None:
     wrong.write_text("wrong\n")
     done = run_command("prefetch", "--node", node.proxy.admin_url, "--token-file", wrong, f"{BASE}:v3")
     assert (done.status, "does not take this admin token" in done.err) == (1, True)
+    done = run_command("prefetch", "--node", node.proxy.admin_url, "--token-file", __file__, f"{BASE}:v3")
+    assert (done.status, "holds no admin token" in done.err, "Traceback" in done.err) == (1, True, False), done.err
     with Proxy.start(node.edge.parent, node.registry.url) as plain, RegistryClient(plain.admin_url) as client:
         assert client.request("GET", "/edge/prefetch").status == 404
 
