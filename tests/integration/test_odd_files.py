@@ -37,6 +37,7 @@ BESIDE: dict[str, dict[str, str]] = {
     "signing.key": {},
     "signing.source_keys": {"signing.require_source_signature": "true"},
     "auth.token.keys": {"auth.token.issuer": "i", "auth.token.audience": "a"},
+    "edge.admin_token_file": {"edge.directory": "DIRECTORY", "admin": "127.0.0.1:0"},
     "auth.clients.htpasswd": {
         "upstream.credentials.kind": "static",
         "upstream.credentials.username": "u",
@@ -51,7 +52,7 @@ def test_every_setting_that_names_a_file_is_here() -> None:
         for path, section in settings().items()
         if "pathlib" in repr(kind := get_type_hints(section)[path.rpartition(".")[2]]) or Path in get_args(kind)
     }
-    assert named == set(BESIDE)
+    assert named == {*BESIDE, "edge.directory"}  # which is none
     assert get_type_hints(CredentialsConfig)["file"]
 
 
@@ -71,7 +72,7 @@ async def test_a_setting_that_names_no_file_is_an_error_at_the_start(
 ) -> None:
     path, rule = odd
     pair = Authority(tmp_path_factory.mktemp("ca")).issue("own", "localhost")
-    known = {"PAIR": str(pair.certificate), "KEY": str(pair.key)}
+    known = {"PAIR": str(pair.certificate), "KEY": str(pair.key), "DIRECTORY": str(tmp_path_factory.mktemp("edge"))}
     given = {"upstream.url": "http://127.0.0.1:1", "listen": "127.0.0.1:0", "admin": "none"}
     given |= {name: known.get(value, value) for name, value in BESIDE[setting].items()}
     given[setting] = str(path)

@@ -258,16 +258,15 @@ async def test_a_kept_connection_that_was_closed_is_replaced(client: aiohttp.Cli
 async def test_the_next_address_of_a_name_is_tried(
     client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = asyncio.get_running_loop()
-    resolve = loop.getaddrinfo
+    resolve = socket.getaddrinfo
 
-    async def two(host: str, port: int, **more: int) -> list[tuple[object, ...]]:
+    def two(host: str, port: int, **more: int) -> list[tuple[object, ...]]:
         if host != "registry.test":
-            return list(await resolve(host, port, **more))
+            return list(resolve(host, port, **more))
         kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
         return [(*kind, (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
 
-    monkeypatch.setattr(loop, "getaddrinfo", two)
+    monkeypatch.setattr(socket, "getaddrinfo", two)
     async with serving(FakeRegistry(IMAGE)) as registry:
         port = urlsplit(registry.url).port
         async with proxied(f"http://registry.test:{port}") as url, client.get(f"{url}/v2/") as answer:

@@ -79,7 +79,7 @@ async def test_a_client_gets_anothers_answer_only_if_it_takes_the_type(answers: 
 async def test_a_no_is_remembered_and_ends_what_the_same_client_would_have_got(answers: Answers) -> None:
     await answers.remember(MODEL, "manifests/v1", ALL, image(ONE))
     await answers.remember(MODEL, "manifests/v1", MANIFESTS, image(TWO, OCI_MANIFEST))
-    await answers.remember(MODEL, "manifests/v1", MANIFESTS, GONE)
+    await answers.remember(MODEL, "manifests/v1", MANIFESTS, replace(GONE, asked_at=time.time()))
     assert await digest_found(answers, ALL) == ONE  # an index is nothing that it takes
     found = await answers.find(MODEL, "manifests/v1", MANIFESTS)
     assert found is not None
