@@ -48,6 +48,11 @@ def _wait_for_a_lock(seconds: float) -> None:
     assert not lock.acquire(timeout=seconds)
 
 
+def _execute_child(seconds: float) -> None:
+    """Stand in for the start of a process on a machine that has no processor for it."""
+    time.sleep(seconds)
+
+
 def _noticed(block: Callable[[], None]) -> list[Stall]:
     """Run `block` in a callback of a loop in a thread of its own; return what a watchdog there reported."""
     found: list[Stall] = []
@@ -207,3 +212,8 @@ def test_a_test_fails_when_a_loop_of_the_proxy_stood_in_it_without_a_reason(tmp_
         "test_stands_here_by_the_proxys_own_doing": "FAILED",
         "test_stands_here_by_a_tests_doing": "PASSED",
     }, done.stdout
+
+
+def test_the_start_of_a_process_may_wait_for_a_processor_but_not_for_ever() -> None:
+    assert not _noticed(lambda: _execute_child(0.2))
+    assert _noticed(lambda: _execute_child(0.7))
