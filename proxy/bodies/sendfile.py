@@ -18,6 +18,8 @@ _TURN: Final = 2**22
 """Bytes that one stream moves before the others have their turn, half a millisecond."""
 _PIECE: Final = 512 * 1024
 """Bytes whose last one tells whether they are in memory: a disk is read ahead in such steps."""
+_WINDOW: Final = 8 * _PIECE
+"""Bytes that are looked for ahead, so that they leave in one call."""
 _AHEAD: Final = 2 * 2**20
 """Bytes that the disk is to read when it is waited for."""
 _READ: Final = 64 * 1024
@@ -47,19 +49,30 @@ class SendFile(Mover):
     def _move(self) -> None:
         turn = _TURN
         while self.remaining:
-            size = min(self.remaining, _PIECE)
-            if turn > 0 and self._offset >= self._loaded_to and not is_at_hand(self._file, self._offset + size - 1):
-                self._load(size)
+            if self._offset >= self._loaded_to and not self._find():
+                self._load(min(self.remaining, _PIECE))
                 return
-            moved = send_at_once(self._file, self._offset, size, self._sink) if turn > 0 else 0
+            size = min(self.remaining, self._loaded_to - self._offset)
+            moved = send_at_once(self._file, self._offset, size, self._sink)
             self._offset += moved
             self.remaining -= moved
             turn -= moved
-            if moved < size and self.remaining:
+            if self.remaining and (moved < size or turn <= 0):
                 self._await_sink()
                 self._watch(reads=False, writes=True)
                 return
         self._done.set_result(None)
+
+    def _find(self) -> bool:
+        """Look how much of what is next is in memory; say whether anything is."""
+        end = self._offset + self.remaining
+        self._loaded_to = self._offset
+        for _ in range(_WINDOW // _PIECE):
+            piece_end = min(self._loaded_to + _PIECE, end)
+            if self._loaded_to == end or not is_at_hand(self._file, piece_end - 1):
+                break
+            self._loaded_to = piece_end
+        return self._loaded_to > self._offset
 
     def _load(self, size: int) -> None:
         """Let a thread bring the next bytes into memory, then go on."""
