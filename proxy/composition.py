@@ -190,9 +190,9 @@ def _attached(config: Config, cutting: CuttingParts) -> AttachedDocuments | None
 def _edge_content(name: str, edge: EdgeNode, locations: LocationRewriter) -> EdgeContent:
     from proxy.handlers.edge import EdgeContent  # noqa: PLC0415 - those without start sooner
 
-    registries = {name: edge.registries[name]}
+    registry = edge.registries[name]
     return EdgeContent(
-        registries, store=edge.store, fills=edge.fills, grants=edge.grants[name], names=edge.names, locations=locations
+        registry, store=edge.store, fills=edge.fills, grants=edge.grants[name], names=edge.names, locations=locations
     )
 
 

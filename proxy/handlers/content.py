@@ -73,7 +73,7 @@ class ContentHandler:
         A registry that cannot be asked need not be, where the digest is that of a document of ours.
         """
         if self._edge is not None:
-            if self._edge.is_offline(call.request.repository) and (found := await self._ours(call)) is not None:
+            if self._edge.is_offline and (found := await self._ours(call)) is not None:
                 return found  # a registry that hangs is not waited for
             try:
                 answer = await self._edge.answer(call)

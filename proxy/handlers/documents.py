@@ -37,7 +37,9 @@ _UNDER_WAY: Final[WeakValueDictionary[Digest, _Body]] = WeakValueDictionary()
 def manifest(document: Document, http: web.BaseRequest) -> Answer:
     """Return ``document`` as the manifest or index that it is."""
     headers = _headers(document.digest, len(document.body), document.media_type)
-    return _not_modified(headers) if _is_held(http, headers) else Answer(HTTPStatus.OK, headers, _body(document))
+    return (
+        _not_modified(headers) if is_held(http, headers[hdrs.ETAG]) else Answer(HTTPStatus.OK, headers, _body(document))
+    )
 
 
 def blob(document: Document, http: web.BaseRequest) -> Answer:
@@ -61,7 +63,7 @@ def blob_part(http: web.BaseRequest, digest: Digest, size: int, body: Callable[[
     asked = byte_range(http.headers.get(hdrs.RANGE, ""), size)
     condition = http.headers.get(hdrs.IF_RANGE)
     is_another = condition is not None and condition.strip() != headers[hdrs.ETAG]  # RFC 9110, 13.1.5: then all of it
-    if _is_held(http, headers):
+    if is_held(http, headers[hdrs.ETAG]):
         return _not_modified(headers)
     if asked is None or is_another or http.method == hdrs.METH_HEAD:
         return Answer(HTTPStatus.OK, headers, body(range(size)))
@@ -93,11 +95,11 @@ def _body(document: Document, part: slice = slice(None)) -> WholeBody:
     return WholeBody(memoryview(shared.content)[part], shared)
 
 
-def _is_held(http: web.BaseRequest, headers: CIMultiDict[str]) -> bool:
-    """Say whether the client names the document in ``If-None-Match`` (RFC 9110, 13.1.2)."""
+def is_held(http: web.BaseRequest, etag: str) -> bool:
+    """Say whether the client names the document with ``etag`` in ``If-None-Match`` (RFC 9110, 13.1.2)."""
     named = http.headers.get(hdrs.IF_NONE_MATCH)
     held = {tag.strip().removeprefix("W/") for tag in named.split(",")} if named else set()
-    return bool(held & {headers[hdrs.ETAG], "*"})
+    return bool(held & {etag.removeprefix("W/"), "*"})
 
 
 def _not_modified(headers: CIMultiDict[str]) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -28,13 +28,12 @@ from proxy.handlers.exchange import Answer, BodySource, Call
 from proxy.handlers.headers import LocationRewriter
 from proxy.repository import Repository
 from proxy.requests.kinds import ContentPull
-from proxy.upstream.replies import RefusedError, UpstreamError
+from proxy.upstream.replies import GIVEN, RefusedError, UpstreamError
 from proxy.wire.responses import OutgoingResponse
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import ACCEPT_IMAGES, MAX_MANIFEST_BYTES, Document
 
 _MOST_KNOWN: Final = 4096
-_GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 
 
 class EdgeContent:
@@ -42,7 +41,7 @@ class EdgeContent:
 
     def __init__(
         self,
-        registries: Mapping[str, EdgeRegistry],
+        registry: EdgeRegistry,
         *,
         store: EdgeStore,
         fills: Fills,
@@ -50,8 +49,8 @@ class EdgeContent:
         names: Names,
         locations: LocationRewriter,
     ) -> None:
-        """``registries``: by the name of the upstream."""
-        self._registries = registries
+        """``registry``: that of the repositories that are asked for."""
+        self._registry = registry
         self._store = store
         self._fills = fills
         self._grants = grants
@@ -60,9 +59,10 @@ class EdgeContent:
         self._listed: LRUCache[tuple[Repository, str], Digest] = LRUCache(_MOST_KNOWN)
         self._children: LRUCache[Digest, tuple[Digest, ...]] = LRUCache(_MOST_KNOWN)
 
-    def is_offline(self, repository: Repository) -> bool:
-        """Say whether asking the registry of ``repository`` is known to hang."""
-        return self._registries[repository.upstream].is_offline
+    @property
+    def is_offline(self) -> bool:
+        """Whether asking the registry is known to hang."""
+        return self._registry.is_offline
 
     async def answer(self, call: Call[ContentPull]) -> Answer | None:
         """Return the content; None where the registry does not have it, or must answer by itself.
@@ -98,8 +98,7 @@ class EdgeContent:
         request = call.request
         path = f"/v2/{request.repository.name}/manifests/{request.digest}"
         accept = ", ".join(call.http.headers.getall(hdrs.ACCEPT, (ACCEPT_IMAGES,)))
-        registry = self._registries[request.repository.upstream]
-        reply = await registry.get(path, call.identity, limit=MAX_MANIFEST_BYTES, accept=accept)
+        reply = await self._registry.get(path, call.identity, limit=MAX_MANIFEST_BYTES, accept=accept)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         if reply.status != HTTPStatus.OK:
@@ -109,7 +108,7 @@ class EdgeContent:
         return manifest(document, call.http)
 
     async def _blob(self, call: Call[ContentPull]) -> Answer | None:
-        repository, digest = call.request.repository, call.request.digest
+        digest = call.request.digest
         may_read = await self._covers(call)
         if not may_read and (self._store.blobs.has(digest) or self._fills.is_under_way(digest)):
             may_read = await self._ask(call)
@@ -119,22 +118,21 @@ class EdgeContent:
             kept = await self._kept(call)
             if kept is not None:
                 return kept
-        registry = self._registries[repository.upstream]
         if call.http.method == hdrs.METH_HEAD:
-            return await self._head(call, registry)
-        if registry.is_offline and not await registry.is_worth_asking():
-            raise await registry.missing(call.request.target, call.identity)
-        return await self._fetch(call, registry, may_read=may_read)
+            return await self._head(call)
+        if self._registry.is_offline and not await self._registry.is_worth_asking():
+            raise await self._registry.missing(call.request.target, call.identity)
+        return await self._fetch(call, may_read=may_read)
 
-    async def _head(self, call: Call[ContentPull], registry: EdgeRegistry) -> Answer | None:
+    async def _head(self, call: Call[ContentPull]) -> Answer | None:
         """Return the head of a blob that is not here; None where the registry does not have it."""
         repository, digest = call.request.repository, call.request.digest
-        reply = await registry.head(f"/v2/{repository.name}/blobs/{digest}", call.identity, "*/*")
-        if reply.is_stale and reply.status not in _GIVEN:
+        reply = await self._registry.head(f"/v2/{repository.name}/blobs/{digest}", call.identity, "*/*")
+        if reply.is_stale and reply.status not in GIVEN:
             raise RefusedError(reply)  # in the same words as for a blob that is here
         return None if reply.status == HTTPStatus.NOT_FOUND else relayed_reply(reply, self._locations, call.http)
 
-    async def _fetch(self, call: Call[ContentPull], registry: EdgeRegistry, *, may_read: bool) -> Answer | None:
+    async def _fetch(self, call: Call[ContentPull], *, may_read: bool) -> Answer | None:
         """Begin to fetch a blob with the client's credentials; None where it cannot be kept, or is not there."""
         repository, digest = call.request.repository, call.request.digest
         asked_at = time.monotonic()
@@ -147,12 +145,12 @@ class EdgeContent:
                 return None
             if is_failing(error.reply):
                 why = f"the registry answers {error.reply.status}"
-                raise await registry.missing(call.request.target, call.identity, why) from None
+                raise await self._registry.missing(call.request.target, call.identity, why) from None
             raise
         except UpstreamError as error:
             if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise  # of the proxy itself
-            raise await registry.missing(call.request.target, call.identity, str(error)) from None
+            raise await self._registry.missing(call.request.target, call.identity, str(error)) from None
         if growing is None:
             return None
         try:
@@ -193,14 +191,13 @@ class EdgeContent:
     async def _ask(self, call: Call[ContentPull]) -> bool:
         """Ask the registry whether this client may read the blob under this repository."""
         repository, digest = call.request.repository, call.request.digest
-        registry = self._registries[repository.upstream]
         path = f"/v2/{repository.name}/blobs/{digest}"
         asked_at = time.monotonic()
-        reply = await registry.head(path, call.identity, "*/*")
+        reply = await self._registry.head(path, call.identity, "*/*")
         is_last_word = reply.is_stale and call.http.method == hdrs.METH_HEAD
-        if reply.status not in (*_GIVEN, HTTPStatus.NOT_FOUND) and not is_last_word:
-            reply = await registry.first_byte(path, call.identity)  # some registries answer HEAD badly
-        if reply.status not in _GIVEN:
+        if reply.status not in (*GIVEN, HTTPStatus.NOT_FOUND) and not is_last_word:
+            reply = await self._registry.first_byte(path, call.identity)  # some registries answer HEAD badly
+        if reply.status not in GIVEN:
             if reply.is_stale:
                 raise RefusedError(reply)  # the registry cannot be asked for words of its own
             return False
@@ -235,6 +232,6 @@ class _Proving:
 def _part(call: Call[ContentPull], blob: StoredBlob | GrowingBlob, body: Callable[[range], BodySource]) -> Answer:
     """Return ``blob``, or the range of it that is asked for; it is closed with the answer."""
     answer = blob_part(call.http, blob.digest, blob.size, body)
-    if answer.status not in _GIVEN:  # which say nothing of its bytes
+    if answer.status not in GIVEN:  # which say nothing of its bytes
         blob.close()
     return answer

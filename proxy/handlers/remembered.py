@@ -9,6 +9,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
 from proxy.bodies.transit import Bodies
+from proxy.handlers.documents import is_held
 from proxy.handlers.errors import relayed_reply
 from proxy.handlers.exchange import Answer, Call
 from proxy.handlers.headers import LocationRewriter
@@ -79,9 +80,8 @@ class RememberingRelay(Relay):
 
     def _answer(self, call: Call[RegistryRequest], reply: Reply) -> Answer:
         """Return the answer, or 304 to a client that has the document (RFC 9110, 13.1.2)."""
-        named = call.http.headers.get(hdrs.IF_NONE_MATCH)
-        own = reply.headers.get(hdrs.ETAG)
-        if reply.status == HTTPStatus.OK and named is not None and own is not None and _has(named, own):
+        etag = reply.headers.get(hdrs.ETAG)
+        if reply.status == HTTPStatus.OK and etag is not None and is_held(call.http, etag):
             headers = reply.headers.copy()
             for name in (hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE):
                 headers.popall(name, None)
@@ -94,8 +94,3 @@ class RememberingRelay(Relay):
 
 def _is_remembered(call: Call[RegistryRequest], asked: RegistryRequest) -> bool:
     return isinstance(asked, _REMEMBERED) and not call.http.body_exists
-
-
-def _has(named: str, own: str) -> bool:
-    tags = {tag.strip().removeprefix("W/") for tag in named.split(",")}
-    return bool(tags & {own.removeprefix("W/"), "*"})

@@ -7,7 +7,6 @@ Those live as long as the job. They go where clients' credentials go, to the reg
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Final, TypeVar
 
 from aiohttp import hdrs
@@ -19,7 +18,7 @@ from proxy.repository import Repository
 from proxy.requests.scope import Scope
 from proxy.upstream.authority import Authority
 from proxy.upstream.registry import UpstreamRegistry
-from proxy.upstream.replies import RefusedError, UpstreamError
+from proxy.upstream.replies import REFUSALS, RefusedError, UpstreamError
 from twodfs.credentials.credentials import Credentials
 
 T = TypeVar("T")
@@ -28,7 +27,6 @@ _CLIENT: Final = "prefetch"
 """The name under which a job takes its turn among clients."""
 LOG_IN: Final = "log in with 'twodfs login' where this command runs, or set upstream.credentials"
 _TO_OPERATORS: Final = ": check upstream.credentials"
-_REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class JobIdentity:
@@ -77,7 +75,7 @@ class JobIdentity:
             try:
                 return await work(_identity(shown))
             except RefusedError as error:
-                if error.reply.status not in _REFUSALS:
+                if error.reply.status not in REFUSALS:
                     raise
                 challenges = error.reply.headers.getall(hdrs.WWW_AUTHENTICATE, ())
                 renewed = await self._authority.after_refusal(scopes, shown, challenges)

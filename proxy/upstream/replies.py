@@ -31,6 +31,10 @@ MAX_REFUSAL: Final = 64 * 1024
 STALE: Final = '110 - "Response is Stale"'
 """The ``Warning`` of an answer that the registry gave before, and cannot be asked for now (RFC 7234, 5.5.1)."""
 _STALE_CODE: Final = "110 "
+GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
+"""Statuses of answers that give what was asked for, or a part of it."""
+REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+"""Statuses of a no to the credentials that came with a question."""
 _STATUSES: Final = range(200, 600)
 
 

@@ -15,10 +15,9 @@ from proxy.auth.credentials import CredentialsError
 from proxy.requests.kinds import RegistryRequest
 from proxy.requests.scope import Scope, ScopeError
 from proxy.upstream.authority import Authority
-from proxy.upstream.replies import UpstreamError
+from proxy.upstream.replies import REFUSALS, UpstreamError
 from proxy.upstream.session import Asked
 
-_REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _PERSONAL: Final = (hdrs.AUTHORIZATION, hdrs.COOKIE)
 
 
@@ -65,7 +64,7 @@ class ServiceAuthorisation:
         self, needed: tuple[Scope, ...], shown: str | None, status: int, headers: CIMultiDictProxy[str]
     ) -> str | None:
         """Return the credentials to send in place of refused ones; None when none were refused, or none are left."""
-        if status not in _REFUSALS:
+        if status not in REFUSALS:
             return None
         challenges = headers.getall(hdrs.WWW_AUTHENTICATE, ())
         with _own_credentials():

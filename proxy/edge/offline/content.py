@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Final
 
 from aiohttp import hdrs
 
@@ -18,13 +17,10 @@ from proxy.edge.offline.questions import EdgeQuestion
 from proxy.edge.offline.rights import OfflineRights
 from proxy.metrics.catalogue import UPSTREAM_ERRORS
 from proxy.upstream.registry import UpstreamRegistry
-from proxy.upstream.replies import RefusedError, Reply, Take, UpstreamError
+from proxy.upstream.replies import GIVEN, REFUSALS, RefusedError, Reply, Take, UpstreamError
 from twodfs.errors import DigestError
 from twodfs.oci.digest import verify
 from twodfs.oci.documents import MAX_MANIFEST_BYTES, Document
-
-_GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
-_NO: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 Ask = Callable[[], Awaitable[Reply]]
 
@@ -152,7 +148,7 @@ class ContentByDigest:
         except UnavailableError as error:
             found = await otherwise(question, is_late=True) if right.is_lasting else None
             return found or await self._rights.without_answer(question, error, may_read=right.may_read)
-        if reply.status in (*_GIVEN, HTTPStatus.NOT_MODIFIED) and not reply.is_stale:
+        if reply.status in (*GIVEN, HTTPStatus.NOT_MODIFIED) and not reply.is_stale:
             await self._rights.accepted(question, question.digest, asked_at)
         return reply
 
@@ -248,7 +244,7 @@ class ContentByDigest:
             is_none = words.status in GONE and is_foreign(words)
         if is_none:
             raise self._line.unavailable("something else answers in the place of the registry")
-        if reply.status in _NO and is_refusal(reply):
+        if reply.status in REFUSALS and is_refusal(reply):
             await self._rights.refused(question, reply)
 
     async def _words(self, question: EdgeQuestion, right: _Right) -> Reply:

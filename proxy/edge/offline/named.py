@@ -23,12 +23,11 @@ from proxy.edge.offline.rights import OfflineRights
 from proxy.metrics.catalogue import EDGE_STALE, EDGE_STALE_AGE, UPSTREAM_ERRORS
 from proxy.repository import Repository
 from proxy.upstream.registry import UpstreamRegistry
-from proxy.upstream.replies import STALE, Reply, UpstreamError
+from proxy.upstream.replies import REFUSALS, STALE, Reply, UpstreamError
 from twodfs.oci.digest import Digest, digest_of, is_digest
 from twodfs.oci.documents import MAX_MANIFEST_BYTES, OCI_INDEX, Document
 
 _MOST_LISTED: Final = 4096
-_NO: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ class NamedAnswers:
 
         reply = await self._line.ask(send, has_answer=has_answer)
         is_doubtful = (reply.status in GONE and known.is_good) or (
-            reply.status in _NO and known.may_read and not is_refusal(reply)
+            reply.status in REFUSALS and known.may_read and not is_refusal(reply)
         )
         if not is_doubtful:
             if known.is_good and reply.status == HTTPStatus.OK and is_page(reply, is_root=question.kind == "root"):
@@ -165,7 +164,7 @@ class NamedAnswers:
         """Remember an answer, and what it says of the client's rights."""
         if reply.is_stale:
             return  # of a registry that is a cache itself: another's memory is no answer
-        if reply.status in _NO:
+        if reply.status in REFUSALS:
             if is_refusal(reply):
                 await self._rights.refused(question, reply)
             if question.kind == "root":

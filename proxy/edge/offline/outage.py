@@ -10,11 +10,10 @@ import orjson
 from aiohttp import hdrs
 
 from proxy.edge.offline.questions import EdgeQuestion
-from proxy.upstream.replies import Reply, UnknownNowError, UpstreamError
+from proxy.upstream.replies import REFUSALS, Reply, UnknownNowError, UpstreamError
 
 DIGEST_HEADER: Final = "Docker-Content-Digest"
 GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-_NO: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _SECONDS: Final = re.compile(r"[0-9]{1,4}")
 _LONGEST_PAUSE: Final = 2.0
 _PAUSE: Final = 0.5
@@ -82,7 +81,7 @@ def is_portal(question: EdgeQuestion, reply: Reply, size: int | None = None) -> 
 def is_refusal(reply: Reply) -> bool:
     """Say whether an answer to GET is the registry's no to the credentials that it was asked with."""
     is_challenge = reply.status == HTTPStatus.UNAUTHORIZED and hdrs.WWW_AUTHENTICATE in reply.headers
-    return is_challenge or (reply.status in _NO and has_oci_errors(reply.body))
+    return is_challenge or (reply.status in REFUSALS and has_oci_errors(reply.body))
 
 
 def has_oci_errors(body: bytes) -> bool:
