@@ -189,10 +189,9 @@ class EdgeContent:
             return False  # the registry is asked then
 
     async def _ask(self, call: Call[ContentPull]) -> bool:
-        """Ask the registry whether this client may read the blob under this repository."""
+        """Ask the registry, which remembers its yes, whether this client may read the blob under this repository."""
         repository, digest = call.request.repository, call.request.digest
         path = f"/v2/{repository.name}/blobs/{digest}"
-        asked_at = time.monotonic()
         reply = await self._registry.head(path, call.identity, "*/*")
         is_last_word = reply.is_stale and call.http.method == hdrs.METH_HEAD
         if reply.status not in (*GIVEN, HTTPStatus.NOT_FOUND) and not is_last_word:
@@ -201,8 +200,6 @@ class EdgeContent:
             if reply.is_stale:
                 raise RefusedError(reply)  # the registry cannot be asked for words of its own
             return False
-        if hdrs.WARNING not in reply.headers:
-            await self._grants.remember(call.identity, repository, digest, asked_at)
         return True
 
     def _in_use(self, document: Document) -> None:

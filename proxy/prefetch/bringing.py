@@ -25,7 +25,7 @@ from proxy.prefetch.jobs import Tell
 from proxy.prefetch.order import Order, Wanted
 from proxy.prefetch.planning import DOCUMENTS, PlannedImage, Planner
 from proxy.repository import Repository
-from proxy.upstream.replies import RefusedError, UpstreamError
+from proxy.upstream.replies import GIVEN, RefusedError, UpstreamError
 from twodfs.cli.grid import size_text
 from twodfs.errors import TwodfsError
 from twodfs.oci.digest import Digest
@@ -242,15 +242,13 @@ class Bringing:
 
     async def _ask_right(self, identity: Identity, repository: Repository, digest: Digest) -> bool:
         """Ask the registry for content that came without a question by this job; the node knows its place then."""
-        asked_at = time.monotonic()
+        registry = self._node.registries[repository.upstream]
         path = f"/v2/{repository.name}/blobs/{digest}"
-        reply = await self._node.registries[repository.upstream].head(path, identity, "*/*")
+        reply = await registry.head(path, identity, "*/*")
         if reply.status != HTTPStatus.OK:
-            reply = await self._node.registries[repository.upstream].first_byte(path, identity)
-        if reply.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            reply = await registry.first_byte(path, identity)
+        if reply.status not in GIVEN:
             raise RefusedError(reply)
-        if not reply.is_stale:
-            await self._node.grants[repository.upstream].remember(identity, repository, digest, asked_at)
         return True
 
     async def _complete(self, image: _Image) -> None:
