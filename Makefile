@@ -50,7 +50,7 @@ test: $(installed) peers todays-engines empty-debian helm-program ## Run all tes
 	@$(python) -m pytest $(side_by_side) $(PYTEST_FLAGS)
 
 .PHONY: test-fast
-test-fast: $(installed) ## Run the tests that need neither root nor peers, in under a minute.
+test-fast: $(installed) ## Run the tests that need neither root nor peers, in a good minute.
 	@export TWODFS_TEST_WITHOUT=openssl,redis-server
 	$(python) -m pytest $(side_by_side) $(PYTEST_FLAGS) tests/unit tests/property tests/test_architecture.py
 
