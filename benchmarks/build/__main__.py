@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.build.contenders import Contender, DockerImageEach, DockerOneImage, Twodfs, TwodfsUnpushed
-from benchmarks.build.inputs import SPLITS, Model, Noise, make_model
 from benchmarks.build.plot import draw
+from benchmarks.models import SPLITS, Model, Noise, make_model
 from tests.lab.engines import DockerEngine
 from tests.lab.registry import Registry
 

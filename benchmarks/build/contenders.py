@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.build.inputs import Model
+from benchmarks.models import Model
 from tests.lab.engines import DockerEngine
 
 _SOURCE = Path(__file__).parents[2]

@@ -18,8 +18,8 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks.build.inputs import Noise, make_model
 from benchmarks.edge.tables import SUPPLIED, drawn, way_rows
+from benchmarks.models import Noise, make_model
 from benchmarks.peers import Json
 from tests.lab.device import Device
 from tests.lab.images import push_field_image, push_image

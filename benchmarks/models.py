@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from array import array
@@ -56,27 +57,44 @@ class Model:
             path.write_bytes(noise.bytes(path.stat().st_size))
 
 
-def make_model(name: str, directory: Path, noise: Noise) -> Model:
-    """Write the files of the model ``name``."""
+def make_model(
+    name: str, directory: Path, noise: Noise, *, splits: int | None = None, scale: float = 1.0, base: str = "scratch"
+) -> Model:
+    """Write the files of a model, its build file and its Dockerfiles.
+
+    Args:
+        name: of the model.
+        directory: that is made for it.
+        noise: what fills the files.
+        splits: number of files; None: as many as ``SPLITS`` says.
+        scale: size of the files; 1: as they are.
+        base: the reference that the Dockerfiles build on.
+    """
     directory.mkdir(parents=True)
     files = []
-    for at, size in enumerate(_grouped(name)):
-        files.append(f"split-{at:02}.bin")
-        (directory / files[-1]).write_bytes(noise.bytes(size))
+    for at, size in enumerate(split_sizes(name, splits or SPLITS[name])):
+        files.append(f"split-{at:03}.bin")
+        (directory / files[-1]).write_bytes(noise.bytes(max(1, round(scale * size))))
     allotments = [{"src": file, "dst": f"/model/{file}", "row": 0, "col": at} for at, file in enumerate(files)]
     (directory / "2dfs.json").write_text(json.dumps({"allotments": allotments}))
     copies = [f"COPY {file} /model/{file}\n" for file in files]
-    (directory / "Dockerfile").write_text("FROM scratch\n" + "".join(copies))
+    (directory / "Dockerfile").write_text(f"FROM {base}\n" + "".join(copies))
     for file, copy in zip(files, copies, strict=True):
-        (directory / f"{file}.Dockerfile").write_text("FROM scratch\n" + copy)
+        (directory / f"{file}.Dockerfile").write_text(f"FROM {base}\n" + copy)
     return Model(name, directory, tuple(files))
 
 
-def _grouped(name: str) -> list[int]:
-    """Return the bytes of each split: consecutive layers, at least one, as even as that allows."""
+def split_sizes(name: str, splits: int) -> list[int]:
+    """Return the bytes of each split of a model: consecutive layers, as even as that allows.
+
+    Where more splits are asked for than the model has layers, the layers are cut: all bytes in as many even pieces.
+    """
     sizes = [size for _, size in json.loads(_SIZES.read_text())[name]]
+    if splits > len(sizes):
+        ends = [sum(sizes) * at // splits for at in range(splits + 1)]
+        return [end - begin for begin, end in itertools.pairwise(ends)]
     grouped = []
-    for splits_left in range(SPLITS[name], 0, -1):
+    for splits_left in range(splits, 0, -1):
         share = sum(sizes) / splits_left
         taken = sizes.pop(0)
         while len(sizes) >= splits_left and taken + sizes[0] / 2 <= share:

@@ -1,0 +1,7 @@
+"""The papers' evaluations, redone on this machine and extended: `make evaluate` writes ``docs/evaluation.md``.
+
+Modules, from below: ``samples`` (single measurements, CSV files), ``summary`` (their medians and spread), ``meter``
+(processor time and memory of programs and servers), ``bench`` (peers, models, turns), ``part`` (a part of the
+evaluation), ``contenders`` (ways to build), ``paper`` (what the papers report), ``parts`` (one module for each part),
+``plots`` (matplotlib), ``document`` (the page) and ``__main__``.
+"""

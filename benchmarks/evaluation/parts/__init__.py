@@ -1,0 +1,7 @@
+"""The parts of the evaluation, one module for each; ``PARTS`` has them in the order of the page."""
+
+from typing import Final
+
+from benchmarks.evaluation.part import Part
+
+PARTS: Final[tuple[Part, ...]] = ()
