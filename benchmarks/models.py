@@ -44,6 +44,8 @@ class Model:
     name: str
     directory: Path
     files: tuple[str, ...]
+    base: str = "scratch"
+    """The reference that images of it build on."""
 
     @property
     def size(self) -> int:
@@ -68,7 +70,7 @@ def make_model(
         noise: what fills the files.
         splits: number of files; None: as many as ``SPLITS`` says.
         scale: size of the files; 1: as they are.
-        base: the reference that the Dockerfiles build on.
+        base: the reference that images of it build on.
     """
     directory.mkdir(parents=True)
     files = []
@@ -81,7 +83,7 @@ def make_model(
     (directory / "Dockerfile").write_text(f"FROM {base}\n" + "".join(copies))
     for file, copy in zip(files, copies, strict=True):
         (directory / f"{file}.Dockerfile").write_text(f"FROM {base}\n" + copy)
-    return Model(name, directory, tuple(files))
+    return Model(name, directory, tuple(files), base)
 
 
 def split_sizes(name: str, splits: int) -> list[int]:

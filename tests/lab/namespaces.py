@@ -118,7 +118,7 @@ class Namespaces:
         """Return what a program wrote to its standard output; raises CommandError."""
         return command.run(self.argv(*argv), {**self._environment, **variables})
 
-    def daemon(self, *argv: str, log: str, ready: Callable[[], bool]) -> None:
+    def daemon(self, *argv: str, log: str, ready: Callable[[], bool]) -> Server:
         """Start a daemon, and wait until it is ready; it ends with the root. Raises StartError."""
         launch = Launch(
             argv=self.argv(*argv),
@@ -130,3 +130,4 @@ class Namespaces:
         server = Server(launch)
         self._stack.callback(server.kill)  # what it holds is ours, and goes anyway
         server.launch()
+        return server

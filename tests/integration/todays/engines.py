@@ -1,13 +1,11 @@
 """Today's engines: daemons are started when they are first asked for."""
 
 import functools
-import json
-from typing import Final, Literal
+from typing import Final
 
-from tests.lab.process import answers_http, listens
+from tests.lab.process import listens
+from tests.lab.todays_docker import Store, TodaysDocker
 from tests.lab.todays_root import LAB, TodaysRoot
-
-Store = Literal["classic", "containerd"]
 
 # cri wants a network, and opt a folder in /opt. Each namespace fetches its content itself.
 _CONTAINERD: Final = f"""\
@@ -45,19 +43,7 @@ class Engines:
         self.containerd = functools.cache(self._containerd)
 
     def _docker(self, store: Store) -> tuple[str, ...]:
-        name = f"docker-{store}"
-        settings = self._root.directory / f"{name}.json"
-        settings.write_text(json.dumps({"features": {"containerd-snapshotter": store == "containerd"}}))
-        runtime = f"/run/{name}"
-        self._root.daemon(
-            *("dockerd", "--config-file", f"{LAB}/{settings.name}", "--shutdown-timeout=1"),
-            *("--bridge=none", "--iptables=false", "--ip6tables=false"),
-            *("--data-root", f"{LAB}/{name}", "--exec-root", f"{runtime}/exec"),
-            *("--host", f"unix://{runtime}/docker.sock", "--pidfile", f"{runtime}/docker.pid"),
-            log=f"{name}.log",
-            ready=answers_http(self._root.seen(f"{runtime}/docker.sock"), "/_ping"),
-        )
-        return ("docker", "--host", f"unix://{runtime}/docker.sock")
+        return TodaysDocker.start(self._root, store).client
 
     def _containerd(self, namespace: str) -> tuple[str, ...]:
         return (*self._ctr, "--namespace", namespace)

@@ -5,11 +5,11 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from tests.integration.todays.engines import Store
 from tests.integration.todays.laboratory import Laboratory
 from tests.lab.engines.docker import saved_layers
 from tests.lab.layouts import layout_files
 from tests.lab.rootfs import apply_layers, read_tree
+from tests.lab.todays_docker import Store
 from tests.lab.todays_root import LAB
 
 Puller = Callable[[Laboratory, str, str | None], dict[str, bytes]]

@@ -5,10 +5,10 @@ from typing import Final
 
 from tests.integration.todays import pullers
 from tests.integration.todays.check import Body, Checks
-from tests.integration.todays.engines import Store
 from tests.integration.todays.laboratory import CELLS, OTHER_PLATFORM, Laboratory
 from tests.integration.todays.pullers import Puller
 from tests.lab.documents import Cell
+from tests.lab.todays_docker import Store
 
 CHECKS = Checks()
 check = CHECKS.add

@@ -4,9 +4,9 @@ from typing import Final
 
 from tests.integration.todays import pullers
 from tests.integration.todays.check import Checks
-from tests.integration.todays.engines import Store
 from tests.integration.todays.laboratory import MODEL, OTHER_PLATFORM, Laboratory
 from tests.integration.todays.pulls import DOCKERS
+from tests.lab.todays_docker import Store
 
 CHECKS = Checks()
 check = CHECKS.add

@@ -1,0 +1,4 @@
+"""Ways to build: each takes a model from its files to images that can be pulled.
+
+Modules, from below: ``builder`` (what all of them do), ``field`` (twodfs) and ``docker``.
+"""

@@ -1,0 +1,41 @@
+"""One image with a field: ``twodfs build``, a process of its own each time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.evaluation.contenders.builder import PATIENCE
+from benchmarks.models import Model
+
+_SOURCE: Final = Path(__file__).parents[3]
+
+
+class Twodfs:
+    """``twodfs build`` and ``twodfs build --push``, into a store of its own."""
+
+    name = "twodfs"
+    servers: Sequence[int] = ()
+
+    def __init__(self, directory: Path) -> None:
+        """Keep the store below ``directory``."""
+        self._store = directory / "store"
+
+    def build(self, model: Model, repository: str) -> None:
+        self._run(model, repository)
+
+    def publish(self, model: Model, repository: str) -> None:
+        self._run(model, repository, "--push")
+
+    def forget(self) -> None:
+        shutil.rmtree(self._store, ignore_errors=True)
+
+    def _run(self, model: Model, repository: str, *options: str) -> None:
+        argv = [sys.executable, "-m", "twodfs", "build", model.base, f"{repository}/field:v1", "--quiet", *options]
+        environment = {**os.environ, "TWODFS_STORE": str(self._store), "PYTHONPATH": str(_SOURCE)}
+        subprocess.run(argv, cwd=model.directory, env=environment, check=True, capture_output=True, timeout=PATIENCE)
