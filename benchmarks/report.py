@@ -6,7 +6,6 @@ A section whose result file is not there is left out.
 from __future__ import annotations
 
 import json
-import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from benchmarks.aims import Aim, reached
 from benchmarks.edge.tables import tables as edge
-from benchmarks.markdown import table
+from benchmarks.markdown import joined, table
 
 DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY / "results"
@@ -36,7 +35,6 @@ Every figure here was measured by the commands named, which are described in
 [benchmarks/README.md](../benchmarks/README.md). Contenders take turns in one run on one machine, which they
 share with the client and the registry: compare the figures of a section with each other, not with another
 machine's. `make bench-all` measures everything anew and writes this page."""
-_WIDTH: Final = 120
 _DECISIONS: Final = """\
 ## Decided by measurement
 
@@ -59,14 +57,7 @@ def page(results: Path) -> str:
     for name, content in found.items():
         parts += _section(name, words[name], content, results)
     parts += [_DECISIONS, *_profiles(results)]
-    return "\n\n".join(map(_wrapped, parts)) + "\n"
-
-
-def _wrapped(part: str) -> str:
-    """Return a paragraph in lines of 120 characters; tables, lists, links and comments stay as they are."""
-    if part.startswith(("|", "-", "#", "<", "!")) or max(map(len, part.splitlines())) <= _WIDTH:
-        return part
-    return textwrap.fill(part, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return joined(parts)
 
 
 def _read(results: Path, name: str) -> Json:

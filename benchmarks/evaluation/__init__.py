@@ -1,7 +1,8 @@
 """The papers' evaluations, redone on this machine and extended: `make evaluate` writes ``docs/evaluation.md``.
 
-Modules, from below: ``samples`` (single measurements, CSV files), ``summary`` (their medians and spread), ``meter``
-(processor time and memory of programs and servers), ``bench`` (peers, models, turns), ``part`` (a part of the
-evaluation), ``contenders`` (ways to build), ``paper`` (what the papers report), ``parts`` (one module for each part),
-``plots`` (matplotlib), ``document`` (the page) and ``__main__``.
+Modules, from below: ``samples`` (single measurements, CSV files), ``conditions`` (machine, programs, rounds),
+``summary`` (medians and spread), ``tables`` (of a summary), ``meter`` (processor time and memory of programs and
+servers), ``bench`` (peers, models, turns), ``part`` (a part of the evaluation), ``contenders`` (ways to build),
+``paper`` (what the papers report), ``parts`` (one module for each part), ``document`` (the page, with its plots) and
+``__main__``.
 """

@@ -3,66 +3,128 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import shlex
+import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks.evaluation.bench import Bench
+from benchmarks.evaluation.conditions import Conditions, Machine, today
 from benchmarks.evaluation.document import write_page
 from benchmarks.evaluation.part import Part
 from benchmarks.evaluation.parts import PARTS
 from benchmarks.evaluation.samples import Samples, read_samples
 from benchmarks.evaluation.summary import Summary
 from benchmarks.models import SPLITS
-from benchmarks.peers import machine
 
 _SOURCE: Final = Path(__file__).parents[2]
-RESULTS: Final = Path(__file__).parents[1] / "results" / "evaluation.json"
+RESULTS: Final = _SOURCE / "benchmarks" / "results" / "evaluation.json"
 RAW: Final = _SOURCE / "build" / "evaluation"
 PAGES: Final = _SOURCE / "docs"
 _ROUNDS: Final = 5
 
 
-def main() -> None:
+def main() -> int:
+    """Return the exit status: 130 after Ctrl-C."""
     arguments = _arguments()
     parts = [part for part in PARTS if not arguments.parts or part.name in arguments.parts]
-    raw: Path = arguments.output / "raw" if arguments.output else RAW
-    began = time.monotonic()
-    about = {"environment": machine(), "rounds": arguments.rounds, "quick": arguments.quick}
+    output: Path | None = arguments.output
+    raw, results, pages = (output / "raw", output / "evaluation.json", output) if output else (RAW, RESULTS, PAGES)
+    summary = Summary.read(results)
+    status = 0
+    if not arguments.page:
+        left = _Left(parts, summary, arguments)
+        try:
+            for part in parts:
+                left.tell(part)
+                summary = summary.updated(_measured(part, raw, arguments))
+                summary.write(results)  # what is measured stays, whatever becomes of the parts that follow
+        except KeyboardInterrupt:
+            print(f"interrupted; {results} has the parts that were finished", file=sys.stderr)
+            status = 130
+    write_page(summary, PARTS, pages)
+    return status
+
+
+def _measured(part: Part, raw: Path, arguments: argparse.Namespace) -> Summary:
+    """Measure one part, and return its summary."""
+    load, began = os.getloadavg()[0], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="twodfs-evaluation-") as directory:
         bench = Bench(Path(directory), Samples(raw), arguments.models, arguments.rounds, arguments.quick)
-        _measure(parts, bench)
-    about["minutes"] = round((time.monotonic() - began) / 60, 1)
-    summary = Summary.of(read_samples(raw), about)
-    results = arguments.output / "evaluation.json" if arguments.output else RESULTS
-    results.write_text(json.dumps(summary.as_json(), indent=1) + "\n")
-    write_page(summary, arguments.output or PAGES)
+        try:
+            part.measure(bench)
+        except Exception as error:
+            error.add_note(f"in the part {part.name} of the evaluation")
+            raise
+        machine = Machine.this(Path(directory), bench.versions)
+    seconds = round(time.monotonic() - began, 1)
+    conditions = Conditions(
+        today(),
+        shlex.join(("python", "-m", "benchmarks.evaluation", *sys.argv[1:])),
+        arguments.models,
+        arguments.rounds,
+        arguments.quick,
+        seconds,
+        round(load, 2),
+        machine,
+    )
+    return Summary.of(read_samples(raw, part.name), {part.name: conditions})
 
 
-def _measure(parts: Iterable[Part], bench: Bench) -> None:
-    for part in parts:
-        print(f"== {part.title}", flush=True)
-        began = time.monotonic()
-        part.measure(bench)
-        print(f"{time.monotonic() - began:.0f} s", flush=True)
+class _Left:
+    """What is still to be measured, and how long that took the last time."""
+
+    def __init__(self, parts: Sequence[Part], before: Summary, arguments: argparse.Namespace) -> None:
+        self._parts = parts
+        # Other rounds take as many times as long; a quick run says nothing about another.
+        self._seconds = {
+            name: of.seconds * arguments.rounds / of.rounds
+            for name, of in before.conditions.items()
+            if of.quick == arguments.quick
+        }
+
+    def tell(self, part: Part) -> None:
+        at = self._parts.index(part)
+        seconds = [self._seconds.get(one.name) for one in self._parts[at:]]
+        known = sum(filter(None, seconds))
+        left = f"; some {known / 60:.0f} minutes left" if None not in seconds else ""
+        print(f"== {at + 1} of {len(self._parts)}: {part.title}{left}", file=sys.stderr, flush=True)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evaluation",
+        description="Redo the papers' evaluations and more, and write docs/evaluation.md with its plots.",
+    )
     parser.add_argument("--quick", action="store_true", help="tiny models, one round, few points: does all of it work?")
-    parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], default=[])
-    parser.add_argument("--models", nargs="+", choices=SPLITS, default=list(SPLITS))
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        metavar="PART",
+        choices=[part.name for part in PARTS],
+        default=[],
+        help=f"that are measured; the others stay as they were: {', '.join(part.name for part in PARTS)}",
+    )
+    parser.add_argument(
+        "--models", nargs="+", metavar="MODEL", choices=SPLITS, default=list(SPLITS), help=", ".join(SPLITS)
+    )
     parser.add_argument("--rounds", type=int, help=f"of which the median counts; {_ROUNDS}, and 1 with --quick")
-    parser.add_argument("--output", type=Path, help="directory for everything that is written; else this source tree")
+    parser.add_argument(
+        "--output", type=Path, help="directory for page, plots, summary and CSV files; else they go into this source"
+    )
+    parser.add_argument("--page", action="store_true", help="measure nothing: page and plots again, from the summary")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (1 if arguments.quick else _ROUNDS)
+    if arguments.quick and not arguments.output:
+        arguments.output = _SOURCE / "build" / "evaluation-quick"  # what is committed are measurements
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
     return arguments
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,6 +30,8 @@ class Bench:
     rounds: int
     quick: bool
     """Whether the run is to show only that everything works: tiny models, the first and the last of many points."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of the programs that parts use besides ours and the registry, by name; parts add theirs."""
     noise: Noise = field(default_factory=lambda: Noise(seed=1))
     _made: int = 0
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from benchmarks.evaluation.bench import Bench
-from benchmarks.evaluation.summary import Row, Summary
+from benchmarks.evaluation.summary import Summary
+from benchmarks.plots import Plot
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """One diagram: a name for each line, and its rows, of which ``at`` goes across and the median up."""
+class Comparison:
+    """A figure of the papers beside ours: a row of the first table of the page."""
 
-    title: str
-    across: str
-    up: str
-    lines: Sequence[tuple[str, Sequence[Row]]]
-    logarithmic: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """Panels side by side, in files of this name."""
-
-    name: str
-    panels: Sequence[Panel]
+    figure: str
+    what: str
+    paper: str
+    here: str
+    """From the summary."""
+    is_met: bool
+    why: str = ""
+    """Where ours is less, in words without figures."""
 
 
 class Part(Protocol):
@@ -47,4 +43,10 @@ class Part(Protocol):
         """Yield the paragraphs and tables (Markdown) below its heading; figures come from the summary alone."""
 
     def plots(self, summary: Summary) -> Iterator[Plot]:
-        """Yield what is drawn."""
+        """Yield what is drawn; the page shows it after the first paragraph."""
+
+    def comparisons(self, summary: Summary) -> Iterator[Comparison]:
+        """Yield the figures that a paper reports, beside ours."""
+
+    def behind(self, summary: Summary) -> Iterator[str]:
+        """Yield a sentence, with figures from the summary, for each situation in which Docker is better, and why."""

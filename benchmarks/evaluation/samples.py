@@ -48,10 +48,9 @@ class Samples:
             writer.writerow(asdict(sample))
 
 
-def read_samples(directory: Path) -> Iterator[Sample]:
-    """Yield all measurements in the CSV files of a directory."""
-    for path in sorted(directory.glob("*.csv")):
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                numbers: dict[str, Any] = {"at": float(row["at"]), "round": int(row["round"]), "turn": int(row["turn"])}
-                yield Sample(**{**row, **numbers, "value": float(row["value"])})
+def read_samples(directory: Path, part: str) -> Iterator[Sample]:
+    """Yield the measurements of a part, from its CSV file."""
+    with (directory / f"{part}.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            numbers: dict[str, Any] = {"at": float(row["at"]), "round": int(row["round"]), "turn": int(row["turn"])}
+            yield Sample(**{**row, **numbers, "value": float(row["value"])})
