@@ -21,12 +21,11 @@ from rich.table import Table
 
 from benchmarks.bars import draw
 from benchmarks.peers import Json, machine
+from benchmarks.prebuilt import prebuild
 from tests.lab.engines import DockerEngine
 from tests.lab.images import PushedImage, push_field_image
-from tests.lab.layers import Blob
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
-from tests.lab.registry_client import RegistryClient
 
 DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY / "results" / "pulls.json"
@@ -90,7 +89,7 @@ def peers() -> Iterator[Peers]:
             allotment_compression="none",
             platforms=("linux/amd64",),
         )
-        make_beforehand(proxy, registry)
+        prebuild(proxy.url, registry.url, REPOSITORY, f"v1--{row(0)}", to=REPOSITORY, under=PREBUILT)
         yield Peers(docker, references(image, proxy))
 
 
@@ -110,21 +109,6 @@ def references(image: PushedImage, proxy: Proxy) -> References:
 def row(at: int) -> str:
     """Return the selection of one row: all have as many bytes."""
     return f"{at}.0.{at}.{COLUMNS - 1}"
-
-
-def make_beforehand(proxy: Proxy, registry: Registry) -> None:
-    """Push the documents of a partition to the registry, under a tag of their own."""
-    with RegistryClient(proxy.url) as cut, RegistryClient(registry.url) as stock:
-        answer = cut.get_manifest(REPOSITORY, f"v1--{row(0)}")
-        assert answer.status == 200, answer.body
-        index = Blob(answer.body, answer.headers["content-type"])
-        for entry in json.loads(index.content)["manifests"]:
-            manifest = Blob(cut.get_manifest(REPOSITORY, entry["digest"]).body, entry["mediaType"])
-            config = json.loads(manifest.content)["config"]
-            body = cut.request("GET", f"/v2/{REPOSITORY}/blobs/{config['digest']}").body
-            stock.push_blob(REPOSITORY, Blob(body, config["mediaType"]))
-            stock.push_manifest(REPOSITORY, entry["digest"], manifest)
-        stock.push_manifest(REPOSITORY, PREBUILT, index)
 
 
 def pull_all(measured: Peers, number: int) -> dict[str, float]:

@@ -89,6 +89,7 @@ class Namespaces:
 
     def launch(self) -> None:
         """Make the namespaces; raises StartError."""
+        (self.directory / ".ready").unlink(missing_ok=True)  # of namespaces that the directory had before
         self._holder.launch()
 
     def __enter__(self) -> Self:
