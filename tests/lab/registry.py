@@ -84,9 +84,15 @@ class Registry(Server):
         registry.launch()
         return registry
 
-    def requests(self) -> list[Request]:
-        """Return what the registry was asked so far, in the order of its access log."""
-        lines = _ACCESS_LINE.finditer(self.log.read_text(errors="replace"))
+    def requests(self, *, since: int = 0) -> list[Request]:
+        """Return what the registry was asked so far, in the order of its access log.
+
+        `since` is the size that the log had at the time from which on they count.
+        """
+        with self.log.open("rb") as log:
+            log.seek(since)
+            written = log.read().decode(errors="replace")
+        lines = _ACCESS_LINE.finditer(written)
         return [Request(line["method"], line["target"], int(line["status"]), int(line["size"])) for line in lines]
 
     def collect_garbage(self, *, delete_untagged: bool = False) -> str:
