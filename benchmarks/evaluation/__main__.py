@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks import network
 from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.conditions import Conditions, Machine, today
 from benchmarks.evaluation.document import write_page
@@ -31,6 +32,7 @@ _ROUNDS: Final = 5
 def main() -> int:
     """Return the exit status: 130 after Ctrl-C."""
     arguments = _arguments()
+    control = "" if arguments.page else network.enter("benchmarks.evaluation")
     parts = [part for part in PARTS if not arguments.parts or part.name in arguments.parts]
     output: Path | None = arguments.output
     raw, results, pages = (output / "raw", output / "evaluation.json", output) if output else (RAW, RESULTS, PAGES)
@@ -41,7 +43,7 @@ def main() -> int:
         try:
             for part in parts:
                 left.tell(part)
-                summary = summary.updated(_measured(part, raw, arguments))
+                summary = summary.updated(_measured(part, raw, arguments, control))
                 summary.write(results)  # what is measured stays, whatever becomes of the parts that follow
         except KeyboardInterrupt:
             print(f"interrupted; {results} has the parts that were finished", file=sys.stderr)
@@ -50,7 +52,7 @@ def main() -> int:
     return status
 
 
-def _measured(part: Part, raw: Path, arguments: argparse.Namespace) -> Summary:
+def _measured(part: Part, raw: Path, arguments: argparse.Namespace, control: str) -> Summary:
     """Measure one part, and return its summary."""
     load, began = os.getloadavg()[0], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="twodfs-evaluation-") as directory:
@@ -60,7 +62,7 @@ def _measured(part: Part, raw: Path, arguments: argparse.Namespace) -> Summary:
         except Exception as error:
             error.add_note(f"in the part {part.name} of the evaluation")
             raise
-        machine = Machine.this(Path(directory), bench.versions)
+        machine = Machine.this(Path(directory), bench.versions, control)
     seconds = round(time.monotonic() - began, 1)
     conditions = Conditions(
         today(),

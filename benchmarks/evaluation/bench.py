@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -81,3 +81,19 @@ class Bench:
         self.samples.add(Sample(part, model, case, at, contender, measure, round, turn, value))
         place = " ".join(filter(None, (part, model, case, f"{at:g}")))
         print(f"round {round}: {place}: {contender}: {value:.6g} {measure}", file=sys.stderr)
+
+    def add_all(
+        self,
+        part: str,
+        contender: str,
+        measured: Mapping[str, float],
+        *,
+        round: int,  # noqa: A002 - the name of the column
+        turn: int = 0,
+        model: str = "",
+        case: str = "",
+        at: float = 0,
+    ) -> None:
+        """Add a sample for each measure."""
+        for measure, value in measured.items():
+            self.add(part, contender, measure, value, round=round, turn=turn, model=model, case=case, at=at)

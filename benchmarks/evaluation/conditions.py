@@ -25,19 +25,23 @@ class Machine:
     disk: str
     """File system, and device, of the directory that was measured in."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    congestion_control: str = ""
+    """Of TCP, over loopback."""
 
     @classmethod
-    def this(cls, directory: Path, more_versions: Mapping[str, str]) -> Self:
-        """Return this machine; ``directory`` is on the disk that is used."""
+    def this(cls, directory: Path, more_versions: Mapping[str, str], control: str) -> Self:
+        """Return this machine; ``directory`` is on the disk that is used, ``control`` the congestion control."""
         pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
         programs = {"Python": platform.python_version(), **versions(), **more_versions}
-        return cls(os.cpu_count() or 0, cpu_model(), platform.release(), pages * size, _disk(directory), programs)
+        return cls(
+            os.cpu_count() or 0, cpu_model(), platform.release(), pages * size, _disk(directory), programs, control
+        )
 
     def __str__(self) -> str:
         programs = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return (
             f"{self.processors} processors ({self.processor}), {self.memory_bytes / 2**30:.0f} GiB of memory, "
-            f"{self.disk}, Linux {self.kernel}; {programs}"
+            f"{self.disk}, Linux {self.kernel} with TCP {self.congestion_control}; {programs}"
         )
 
 

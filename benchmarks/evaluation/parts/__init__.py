@@ -3,5 +3,6 @@
 from typing import Final
 
 from benchmarks.evaluation.part import Part
+from benchmarks.evaluation.parts.pulls import Pulls
 
-PARTS: Final[tuple[Part, ...]] = ()
+PARTS: Final[tuple[Part, ...]] = (Pulls(),)

@@ -17,7 +17,7 @@ from benchmarks.evaluation.summary import Row, Summary
 from benchmarks.evaluation.tables import medians
 from benchmarks.plots import Panel, Plot, fingerprint
 
-MACHINE = Machine(2, "a processor", "6.1", 2**34, "ext4 on /dev/vda", {"Docker": "28.5"})
+MACHINE = Machine(2, "a processor", "6.1", 2**34, "ext4 on /dev/vda", {"Docker": "28.5"}, "cubic")
 CONDITIONS = Conditions(
     date="2026-11-28",
     command="python -m benchmarks.evaluation",
@@ -74,7 +74,8 @@ def test_the_page_has_everything_of_a_part() -> None:
 
 def test_the_page_tells_the_machine_and_each_part_its_conditions() -> None:
     written = " ".join(page(SUMMARY, [Builds()]).split())
-    assert "2 processors (a processor), 16 GiB of memory, ext4 on /dev/vda, Linux 6.1; Docker 28.5." in written
+    machine = "2 processors (a processor), 16 GiB of memory, ext4 on /dev/vda, Linux 6.1 with TCP cubic"
+    assert f"{machine}; Docker 28.5." in written
     command = "`python -m benchmarks.evaluation`"
     assert f"| Builds of many images (figure 9) | {command} | 2026-11-28 | ResNet50 | 5 | 0.50 | 1.5 |" in written
 

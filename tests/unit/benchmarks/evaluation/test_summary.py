@@ -4,7 +4,7 @@ from benchmarks.evaluation.conditions import Conditions, Machine
 from benchmarks.evaluation.samples import Sample
 from benchmarks.evaluation.summary import Row, Summary
 
-MACHINE = Machine(2, "a processor", "6.1", 2**34, "ext4 on /dev/vda", {"Docker": "28.5"})
+MACHINE = Machine(2, "a processor", "6.1", 2**34, "ext4 on /dev/vda", {"Docker": "28.5"}, "cubic")
 
 
 def conditions(rounds: int) -> Conditions:
