@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.edge.measured import measure
+from benchmarks.edge.site import MEGABITS
 from benchmarks.peers import Json
 from tests.lab.device import pull_each
 from tests.lab.images import push_field_image
@@ -20,7 +21,6 @@ from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
 
 DEVICES: Final = 50
-MEGABITS: Final = 20
 REPOSITORY: Final = "bench/line"
 _COLUMNS: Final = 12
 _ALLOTMENT: Final = 2**20

@@ -108,11 +108,16 @@ class Device:
 
 async def pull_each(url: str, repository: str, tags: Sequence[str], *, with_layers: bool = True) -> list[Pulled]:
     """Let a device for each of the tags pull it, all at the same time; the first that fails is raised for all."""
+    return await pull_images(url, [(repository, tag) for tag in tags], with_layers=with_layers)
 
-    async def pull(tag: str) -> Pulled:
+
+async def pull_images(url: str, images: Sequence[tuple[str, str]], *, with_layers: bool = True) -> list[Pulled]:
+    """Let a device for each of the images, repository and tag, pull it as `pull_each` does."""
+
+    async def pull(repository: str, tag: str) -> Pulled:
         async with Device.of(url) as device:
             return await device.pull(repository, tag, with_layers=with_layers)
 
     async with asyncio.TaskGroup() as tasks:
-        pulls = [tasks.create_task(pull(tag)) for tag in tags]
+        pulls = [tasks.create_task(pull(*image)) for image in images]
     return [one.result() for one in pulls]

@@ -3,6 +3,9 @@
 from typing import Final
 
 from benchmarks.evaluation.part import Part
+from benchmarks.evaluation.parts.edge import Edge
+from benchmarks.evaluation.parts.inference import Inference
 from benchmarks.evaluation.parts.pulls import Pulls
+from benchmarks.evaluation.parts.windows import Windows
 
-PARTS: Final[tuple[Part, ...]] = (Pulls(),)
+PARTS: Final[tuple[Part, ...]] = (Pulls(), Inference(), Windows(), Edge())
