@@ -23,8 +23,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.drawings import draw
 from benchmarks.peers import Json, cpu_seconds, machine, resident_bytes
-from benchmarks.plot import Panel, draw
 from tests.lab.fields import large_field, push_bare_field
 from tests.lab.images import push_image
 from tests.lab.proxy import Proxy
@@ -32,7 +32,6 @@ from tests.lab.registry import Registry
 
 DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY / "results" / "fields.json"
-PLOT: Final = DIRECTORY / "results" / "fields.svg"
 SIDES: Final = (10, 32, 100, 316, 1000)
 LARGE: Final = 316
 FIRSTS: Final = 7
@@ -112,9 +111,10 @@ def main() -> None:
             console.print(f"{side * side:,} cells: first {rows[-1]['first_ms']} ms")
     console.print(table(rows))
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"environment": environment, "fields": rows}, indent=2) + "\n")
-    PLOT.write_text(draw([panel(rows)]))
-    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)} and {PLOT.name}")
+    content = {"environment": environment, "fields": rows}
+    RESULTS.write_text(json.dumps(content, indent=2) + "\n")
+    draw("fields", content, RESULTS.parent)
+    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)} and fields.svg")
 
 
 def measure(directory: Path, registry: Registry, side: int) -> Json:
@@ -220,21 +220,6 @@ def table(rows: Sequence[Json]) -> Table:
 
 def both(of: Mapping[str, float] | None) -> str:
     return "-" if of is None else f"{of['p50_ms']:.2f}/{of['p99_ms']:.2f}"
-
-
-def panel(rows: Sequence[Json]) -> Panel:
-    lines = (
-        ("first partition", "first_ms"),
-        ("another", "another_ms"),
-        ("the same again", "same_ms"),
-        ("registry, plain manifest", "registry_plain_ms"),
-    )
-    return Panel(
-        title="One GET of a partition manifest",
-        across="cells of the field",
-        up="ms",
-        lines=[(name, [(one["cells"], one[key]) for one in rows]) for name, key in lines],
-    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bars import draw
+from benchmarks.drawings import draw
 from benchmarks.peers import Json, cpu_seconds, machine
 from tests.lab import command
 from tests.lab.fields import large_field, push_bare_field
@@ -31,7 +31,6 @@ from tests.lab.registry_client import RegistryClient
 
 DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY / "results" / "manifests.json"
-PLOT: Final = RESULTS.with_suffix(".svg")
 CONNECTIONS: Final = 8
 WARM_UP_SECONDS: Final = 2
 ALONE: Final = ("registry", "partition", "partition, tag_ttl 1 s", "pass-through")
@@ -100,8 +99,8 @@ def main() -> None:
     content["alone"] = {name: latency(one, alone[BASELINE]) for name, one in alone.items()}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(content, indent=2) + "\n")
-    PLOT.write_text(plot(results))
-    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)} and {PLOT.name}")
+    draw("manifests", content, RESULTS.parent)
+    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)} and manifests.svg")
 
 
 @contextmanager
@@ -188,16 +187,6 @@ def summary(rounds: list[Round], baseline: list[Round]) -> Json:
 def latency(one: Round, registry: Round) -> Json:
     """Return how long one connection waited, and how much longer at the median than for the registry."""
     return {"p50_ms": one.p50_ms, "p99_ms": one.p99_ms, "more_ms": round(one.p50_ms - registry.p50_ms, 3)}
-
-
-def plot(results: Mapping[str, Json]) -> str:
-    panels = {
-        "requests a second": {"": {name: of["requests_per_second"] for name, of in results.items()}},
-        "µs of the proxy's processor time a request": {
-            "": {name: of["proxy_cpu_us_per_request"] for name, of in results.items()}
-        },
-    }
-    return draw(panels)
 
 
 def table(results: Mapping[str, Json]) -> Table:

@@ -24,12 +24,12 @@ import matplotlib as mpl  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's."""
 _MARKERS: Final = "os^Dv*P"
-_HATCHES: Final = ("", "//", "..", "xx", "\\\\", "--", "++")
+_HATCHES: Final = ("", "//", "\\\\", "xx", "--", "||", "++")
 _STYLE: Final[dict[Any, Any]] = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -57,8 +57,8 @@ _ACROSS: Final = {1: 1, 2: 2, 4: 2}
 _DOTS: Final = 110
 _LEGEND_LETTERS: Final = 110
 """As many stand in one row of the legend."""
-_LABELLED_BARS: Final = 14
-"""In a panel with more bars than these, their values would overlap."""
+_LABELLED_BARS: Final = 24
+"""Where more of them stand side by side, their values would overlap."""
 
 
 class Measured(Protocol):
@@ -170,7 +170,9 @@ def _draw(panel: Panel, axes: Axes, names: Sequence[str]) -> None:
     axes.yaxis.set_major_formatter(plain)
     if panel.logarithmic:
         low, high = axes.get_ylim()
-        axes.yaxis.set_minor_formatter(plain if high < 20 * low else NullFormatter())
+        if high < 200 * low:  # powers of ten alone would be one or two
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom=0)
 
@@ -198,7 +200,8 @@ def _lines(panel: Panel, axes: Axes, names: Sequence[str]) -> None:
 
 def _bars(panel: Panel, axes: Axes, names: Sequence[str]) -> None:
     width = 0.85 / len(panel.lines)
-    are_few = sum(len(places) for _, places in panel.lines) <= _LABELLED_BARS
+    grid = axes.get_gridspec()
+    bars = sum(len(places) for _, places in panel.lines) * (grid.ncols if grid else 1)
     for turn, (name, places) in enumerate(panel.lines):
         number = names.index(name)
         drawn = axes.bar(
@@ -212,14 +215,19 @@ def _bars(panel: Panel, axes: Axes, names: Sequence[str]) -> None:
             error_kw={"elinewidth": 1, "capsize": 2.5, "ecolor": "#333333"},
             label=name,
         )
-        if are_few:
-            axes.bar_label(drawn, [f"{one.median:,.3g}" for one in places], fontsize=7, padding=2)
+        if bars <= _LABELLED_BARS:
+            axes.bar_label(drawn, [_short(one.median) for one in places], fontsize=7, padding=2)
+    axes.margins(y=0.1)
     axes.grid(visible=False, axis="x")
     axes.set_xticks(range(len(panel.groups)), panel.groups)
 
 
 def _group(panel: Panel, one: Measured) -> float:
     return one.at if panel.groups else 0
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _spread(places: Sequence[Measured]) -> Any:

@@ -19,7 +19,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bars import draw
+from benchmarks.drawings import draw
 from benchmarks.peers import Json, machine
 from benchmarks.prebuilt import prebuild
 from tests.lab.engines import DockerEngine
@@ -29,7 +29,6 @@ from tests.lab.registry import Registry
 
 DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY / "results" / "pulls.json"
-PLOT: Final = RESULTS.with_suffix(".svg")
 REPOSITORY: Final = "bench/pulls"
 PREBUILT: Final = "prebuilt"
 BASELINE: Final = "pre-built"
@@ -64,8 +63,8 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     content = {"environment": environment, "rounds": arguments.rounds, "pulls": results}
     RESULTS.write_text(json.dumps(content, indent=2) + "\n")
-    PLOT.write_text(draw({"docker pull, median ms": {"": {name: of["median_ms"] for name, of in results.items()}}}))
-    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)} and {PLOT.name}")
+    draw("pulls", content, RESULTS.parent)
+    console.print(f"written to {RESULTS.relative_to(DIRECTORY.parent)} and pulls.svg")
 
 
 @contextmanager

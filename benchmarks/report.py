@@ -1,6 +1,6 @@
-"""``docs/performance.md`` from ``results/*.json`` and the words in ``report.toml``: `make performance-docs`.
+"""``docs/performance.md`` and its plots, from ``results/*.json`` and ``report.toml``: `make performance-docs`.
 
-A section whose result file is not there is left out.
+The words are in ``report.toml``. A section whose result file is not there is left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.aims import Aim, reached
+from benchmarks.drawings import DRAWN, draw
 from benchmarks.edge.tables import tables as edge
 from benchmarks.markdown import joined, table
 
@@ -45,7 +46,9 @@ Json = dict[str, Any]
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and draw its plots."""
+    for name in DRAWN:
+        draw(name, _read(RESULTS, name), RESULTS)
     PAGE.write_text(page(RESULTS), encoding="utf-8")
 
 
@@ -55,7 +58,7 @@ def page(results: Path) -> str:
     found = {name: _read(results, name) for name in words if (results / f"{name}.json").exists()}
     parts = [_HEAD, *_overview(reached(found))]
     for name, content in found.items():
-        parts += _section(name, words[name], content, results)
+        parts += _section(name, words[name], content)
     parts += [_DECISIONS, *_profiles(results)]
     return joined(parts)
 
@@ -72,13 +75,13 @@ def _overview(aims: Iterable[Aim]) -> Iterator[str]:
         yield table(("what", "aim", "reached", "met"), rows)
 
 
-def _section(name: str, words: Mapping[str, str], content: Json, results: Path) -> Iterator[str]:
+def _section(name: str, words: Mapping[str, str], content: Json) -> Iterator[str]:
     yield f"## {words['title']}"
     yield f"`{words['command']}`. {words['about']}"
     yield from _TABLES[name](content)
     yield f"**What limits:** {words['limits']}"
-    if "plot" in words and (results / words["plot"]).exists():
-        yield f"![{words['title']}]({_FROM_PAGE}/{words['plot']})"
+    if name in DRAWN:
+        yield f"![{words['title']}]({_FROM_PAGE}/{name}.svg)"
     yield f"Measured on {_machine(content)}."
 
 

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import network
-from benchmarks.bars import draw
 from benchmarks.blobs.memory import slow_downloads
 from benchmarks.blobs.nginx import BLOB, STOCK, TUNED, Nginx
+from benchmarks.drawings import draw
 from benchmarks.peers import cpu_seconds, machine
 from tests.lab import command
 from tests.lab.layers import Blob
@@ -208,14 +208,7 @@ def table(upstreams: Mapping[str, Mapping[str, Mapping[str, Json]]]) -> Table:
 def write(content: Json) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "blobs.json").write_text(json.dumps(content, indent=2) + "\n")
-    panels = {
-        title: {
-            f"{count} streams": {name: of["cpu_s_per_gib"] for name, of in results.items()}
-            for count, results in counts.items()
-        }
-        for title, counts in content["upstreams"].items()
-    }
-    (RESULTS / "blobs.svg").write_text(draw(panels, "processor seconds for each GiB relayed, less is better"))
+    draw("blobs", content, RESULTS)
 
 
 if __name__ == "__main__":

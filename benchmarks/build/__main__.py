@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.build.contenders import Contender, DockerImageEach, DockerOneImage, Twodfs, TwodfsUnpushed
-from benchmarks.build.plot import draw
+from benchmarks.drawings import draw
 from benchmarks.models import SPLITS, Model, Noise, make_model
 from tests.lab.engines import DockerEngine
 from tests.lab.registry import Registry
@@ -45,7 +45,7 @@ def main() -> None:
     outcome = {"machine": _machine(), "models": measured}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "build.json").write_text(json.dumps(outcome, indent=1) + "\n")
-    (RESULTS / "build.svg").write_text(draw([_panel(model) for model in measured]))
+    draw("build", outcome, RESULTS)
     print("\n".join(_table(outcome)))
 
 
@@ -97,14 +97,6 @@ def _situations(model: Model, noise: Noise) -> Iterator[tuple[str, Callable[[], 
                 model.change(count, noise, top_down=top_down)
 
             yield f"{share} % {way}", change
-
-
-def _panel(model: dict[str, Any]) -> tuple[str, list[tuple[str, list[tuple[float, float]]]]]:
-    lines = []
-    for name, seconds in model["seconds"].items():
-        changed = [(float(share), seconds[f"{share} % top-down"]) for share in SHARES]
-        lines.append((name, [(0.0, seconds["warm"]), *changed]))
-    return f"{model['model']}: {model['bytes'] / 1e6:.0f} MB, {model['splits']} splits", lines
 
 
 def _table(outcome: dict[str, Any]) -> Iterator[str]:

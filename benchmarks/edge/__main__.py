@@ -14,7 +14,7 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks import network
-from benchmarks.bars import draw
+from benchmarks.drawings import draw
 from benchmarks.edge.fifty import fifty
 from benchmarks.edge.fills import fills
 from benchmarks.edge.hits import hits
@@ -75,12 +75,7 @@ def measure(directory: Path, arguments: argparse.Namespace, content: Json, conso
 def write(content: Json) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "edge.json").write_text(json.dumps(content, indent=2) + "\n")
-    ways = content["scenario"]["ways"]
-    panels = {
-        "first pulls, MB": {"": {name: of["first_bytes"] / 1e6 for name, of in ways.items()}},
-        "all windows, MB": {"": {name: of["all_bytes"] / 1e6 for name, of in ways.items()}},
-    }
-    (RESULTS / "edge.svg").write_text(draw(panels, "megabytes over the line to a site, less is better"))
+    draw("edge", content, RESULTS)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.aims import reached
+from benchmarks.drawings import DRAWN, drawing
+from benchmarks.plots import fingerprint
 from benchmarks.report import PAGE, RESULTS, WORDS, page
 
 
@@ -63,3 +65,10 @@ def test_a_soak_is_told_by_its_ends(tmp_path: Path) -> None:
     written = page(tmp_path)
     assert "| 20.5 | 120,000 | 2 | 60.0 to 62.5 | 20 to 21 | +2.5 MiB |" in written
     assert "**no**" not in written
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_plots_show_what_the_results_say(name: str) -> None:
+    content = json.loads((RESULTS / f"{name}.json").read_text())
+    drawn = (RESULTS / f"{name}.svg").read_text()
+    assert fingerprint(drawing(name, content)) in drawn, "run `make performance-docs`"
