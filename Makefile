@@ -12,6 +12,7 @@ PYTHON ?= python3
 ENGINE ?= auto
 FUZZ_SECONDS ?= 600
 BENCH_FLAGS ?=
+EVALUATE_FLAGS ?=
 LOCK_FLAGS ?=
 PYTEST_FLAGS ?=
 RELEASE_FLAGS ?=
@@ -38,7 +39,8 @@ help: ## Show this help.
 	echo
 	echo "  Variables: PYTHON=python3.13  ENGINE=docker|podman|skopeo (demo)  PYTEST_FLAGS='-k cli' (test)"
 	echo "             TEST_PROCESSES=0 (test, test-fast; one test at a time)"
-	echo "             BENCH_FLAGS='--seconds 3' (bench)  LOCK_FLAGS=--upgrade (lock)"
+	echo "             BENCH_FLAGS='--seconds 3' (bench)  EVALUATE_FLAGS='--parts pulls' (evaluate)"
+	echo "             LOCK_FLAGS=--upgrade (lock)"
 	echo "             RELEASE_FLAGS='--base IMAGE' (release)"
 
 .PHONY: demo
@@ -119,8 +121,12 @@ bench-all: $(installed) peers ## Measure everything, some 35 minutes, and write 
 	$(python) -m benchmarks.build --models MobileNetV2 ResNet50 --rounds 2
 	$(python) -m benchmarks.report
 
+.PHONY: evaluate
+evaluate: $(installed) peers todays-engines ## Redo the papers' evaluations and more, in under 40 minutes, and write docs/evaluation.md.
+	@$(python) -m benchmarks.evaluation $(EVALUATE_FLAGS)
+
 .PHONY: performance-docs
-performance-docs: $(installed) ## Write docs/performance.md from what was measured last.
+performance-docs: $(installed) ## Write docs/performance.md and its plots from what was measured last.
 	@$(python) -m benchmarks.report
 
 .PHONY: chart-docs
