@@ -112,8 +112,8 @@ bench-profile: $(installed) peers ## Draw flame graphs of the proxy that answers
 	@$(python) -m benchmarks.flames $(BENCH_FLAGS)
 
 .PHONY: bench-all
-bench-all: $(installed) peers ## Measure everything, some 35 minutes, and write docs/performance.md.
-	@for one in manifests fields pulls blobs edge soak flames; do
+bench-all: $(installed) peers ## Measure everything but the evaluation, some 40 minutes, and write docs/performance.md.
+	@for one in manifests fields pulls registries blobs edge edge_store fleet soak flames; do
 	    echo "== $$one"
 	    $(python) -m benchmarks.$$one
 	done

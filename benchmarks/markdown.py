@@ -22,6 +22,11 @@ def joined(parts: Iterable[str]) -> str:
     return "\n\n".join(map(_wrapped, parts)) + "\n"
 
 
+def anchor(heading: str) -> str:
+    """Return by which name a heading is linked to, as GitHub has it."""
+    return "".join(one for one in heading.lower().replace(" ", "-") if one.isalnum() or one in "-_")
+
+
 def _wrapped(part: str) -> str:
     """Return a part in lines of 120 characters; tables, headings, links and comments stay as they are."""
     if part.startswith("- "):

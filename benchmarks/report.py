@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from benchmarks.aims import Aim, reached
 from benchmarks.drawings import DRAWN, draw
-from benchmarks.edge.tables import tables as edge
 from benchmarks.markdown import joined, table
+from benchmarks.tables import TABLES
 
 DIRECTORY: Final = Path(__file__).parent
 RESULTS: Final = DIRECTORY / "results"
@@ -78,7 +78,7 @@ def _overview(aims: Iterable[Aim]) -> Iterator[str]:
 def _section(name: str, words: Mapping[str, str], content: Json) -> Iterator[str]:
     yield f"## {words['title']}"
     yield f"`{words['command']}`. {words['about']}"
-    yield from _TABLES[name](content)
+    yield from TABLES[name](content)
     yield f"**What limits:** {words['limits']}"
     if name in DRAWN:
         yield f"![{words['title']}]({_FROM_PAGE}/{name}.svg)"
@@ -114,181 +114,6 @@ def _profiles(results: Path) -> Iterator[str]:
             f"- {_PROFILES[name]}: [graph]({_FROM_PAGE}/profile-{name}.svg), [text]({_FROM_PAGE}/profile-{name}.txt)"
             for name in drawn
         )
-
-
-def _manifests(content: Json) -> Iterator[str]:
-    load = content["load"]
-    yield f"{load['connections']} connections, {load['rounds']} rounds of {load['seconds']} seconds for each."
-    yield table(
-        ("GET manifest", "requests/s", "ratio", "p50 ms", "p99 ms", "proxy CPU µs", "registry CPU µs"),
-        [
-            (
-                name,
-                f"{of['requests_per_second']:,.0f}",
-                f"{of['ratio']:.2f}",
-                f"{of['p50_ms']:.2f}",
-                f"{of['p99_ms']:.2f}",
-                f"{of['proxy_cpu_us_per_request']:.0f}",
-                f"{of['registry_cpu_us_per_request']:.0f}",
-            )
-            for name, of in content["targets"].items()
-        ],
-    )
-    if "alone" in content:
-        yield "One connection, so nobody waits for anybody else:"
-        rows = [
-            (name, f"{of['p50_ms']:.2f}", f"{of['p99_ms']:.2f}", f"{of['more_ms']:+.2f}")
-            for name, of in content["alone"].items()
-        ]
-        yield table(("GET manifest", "p50 ms", "p99 ms", "more than the registry, ms"), rows)
-
-
-def _fields(content: Json) -> Iterator[str]:
-    headings = ("cells", "first ms", "another ms", "same again ms", "registry's plain ms", "memory MiB")
-    yield table(
-        (*headings, "others p50/p99 ms", "beside a burner", "during the first"),
-        [
-            (
-                f"{of['cells']:,}",
-                f"{of['first_ms']:.1f}",
-                f"{of['another_ms']:.2f}",
-                f"{of['same_ms']:.2f}",
-                f"{of['registry_plain_ms']:.2f}",
-                f"{of['resident_bytes'] / 2**20:.1f}",
-                _both(of["others_quiet"]),
-                _both(of.get("others_beside_a_burner")),
-                _both(of["others_meanwhile"]),
-            )
-            for of in content["fields"]
-        ],
-    )
-
-
-def _both(of: Mapping[str, float] | None) -> str:
-    return "" if of is None else f"{of['p50_ms']:.2f}/{of['p99_ms']:.2f}"
-
-
-def _blobs(content: Json) -> Iterator[str]:
-    load = content["load"]
-    yield f"{load['rounds']} rounds of {load['mebibytes']:,} MiB for each."
-    yield table(
-        ("upstream", "streams", "through", "MiB/s", "ratio", "CPU s/GiB", "ratio of CPU"),
-        [
-            (
-                title,
-                count,
-                name,
-                f"{of['mib_per_second']:,.0f}",
-                f"{of['throughput_ratio']:.2f}",
-                f"{of['cpu_s_per_gib']:.3f}",
-                f"{of['cpu_ratio']:.2f}",
-            )
-            for title, counts in content["upstreams"].items()
-            for count, results in counts.items()
-            for name, of in results.items()
-        ],
-    )
-    if "slow" in content:
-        yield "Slow downloads at once, and clients that pull a partition meanwhile:"
-        headings = (
-            "relay",
-            "downloads",
-            "idle MiB",
-            "resident MiB",
-            "peak MiB",
-            "manifests p99 ms",
-            "before",
-        )
-        rows = [
-            (
-                relay,
-                f"{of['streams']:,}",
-                f"{of['resident_idle_mib']:.0f}",
-                f"{of['resident_mib']:.0f}",
-                f"{of['peak_mib']:.0f}",
-                f"{of['manifests_meanwhile']['p99_ms']:.1f}",
-                f"{of['manifests_alone']['p99_ms']:.1f}",
-            )
-            for relay, of in content["slow"].items()
-        ]
-        yield table(headings, rows)
-
-
-def _pulls(content: Json) -> Iterator[str]:
-    yield f"{content['rounds']} rounds."
-    rows = [
-        (
-            name,
-            f"{of['median_ms']:.1f}",
-            f"{of['more_ms']:+.1f}",
-            f"{of['fastest_ms']:.1f}",
-            f"{of['slowest_ms']:.1f}",
-        )
-        for name, of in content["pulls"].items()
-    ]
-    yield table(("docker pull", "median ms", "more ms", "fastest ms", "slowest ms"), rows)
-
-
-def _build(content: Json) -> Iterator[str]:
-    for model in content["models"]:
-        contenders = model["seconds"]
-        yield f"{model['model']}, {model['bytes'] / 1e6:.0f} MB in {model['splits']} splits, seconds:"
-        rows = [
-            (situation, *(f"{taken[situation]:.2f}" for taken in contenders.values()))
-            for situation in next(iter(contenders.values()))
-        ]
-        yield table(("changed", *contenders), rows)
-
-
-def _soak(content: Json) -> Iterator[str]:
-    headings = (
-        "GiB",
-        "requests",
-        "rounds",
-        "memory MiB",
-        "open files",
-        "memory grew",
-    )
-    first, last = content["readings"][0], content["readings"][-1]
-    row = (
-        f"{last['gibibytes']:.1f}",
-        f"{last['requests']:,}",
-        f"{len(content['readings'])}",
-        f"{first['mebibytes']:.1f} to {last['mebibytes']:.1f}",
-        f"{first['files']} to {last['files']}",
-        f"{content['memory_growth_mib']:+.1f} MiB",
-    )
-    yield table(headings, [row])
-
-
-def _fleet(content: Json) -> Iterator[str]:
-    yield table(
-        ("credentials", "nodes", "pulls/s", "requests/s", "pull p50 ms", "pull p99 ms", "proxy CPU ms/pull"),
-        [
-            (
-                of["kind"],
-                f"{of['concurrent']:,}",
-                f"{of['pulls_per_second']:.0f}",
-                f"{of['requests_per_second']:,.0f}",
-                f"{of['pull_p50_ms']:.0f}",
-                f"{of['pull_p99_ms']:.0f}",
-                f"{of['proxy_cpu_ms_per_pull']:.2f}",
-            )
-            for of in content["levels"]
-        ],
-    )
-
-
-_TABLES: Final = {
-    "manifests": _manifests,
-    "fields": _fields,
-    "blobs": _blobs,
-    "pulls": _pulls,
-    "build": _build,
-    "soak": _soak,
-    "fleet": _fleet,
-    "edge": edge,
-}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.evaluation.part import Part
 from benchmarks.evaluation.summary import Summary
-from benchmarks.markdown import joined, table
+from benchmarks.markdown import anchor, joined, table
 from benchmarks.plots import write_plot
 
 PLOTS: Final = "evaluation"
@@ -77,15 +77,10 @@ def _comparisons(summary: Summary, parts: Sequence[Part]) -> Iterator[str]:
 
 
 def _behind(summary: Summary, parts: Sequence[Part]) -> Iterator[str]:
-    sentences = [f"- [{part.title}](#{_anchor(part.title)}): {one}" for part in parts for one in part.behind(summary)]
+    sentences = [f"- [{part.title}](#{anchor(part.title)}): {one}" for part in parts for one in part.behind(summary)]
     if sentences:
         yield "## Where Docker wins"
         yield "\n".join(sentences)
-
-
-def _anchor(title: str) -> str:
-    """Return where a heading is found, as GitHub has it."""
-    return "".join(one for one in title.lower().replace(" ", "-") if one.isalnum() or one in "-_")
 
 
 def _section(part: Part, summary: Summary) -> Iterator[str]:

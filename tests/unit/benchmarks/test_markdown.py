@@ -1,4 +1,4 @@
-from benchmarks.markdown import joined, table
+from benchmarks.markdown import anchor, joined, table
 
 
 def test_the_first_columns_are_text_and_the_others_numbers() -> None:
@@ -24,3 +24,7 @@ def test_tables_and_programs_stay_as_they_are() -> None:
     wide = table(("a",), [("x" * 200,)])
     code = "```bash\n" + "y " * 100 + "\n```"
     assert joined([wide, code]) == f"{wide}\n\n{code}\n"
+
+
+def test_a_heading_is_linked_to_without_its_marks() -> None:
+    assert anchor("An edge node's `directory` (figure 9)") == "an-edge-nodes-directory-figure-9"

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.aims import reached
 from benchmarks.drawings import DRAWN, drawing
+from benchmarks.markdown import anchor
 from benchmarks.plots import fingerprint
 from benchmarks.report import PAGE, RESULTS, WORDS, page
 
@@ -18,8 +19,15 @@ def test_the_page_is_what_the_results_say() -> None:
 def test_the_page_links_to_files_that_exist() -> None:
     targets = re.findall(r"\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"))
     assert targets
-    missing = [one for one in targets if not (PAGE.parent / one).exists()]
-    assert missing in ([], ["operations.md"])
+    assert not [one for one in targets if not (PAGE.parent / one.partition("#")[0]).exists()]
+
+
+def test_sections_that_other_pages_link_to_are_there() -> None:
+    headings = re.findall(r"^#+ (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    pages = "".join(one.read_text(encoding="utf-8") for one in PAGE.parent.rglob("*.md"))
+    named = set(re.findall(rf"\({PAGE.name}#([^)]+)\)", pages))
+    assert named
+    assert named <= set(map(anchor, headings))
 
 
 def test_no_sentence_has_a_figure_of_its_own() -> None:
