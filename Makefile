@@ -212,4 +212,6 @@ $(installed): requirements-dev.lock pyproject.toml | $(python)
 	@echo "Installing the locked packages into $(venv)"
 	$(pip) install --require-hashes --requirement requirements-dev.lock
 	$(pip) install --no-deps --no-build-isolation --editable .
+	# An editable install compiles nothing, and where PYTHONDONTWRITEBYTECODE is set each start would do it again.
+	$(python) -m compileall -q twodfs proxy tests benchmarks
 	touch $@
