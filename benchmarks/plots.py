@@ -5,26 +5,27 @@ Contenders have colours that the colour-blind tell apart, and markers or hatches
 
 from __future__ import annotations
 
-import atexit
 import hashlib
+import io
+import itertools
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-# Before matplotlib is imported: else it makes directories in the user's home.
-os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="twodfs-matplotlib-")
-atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
-
-import matplotlib as mpl  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
+# matplotlib makes directories in the user's home, for settings and a list of fonts that it needs while it is imported.
+with tempfile.TemporaryDirectory(prefix="twodfs-matplotlib-") as _instead:
+    os.environ["MPLCONFIGDIR"] = _instead
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from PIL import Image
+del os.environ["MPLCONFIGDIR"]
 
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's."""
@@ -55,6 +56,10 @@ _HEIGHT: Final = 3.2
 _ACROSS: Final = {1: 1, 2: 2, 4: 2}
 """Panels side by side, by the number of all; else three."""
 _DOTS: Final = 110
+_SHADES: Final = 64
+"""Colours of a PNG, the greys at the edges of lines and letters included."""
+_APART: Final = 0.07
+"""Of the axis: where measured places are as far from each other, each is written below it."""
 _LEGEND_LETTERS: Final = 110
 """As many stand in one row of the legend."""
 _LABELLED_BARS: Final = 24
@@ -129,8 +134,9 @@ def write_plot(plot: Plot, directory: Path, *, png: bool = True) -> None:
         about = {"Date": None, "Creator": None, "Description": fingerprint(plot)}
         figure.savefig(directory / f"{plot.name}.svg", metadata=about, bbox_inches="tight")
         if png:
-            about = {"Software": None, "Description": fingerprint(plot)}
-            figure.savefig(directory / f"{plot.name}.png", metadata=about, bbox_inches="tight", dpi=_DOTS)
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format="png", metadata={"Software": None}, bbox_inches="tight", dpi=_DOTS)
+            Image.open(drawn).convert("RGB").quantize(_SHADES).save(directory / f"{plot.name}.png", optimize=True)
 
 
 def _figure(plot: Plot) -> Figure:
@@ -182,6 +188,10 @@ def _lines(panel: Panel, axes: Axes, names: Sequence[str]) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
+    at = sorted({one.at for _, places in panel.lines for one in places})
+    if _are_apart([math.log(one) for one in at] if panel.logarithmic_across else at):
+        axes.set_xticks(at)
+        axes.set_xticks([], minor=True)
     for name, places in panel.lines:
         number = names.index(name)
         axes.errorbar(
@@ -196,6 +206,10 @@ def _lines(panel: Panel, axes: Axes, names: Sequence[str]) -> None:
             capsize=2.5,
             label=name,
         )
+
+
+def _are_apart(places: Sequence[float]) -> bool:
+    return all(later - one >= _APART * (places[-1] - places[0]) for one, later in itertools.pairwise(places))
 
 
 def _bars(panel: Panel, axes: Axes, names: Sequence[str]) -> None:

@@ -88,8 +88,9 @@ def _section(part: Part, summary: Summary) -> Iterator[str]:
     paragraphs = part.section(summary)
     yield next(paragraphs)
     for plot in part.plots(summary):
-        titles = dict.fromkeys(panel.title for panel in plot.panels)
-        yield f"![{part.title}: {', '.join(titles)}]({PLOTS}/{plot.name}.svg)\n\n[PNG]({PLOTS}/{plot.name}.png)"
+        units = ", ".join(dict.fromkeys(panel.up for panel in plot.panels))
+        titles = ", ".join(dict.fromkeys(panel.title for panel in plot.panels))
+        yield f"![{units}: {titles}]({PLOTS}/{plot.name}.svg)\n[PNG]({PLOTS}/{plot.name}.png)"
     yield from paragraphs
 
 

@@ -59,7 +59,7 @@ def test_pictures_are_as_wide_as_a_page_and_small(panels: int, tmp_path: Path) -
     content = (tmp_path / "wide.png").read_bytes()
     width, _ = struct.unpack(">II", content[16:24])
     assert 500 <= width <= 1100
-    assert len(content) < 100_000
+    assert len(content) < 80_000
 
 
 def test_contenders_differ_without_colour(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_the_page_has_everything_of_a_part() -> None:
     assert "| 9 | ResNet50 | 28.5x | 2.5x | **no**: disks |" in written
     assert "- [Builds of many images (figure 9)](#builds-of-many-images-figure-9): 4 rows" in written
     section = written.partition("## Builds of many images (figure 9)\n\n")[2]
-    assert section.startswith("What was done.\n\n![Builds of many images (figure 9): ResNet50](evaluation/builds.svg)")
+    assert section.startswith("What was done.\n\n![seconds: ResNet50](evaluation/builds.svg)")
     assert section.index("evaluation/builds.png") < section.index("| 50 | 1.00 (1.00-1.00) | 5.00 (5.00-5.00) |")
 
 
