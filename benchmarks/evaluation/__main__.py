@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
-import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks import network
-from benchmarks.evaluation.bench import Bench
-from benchmarks.evaluation.conditions import Conditions, Machine, today
 from benchmarks.evaluation.document import write_page
-from benchmarks.evaluation.part import Part
 from benchmarks.evaluation.parts import PARTS
-from benchmarks.evaluation.samples import Samples, read_samples
+from benchmarks.evaluation.run import Run
 from benchmarks.evaluation.summary import Summary
 from benchmarks.models import SPLITS
 
@@ -32,69 +24,26 @@ _ROUNDS: Final = 5
 def main() -> int:
     """Return the exit status: 130 after Ctrl-C."""
     arguments = _arguments()
-    control = "" if arguments.page else network.enter("benchmarks.evaluation")
-    parts = [part for part in PARTS if not arguments.parts or part.name in arguments.parts]
     output: Path | None = arguments.output
-    raw, results, pages = (output / "raw", output / "evaluation.json", output) if output else (RAW, RESULTS, PAGES)
-    summary = Summary.read(results)
+    results = output / "evaluation.json" if output else RESULTS
     status = 0
     if not arguments.page:
-        left = _Left(parts, summary, arguments)
+        run = Run(
+            parts=[part for part in PARTS if not arguments.parts or part.name in arguments.parts],
+            models=arguments.models,
+            rounds=arguments.rounds,
+            quick=arguments.quick,
+            congestion_control=network.enter("benchmarks.evaluation"),
+            raw=output / "raw" if output else RAW,
+            results=results,
+        )
         try:
-            for part in parts:
-                left.tell(part)
-                summary = summary.updated(_measured(part, raw, arguments, control))
-                summary.write(results)  # what is measured stays, whatever becomes of the parts that follow
+            run.measure()
         except KeyboardInterrupt:
             print(f"interrupted; {results} has the parts that were finished", file=sys.stderr)
             status = 130
-    write_page(summary, PARTS, pages)
+    write_page(Summary.read(results), PARTS, output or PAGES)
     return status
-
-
-def _measured(part: Part, raw: Path, arguments: argparse.Namespace, control: str) -> Summary:
-    """Measure one part, and return its summary."""
-    load, began = os.getloadavg()[0], time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="twodfs-evaluation-") as directory:
-        bench = Bench(Path(directory), Samples(raw), arguments.models, arguments.rounds, arguments.quick)
-        try:
-            part.measure(bench)
-        except Exception as error:
-            error.add_note(f"in the part {part.name} of the evaluation")
-            raise
-        machine = Machine.this(Path(directory), bench.versions, control)
-    seconds = round(time.monotonic() - began, 1)
-    conditions = Conditions(
-        today(),
-        shlex.join(("python", "-m", "benchmarks.evaluation", *sys.argv[1:])),
-        arguments.models,
-        arguments.rounds,
-        arguments.quick,
-        seconds,
-        round(load, 2),
-        machine,
-    )
-    return Summary.of(read_samples(raw, part.name), {part.name: conditions})
-
-
-class _Left:
-    """What is still to be measured, and how long that took the last time."""
-
-    def __init__(self, parts: Sequence[Part], before: Summary, arguments: argparse.Namespace) -> None:
-        self._parts = parts
-        # Other rounds take as many times as long; a quick run says nothing about another.
-        self._seconds = {
-            name: of.seconds * arguments.rounds / of.rounds
-            for name, of in before.conditions.items()
-            if of.quick == arguments.quick
-        }
-
-    def tell(self, part: Part) -> None:
-        at = self._parts.index(part)
-        seconds = [self._seconds.get(one.name) for one in self._parts[at:]]
-        known = sum(filter(None, seconds))
-        left = f"; some {known / 60:.0f} minutes left" if None not in seconds else ""
-        print(f"== {at + 1} of {len(self._parts)}: {part.title}{left}", file=sys.stderr, flush=True)
 
 
 def _arguments() -> argparse.Namespace:
