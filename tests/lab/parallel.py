@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # who runs one test by hand needs no pytest-xdist
 _ENGINES = {"docker_engine", "containerd_engine", "podman_engine", "skopeo_engine"}
 _LONGEST = (
     *("test_todays_engines.py", "test_downloads.py", "test_redis_faults.py", "test_build_push.py"),
-    "test_mirror_clients.py",
+    *("test_evaluation.py", "test_mirror_clients.py"),
 )
 _ORDER = (
     *(f"tests/integration/{name}" for name in _LONGEST),

@@ -20,6 +20,11 @@ PAGES = sorted(
         *ROOT.glob("benchmarks/**/*.md"),
         *ROOT.glob("deploy/**/*.md"),
         *ROOT.glob("helm/**/*.md"),
+        ROOT / "config.example.toml",
+        ROOT / "helm" / "twodfs-proxy" / "values.yaml",
+        *ROOT.glob("deploy/**/*.toml"),
+        *ROOT.glob("proxy/config/*.py"),  # what settings are for
+        *ROOT.glob("twodfs/cli/**/*.py"),  # what --help says
     )
     if path.name != "CHANGELOG.md" and str(path.relative_to(ROOT)) not in GENERATED
 )
