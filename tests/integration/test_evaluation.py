@@ -32,7 +32,11 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place()
     directory = tmp_path_factory.mktemp("evaluation")
     ended = subprocess.run(
-        [*COMMAND, "--output", str(directory)], stderr=subprocess.PIPE, text=True, check=False, timeout=170
+        [*COMMAND, "--output", str(directory)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=400,
     )
     assert not ended.returncode, ended.stderr[-5000:]
     return directory
