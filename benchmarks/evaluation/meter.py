@@ -68,7 +68,7 @@ class Meter:
         while True:
             roots = [*self._servers]
             if self._counts_programs:
-                roots += (one for one in _children(os.getpid()) if one not in self._older)
+                roots += (one for one in _children(os.getpid()) if one not in self._older and _has_begun(one))
             resident = sum(_resident(process) for root in roots for process in _tree(root))
             self.peak_bytes = max(self.peak_bytes, resident)
             if self._ended.wait(_INTERVAL):
@@ -98,11 +98,23 @@ def _tree(root: int) -> Iterable[int]:
 
 
 def _children(process: int) -> Iterable[int]:
-    for thread in Path(f"/proc/{process}/task").glob("*/children"):
+    try:
+        threads = list(Path(f"/proc/{process}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return  # it ended while we looked
+    for thread in threads:
         try:
-            yield from map(int, thread.read_text().split())
+            yield from map(int, (thread / "children").read_text().split())
         except (FileNotFoundError, ProcessLookupError):
             continue  # the thread ended while we looked
+
+
+def _has_begun(child: int) -> bool:
+    """Return whether a child runs its program already: until then its memory is ours."""
+    try:
+        return Path(f"/proc/{child}/cmdline").read_bytes() != Path("/proc/self/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it ended while we looked
 
 
 def _resident(process: int) -> int:

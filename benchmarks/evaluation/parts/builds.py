@@ -252,9 +252,5 @@ def _lines(summary: Summary, model: str, case: str) -> Sequence[tuple[str, Seque
     docker = summary.find(Builds.name, model=model, case=case, contender=DOCKER)
     (ours,) = summary.find(Builds.name, model=model, case=case, contender=OURS)
     others = [(one, summary.find(Builds.name, model=model, case=case, contender=one)) for one in (CONTAINERD, OLDER)]
-    # One image whatever Docker does, so its line is level.
-    return [
-        (OURS, [replace(ours, at=row.at) for row in docker]),
-        (DOCKER, docker),
-        *((one, rows) for one, rows in others if rows),
-    ]
+    level = [replace(ours, at=row.at) for row in docker]  # one image, whatever Docker does
+    return [(OURS, level), (DOCKER, docker), *((one, rows) for one, rows in others if rows)]
