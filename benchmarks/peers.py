@@ -22,6 +22,17 @@ _ALL_THREADS: Final = 2
 Json = dict[str, Any]
 
 
+def process_seconds(process: int) -> float:
+    """Return the processor time that a process has used, with its threads; raises ProcessLookupError once it ended."""
+    try:
+        # The clock of another process, as clock_getcpuclockid(3) makes it: stat counts in ticks of 10 ms.
+        return time.clock_gettime((~process << 3) | _ALL_THREADS)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise ProcessLookupError(process) from error
+        raise
+
+
 def cpu_seconds(server: Server) -> float:
     """Return the processor time that a server has used, with whatever processes it started."""
     group = str(server.pid)
@@ -29,13 +40,9 @@ def cpu_seconds(server: Server) -> float:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             if stat.read_text().rpartition(")")[2].split()[2] == group:
-                # The clock of another process, as clock_getcpuclockid(3) makes it: stat counts in ticks of 10 ms.
-                used += time.clock_gettime((~int(stat.parent.name) << 3) | _ALL_THREADS)
+                used += process_seconds(int(stat.parent.name))
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # the same, as its clock says it
-                raise
     return used
 
 

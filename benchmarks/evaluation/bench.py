@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,8 +56,10 @@ class Bench:
     @contextlib.contextmanager
     def registry(self) -> Iterator[Registry]:
         """Run a stock registry, empty."""
-        with Registry.start(self.scratch("registry")) as registry:
+        directory = self.scratch("registry")
+        with Registry.start(directory) as registry:
             yield registry
+        shutil.rmtree(directory)  # rounds would fill the disk
 
     def turns(self, contenders: Sequence[_T], number: int) -> Sequence[_T]:
         """Return the contenders in the order of a round: each is first in turn, and every other round is backwards."""

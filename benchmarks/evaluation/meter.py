@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from benchmarks.peers import process_seconds
+
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 _INTERVAL: Final = 0.02
@@ -66,7 +68,7 @@ class Meter:
         while True:
             roots = [*self._servers]
             if self._counts_programs:
-                roots += (one for one in _children(os.getpid()) if one not in self._older)
+                roots += (one for one in _children(os.getpid()) if one not in self._older and _has_begun(one))
             resident = sum(_resident(process) for root in roots for process in _tree(root))
             self.peak_bytes = max(self.peak_bytes, resident)
             if self._ended.wait(_INTERVAL):
@@ -78,14 +80,15 @@ def tree_seconds(root: int) -> float:
 
     Those that ended count where their parent waited for them.
     """
-    ticks = 0
+    used = 0.0
     for process in _tree(root):
         try:
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            # The clock of a process is finer than the ticks of stat, which alone has the time of those that ended.
+            used += process_seconds(process) + sum(map(int, fields[13:15])) / _TICKS
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
-        ticks += sum(map(int, fields[11:15]))
-    return ticks / _TICKS
+    return used
 
 
 def _tree(root: int) -> Iterable[int]:
@@ -95,11 +98,23 @@ def _tree(root: int) -> Iterable[int]:
 
 
 def _children(process: int) -> Iterable[int]:
-    for thread in Path(f"/proc/{process}/task").glob("*/children"):
+    try:
+        threads = list(Path(f"/proc/{process}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return  # it ended while we looked
+    for thread in threads:
         try:
-            yield from map(int, thread.read_text().split())
+            yield from map(int, (thread / "children").read_text().split())
         except (FileNotFoundError, ProcessLookupError):
             continue  # the thread ended while we looked
+
+
+def _has_begun(child: int) -> bool:
+    """Return whether a child runs its program already: until then its memory is ours."""
+    try:
+        return Path(f"/proc/{child}/cmdline").read_bytes() != Path("/proc/self/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it ended while we looked
 
 
 def _resident(process: int) -> int:

@@ -1,9 +1,8 @@
 """Today's Docker Engine, with a store of its own below the directory of the root that it runs in."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from tests.lab.process import Server, answers_http
 from tests.lab.todays_root import LAB, TodaysRoot
@@ -25,11 +24,14 @@ class TodaysDocker:
     """Below its process are dockerd, and the containerd that dockerd brings."""
 
     @classmethod
-    def start(cls, root: TodaysRoot, store: Store, *, settings: Mapping[str, Any] | None = None) -> Self:
-        """Start a daemon that ends with the root; ``settings`` are more of its ``daemon.json``. Raises StartError."""
-        name = f"docker-{store}"
+    def start(cls, root: TodaysRoot, store: Store, *, name: str | None = None) -> Self:
+        """Start a daemon that ends with the root; a second one with the same store has another name.
+
+        Raises StartError.
+        """
+        name = name or f"docker-{store}"
         file = root.directory / f"{name}.json"
-        file.write_text(json.dumps({"features": {"containerd-snapshotter": store == "containerd"}, **(settings or {})}))
+        file.write_text(json.dumps({"features": {"containerd-snapshotter": store == "containerd"}}))
         runtime = f"/run/{name}"
         server = root.daemon(
             *(*_DAEMON, "--config-file", f"{LAB}/{file.name}"),

@@ -1,4 +1,4 @@
 """Ways to build: each takes a model from its files to images that can be pulled.
 
-Modules, from below: ``builder`` (what all of them do), ``field`` (twodfs) and ``docker``.
+Modules, from below: ``builder`` (what all of them do), ``field`` (twodfs), ``docker``, and ``costs`` (what they take).
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from benchmarks.models import Model
 
@@ -30,3 +30,11 @@ class Builder(Protocol):
 
     def forget(self) -> None:
         """Make the next build a cold one."""
+
+
+@runtime_checkable
+class TwoStepBuilder(Builder, Protocol):
+    """A way to build whose publication is a build, and after it a push."""
+
+    def push(self, model: Model, repository: str) -> None:
+        """Push what was built."""

@@ -19,7 +19,7 @@ _SOURCE: Final = Path(__file__).parents[3]
 class Twodfs:
     """``twodfs build`` and ``twodfs build --push``, into a store of its own."""
 
-    name = "twodfs"
+    name = "2DFS, one image"
     servers: Sequence[int] = ()
 
     def __init__(self, directory: Path) -> None:

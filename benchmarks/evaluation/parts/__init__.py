@@ -3,9 +3,22 @@
 from typing import Final
 
 from benchmarks.evaluation.part import Part
+from benchmarks.evaluation.parts.builds import Builds
 from benchmarks.evaluation.parts.edge import Edge
+from benchmarks.evaluation.parts.growth import Growth
 from benchmarks.evaluation.parts.inference import Inference
 from benchmarks.evaluation.parts.pulls import Pulls
+from benchmarks.evaluation.parts.rebuild import Rebuild
+from benchmarks.evaluation.parts.splits import Splits
 from benchmarks.evaluation.parts.windows import Windows
 
-PARTS: Final[tuple[Part, ...]] = (Pulls(), Inference(), Windows(), Edge())
+PARTS: Final[tuple[Part, ...]] = (
+    Builds(),
+    Splits(),
+    Rebuild(),
+    Growth(),
+    Pulls(),
+    Inference(),
+    Windows(),
+    Edge(),
+)

@@ -32,6 +32,14 @@ class DockerEngine(Lifetime):
         self._client = (program("docker"), "--host", self.host)
 
     @property
+    def pid(self) -> int:
+        return self._daemon.pid
+
+    @property
+    def version(self) -> str:
+        return self._run("version", "--format", "{{.Server.Version}}").strip()
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables under which `docker` talks to this one."""
         return {**self._environment, "DOCKER_HOST": self._client[2]}

@@ -2,15 +2,16 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from benchmarks.evaluation.meter import Meter, tree_seconds
 
-# Has so many bytes of memory, works for so many seconds of processor time, and lets its input say when it is to end.
+# With the first line of its input, or its end, it has so many bytes of memory and works for so many seconds of processor
+# time; the end of its input is its own.
 _PROGRAM = """
 import sys, time
+sys.stdin.readline()
 held = b"x" * int(sys.argv[1])
-while time.process_time() < float(sys.argv[2]): pass
+end = time.process_time() + float(sys.argv[2])
+while time.process_time() < end: pass
 print("done", flush=True)
 sys.stdin.read()
 """
@@ -25,9 +26,17 @@ def test_a_program_counts_with_those_below_it() -> None:
     below = f"import subprocess, sys; subprocess.run({argv(_BYTES, 0.3)}, stdin=subprocess.DEVNULL)"
     with Meter() as used:
         subprocess.run([sys.executable, "-c", below], check=True)
-    assert 0.3 <= used.cpu_seconds < 2
+    assert 0.29 <= used.cpu_seconds < 3
     assert _BYTES <= used.peak_bytes < 2 * _BYTES
     assert used.seconds >= 0.3
+
+
+def test_a_program_that_has_not_begun_has_no_memory_of_ours() -> None:
+    ours = bytearray(b"x") * 200_000_000
+    with Meter() as used:
+        for _ in range(20):
+            subprocess.run(["true"], check=True)
+    assert used.peak_bytes < len(ours)
 
 
 def test_a_server_counts_for_the_span_alone() -> None:
@@ -36,13 +45,16 @@ def test_a_server_counts_for_the_span_alone() -> None:
         subprocess.Popen(argv(1, 0), stdin=subprocess.PIPE) as other,
     ):
         with Meter([server.pid]) as used:
+            assert server.stdin is not None
             assert server.stdout is not None
+            server.stdin.write(b"\n")
+            server.stdin.flush()
             server.stdout.readline()
-        assert used.cpu_seconds == pytest.approx(0.4, abs=0.3)
+        assert 0.39 <= used.cpu_seconds < 3
         assert _BYTES <= used.peak_bytes < 2 * _BYTES
         with Meter([server.pid]) as idle:
             time.sleep(0.05)  # in which nothing happens: it waits for its input
-        assert idle.cpu_seconds < 0.03
+        assert idle.cpu_seconds < 0.05
         with Meter([other.pid]) as others:
             pass
         assert others.peak_bytes < _BYTES
@@ -63,6 +75,6 @@ def test_what_ended_counts_where_its_parent_waited() -> None:
         assert parent.stdout is not None
         parent.stdout.readline()
         parent.stdout.readline()
-        assert tree_seconds(parent.pid) >= 0.2
+        assert tree_seconds(parent.pid) >= 0.18
         parent.communicate(b"\n")
     assert tree_seconds(parent.pid) == 0
