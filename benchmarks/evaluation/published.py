@@ -52,7 +52,7 @@ class Published:
 
     def check_artifact(self, model: Model) -> None:
         """Raise ``WrongContentError`` where the layers are not the files of the model themselves."""
-        found = {layer["annotations"][_TITLE]: layer["digest"] for layer in self.manifests()[0]["layers"]}
+        found = {layer.get("annotations", {}).get(_TITLE): layer["digest"] for layer in self.manifests()[0]["layers"]}
         if found != {file: _digest((model.directory / file).read_bytes()) for file in model.files}:
             raise WrongContentError(f"{self}: its layers are not the model's files")
 

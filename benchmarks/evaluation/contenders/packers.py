@@ -6,7 +6,7 @@ Each runs as its users would: with its own defaults, and with what it keeps from
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -112,13 +112,17 @@ class Buildah:
         shutil.rmtree(self._root.directory / _STATE / "containers" / "cache", ignore_errors=True)
 
 
-VERSIONS: Final[dict[str, Callable[[TodaysRoot], str]]] = {
-    "oras": lambda root: root.run("oras", "version").split()[1],
-    "crane": lambda root: root.run("dpkg-query", "--show", "--showformat", "${Version}", "crane"),
-    "umoci": lambda _: command.run((program("umoci"), "--version"), environment()).split()[-1],
-    "buildah": lambda root: root.run("buildah", "--version").split()[2],
-}
-"""Which of each is here."""
+def packer_versions(root: TodaysRoot) -> dict[str, str]:
+    """Return the version of each program."""
+    umoci = command.run((program("umoci"), "--version"), environment())
+    crane = root.run("dpkg-query", "--show", "--showformat", "${Version}", "crane")
+    return {
+        "ORAS": root.run("oras", "version").split()[1],
+        "crane": crane.partition("+")[0],
+        "umoci": umoci.split()[-1].partition("+")[0],
+        "skopeo": root.run("skopeo", "--version").split()[2],
+        "Buildah": root.run("buildah", "--version").split()[2],
+    }
 
 
 class _Tars:
