@@ -49,8 +49,8 @@ nothing can run the outcome. Crane and skopeo compress or hash every layer each 
 unchanged image only the upload is saved. Docker and Buildah chain layers: a layer's place in their caches depends on
 all layers below it, so a change of the first split builds all of them anew, and each has the time of the build in the
 entry of its directory, so all are sent again, and no other image shares them. Buildah's time depends on the number of
-splits, and hardly on their bytes. A cold build of twodfs starts an interpreter, hashes each split and writes it into its
-store once, and shares the processors with the registry, which hashes and writes the same bytes; it gets ahead where
+splits, and hardly on their bytes. A cold build of twodfs starts an interpreter, hashes each split and writes it into
+its store once, and shares the processors with the registry, which hashes and writes the same bytes; it gets ahead where
 splits are known already: then nothing but their files' times is looked at."""
 BEHIND: Final = "An interpreter starts for each build, and a store is written that Docker has in its daemon."
 
@@ -192,7 +192,7 @@ def _examine(
         }
         for measure, value in facts.items():
             bench.add(
-                *(_NAME, one.name, measure, value),
+                *(_NAME, one.name, measure, float(value)),
                 round=0,
                 turn=turn,
                 model=model.name,

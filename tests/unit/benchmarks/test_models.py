@@ -43,7 +43,7 @@ def test_splits_of_as_many_layers_each_have_all_bytes_and_a_small_first_and_a_la
 
 def test_a_situation_changes_what_it_says(tmp_path: Path) -> None:
     model = make_model("MobileNetV2", tmp_path / "model", Noise(seed=1), splits=3, scale=0.001)
-    changed = []
+    changed: list[list[bool]] = []
     for situation in SITUATIONS:
         before = [(model.directory / file).read_bytes() for file in model.files]
         prepare(model, situation, Noise(seed=2 + len(changed)))
