@@ -20,6 +20,7 @@ from benchmarks.evaluation.summary import Row, Summary
 from benchmarks.evaluation.tables import medians
 from benchmarks.markdown import table
 from benchmarks.models import SITUATIONS, Model, prepare
+from benchmarks.peers import cpu_seconds
 from benchmarks.plots import Panel, Plot
 from tests.lab.images import busybox_base, push_image
 from tests.lab.proxy import Proxy
@@ -150,12 +151,14 @@ def _timed_round(bench: Bench, contenders: Sequence[Contender], model: Model, re
             if at == 0:
                 one.publisher.forget()
             os.sync()
-            with Meter([registry.pid], programs=False) as registry_used, Meter(one.publisher.servers) as used:
+            of_registry = -cpu_seconds(registry)
+            with Meter(one.publisher.servers) as used:
                 one.publisher.publish(model, f"{registry.address}/{model.name.lower()}-{number}")
+            of_registry += cpu_seconds(registry)
             values = {
                 "seconds": used.seconds,
                 "cpu_seconds": used.cpu_seconds,
-                "registry_cpu_seconds": registry_used.cpu_seconds,
+                "registry_cpu_seconds": of_registry,
             }
             for measure, value in values.items():
                 bench.add(_NAME, one.name, measure, value, round=number, turn=turn, model=model.name, case=case, at=at)
@@ -190,9 +193,9 @@ def _examine(
             "partitions": examination.gives_partitions(one, "examined"),
             "shared_layers": examination.shared_layers(one, model, "examined", "opposite"),
         }
-        for measure, value in facts.items():
+        for measure in (measure for measure, value in facts.items() if value):  # what it cannot do is no sample
             bench.add(
-                *(_NAME, one.name, measure, float(value)),
+                *(_NAME, one.name, measure, float(facts[measure])),
                 round=0,
                 turn=turn,
                 model=model.name,
@@ -206,19 +209,15 @@ def _situation(row: Row) -> str:
 
 
 def _abilities(summary: Summary) -> str:
-    def said(name: str, measure: str) -> str:
-        (row,) = summary.find(_NAME, measure, contender=name)
-        return "yes" if row.median else "no"
+    def said(measure: str, name: str) -> str:
+        return "yes" if summary.find(_NAME, measure, contender=name) else "no"
 
-    rows = [
-        (
-            row.contender,
-            said(row.contender, "runs"),
-            said(row.contender, "partitions"),
-            f"{row.median:g} of {row.at:g}",
-        )
-        for row in summary.find(_NAME, "shared_layers")
-    ]
+    def shared(name: str) -> str:
+        found = summary.find(_NAME, "shared_layers", contender=name)
+        return f"{found[0].median:g} of {found[0].at:g}" if found else "none"
+
+    names = summary.values(_NAME, "contender")
+    rows = [(name, said("runs", name), said("partitions", name), shared(name)) for name in names]
     return table(("", "Docker runs it", "partitions", "layers shared"), rows)
 
 
