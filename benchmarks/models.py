@@ -9,6 +9,8 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
+SITUATIONS = ("cold", "unchanged", "first split changed", "last split changed")
+"""What happened to a model before it is built, in this order."""
 SPLITS = {"MobileNetV2": 10, "ResNet50": 10, "EfficientNetV2L": 41}
 _SIZES = Path(__file__).with_name("model_layers.json")
 _DRAWN = 2**18
@@ -39,7 +41,7 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as files in ``directory``, one for each split, with a build file and Dockerfiles."""
+    """A model as files in ``directory``, one for each split, with a build file."""
 
     name: str
     directory: Path
@@ -59,10 +61,24 @@ class Model:
             path.write_bytes(noise.bytes(path.stat().st_size))
 
 
+def prepare(model: Model, situation: str, noise: Noise) -> None:
+    """Give the splits that the situation is about new content; all of them for ``cold``."""
+    cold, unchanged, _, last = SITUATIONS
+    count = {cold: len(model.files), unchanged: 0}.get(situation, 1)
+    model.change(count, noise, top_down=situation != last)
+
+
 def make_model(
-    name: str, directory: Path, noise: Noise, *, splits: int | None = None, scale: float = 1.0, base: str = "scratch"
+    name: str,
+    directory: Path,
+    noise: Noise,
+    *,
+    splits: int | None = None,
+    scale: float = 1.0,
+    base: str = "scratch",
+    by_layers: bool = False,
 ) -> Model:
-    """Write the files of a model, its build file and its Dockerfiles.
+    """Write the files of a model and its build file.
 
     Args:
         name: of the model.
@@ -71,18 +87,16 @@ def make_model(
         splits: number of files; None: as many as ``SPLITS`` says.
         scale: size of the files; 1: as they are.
         base: the reference that images of it build on.
+        by_layers: whether splits have as many layers each, in place of as many bytes.
     """
+    sizes = (layered_sizes if by_layers else split_sizes)(name, splits or SPLITS[name])
     directory.mkdir(parents=True)
     files = []
-    for at, size in enumerate(split_sizes(name, splits or SPLITS[name])):
+    for at, size in enumerate(sizes):
         files.append(f"split-{at:03}.bin")
         (directory / files[-1]).write_bytes(noise.bytes(max(1, round(scale * size))))
     allotments = [{"src": file, "dst": f"/model/{file}", "row": 0, "col": at} for at, file in enumerate(files)]
     (directory / "2dfs.json").write_text(json.dumps({"allotments": allotments}))
-    copies = [f"COPY {file} /model/{file}\n" for file in files]
-    (directory / "Dockerfile").write_text(f"FROM {base}\n" + "".join(copies))
-    for file, copy in zip(files, copies, strict=True):
-        (directory / f"{file}.Dockerfile").write_text(f"FROM {base}\n" + copy)
     return Model(name, directory, tuple(files), base)
 
 
@@ -91,7 +105,7 @@ def split_sizes(name: str, splits: int) -> list[int]:
 
     Where more splits are asked for than the model has layers, the layers are cut: all bytes in as many even pieces.
     """
-    sizes = [size for _, size in json.loads(_SIZES.read_text())[name]]
+    sizes = _layers(name)
     if splits > len(sizes):
         ends = [sum(sizes) * at // splits for at in range(splits + 1)]
         return [end - begin for begin, end in itertools.pairwise(ends)]
@@ -103,3 +117,14 @@ def split_sizes(name: str, splits: int) -> list[int]:
             taken += sizes.pop(0)
         grouped.append(taken if splits_left > 1 else taken + sum(sizes))
     return grouped
+
+
+def layered_sizes(name: str, splits: int) -> list[int]:
+    """Return the bytes of each split of a model: as many consecutive layers in each, and what is left in the last."""
+    sizes = _layers(name)
+    count = -(-len(sizes) // splits)
+    return [sum(sizes[at : at + count]) for at in range(0, len(sizes), count)]
+
+
+def _layers(name: str) -> list[int]:
+    return [size for _, size in json.loads(_SIZES.read_text())[name]]

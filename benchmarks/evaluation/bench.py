@@ -40,18 +40,34 @@ class Bench:
         """Return the points that are measured: all, or the first and the last in a quick run."""
         return all_of_them if not self.quick or len(all_of_them) < 3 else (all_of_them[0], all_of_them[-1])
 
-    def scratch(self, name: str) -> Path:
-        """Return a new directory."""
+    def scratch(self, name: str, *, below: Path | None = None) -> Path:
+        """Return a new directory, in the bench's own or ``below`` another."""
         self._made += 1
-        made = self.directory / f"{self._made:03}-{name}"
+        made = (below or self.directory) / f"{self._made:03}-{name}"
         made.mkdir()
         return made
 
-    def model(self, name: str, *, splits: int | None = None, base: str = "scratch") -> Model:
-        """Return a model with bytes that nothing has seen before, in a new directory."""
-        directory = self.scratch(name) / "model"
+    def model(
+        self,
+        name: str,
+        *,
+        splits: int | None = None,
+        base: str = "scratch",
+        below: Path | None = None,
+        by_layers: bool = False,
+    ) -> Model:
+        """Return a model with bytes that nothing has seen before, in a new directory.
+
+        Args:
+            name: of the model.
+            splits: number of files; None: as many as ``SPLITS`` says.
+            base: the reference that images of it build on.
+            below: where the directory is made; None: in the bench's own.
+            by_layers: whether splits have as many layers each, in place of as many bytes.
+        """
         scale = _QUICK_SCALE if self.quick else 1.0
-        return make_model(name, directory, self.noise, splits=splits, scale=scale, base=base)
+        directory = self.scratch(name, below=below) / "model"
+        return make_model(name, directory, self.noise, splits=splits, scale=scale, base=base, by_layers=by_layers)
 
     @contextlib.contextmanager
     def registry(self) -> Iterator[Registry]:

@@ -31,6 +31,7 @@ ip: iproute2
 tc: iproute2
 promtool: prometheus
 systemd-analyze: systemd
+umoci: umoci
 strip: binutils
 zsh: zsh
 fish: fish

@@ -11,8 +11,8 @@ PATIENCE: Final = 900.0
 """Seconds that a build may take, on a busy machine too."""
 
 
-class Builder(Protocol):
-    """A way to build."""
+class Publisher(Protocol):
+    """A way from files to images that can be pulled."""
 
     @property
     def name(self) -> str:
@@ -22,14 +22,18 @@ class Builder(Protocol):
     def servers(self) -> Sequence[int]:
         """Processes that work for it beside the programs that it starts, for a ``Meter``."""
 
-    def build(self, model: Model, repository: str) -> None:
-        """Build into its own store; ``repository``, with the registry's address, is part of what it is called."""
-
     def publish(self, model: Model, repository: str) -> None:
         """Build, and push to ``repository``: afterwards it can be pulled."""
 
     def forget(self) -> None:
         """Make the next build a cold one."""
+
+
+class Builder(Publisher, Protocol):
+    """A way to build that has a store of its own."""
+
+    def build(self, model: Model, repository: str) -> None:
+        """Build into its own store; ``repository``, with the registry's address, is part of what it is called."""
 
 
 @runtime_checkable

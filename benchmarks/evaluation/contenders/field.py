@@ -23,8 +23,13 @@ class Twodfs:
     servers: Sequence[int] = ()
 
     def __init__(self, directory: Path) -> None:
-        """Keep the store below ``directory``."""
+        """Keep the store below ``directory``, and the program's bytecode, which an installation has as well."""
         self._store = directory / "store"
+        more = {"TWODFS_STORE": str(self._store), "PYTHONPATH": str(_SOURCE)}
+        self._environment = {**os.environ, **more, "PYTHONPYCACHEPREFIX": str(directory / "bytecode")}
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        compiling = (sys.executable, "-m", "compileall", "-q", str(_SOURCE / "twodfs"))
+        subprocess.run(compiling, env=self._environment, check=True, capture_output=True)
 
     def build(self, model: Model, repository: str) -> None:
         self._run(model, repository)
@@ -37,5 +42,6 @@ class Twodfs:
 
     def _run(self, model: Model, repository: str, *options: str) -> None:
         argv = [sys.executable, "-m", "twodfs", "build", model.base, f"{repository}/field:v1", "--quiet", *options]
-        environment = {**os.environ, "TWODFS_STORE": str(self._store), "PYTHONPATH": str(_SOURCE)}
-        subprocess.run(argv, cwd=model.directory, env=environment, check=True, capture_output=True, timeout=PATIENCE)
+        subprocess.run(
+            argv, cwd=model.directory, env=self._environment, check=True, capture_output=True, timeout=PATIENCE
+        )

@@ -7,6 +7,7 @@ from benchmarks.evaluation.parts.builds import Builds
 from benchmarks.evaluation.parts.edge import Edge
 from benchmarks.evaluation.parts.growth import Growth
 from benchmarks.evaluation.parts.inference import Inference
+from benchmarks.evaluation.parts.packers import Packers
 from benchmarks.evaluation.parts.pulls import Pulls
 from benchmarks.evaluation.parts.rebuild import Rebuild
 from benchmarks.evaluation.parts.splits import Splits
@@ -17,6 +18,7 @@ PARTS: Final[tuple[Part, ...]] = (
     Splits(),
     Rebuild(),
     Growth(),
+    Packers(),
     Pulls(),
     Inference(),
     Windows(),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.models import SPLITS, Noise, make_model, split_sizes
+from benchmarks.models import SITUATIONS, SPLITS, Noise, layered_sizes, make_model, prepare, split_sizes
 
 
 @pytest.mark.parametrize("name", SPLITS)
@@ -31,3 +31,23 @@ def test_a_change_concerns_as_many_splits_as_said(tmp_path: Path) -> None:
     model.change(2, Noise(seed=3), top_down=False)
     assert [now == then for now, then in zip(content(), made, strict=True)] == [False, True, False, False]
     assert model.size == sum(map(len, made))
+
+
+def test_splits_of_as_many_layers_each_have_all_bytes_and_a_small_first_and_a_large_last() -> None:
+    sizes = layered_sizes("ResNet50", 10)
+    assert len(sizes) == 10
+    assert sum(sizes) == split_sizes("ResNet50", 1)[0]
+    assert sizes[0] < 500_000
+    assert sizes[-1] > 25_000_000
+
+
+def test_a_situation_changes_what_it_says(tmp_path: Path) -> None:
+    model = make_model("MobileNetV2", tmp_path / "model", Noise(seed=1), splits=3, scale=0.001)
+    changed: list[list[bool]] = []
+    for situation in SITUATIONS:
+        before = [(model.directory / file).read_bytes() for file in model.files]
+        prepare(model, situation, Noise(seed=2 + len(changed)))
+        changed.append(
+            [(model.directory / file).read_bytes() != old for file, old in zip(model.files, before, strict=True)]
+        )
+    assert changed == [[True, True, True], [False, False, False], [True, False, False], [False, False, True]]
