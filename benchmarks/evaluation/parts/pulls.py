@@ -77,6 +77,12 @@ class _Situation:
     model: Model
     share: int
 
+    @property
+    def contenders(self) -> Sequence[str]:
+        """All, but a new proxy where its start takes long for what it tells: its work is not that with bytes."""
+        has_new = self.share in _ENDS and self.model.name != _LARGEST
+        return CONTENDERS if has_new else tuple(one for one in CONTENDERS if one != COLD)
+
     def pull(self, contender: str) -> dict[str, float]:
         """Pull and remove; return what it took."""
         if contender == COLD:
@@ -212,9 +218,8 @@ class Pulls:
             )
 
     def _round(self, bench: Bench, number: int, of: _Situation) -> None:
-        # A proxy takes longer to start than most pulls take.
-        contenders = CONTENDERS if of.share in _ENDS else tuple(one for one in CONTENDERS if one != COLD)
-        found = {one: (turn, of.pull(one)) for turn, one in enumerate(bench.turns(contenders, number))}
+        contenders = bench.turns(of.contenders, number)
+        found = {one: (turn, of.pull(one)) for turn, one in enumerate(contenders)}
         for contender, (turn, measured) in found.items():
             if contender != SAME:
                 measured["more_seconds"] = measured["seconds"] - found[SAME][1]["seconds"]
