@@ -48,11 +48,12 @@ class Serving:
         self.bytes = sum(request.size for request in self._registry.requests(since=self._begun))
 
     def measures(self) -> dict[str, float]:
-        """Return all of it by the names of measures."""
+        """Return all of it by the names of measures; the proxies' processor time where there are any."""
+        of_proxies = {"proxy_cpu_seconds": self.proxy_cpu_seconds} if self._proxies else {}
         return {
             "seconds": self.seconds,
             "bytes": self.bytes,
             "bytes_per_second": self.bytes / self.seconds,
             "registry_cpu_seconds": self.registry_cpu_seconds,
-            "proxy_cpu_seconds": self.proxy_cpu_seconds,
+            **of_proxies,
         }

@@ -19,6 +19,13 @@ _REPOSITORY = Path(__file__).parents[2]
 _SCRIPT = Path(__file__).with_name("install-todays-engines.sh")
 
 
+def test_a_directory_may_have_a_root_after_another(tmp_path: Path) -> None:
+    for _ in range(2):
+        with TodaysRoot.enter(tmp_path) as root:
+            assert root.seen("/lab/.ready").exists()  # it is made in the root, once that is whole
+            assert root.run("pwd").strip() == "/"
+
+
 def test_what_is_below_lab_is_the_tests_and_all_else_is_as_it_was(tmp_path: Path) -> None:
     with TodaysRoot.enter(tmp_path) as root:
         root.run("sh", "-c", "echo hello >/lab/said; echo secret >/run/kept; echo $HOME >/root/home")

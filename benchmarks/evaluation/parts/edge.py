@@ -26,8 +26,8 @@ NODE: Final = "2dfs partitions, edge node"
 PARTITIONS: Final = "2dfs partitions"
 IMAGES: Final = "Docker images"
 _MEASURES: Final = (
-    ("Seconds until the last device has its window", "seconds", 1.0, 1),
-    ("Megabytes over the line", "bytes", 1e-6, 1),
+    ("Until the last device has its window", "seconds", 1, "seconds"),
+    ("Over the line", "bytes", 1e-6, "megabytes"),
 )
 
 
@@ -63,17 +63,17 @@ class Edge:
             f"{row.at:g} devices at the end of a line of {MEGABITS} Mbit/s pull at the same time, each its own "
             f"{WINDOW} neighbouring splits of {row.model}. {WORDS}"
         )
-        for heading, measure, scale, digits in _MEASURES:
-            yield f"{heading}:"
-            yield medians(summary.find(self.name, measure), "devices", scale=scale, digits=digits)
+        for heading, measure, scale, unit in _MEASURES:
+            yield f"{heading}, in {unit}:"
+            yield medians(summary.find(self.name, measure), "devices", scale=scale)
         yield LIMITS
 
     def plots(self, summary: Summary) -> Iterator[Plot]:
         panels = []
-        for heading, measure, scale, _ in _MEASURES:
+        for heading, measure, scale, unit in _MEASURES:
             rows = {row.contender: row.scaled(scale) for row in summary.find(self.name, measure)}
             lines = [(name, [rows[name]]) for name in (NODE, PARTITIONS, IMAGES)]
-            panels.append(Panel(heading, "", heading.split()[0].lower(), lines))
+            panels.append(Panel(heading, "", unit, lines))
         yield Plot("edge", panels)
 
     def comparisons(self, _: Summary) -> Iterator[Comparison]:

@@ -37,9 +37,10 @@ devices, would have to share this machine's processors, and would do the same wi
 time."""
 LIMITS: Final = """\
 Whatever is cut, the same bytes are hashed, sent and stored once. So Docker's time grows with the number of images, each
-of which costs a build and a push, and that of one field hardly grows. The paper's Docker compressed weights for most
-of its time: today's gives up on what hardly compresses, which is why the ratio is smaller here."""
-WHY: Final = "today's Docker no longer spends its time on compressing weights, and builds faster"
+of which costs a build and a push by processes of its own; one field costs both once. Docker's older releases compress
+weights when they push, which takes seconds; the newest gives up on what hardly compresses, so that the ratio is smaller
+here than in the paper."""
+WHY: Final = "today's Docker gives up on compressing weights, which took most of its pushes"
 BEHIND: Final = "One image with all of it is as little work as one field, and the proxy is one hop more."
 
 

@@ -12,7 +12,7 @@ from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.field import Twodfs
 from benchmarks.evaluation.part import Comparison
 from benchmarks.evaluation.serving import Serving
-from benchmarks.evaluation.summary import Row, Summary
+from benchmarks.evaluation.summary import Summary
 from benchmarks.evaluation.tables import medians
 from benchmarks.plots import Panel, Plot
 from benchmarks.prebuilt import prebuild
@@ -29,10 +29,10 @@ PARTITIONS: Final = "2dfs partitions"
 EDGE: Final = "2dfs partitions, edge node"
 IMAGES: Final = "Docker images, same layers"
 _MEASURES: Final = (
-    ("Seconds until the last device has its window", "seconds", 1, 2),
-    ("Megabytes from the registry", "bytes", 1e-6, 1),
-    ("Processor seconds of the registry", "registry_cpu_seconds", 1, 2),
-    ("Processor seconds of the proxy or node", "proxy_cpu_seconds", 1, 2),
+    ("Until the last device has its window", "seconds", 1, "seconds"),
+    ("Sent by the registry", "bytes", 1e-6, "megabytes"),
+    ("Registry", "registry_cpu_seconds", 1, "processor seconds"),
+    ("Proxy or node", "proxy_cpu_seconds", 1, "processor seconds"),
 )
 
 
@@ -82,17 +82,17 @@ class Windows:
             f"{row.at:g} devices pull at the same time, each its own {WINDOW} neighbouring splits of the {_SPLITS} of "
             f"{row.model}. {WORDS}"
         )
-        for heading, measure, scale, digits in _MEASURES:
-            yield f"{heading}:"
-            yield medians(summary.find(self.name, measure), "devices", scale=scale, digits=digits)
+        for heading, measure, scale, unit in _MEASURES:
+            yield f"{heading}, in {unit}:"
+            yield medians(summary.find(self.name, measure), "devices", scale=scale)
         yield LIMITS
 
     def plots(self, summary: Summary) -> Iterator[Plot]:
         panels = []
-        for heading, measure, scale, _ in _MEASURES:
+        for heading, measure, scale, unit in _MEASURES:
             rows = {row.contender: row.scaled(scale) for row in summary.find(self.name, measure)}
-            lines: list[tuple[str, Sequence[Row]]] = [(one, [rows[one]]) for one in (PARTITIONS, EDGE, IMAGES)]
-            panels.append(Panel(heading, "", heading.split()[0].lower(), lines))
+            lines = [(one, [rows[one]]) for one in (PARTITIONS, EDGE, IMAGES) if one in rows]
+            panels.append(Panel(heading, "", unit, lines))
         yield Plot("windows", panels)
 
     def comparisons(self, _: Summary) -> Iterator[Comparison]:
