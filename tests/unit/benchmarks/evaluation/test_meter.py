@@ -4,8 +4,8 @@ import time
 
 from benchmarks.evaluation.meter import Meter, tree_seconds
 
-# With the first line of its input, or its end, it has so many bytes of memory and works for so many seconds of processor
-# time; the end of its input is its own.
+# With the first line of its input, or its end, it has so many bytes of memory and works for so many seconds of
+# processor time; the end of its input is its own.
 _PROGRAM = """
 import sys, time
 sys.stdin.readline()
