@@ -104,7 +104,7 @@ bench-registries: $(installed) peers ## Measure one registry while another hangs
 	@$(python) -m benchmarks.registries $(BENCH_FLAGS)
 
 .PHONY: bench-build
-bench-build: $(installed) peers ## Measure builds and pushes beside Docker's, cold, unchanged and changed.
+bench-build: $(installed) peers todays-engines ## Measure builds and pushes beside hashing and curl, and beside Docker.
 	@$(python) -m benchmarks.build $(BENCH_FLAGS)
 
 .PHONY: bench-profile
@@ -112,13 +112,11 @@ bench-profile: $(installed) peers ## Draw flame graphs of the proxy that answers
 	@$(python) -m benchmarks.flames $(BENCH_FLAGS)
 
 .PHONY: bench-all
-bench-all: $(installed) peers ## Measure everything but the evaluation, some 40 minutes, and write docs/performance.md.
-	@for one in manifests fields pulls registries blobs edge edge_store fleet soak flames; do
+bench-all: $(installed) peers todays-engines ## Measure everything but the evaluation, some 40 minutes, and write docs/performance.md.
+	@for one in manifests fields pulls registries blobs edge edge_store fleet soak flames build; do
 	    echo "== $$one"
 	    $(python) -m benchmarks.$$one
 	done
-	echo "== build"
-	$(python) -m benchmarks.build --models MobileNetV2 ResNet50 --rounds 2
 	$(python) -m benchmarks.report
 
 .PHONY: evaluate

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.models import SITUATIONS
 from benchmarks.plots import Panel, Plot, Point, point, write_plot
 
 Json = Any
-_SHARES: Final = (1, 20, 50, 100)
-"""Percent of the splits that change between builds."""
 
 
 def draw(name: str, content: Json, directory: Path) -> None:
@@ -81,19 +80,19 @@ def _pulls(content: Json) -> Sequence[Panel]:
 
 
 def _build(content: Json) -> Sequence[Panel]:
-    return [
-        Panel(
-            title=f"{model['model']}: {model['bytes'] / 1e6:.0f} MB, {model['splits']} splits",
-            across="percent of the splits changed, the first ones",
-            up="seconds",
-            lines=[
-                (name, [point(0, of["warm"]), *(point(share, of[f"{share} % top-down"]) for share in _SHARES)])
-                for name, of in model["seconds"].items()
-            ],
-            logarithmic=True,
-        )
-        for model in content["models"]
-    ]
+    seconds, sizes = content["seconds"], content["sizes"]
+    panel = Panel(
+        title=f"{content['model']}: {sum(sizes) / 1e6:.0f} MB, {len(sizes)} splits",
+        across="",
+        up="seconds until it can be pulled",
+        lines=[
+            (name, [Point(SITUATIONS.index(case), **of) for case, of in cases.items()])
+            for name, cases in seconds.items()
+        ],
+        logarithmic=True,
+        groups=SITUATIONS,
+    )
+    return (panel,)
 
 
 def _edge(content: Json) -> Sequence[Panel]:

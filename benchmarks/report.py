@@ -86,12 +86,6 @@ def _section(name: str, words: Mapping[str, str], content: Json) -> Iterator[str
 
 
 def _machine(content: Json) -> str:
-    if "machine" in content:  # builds tell what limits them
-        of = content["machine"]
-        return (
-            f"{of['processors']} processors, Python {of['python']}; SHA-256 {of['sha256']:,.0f} MB/s, write "
-            f"{of['write']:,.0f} MB/s, bare interpreter {1000 * of['interpreter']:.0f} ms"
-        )
     of = content["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in of["versions"].items())
     return (

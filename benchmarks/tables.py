@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from benchmarks.build.outcome import build_tables
 from benchmarks.edge.tables import tables as edge
 from benchmarks.fleet.forecast import BUSY
 from benchmarks.markdown import table
@@ -124,17 +125,6 @@ def _pulls(content: Json) -> Iterator[str]:
         for name, of in content["pulls"].items()
     ]
     yield table(("docker pull", "median ms", "more ms", "fastest ms", "slowest ms"), rows)
-
-
-def _build(content: Json) -> Iterator[str]:
-    for model in content["models"]:
-        contenders = model["seconds"]
-        yield f"{model['model']}, {model['bytes'] / 1e6:.0f} MB in {model['splits']} splits, seconds:"
-        rows = [
-            (situation, *(f"{taken[situation]:.2f}" for taken in contenders.values()))
-            for situation in next(iter(contenders.values()))
-        ]
-        yield table(("changed", *contenders), rows)
 
 
 def _soak(content: Json) -> Iterator[str]:
@@ -273,7 +263,7 @@ TABLES: Final[Mapping[str, Callable[[Json], Iterator[str]]]] = {
     "fields": _fields,
     "blobs": _blobs,
     "pulls": _pulls,
-    "build": _build,
+    "build": build_tables,
     "soak": _soak,
     "fleet": _fleet,
     "registries": _registries,

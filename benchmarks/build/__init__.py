@@ -1,5 +1,5 @@
-"""How long it takes from files to an image that can be pulled: twodfs, and Docker's own builder.
+"""How long the builder takes from files to an image that can be pulled, beside the least that this can take.
 
-contenders  what is measured: twodfs, Docker with one image, Docker with an image for each split
-__main__    runs it all
+Modules, from below: ``outcome`` (medians, ratios, tables), ``floor`` (hashing, and uploads by curl), ``growth`` (with
+the size of the model) and ``__main__``.
 """

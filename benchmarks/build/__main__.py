@@ -1,149 +1,131 @@
-"""``python -m benchmarks.build``: build, push, change, rebuild; twodfs beside Docker, in one run."""
+"""``python -m benchmarks.build``: build, push, change, rebuild; beside hashing and curl, and beside Docker, cold."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from benchmarks.build.contenders import Contender, DockerImageEach, DockerOneImage, Twodfs, TwodfsUnpushed
+from benchmarks.build.floor import hashing, uploading
+from benchmarks.build.growth import growth, interpreter, timed
+from benchmarks.build.outcome import COLD, HASHING, NEWEST, OLDER, OURS, UPLOADS, Seconds, ratios, spread
 from benchmarks.drawings import draw
-from benchmarks.models import SPLITS, Model, Noise, make_model
-from tests.lab.engines import DockerEngine
+from benchmarks.evaluation.contenders.builder import Publisher
+from benchmarks.evaluation.contenders.docker import Docker, DockerImages, OlderDocker
+from benchmarks.evaluation.contenders.field import Twodfs
+from benchmarks.models import SITUATIONS, Model, Noise, make_model, prepare
+from benchmarks.peers import machine
+from benchmarks.tables import TABLES
+from tests.lab.images import busybox_base, push_image
 from tests.lab.registry import Registry
 
-RESULTS = Path(__file__).parents[1] / "results"
-SHARES = (1, 20, 50, 100)
-"""Percent of the splits that change, at least one split."""
+RESULTS: Final = Path(__file__).parents[1] / "results"
+_MODEL: Final = "ResNet50"
+_SPLITS: Final = 10
 
 
 def main() -> None:
     arguments = _arguments()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-build-")))
-        for name in ("registry", "docker"):
+        for name in ("registry", "docker", "older"):
             (scratch / name).mkdir()
+        environment = machine()
         registry = stack.enter_context(Registry.start(scratch / "registry"))
-        contenders: list[Contender] = [Twodfs(scratch / "pushed"), TwodfsUnpushed(scratch / "unpushed")]
+        push_image(registry.url, "base", "v1", base=busybox_base())
+        twodfs, noise = Twodfs(scratch), Noise(seed=1)
+        dockers: dict[str, Publisher] = {}
         if not arguments.no_docker:
-            docker = stack.enter_context(DockerEngine.start(scratch / "docker"))
-            contenders += [DockerOneImage(docker), DockerImageEach(docker)]
-        noise = Noise(seed=1)
-        models = [make_model(name, scratch / name, noise) for name in arguments.models]
-        measured = [_measure(model, contenders, registry, noise, arguments.rounds) for model in models]
-    outcome = {"machine": _machine(), "models": measured}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "build.json").write_text(json.dumps(outcome, indent=1) + "\n")
-    draw("build", outcome, RESULTS)
-    print("\n".join(_table(outcome)))
+            docker = stack.enter_context(Docker.start(scratch / "docker"))
+            older = stack.enter_context(OlderDocker.start(scratch / "older"))
+            environment["versions"] |= {NEWEST: docker.version, OLDER: older.version}
+            dockers = {NEWEST: DockerImages(docker, 1), OLDER: DockerImages(older, 1)}
+        model = make_model(
+            _MODEL,
+            scratch / "docker" / "model",  # which Debian's newest Docker sees
+            noise,
+            splits=_SPLITS,
+            base=f"{registry.address}/base:v1",
+            by_layers=True,
+        )
+        seconds: Seconds = {}
+        for number in range(arguments.rounds):
+            _round(seconds, _Setting(model, noise, registry, number), twodfs, dockers)
+        outcome = {
+            "environment": environment,
+            "rounds": arguments.rounds,
+            "model": _MODEL,
+            "sizes": [(model.directory / file).stat().st_size for file in model.files],
+            "seconds": {
+                name: {case: spread(taken) for case, taken in cases.items()} for name, cases in seconds.items()
+            },
+            "ratios": ratios(seconds),
+            "interpreter": interpreter(),
+            "growth": list(growth(_MODEL, scratch / "growth", noise, twodfs, arguments.rounds)),
+        }
+    if not arguments.no_docker:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "build.json").write_text(json.dumps(outcome, indent=1) + "\n")
+        draw("build", outcome, RESULTS)
+    print("\n\n".join(TABLES["build"](outcome)))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.build", description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=SPLITS, default=list(SPLITS))
-    parser.add_argument("--rounds", type=int, default=2, help="of which the median counts")
-    parser.add_argument("--no-docker", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
+    parser.add_argument("--no-docker", action="store_true", help="a quick look; the results file stays as it is")
     return parser.parse_args()
 
 
-def _measure(
-    model: Model, contenders: Sequence[Contender], registry: Registry, noise: Noise, rounds: int
-) -> dict[str, Any]:
-    """Return the median seconds of each contender in each situation; it takes turns within a round."""
-    seconds: dict[str, dict[str, list[float]]] = {one.name: {} for one in contenders}
-    for number in range(rounds):
-        # A repository of its own for each round, so that the registry has nothing either.
-        repository = f"{registry.address}/{model.name.lower()}-{number}"
-        for situation, prepare in _situations(model, noise):
-            prepare()
-            for one in contenders:
-                if situation == "cold":
-                    one.forget()
-                os.sync()
-                begin = time.perf_counter()
-                one.publish(model, repository)
-                seconds[one.name].setdefault(situation, []).append(time.perf_counter() - begin)
-                print(
-                    f"{model.name} {situation}: {one.name} {seconds[one.name][situation][-1]:.2f} s",
-                    file=sys.stderr,
-                )
-    medians = {
-        name: {situation: statistics.median(taken) for situation, taken in found.items()}
-        for name, found in seconds.items()
-    }
-    return {"model": model.name, "splits": len(model.files), "bytes": model.size, "seconds": medians}
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    model: Model
+    noise: Noise
+    registry: Registry
+    round: int
+
+    def publish(self, publisher: Publisher) -> float:
+        """Return the seconds until the model can be pulled."""
+        os.sync()
+        return timed(lambda: publisher.publish(self.model, f"{self.registry.address}/{self._repository}"))
+
+    def upload(self, digests: dict[str, str]) -> float:
+        """Return the seconds in which curl uploads the model."""
+        os.sync()
+        return uploading(self.model, digests, f"{self.registry.url}/v2/{self._repository}/floor")
+
+    @property
+    def _repository(self) -> str:
+        return f"round-{self.round}"
 
 
-def _situations(model: Model, noise: Noise) -> Iterator[tuple[str, Callable[[], None]]]:
-    yield "cold", lambda: None
-    yield "warm", lambda: None
-    for share in SHARES:
-        count = max(1, round(len(model.files) * share / 100))
-        for top_down in (True, False):
-            way = "top-down" if top_down else "bottom-up"
+def _round(seconds: Seconds, setting: _Setting, twodfs: Twodfs, dockers: Mapping[str, Publisher]) -> None:
+    """Let each contender take its turn, every other round backwards, each with content that nothing has seen."""
 
-            def change(count: int = count, *, top_down: bool = top_down) -> None:
-                model.change(count, noise, top_down=top_down)
+    def note(name: str, situation: str, taken: float) -> None:
+        seconds.setdefault(name, {}).setdefault(situation, []).append(taken)
+        print(f"round {setting.round}: {situation}: {name}: {taken:.3f} s", file=sys.stderr)
 
-            yield f"{share} % {way}", change
-
-
-def _table(outcome: dict[str, Any]) -> Iterator[str]:
-    machine = outcome["machine"]
-    yield (
-        f"{machine['processors']} processors, Python {machine['python']}; "
-        f"SHA-256 {machine['sha256']:.0f} MB/s, write {machine['write']:.0f} MB/s, "
-        f"bare interpreter {machine['interpreter']:.3f} s"
-    )
-    for model in outcome["models"]:
-        names = list(model["seconds"])
-        yield f"\n{model['model']}: {model['bytes'] / 1e6:.1f} MB in {model['splits']} splits; seconds"
-        yield f"{'':18}" + "".join(f"{name:>20}" for name in names)
-        for situation in model["seconds"][names[0]]:
-            row = [model["seconds"][name][situation] for name in names]
-            best = f"{min(row[2:]) / row[0]:8.1f}x" if len(row) > 2 else ""
-            yield f"{situation:18}" + "".join(f"{taken:20.2f}" for taken in row) + best
-        hashing = model["bytes"] / 1e6 / machine["sha256"]
-        yield f"hashing it on one processor takes {hashing:.2f} s"
+    for name in (OURS, HASHING, *dockers)[:: -1 if setting.round % 2 else 1]:
+        if name == HASHING:
+            prepare(setting.model, COLD, setting.noise)
+            taken, digests = hashing(setting.model)
+            note(HASHING, COLD, taken)
+            note(UPLOADS, COLD, setting.upload(digests))
+            continue
+        publisher = dockers.get(name, twodfs)
+        publisher.forget()
+        for situation in SITUATIONS if name == OURS else (COLD,):
+            prepare(setting.model, situation, setting.noise)
+            note(name, situation, setting.publish(publisher))
 
 
-def _machine() -> dict[str, Any]:
-    """Return what limits: how fast this machine hashes and writes, and starts an interpreter."""
-    content = os.urandom(64_000_000)
-    with tempfile.TemporaryFile(buffering=0) as file:
-        written = _rate(lambda: file.write(content))
-    return {
-        "processors": os.cpu_count(),
-        "python": platform.python_version(),
-        "sha256": _rate(lambda: hashlib.sha256(content)),
-        "write": written,
-        "interpreter": _timed(lambda: subprocess.run([sys.executable, "-c", ""], check=True)),
-    }
-
-
-def _rate(work: Callable[[], object]) -> float:
-    """Return MB/s of ``work`` on 64 MB."""
-    return 64 / _timed(work)
-
-
-def _timed(work: Callable[[], object]) -> float:
-    taken = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begin)
-    return min(taken)
-
-
-main()
+if __name__ == "__main__":
+    main()

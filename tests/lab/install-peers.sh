@@ -24,6 +24,7 @@ dockerd: docker.io
 iptables: iptables
 busybox: busybox-static
 wrk: wrk
+curl: curl
 setpriv: util-linux
 umount: mount
 nsenter: util-linux
