@@ -8,7 +8,7 @@ the allotments that are done only their digests.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -67,7 +67,7 @@ def make_allotments(
     progress: Progress,
     listener: OnBuilt,
     *,
-    directories: Mapping[str, str] | None = None,
+    claims: PathClaims | None = None,
 ) -> tuple[Allotment, ...]:
     """Return the allotments that ``build_file`` asks for, once they are in ``store``.
 
@@ -77,7 +77,7 @@ def make_allotments(
         store: takes the blobs; must be in use.
         progress: listens to the ones that are built.
         listener: called with each allotment as soon as it is in the store, in the thread that made it.
-        directories: of the base, with a phrase for each that says why; nothing else may take their names.
+        claims: takes the names of all files; one of its own where it is left out.
 
     Raises:
         BuildError: a file cannot be read, or changes meanwhile.
@@ -85,7 +85,7 @@ def make_allotments(
             build file is wrong.
     """
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
-        jobs = _AllotmentJobs(build_file, method, store, keys, progress, claims=PathClaims(directories))
+        jobs = _AllotmentJobs(build_file, method, store, keys, progress, claims=claims or PathClaims())
         concurrently([partial(jobs.run, listener)] * method.jobs, limit=method.jobs)
     return jobs.allotments()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +18,9 @@ from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
 from twodfs.oci.reference import Reference
 from twodfs.progress import Advance, Progress
+from twodfs.publish.earlier import NONE, EarlierPush
 from twodfs.publish.mount_sources import MountSources
-from twodfs.registry.session import Registry
+from twodfs.registry.repository import RemoteRepository
 from twodfs.storage.inventory import stored_blob, take_inventory
 from twodfs.storage.store import ImageStore
 
@@ -45,16 +46,6 @@ class Pushed:
     present: PushCounts
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """Everything below and including ``root``, manifests in the order in which a registry accepts them."""
-
-    root: Document
-    below: tuple[Document, ...]
-    blobs: tuple[Descriptor, ...]
-    places: Mapping[Digest, str]
-
-
 Fetch: TypeAlias = Callable[[Descriptor], bool]
 
 
@@ -67,19 +58,22 @@ class BlobPusher:
     def __init__(
         self,
         store: ImageStore,
-        registry: Registry,
+        repository: RemoteRepository,
         target: Reference,
         base_name: str,
         progress: Progress,
         *,
         fetch: Fetch | None = None,
+        earlier: EarlierPush = NONE,
     ) -> None:
-        """Prepare for ``target``; blobs elsewhere in the same registry are mounted from there.
+        """Prepare for ``target`` in ``repository``; blobs elsewhere in the same registry are mounted from there.
 
         ``fetch`` brings a layer of the base into the store, where it was left out; it says whether it could.
+        ``earlier`` is not asked for.
         """
         self._fetch = fetch
-        self.repository = registry.repository(target.repository, push=True)
+        self._earlier = earlier
+        self._repository = repository
         self._mount_sources = MountSources(store, target, base_name)
         self._store = store
         self._progress = progress
@@ -89,11 +83,6 @@ class BlobPusher:
         self._sent: list[int] = []
         self._mounted: list[int] = []
         self._present: list[int] = []
-
-    def pushed(self, root: Document) -> Pushed:
-        """Return the numbers of blobs below ``root``."""
-        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, self._present))
-        return Pushed(root, *counts)
 
     def carry(self, blob: Descriptor, place: str = "", *, hashed: bool = False) -> None:
         """Bring ``blob`` to the repository, unless that is done or under way.
@@ -111,13 +100,13 @@ class BlobPusher:
             if blob.digest in self._begun:
                 return
             self._begun.add(blob.digest)
-        if self.repository.has_blob(blob.digest):
+        if blob.digest in self._earlier.content or self._repository.has_blob(blob.digest):
             self._present.append(blob.size)
             return
         mount_from = self._mount_sources.best_for(blob.digest)
         if not self._store.has(blob.digest, blob.size):
             # A base of the same registry was not downloaded: as a rule, its layers need not travel at all.
-            if mount_from and self.repository.mount(blob.digest, mount_from):
+            if mount_from and self._repository.mount(blob.digest, mount_from):
                 self._mounted.append(blob.size)
                 return
             if self._fetch is None or not self._fetch(blob):
@@ -138,7 +127,7 @@ class BlobPusher:
                 tell[0](size)
 
             try:
-                return self.repository.upload(
+                return self._repository.upload(
                     blob,
                     self._store.path(blob.digest),
                     mount_from=mount_from,
@@ -149,45 +138,62 @@ class BlobPusher:
                 self._store.discard(blob.digest)  # so that the next build makes or fetches it again
                 raise self._store.has_damaged(blob.digest) from None
 
-    def carry_as_they_come(self, ready: SimpleQueue[BuiltAllotment | None]) -> None:
-        """Bring allotments to the repository as they become ready, until None comes.
+    def carry_as_they_come(self, ready: SimpleQueue[BuiltAllotment | Descriptor | None]) -> None:
+        """Bring blobs to the repository as they become ready, until None comes.
 
         Raises:
             TwodfsError: as ``carry`` does.
         """
 
         def work() -> None:
-            while (built := ready.get()) is not None:
-                self.carry(stored_blob(self._store, built.allotment), built.place, hashed=built.hashed)
+            while (one := ready.get()) is not None:
+                if isinstance(one, Descriptor):
+                    self.carry(one)
+                else:
+                    self.carry(stored_blob(self._store, one.allotment), one.place, hashed=one.hashed)
             ready.put(None)  # for the others
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
 
+    def finish(self, root: Document, below: Iterable[Document], tag: str) -> Pushed:
+        """Let ``tag`` name ``root``, whose blobs were all carried, once the repository has its manifests ``below``.
+
+        Raises:
+            RegistryError: the registry refuses.
+        """
+        if root.digest != self._earlier.root:
+            self._give(root, [one for one in below if one.digest not in self._earlier.content], tag)
+        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, self._present))
+        return Pushed(root, *counts)
+
+    def _give(self, root: Document, below: Sequence[Document], tag: str) -> None:
+        repository = self._repository
+        has_root = False
+        if not (self._sent or self._mounted):  # else there are new manifests, which name the new blobs
+            questions = [partial(repository.has_manifest, one.digest) for one in below]
+            asked = [*questions, partial(repository.has_manifest, root.digest, tag)]
+            *present, has_root = concurrently(asked, limit=LOOKUPS)
+            below = [one for one, is_present in zip(below, present, strict=True) if not is_present]
+        concurrently([partial(repository.put_manifest, one) for one in below], limit=TRANSFERS)
+        if below or not has_root:
+            repository.put_manifest(root, tag)
+
 
 def push_image(store: ImageStore, target: Reference, pusher: BlobPusher) -> Pushed:
-    """Push the image that ``target`` names in ``store``; ``pusher`` may have carried some of it already.
+    """Push the image that ``target`` names in ``store``; the registry is asked for each part of it.
 
     Raises:
         BuildError: the store has no such image.
         DamagedError: it lacks a part of it, or has that damaged.
         RegistryError: the registry refuses.
     """
-    content = _content(store, target)
-    repository = pusher.repository
-    lacking: list[Document] = []
-
-    def look_for(document: Document, tag: str | None) -> None:
-        if not repository.has_manifest(document, tag):
-            lacking.append(document)
-
-    carried = [partial(pusher.carry, one, content.places.get(one.digest, "")) for one in content.blobs]
-    looked_for = [partial(look_for, one, None) for one in content.below]
-    concurrently([*carried, *looked_for, partial(look_for, content.root, target.tag)], limit=LOOKUPS)
-    below = [one for one in content.below if one in lacking]
-    concurrently([partial(repository.put_manifest, one) for one in below], limit=TRANSFERS)
-    if content.root in lacking or below:
-        repository.put_manifest(content.root, target.tag)
-    return pusher.pushed(content.root)
+    found = take_inventory(store, stored_image(store, target))
+    if found.problems:
+        raise found.problems[0]
+    blobs = {**found.blobs, **found.allotments}.values()
+    concurrently([partial(pusher.carry, one, found.places.get(one.digest, "")) for one in blobs], limit=LOOKUPS)
+    root, *below = found.documents
+    return pusher.finish(root, below, target.name)
 
 
 def stored_image(store: ImageStore, target: Reference) -> Descriptor:
@@ -200,11 +206,3 @@ def stored_image(store: ImageStore, target: Reference) -> Descriptor:
     if found is None:
         raise BuildError(f"the store {store.directory} has no image {target}; 'twodfs build' makes one")
     return found
-
-
-def _content(store: ImageStore, target: Reference) -> _Content:
-    found = take_inventory(store, stored_image(store, target))
-    if found.problems:
-        raise found.problems[0]
-    root, *below = found.documents
-    return _Content(root, tuple(below), tuple({**found.blobs, **found.allotments}.values()), found.places)

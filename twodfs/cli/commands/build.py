@@ -92,22 +92,26 @@ def declare(parser: CommandParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Build, and push where asked to; raises ``TwodfsError``."""
+    from twodfs.cli.bases import BaseRequest
     from twodfs.cli.building import BuildRequest, build
     from twodfs.cli.registries import Security
     from twodfs.layers.compression import Packing
+    from twodfs.oci.platforms import parse_platforms
 
     asked = BuildRequest(
-        base=arguments.base,
+        base=BaseRequest(
+            name=arguments.base,
+            platforms=parse_platforms(arguments.platform or ()),
+            security=Security(arguments.base_plain_http, arguments.base_tls, arguments.ca_file),
+            max_inflated=arguments.max_inflated,
+        ),
         target=arguments.target,
         file=arguments.file,
-        platforms=tuple(arguments.platform or ()),
         push=arguments.push,
         security=Security.of(arguments),
-        base_security=Security(arguments.base_plain_http, arguments.base_tls, arguments.ca_file),
         anchor=arguments.anchor,
         packing=Packing(arguments.compression, arguments.level, gzip_only=arguments.compat),
         media_types=arguments.media_types,
-        max_inflated=arguments.max_inflated,
         checksum=arguments.checksum,
         jobs=arguments.jobs or min(os.cpu_count() or 1, _MOST_JOBS),
     )
