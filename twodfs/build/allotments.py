@@ -21,6 +21,7 @@ from twodfs.layers.build_file import BuildFile, Cell, mistakes_of
 from twodfs.layers.compression import Packing
 from twodfs.layers.layer import Layer, LayerPlan
 from twodfs.layers.members import PathClaims
+from twodfs.oci.documents import Descriptor
 from twodfs.progress import Advance, Progress
 from twodfs.storage.store import ImageStore
 
@@ -33,11 +34,13 @@ class BuiltAllotment:
 
     Attributes:
         allotment: its cell in the field.
+        blob: that of its layer.
         hashed: whether this process has seen every byte of its blob.
         place: its row, column and files, for people.
     """
 
     allotment: Allotment
+    blob: Descriptor
     hashed: bool
     place: str
 
@@ -158,7 +161,9 @@ class _AllotmentJobs:
         key = key_of_stamps(plan.written, self._method.packing)
         found = self._find(key, plan, check)
         layer = found or self._build(cell, plan, key, check)
-        return BuiltAllotment(_allotment(cell, layer), hashed=found is None or self._method.checksum, place=cell.place)
+        is_hashed = found is None or self._method.checksum
+        blob = Descriptor(layer.media_type, layer.digest, layer.size, {})
+        return BuiltAllotment(_allotment(cell, layer), blob, hashed=is_hashed, place=cell.place)
 
     def _find(self, key: bytes | None, plan: LayerPlan, check: Callable[[], None]) -> Layer | None:
         """Return the layer that the store has for ``plan``."""

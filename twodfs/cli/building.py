@@ -11,16 +11,17 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from twodfs.build.allotments import BuiltAllotment, Method
-from twodfs.build.image import Built, Plan, build_image, partitions_beyond
+from twodfs.build.built import Built, ImageRecord
+from twodfs.build.image import Plan, build_image, partitions_beyond
 from twodfs.build.kinds import check_kind
 from twodfs.choices import Anchor, MediaTypes
-from twodfs.cli.bases import BaseFinder, BaseRequest
+from twodfs.cli.bases import BaseRequest, BaseSources
 from twodfs.cli.console import open_progress, print_json
 from twodfs.cli.grid import count_text, size_text
 from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
 from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
-from twodfs.errors import BuildFileError, DamagedError
+from twodfs.errors import BuildFileError, DamagedError, FormatError
 from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
 from twodfs.layers.build_file import BuildFile
 from twodfs.layers.compression import Packing
@@ -64,6 +65,8 @@ def build(asked: BuildRequest, *, as_json: bool, quiet: bool) -> None:
     store = ImageStore(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         with Registries(target.registry, asked.security) as registries:
+            if asked.base.reference:
+                registries.secure(asked.base.reference.registry, asked.base.security)
             session = _BuildSession(asked, target, build_file, store, registries, progress)
             try:
                 built, pushed = session.build(checksum=asked.checksum)
@@ -97,13 +100,13 @@ class _BuildSession:
     def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
         """Return the image, and the push where one is asked for."""
         asked = self.asked
-        base = BaseFinder(asked.base, self.build_file, self.store, self.registries, self.progress)
-        reference = base.reference
+        sources = BaseSources(self.build_file, self.store, self.registries, self.progress)
+        reference = asked.base.reference
         # The registry mounts the layers of a neighbour, so they need not come here.
         is_neighbour = asked.push and reference is not None and reference.registry == self.target.registry
         plan = Plan(
             build_file=self.build_file,
-            find_base=base.finder(checksum=checksum, layers=not is_neighbour),
+            base=sources.source(asked.base, checksum=checksum, layers=not is_neighbour),
             base_name=str(reference or ""),
             target=str(self.target),
             method=Method(asked.packing, asked.jobs, checksum),
@@ -111,42 +114,48 @@ class _BuildSession:
             media_types=asked.media_types,
         )
         if asked.push:
-            return self._build_and_push(plan, checksum=checksum)
-        return build_image(plan, self.store, self.progress, lambda _: None), None
+            return self._build_and_push(plan, None if checksum else self._record())
+        built, _ = build_image(plan, self.store, self.progress, lambda _: None)
+        return built, None
 
-    def _build_and_push(self, plan: Plan, *, checksum: bool) -> tuple[Built, Pushed]:
-        """Build ``plan``, and upload each blob as soon as it is in the store."""
+    def _record(self) -> ImageRecord | None:
+        """Return the record of the image that was last pushed to the target."""
+        found = self.store.pushes.find(str(self.target))
+        try:
+            return None if found is None else ImageRecord.from_dict(found)
+        except FormatError:  # another release wrote it
+            return None
+
+    def _build_and_push(self, plan: Plan, record: ImageRecord | None) -> tuple[Built, Pushed]:
+        """Build ``plan``, and upload each blob as soon as it is in the store; ``record`` is of the last push."""
         ready: SimpleQueue[BuiltAllotment | Descriptor | None] = SimpleQueue()
 
-        def build() -> Built:
+        def build() -> tuple[Built, ImageRecord]:
             try:
-                built = build_image(plan, self.store, self.progress, ready.put)
+                built, new_record = build_image(plan, self.store, self.progress, ready.put, record)
                 for blob in built.blobs:
                     ready.put(blob)
             finally:
                 ready.put(None)
-            return built
+            return built, new_record
 
         def upload() -> BlobPusher:
             from twodfs.publish.earlier import NONE, find_earlier_push  # noqa: PLC0415 - see the module's docstring
             from twodfs.publish.push import BlobPusher  # noqa: PLC0415
 
             repository = self.registries.open(self.target.registry).repository(self.target.repository, push=True)
+            earlier = find_earlier_push(self.store, repository, self.target.name, record.root) if record else NONE
+            fetch = base_layers(plan.base_name, self.store, self.registries, self.progress)
             pusher = BlobPusher(
-                self.store,
-                repository,
-                self.target,
-                plan.base_name,
-                self.progress,
-                fetch=base_layers(plan.base_name, self.store, self.registries, self.progress),
-                earlier=NONE if checksum else find_earlier_push(self.store, repository, self.target),
+                self.store, repository, self.target, plan.base_name, self.progress, fetch=fetch, earlier=earlier
             )
             pusher.carry_as_they_come(ready)
             return pusher
 
-        built, pusher = both(build, upload)
+        (built, new_record), pusher = both(build, upload)
         pushed = pusher.finish(built.root, built.manifests, self.target.name)
-        self.store.pushes.record(str(self.target), built.root)
+        if new_record != record:
+            self.store.pushes.record(str(self.target), new_record.to_dict())
         return built, pushed
 
 

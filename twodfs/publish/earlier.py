@@ -14,7 +14,6 @@ from typing import Final
 from twodfs.errors import TwodfsError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, parse_manifest
-from twodfs.oci.reference import Reference
 from twodfs.registry.repository import RemoteRepository
 from twodfs.storage.store import ImageStore
 
@@ -35,16 +34,13 @@ class EarlierPush:
 NONE: Final = EarlierPush(None, frozenset())
 
 
-def find_earlier_push(store: ImageStore, repository: RemoteRepository, target: Reference) -> EarlierPush:
-    """Return the image that was last pushed to ``target`` from ``store``, where it is still there.
-
-    Asks once, and only where a push is on record.
+def find_earlier_push(store: ImageStore, repository: RemoteRepository, tag: str, pushed: Descriptor) -> EarlierPush:
+    """Return the image ``pushed``, which ``tag`` was given in an earlier push from ``store``, where it still has it.
 
     Raises:
         RegistryError: the registry does not answer.
     """
-    pushed = store.pushes.find(str(target))
-    if pushed is None or not repository.has_manifest(pushed.digest, target.tag):
+    if not repository.has_manifest(pushed.digest, tag):
         return NONE
     try:
         return EarlierPush(pushed.digest, frozenset(_content(store, pushed)))

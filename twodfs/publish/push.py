@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twodfs.build.allotments import BuiltAllotment
 from twodfs.concurrency import concurrently
@@ -19,10 +19,11 @@ from twodfs.oci.documents import Descriptor, Document
 from twodfs.oci.reference import Reference
 from twodfs.progress import Advance, Progress
 from twodfs.publish.earlier import NONE, EarlierPush
-from twodfs.publish.mount_sources import MountSources
 from twodfs.registry.repository import RemoteRepository
-from twodfs.storage.inventory import stored_blob, take_inventory
 from twodfs.storage.store import ImageStore
+
+if TYPE_CHECKING:
+    from twodfs.publish.mount_sources import MountSources
 
 LOOKUPS: Final = 8
 """Questions asked at a time."""
@@ -74,7 +75,9 @@ class BlobPusher:
         self._fetch = fetch
         self._earlier = earlier
         self._repository = repository
-        self._mount_sources = MountSources(store, target, base_name)
+        self._target = target
+        self._base_name = base_name
+        self._mount_sources: MountSources | None = None
         self._store = store
         self._progress = progress
         self._begun: set[Digest] = set()
@@ -103,7 +106,7 @@ class BlobPusher:
         if blob.digest in self._earlier.content or self._repository.has_blob(blob.digest):
             self._present.append(blob.size)
             return
-        mount_from = self._mount_sources.best_for(blob.digest)
+        mount_from = self._mount_source(blob.digest)
         if not self._store.has(blob.digest, blob.size):
             # A base of the same registry was not downloaded: as a rule, its layers need not travel at all.
             if mount_from and self._repository.mount(blob.digest, mount_from):
@@ -114,6 +117,14 @@ class BlobPusher:
             mount_from = None
         travelled = self._upload(blob, place, mount_from, hashed=hashed)
         (self._sent if travelled else self._mounted).append(blob.size)
+
+    def _mount_source(self, digest: Digest) -> str | None:
+        with self._beginning:
+            if self._mount_sources is None:
+                from twodfs.publish.mount_sources import MountSources  # noqa: PLC0415 - as a rule nothing is lacking
+
+                self._mount_sources = MountSources(self._store, self._target, self._base_name)
+        return self._mount_sources.best_for(digest)
 
     def _upload(self, blob: Descriptor, place: str, mount_from: str | None, *, hashed: bool) -> bool:
         """Return whether bytes were sent; only then a step is reported."""
@@ -150,7 +161,7 @@ class BlobPusher:
                 if isinstance(one, Descriptor):
                     self.carry(one)
                 else:
-                    self.carry(stored_blob(self._store, one.allotment), one.place, hashed=one.hashed)
+                    self.carry(one.blob, one.place, hashed=one.hashed)
             ready.put(None)  # for the others
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
@@ -187,6 +198,8 @@ def push_image(store: ImageStore, target: Reference, pusher: BlobPusher) -> Push
         DamagedError: it lacks a part of it, or has that damaged.
         RegistryError: the registry refuses.
     """
+    from twodfs.storage.inventory import take_inventory  # noqa: PLC0415 - a build knows its image
+
     found = take_inventory(store, stored_image(store, target))
     if found.problems:
         raise found.problems[0]

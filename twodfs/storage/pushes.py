@@ -1,7 +1,6 @@
-"""The image that was last pushed under each reference: a small file for each.
+"""Records of the images that were last pushed, a small file for each reference. What they say is the pusher's.
 
-A record is a hint, and nothing in it is precious: the digest in it counts only where the registry's tag and a
-document of the store have the same one. So a record that is lost, cut short or made up costs questions, no more.
+A record that is lost or cut short counts as none; so they are not forced to the disk.
 """
 
 from __future__ import annotations
@@ -11,11 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from twodfs.oci.digest import Digest, is_digest
-from twodfs.oci.documents import IMAGE_TYPES, Descriptor, Document
+import orjson
+
+from twodfs.errors import FormatError
+from twodfs.files import open_file, read_up_to
+from twodfs.oci.documents import Json, parse_object
 from twodfs.storage.writing import writing
 
-_MAX_BYTES: Final = 4096
+_MAX_BYTES: Final = 4 * 1024 * 1024
 
 
 class PushRecords:
@@ -26,31 +28,26 @@ class PushRecords:
         self._store = store
         self._directory = store / "pushed"
 
-    def find(self, reference: str) -> Descriptor | None:
-        """Return the image that was last pushed as ``reference``; None where that is not known."""
+    def find(self, reference: str) -> Json | None:
+        """Return the record of ``reference``; None where there is none."""
         try:
-            with self._path(reference).open("rb") as file:
-                digest, media_type, size = file.read(_MAX_BYTES).decode("ascii").split()
-        except (OSError, ValueError):  # as of a file that was cut short
+            with open_file(self._path(reference)) as file:
+                return parse_object(read_up_to(file, _MAX_BYTES))
+        except (OSError, FormatError):
             return None
-        if not (is_digest(digest) and media_type in IMAGE_TYPES and size.isdecimal()):
-            return None
-        return Descriptor(media_type, Digest(digest), int(size), {})
 
-    def record(self, reference: str, root: Document) -> None:
-        """Remember that the registry has ``root`` and all that it names, and calls it ``reference``.
+    def record(self, reference: str, record: Json) -> None:
+        """Keep ``record`` in the place of the one that ``reference`` has.
 
         Raises:
             BuildError: there is no room, or the store may only be read.
         """
-        path = self._path(reference)
-        content = f"{root.digest} {root.media_type} {len(root.body)}\n".encode("ascii")
         with writing(self._store):
             self._directory.mkdir(exist_ok=True)
-            path.write_bytes(content)
+            self._path(reference).write_bytes(orjson.dumps(record))
 
     def keep(self, references: Iterable[str]) -> None:
-        """Forget all but ``references``."""
+        """Forget all records but those of ``references``."""
         kept = {self._path(one).name for one in references}
         with writing(self._store):
             for one in self._directory.iterdir() if self._directory.is_dir() else ():

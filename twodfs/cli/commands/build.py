@@ -92,7 +92,7 @@ def declare(parser: CommandParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Build, and push where asked to; raises ``TwodfsError``."""
-    from twodfs.cli.bases import BaseRequest
+    from twodfs.cli.bases import BaseRequest, parse_base
     from twodfs.cli.building import BuildRequest, build
     from twodfs.cli.registries import Security
     from twodfs.layers.compression import Packing
@@ -100,7 +100,7 @@ def run(arguments: Namespace) -> int:
 
     asked = BuildRequest(
         base=BaseRequest(
-            name=arguments.base,
+            image=parse_base(arguments.base),
             platforms=parse_platforms(arguments.platform or ()),
             security=Security(arguments.base_plain_http, arguments.base_tls, arguments.ca_file),
             max_inflated=arguments.max_inflated,
