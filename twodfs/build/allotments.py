@@ -29,23 +29,32 @@ KEYS_NAME = "keys.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
-class BuiltAllotment:
-    """An allotment in the store.
+class ReadyBlob:
+    """A blob of an image, which may be pushed.
 
     Attributes:
-        allotment: its cell in the field.
-        blob: that of its layer.
-        hashed: whether this process has seen every byte of its blob.
-        place: its row, column and files, for people.
+        blob: its digest and size.
+        place: of an allotment, its row, column and files, for people; otherwise empty.
+        hashed: whether this process has seen every byte of it.
+        is_new: whether the store has never had it before.
     """
 
-    allotment: Allotment
     blob: Descriptor
-    hashed: bool
-    place: str
+    place: str = ""
+    hashed: bool = False
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltAllotment:
+    """An allotment in the store: its cell in the field, and its blob."""
+
+    allotment: Allotment
+    ready: ReadyBlob
 
 
 OnBuilt: TypeAlias = Callable[[BuiltAllotment], None]
+OnChange: TypeAlias = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,7 @@ def make_allotments(
     listener: OnBuilt,
     *,
     claims: PathClaims | None = None,
+    changed: OnChange | None = None,
 ) -> tuple[Allotment, ...]:
     """Return the allotments that ``build_file`` asks for, once they are in ``store``.
 
@@ -81,6 +91,7 @@ def make_allotments(
         progress: listens to the ones that are built.
         listener: called with each allotment as soon as it is in the store, in the thread that made it.
         claims: takes the names of all files; one of its own where it is left out.
+        changed: called when there is an allotment to be built, before it is.
 
     Raises:
         BuildError: a file cannot be read, or changes meanwhile.
@@ -88,7 +99,9 @@ def make_allotments(
             build file is wrong.
     """
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
-        jobs = _AllotmentJobs(build_file, method, store, keys, progress, claims=claims or PathClaims())
+        jobs = _AllotmentJobs(
+            build_file, method, store, keys, progress, claims=claims or PathClaims(), changed=changed or _ignored
+        )
         concurrently([partial(jobs.run, listener)] * method.jobs, limit=method.jobs)
     return jobs.allotments()
 
@@ -119,7 +132,9 @@ class _AllotmentJobs:
         progress: Progress,
         *,
         claims: PathClaims,
+        changed: OnChange,
     ) -> None:
+        self._changed = changed
         self._file = build_file.file
         self._cells = build_file.cells
         self._method = method
@@ -160,10 +175,13 @@ class _AllotmentJobs:
         # Before anything is read: a later change gives another key.
         key = key_of_stamps(plan.written, self._method.packing)
         found = self._find(key, plan, check)
-        layer = found or self._build(cell, plan, key, check)
+        if found is None:
+            self._changed()
+        layer, is_new = (found, False) if found else self._build(cell, plan, key, check)
         is_hashed = found is None or self._method.checksum
         blob = Descriptor(layer.media_type, layer.digest, layer.size, {})
-        return BuiltAllotment(_allotment(cell, layer), blob, hashed=is_hashed, place=cell.place)
+        ready = ReadyBlob(blob, cell.place, hashed=is_hashed, is_new=is_new)
+        return BuiltAllotment(_allotment(cell, layer), ready)
 
     def _find(self, key: bytes | None, plan: LayerPlan, check: Callable[[], None]) -> Layer | None:
         """Return the layer that the store has for ``plan``."""
@@ -177,14 +195,16 @@ class _AllotmentJobs:
         layer = self._keys.find(key) if key else None
         return layer if layer and self._store.has(layer.digest, layer.size) else None
 
-    def _build(self, cell: Cell, plan: LayerPlan, key: bytes | None, check: Callable[[], None]) -> Layer:
+    def _build(self, cell: Cell, plan: LayerPlan, key: bytes | None, check: Callable[[], None]) -> tuple[Layer, bool]:
+        """Return the layer of ``plan``, and whether the store has never had it before."""
         step = self._progress.step(f"allotment {cell.name}, {cell.sources}", plan.source_bytes)
         with step as advance, self._store.ingest() as blob:
             layer = plan.write(blob.file, self._method.packing, _checked(advance, check))
             # First its keys: killed between the two, a run leaves keys without a blob, which do no harm.
             self._record(key, layer)
+            is_new = self._store.size(layer.digest) is None
             blob.commit(layer.digest)
-        return layer
+        return layer, is_new
 
     def _record(self, key: bytes | None, layer: Layer) -> None:
         content = key_of_content(layer.diff_id, self._method.packing)
@@ -197,6 +217,9 @@ def _checked(advance: Advance, check: Callable[[], None]) -> Advance:
         advance(size)
 
     return passed
+
+
+def _ignored() -> None: ...
 
 
 def _allotment(cell: Cell, layer: Layer) -> Allotment:

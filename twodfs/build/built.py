@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from twodfs import __version__
+from twodfs.build.allotments import ReadyBlob
 from twodfs.errors import BuildError, FormatError
 from twodfs.field.allotment import Allotment
+from twodfs.oci.digest import Digest
 from twodfs.oci.documents import IMAGE_TYPES, Descriptor, Document, Json, expect
 from twodfs.oci.platforms import Platform
 from twodfs.storage.store import ImageStore
@@ -37,6 +39,7 @@ class Built:
         base_layers: of the image that has the most.
         documents: all that were composed, ``root`` and ``field`` among them, in an order that registries take.
         base_blobs: blobs of the base that it names.
+        new: those of ``documents`` that the store has never had before.
     """
 
     root: Document
@@ -46,6 +49,7 @@ class Built:
     base_layers: int
     documents: tuple[Document, ...]
     base_blobs: tuple[Descriptor, ...]
+    new: frozenset[Digest] = frozenset()
 
     @property
     def manifests(self) -> tuple[Document, ...]:
@@ -53,10 +57,13 @@ class Built:
         return tuple(one for one in self.documents if one.media_type in IMAGE_TYPES and one != self.root)
 
     @property
-    def blobs(self) -> tuple[Descriptor, ...]:
+    def blobs(self) -> tuple[ReadyBlob, ...]:
         """Its blobs but for the allotments: configs, field, layers of the base."""
-        own = (_descriptor(one) for one in self.documents if one.media_type not in IMAGE_TYPES)
-        return (*own, *self.base_blobs)
+        own = (one for one in self.documents if one.media_type not in IMAGE_TYPES)
+        return (
+            *(ReadyBlob(_descriptor(one), is_new=one.digest in self.new) for one in own),
+            *map(ReadyBlob, self.base_blobs),
+        )
 
 
 def key_of_plan(base: str, *options: object) -> str:

@@ -60,6 +60,7 @@ class PreparedBase:
         """
         configs = None if self.is_original else self.configs
         composed = compose(self.base, allotments, anchor, partitions=partitions, configs=configs)
+        new = frozenset(one.digest for one in composed.documents if store.size(one.digest) is None)
         for document in composed.documents:
             store.put(document.body)
         images = self.base.images
@@ -71,6 +72,7 @@ class PreparedBase:
             base_layers=max(len(image.manifest.layers) for image in images),
             documents=composed.documents,
             base_blobs=self._blobs(),
+            new=new,
         )
 
     def _blobs(self) -> tuple[Descriptor, ...]:

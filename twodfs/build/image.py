@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from twodfs.build.allotments import BuiltAllotment, Method, OnBuilt, make_allotments
+from twodfs.build.allotments import Method, OnBuilt, make_allotments
 from twodfs.build.built import Built, ImageRecord, key_of_plan
 from twodfs.choices import Anchor, MediaTypes
 from twodfs.concurrency import both
@@ -21,6 +21,7 @@ from twodfs.field.allotment import Allotment
 from twodfs.field.partition import ALL, Selection
 from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
 from twodfs.layers.build_file import BuildFile, mistakes_of
+from twodfs.layers.directories import known_directories
 from twodfs.layers.members import PathClaims
 from twodfs.progress import Progress
 from twodfs.storage.store import BASE_NAME, ImageStore
@@ -98,22 +99,28 @@ class _ImageBuild:
         self._plan = plan
         self._store = store
         self._record = record
-        self._claims = PathClaims()
+        self._claims = PathClaims(known_directories(()))
         self._is_known = threading.Event()  # whether any allotment is a new one
         self._is_changed = record is None
 
     def make(self, progress: Progress, listener: OnBuilt) -> tuple[Allotment, ...]:
-        def tell(built: BuiltAllotment) -> None:
-            if built.hashed:
-                self._is_changed = True
-                self._is_known.set()
-            listener(built)
-
         plan = self._plan
         try:
-            return make_allotments(plan.build_file, plan.method, self._store, progress, tell, claims=self._claims)
+            return make_allotments(
+                plan.build_file,
+                plan.method,
+                self._store,
+                progress,
+                listener,
+                claims=self._claims,
+                changed=self._note_change,
+            )
         finally:
             self._is_known.set()
+
+    def _note_change(self) -> None:
+        self._is_changed = True
+        self._is_known.set()
 
     def prepare(self) -> tuple[str, PreparedBase | None]:
         """Return the plan's key, and the base; None where the image may be the one on record, which needs none."""

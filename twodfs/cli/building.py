@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from twodfs.build.allotments import BuiltAllotment, Method
+from twodfs.build.allotments import Method, ReadyBlob
 from twodfs.build.built import Built, ImageRecord
 from twodfs.build.image import Plan, build_image, partitions_beyond
 from twodfs.build.kinds import check_kind
@@ -25,7 +25,7 @@ from twodfs.errors import BuildFileError, DamagedError, FormatError
 from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
 from twodfs.layers.build_file import BuildFile
 from twodfs.layers.compression import Packing
-from twodfs.oci.documents import Descriptor, Json
+from twodfs.oci.documents import Json
 from twodfs.oci.reference import Reference
 from twodfs.progress import Progress
 from twodfs.storage.store import ImageStore, default_directory
@@ -128,11 +128,13 @@ class _BuildSession:
 
     def _build_and_push(self, plan: Plan, record: ImageRecord | None) -> tuple[Built, Pushed]:
         """Build ``plan``, and upload each blob as soon as it is in the store; ``record`` is of the last push."""
-        ready: SimpleQueue[BuiltAllotment | Descriptor | None] = SimpleQueue()
+        ready: SimpleQueue[ReadyBlob | None] = SimpleQueue()
 
         def build() -> tuple[Built, ImageRecord]:
             try:
-                built, new_record = build_image(plan, self.store, self.progress, ready.put, record)
+                built, new_record = build_image(
+                    plan, self.store, self.progress, lambda one: ready.put(one.ready), record
+                )
                 for blob in built.blobs:
                     ready.put(blob)
             finally:

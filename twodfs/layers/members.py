@@ -120,9 +120,9 @@ class PathClaims:
     For any thread.
     """
 
-    def __init__(self) -> None:
-        """Begin with nothing taken."""
-        self._directories: Mapping[str, str] = {}
+    def __init__(self, directories: Mapping[str, str] | None = None) -> None:
+        """Begin with nothing taken but the ``directories`` of every base; see ``keep_directories``."""
+        self._directories = directories or {}
         self._taken: dict[str, tuple[bytes, str]] = {}
         self._changing = threading.Lock()
 

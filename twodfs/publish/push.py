@@ -10,7 +10,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from twodfs.build.allotments import BuiltAllotment
+from twodfs.build.allotments import ReadyBlob
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, DigestError
 from twodfs.images.source import TRANSFERS
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LOOKUPS: Final = 8
 """Questions asked at a time."""
+_UNASKED_BYTES: Final = 1024 * 1024
+"""Bytes of a blob that take about as long to send as to ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +89,23 @@ class BlobPusher:
         self._mounted: list[int] = []
         self._present: list[int] = []
 
-    def carry(self, blob: Descriptor, place: str = "", *, hashed: bool = False) -> None:
-        """Bring ``blob`` to the repository, unless that is done or under way.
-
-        Args:
-            blob: of the store.
-            place: which cell it is, for people; empty where it is none.
-            hashed: whether this process has just written it, so that it need not be hashed again.
+    def carry(self, ready: ReadyBlob) -> None:
+        """Bring a blob of the store to the repository, unless that is done or under way.
 
         Raises:
             DamagedError: the store does not have it, or has it damaged.
             RegistryError: the registry refuses.
         """
+        blob = ready.blob
         with self._beginning:
             if blob.digest in self._begun:
                 return
             self._begun.add(blob.digest)
-        if blob.digest in self._earlier.content or self._repository.has_blob(blob.digest):
+        if self._is_there(ready):
             self._present.append(blob.size)
             return
-        mount_from = self._mount_source(blob.digest)
+        # No other image of the store has a new one, and no base.
+        mount_from = None if ready.is_new else self._mount_source(blob.digest)
         if not self._store.has(blob.digest, blob.size):
             # A base of the same registry was not downloaded: as a rule, its layers need not travel at all.
             if mount_from and self._repository.mount(blob.digest, mount_from):
@@ -115,8 +114,17 @@ class BlobPusher:
             if self._fetch is None or not self._fetch(blob):
                 raise self._store.lacks(blob.digest)
             mount_from = None
-        travelled = self._upload(blob, place, mount_from, hashed=hashed)
+        travelled = self._upload(ready, mount_from)
         (self._sent if travelled else self._mounted).append(blob.size)
+
+    def _is_there(self, ready: ReadyBlob) -> bool:
+        blob = ready.blob
+        if blob.digest in self._earlier.content:
+            return True
+        # Where all that was pushed came from this store, a blob that is new to it is new there. A big one is asked for
+        # all the same, as somebody else may have pushed it.
+        is_unknown = ready.is_new and self._earlier.root is not None and blob.size <= _UNASKED_BYTES
+        return not is_unknown and self._repository.has_blob(blob.digest)
 
     def _mount_source(self, digest: Digest) -> str | None:
         with self._beginning:
@@ -126,8 +134,9 @@ class BlobPusher:
                 self._mount_sources = MountSources(self._store, self._target, self._base_name)
         return self._mount_sources.best_for(digest)
 
-    def _upload(self, blob: Descriptor, place: str, mount_from: str | None, *, hashed: bool) -> bool:
+    def _upload(self, ready: ReadyBlob, mount_from: str | None) -> bool:
         """Return whether bytes were sent; only then a step is reported."""
+        blob, place = ready.blob, ready.place
         label = f"push {blob.digest[:19]}{', ' if place else ''}{place}"
         with self._transferring, ExitStack() as stack:
             tell: list[Advance] = []
@@ -142,14 +151,14 @@ class BlobPusher:
                     blob,
                     self._store.path(blob.digest),
                     mount_from=mount_from,
-                    verify=not hashed,
+                    verify=not ready.hashed,
                     advance=advance,
                 )
             except DigestError:
                 self._store.discard(blob.digest)  # so that the next build makes or fetches it again
                 raise self._store.has_damaged(blob.digest) from None
 
-    def carry_as_they_come(self, ready: SimpleQueue[BuiltAllotment | Descriptor | None]) -> None:
+    def carry_as_they_come(self, ready: SimpleQueue[ReadyBlob | None]) -> None:
         """Bring blobs to the repository as they become ready, until None comes.
 
         Raises:
@@ -158,10 +167,7 @@ class BlobPusher:
 
         def work() -> None:
             while (one := ready.get()) is not None:
-                if isinstance(one, Descriptor):
-                    self.carry(one)
-                else:
-                    self.carry(one.blob, one.place, hashed=one.hashed)
+                self.carry(one)
             ready.put(None)  # for the others
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
@@ -204,7 +210,8 @@ def push_image(store: ImageStore, target: Reference, pusher: BlobPusher) -> Push
     if found.problems:
         raise found.problems[0]
     blobs = {**found.blobs, **found.allotments}.values()
-    concurrently([partial(pusher.carry, one, found.places.get(one.digest, "")) for one in blobs], limit=LOOKUPS)
+    ready = (ReadyBlob(one, found.places.get(one.digest, "")) for one in blobs)
+    concurrently([partial(pusher.carry, one) for one in ready], limit=LOOKUPS)
     root, *below = found.documents
     return pusher.finish(root, below, target.name)
 

@@ -1,6 +1,7 @@
 """Records of the images that were last pushed, a small file for each reference. What they say is the pusher's.
 
-A record that is lost or cut short counts as none; so they are not forced to the disk.
+A record that is lost counts as none, as does one whose seal shows that it is not as it was written: cut short, or
+of another reference. So they are not forced to the disk.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class PushRecords:
         """Return the record of ``reference``; None where there is none."""
         try:
             with open_file(self._path(reference)) as file:
-                return parse_object(read_up_to(file, _MAX_BYTES))
+                seal, _, content = read_up_to(file, _MAX_BYTES).partition(b"\n")
+            return parse_object(content) if seal == _seal(reference, content) else None
         except (OSError, FormatError):
             return None
 
@@ -42,9 +44,10 @@ class PushRecords:
         Raises:
             BuildError: there is no room, or the store may only be read.
         """
+        content = orjson.dumps(record)
         with writing(self._store):
             self._directory.mkdir(exist_ok=True)
-            self._path(reference).write_bytes(orjson.dumps(record))
+            self._path(reference).write_bytes(_seal(reference, content) + b"\n" + content)
 
     def keep(self, references: Iterable[str]) -> None:
         """Forget all records but those of ``references``."""
@@ -56,3 +59,7 @@ class PushRecords:
 
     def _path(self, reference: str) -> Path:
         return self._directory / hashlib.sha256(reference.encode()).hexdigest()
+
+
+def _seal(reference: str, content: bytes) -> bytes:
+    return hashlib.sha256(reference.encode() + b"\n" + content).hexdigest().encode("ascii")
