@@ -1,4 +1,5 @@
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_allotments_that_bring_the_same_file_are_named() -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_file_in_the_place_of_a_bases_directory_is_named_whichever_is_known_first(when: str) -> None:
     territory = PathClaims({"etc": "a directory of every container"})
-    steps = [
+    steps: list[Callable[[], None]] = [
         lambda: territory.claim([member("srv", 0, tarfile.DIRTYPE), member("srv/app", 0)]),
         lambda: territory.keep_directories({"srv": "a directory of the base", "srv/app": "the base's WORKDIR"}),
     ]
