@@ -411,7 +411,7 @@ def test_results_go_to_standard_output_and_the_rest_to_standard_error(workshop: 
         (("build", "scratch", "a/b:v1+0.0.1.1"), 2, "cannot name a new image"),
         (("build", "scratch", "a/b", "-f", "none.json"), 2, "cannot read the build file none.json"),
         (("build", "scratch", "a/b", "--platform", "amd64"), 2, "'amd64' is no platform"),
-        (("build", "127.0.0.1:1/none", "127.0.0.1:1/a"), 1, "127.0.0.1:1/v2/none/manifests/latest: cannot"),
+        (("build", "127.0.0.1:1/none", "127.0.0.1:1/a", "--quiet"), 1, "127.0.0.1:1/v2/none/manifests/latest: cannot"),
         (("push", "127.0.0.1:1/never/built:v1"), 1, "'twodfs build' makes one"),
         (("inspect", "127.0.0.1:1/none"), 1, "cannot connect"),
     ],

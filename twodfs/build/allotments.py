@@ -8,7 +8,7 @@ the allotments that are done only their digests.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from twodfs.layers.build_file import BuildFile, Cell, mistakes_of
 from twodfs.layers.compression import Packing
 from twodfs.layers.layer import Layer, LayerPlan
 from twodfs.layers.members import PathClaims
+from twodfs.oci.documents import Descriptor
 from twodfs.progress import Advance, Progress
 from twodfs.storage.store import ImageStore
 
@@ -28,21 +29,32 @@ KEYS_NAME = "keys.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
-class BuiltAllotment:
-    """An allotment in the store.
+class ReadyBlob:
+    """A blob of an image, which may be pushed.
 
     Attributes:
-        allotment: its cell in the field.
-        hashed: whether this process has seen every byte of its blob.
-        place: its row, column and files, for people.
+        blob: its digest and size.
+        place: of an allotment, its row, column and files, for people; otherwise empty.
+        hashed: whether this process has seen every byte of it.
+        is_new: whether the store has never had it before.
     """
 
+    blob: Descriptor
+    place: str = ""
+    hashed: bool = False
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltAllotment:
+    """An allotment in the store: its cell in the field, and its blob."""
+
     allotment: Allotment
-    hashed: bool
-    place: str
+    ready: ReadyBlob
 
 
 OnBuilt: TypeAlias = Callable[[BuiltAllotment], None]
+OnChange: TypeAlias = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,8 @@ def make_allotments(
     progress: Progress,
     listener: OnBuilt,
     *,
-    directories: Mapping[str, str] | None = None,
+    claims: PathClaims | None = None,
+    changed: OnChange | None = None,
 ) -> tuple[Allotment, ...]:
     """Return the allotments that ``build_file`` asks for, once they are in ``store``.
 
@@ -77,7 +90,8 @@ def make_allotments(
         store: takes the blobs; must be in use.
         progress: listens to the ones that are built.
         listener: called with each allotment as soon as it is in the store, in the thread that made it.
-        directories: of the base, with a phrase for each that says why; nothing else may take their names.
+        claims: takes the names of all files; one of its own where it is left out.
+        changed: called when there is an allotment to be built, before it is.
 
     Raises:
         BuildError: a file cannot be read, or changes meanwhile.
@@ -85,7 +99,9 @@ def make_allotments(
             build file is wrong.
     """
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
-        jobs = _AllotmentJobs(build_file, method, store, keys, progress, claims=PathClaims(directories))
+        jobs = _AllotmentJobs(
+            build_file, method, store, keys, progress, claims=claims or PathClaims(), changed=changed or _ignored
+        )
         concurrently([partial(jobs.run, listener)] * method.jobs, limit=method.jobs)
     return jobs.allotments()
 
@@ -116,7 +132,9 @@ class _AllotmentJobs:
         progress: Progress,
         *,
         claims: PathClaims,
+        changed: OnChange,
     ) -> None:
+        self._changed = changed
         self._file = build_file.file
         self._cells = build_file.cells
         self._method = method
@@ -157,8 +175,13 @@ class _AllotmentJobs:
         # Before anything is read: a later change gives another key.
         key = key_of_stamps(plan.written, self._method.packing)
         found = self._find(key, plan, check)
-        layer = found or self._build(cell, plan, key, check)
-        return BuiltAllotment(_allotment(cell, layer), hashed=found is None or self._method.checksum, place=cell.place)
+        if found is None:
+            self._changed()
+        layer, is_new = (found, False) if found else self._build(cell, plan, key, check)
+        is_hashed = found is None or self._method.checksum
+        blob = Descriptor(layer.media_type, layer.digest, layer.size, {})
+        ready = ReadyBlob(blob, cell.place, hashed=is_hashed, is_new=is_new)
+        return BuiltAllotment(_allotment(cell, layer), ready)
 
     def _find(self, key: bytes | None, plan: LayerPlan, check: Callable[[], None]) -> Layer | None:
         """Return the layer that the store has for ``plan``."""
@@ -172,14 +195,16 @@ class _AllotmentJobs:
         layer = self._keys.find(key) if key else None
         return layer if layer and self._store.has(layer.digest, layer.size) else None
 
-    def _build(self, cell: Cell, plan: LayerPlan, key: bytes | None, check: Callable[[], None]) -> Layer:
+    def _build(self, cell: Cell, plan: LayerPlan, key: bytes | None, check: Callable[[], None]) -> tuple[Layer, bool]:
+        """Return the layer of ``plan``, and whether the store has never had it before."""
         step = self._progress.step(f"allotment {cell.name}, {cell.sources}", plan.source_bytes)
         with step as advance, self._store.ingest() as blob:
             layer = plan.write(blob.file, self._method.packing, _checked(advance, check))
             # First its keys: killed between the two, a run leaves keys without a blob, which do no harm.
             self._record(key, layer)
+            is_new = self._store.size(layer.digest) is None
             blob.commit(layer.digest)
-        return layer
+        return layer, is_new
 
     def _record(self, key: bytes | None, layer: Layer) -> None:
         content = key_of_content(layer.diff_id, self._method.packing)
@@ -192,6 +217,9 @@ def _checked(advance: Advance, check: Callable[[], None]) -> Advance:
         advance(size)
 
     return passed
+
+
+def _ignored() -> None: ...
 
 
 def _allotment(cell: Cell, layer: Layer) -> Allotment:

@@ -152,6 +152,7 @@ def prune(store: ImageStore, max_size: int, *, images: bool) -> Pruned:
             more, size = _remove(store, blobs, needed, left - freed - max_size)
             gone, freed = gone + more, freed + size
         _forget_keys(store, blobs)
+        store.pushes.keep(name for name in images_of if name not in forgotten)
     kept = tuple(one for one in damaged if one.reference not in forgotten)
     return Pruned(tuple(forgotten), kept, gone, freed, left - freed)
 

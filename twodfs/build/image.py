@@ -1,46 +1,44 @@
-"""Build an image into the store: a base, and a build file's allotments on top."""
+"""Build an image into the store: a base, and a build file's allotments on top.
+
+Code that composes documents is imported once they are to be composed: while threads hash, and for an unchanged image
+not at all.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from twodfs.build.allotments import Method, OnBuilt, make_allotments
-from twodfs.build.kinds import of_kind
+from twodfs.build.built import Built, ImageRecord, key_of_plan
 from twodfs.choices import Anchor, MediaTypes
+from twodfs.concurrency import both
 from twodfs.errors import TooManyLayersError
 from twodfs.field.allotment import Allotment
-from twodfs.field.field import Field
 from twodfs.field.partition import ALL, Selection
 from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
-from twodfs.flatten.compose import Base, Composed, compose
-from twodfs.layers.build_file import BuildFile
+from twodfs.layers.build_file import BuildFile, mistakes_of
 from twodfs.layers.directories import known_directories
-from twodfs.oci.digest import Digest
-from twodfs.oci.documents import Document
-from twodfs.oci.image_config import MAX_CONFIG_BYTES, ImageConfig
-from twodfs.oci.platforms import Platform
+from twodfs.layers.members import PathClaims
 from twodfs.progress import Progress
 from twodfs.storage.store import BASE_NAME, ImageStore
 
+if TYPE_CHECKING:
+    from twodfs.build.composing import PreparedBase
+    from twodfs.flatten.compose import Base
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """An image in the store.
 
-    Attributes:
-        root: the document that its reference names.
-        field: the document that lists the allotments.
-        allotments: these.
-        platforms: of its images.
-        base_layers: of the image that has the most.
-    """
+class BaseSource(Protocol):
+    """Where a base comes from."""
 
-    root: Document
-    field: Document
-    allotments: tuple[Allotment, ...]
-    platforms: tuple[Platform, ...]
-    base_layers: int
+    def identity(self) -> str:
+        """Return a text that no other base, nor another choice of its images, has; empty where there is none."""
+
+    def find(self) -> Base:
+        """Return the base, its blobs being in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Plan:
 
     Attributes:
         build_file: the allotments.
-        base: the image that they are put on; its blobs are in the store.
+        base: the source of the image that they are put on; asked while allotments are made.
         base_name: the base's reference; empty for scratch.
         target: the reference that the image gets.
         method: how the allotments are made.
@@ -58,40 +56,89 @@ class Plan:
     """
 
     build_file: BuildFile
-    base: Base
+    base: BaseSource
     base_name: str
     target: str
     method: Method
     anchor: Anchor = Anchor.INDEX
     media_types: MediaTypes | None = None
 
+    def key(self) -> str:
+        """Return the key of all but the allotments; empty where the base has no identity."""
+        base = self.base.identity()
+        partitions = [(name, str(one)) for name, one in self.build_file.partitions.items()]
+        return key_of_plan(base, self.method.packing, self.anchor, self.media_types, partitions) if base else ""
 
-def build_image(plan: Plan, store: ImageStore, progress: Progress, listener: OnBuilt) -> Built:
-    """Build ``plan`` into ``store`` and return the image.
 
-    The same sources on the same base give the same bytes. ``listener`` is called with each allotment as soon as it
-    is in the store.
+def build_image(
+    plan: Plan, store: ImageStore, progress: Progress, listener: OnBuilt, record: ImageRecord | None = None
+) -> tuple[Built, ImageRecord]:
+    """Build ``plan`` into ``store`` and return the image, and its record.
+
+    The same sources on the same base give the same bytes, whichever of them is there first. ``listener`` is called
+    with each allotment as soon as it is in the store. ``record`` is that of an image that may be the same.
 
     Raises:
         BuildError: a source cannot be read, or changes meanwhile.
         BuildFileError: the build file is wrong, or the base does not go with the plan.
         FormatError: a config of the base has more history entries than layers.
     """
-    base = of_kind(plan.base, plan.media_types, plan.method.packing)
-    configs = _configs(base, store)
-    directories = known_directories(list(configs.values()))
-    allotments = make_allotments(plan.build_file, plan.method, store, progress, listener, directories=directories)
-    composed = compose(
-        base,
-        allotments,
-        plan.anchor,
-        partitions=plan.build_file.partitions,
-        configs=None if plan.method.packing.gzip_only else configs,
-    )
-    _store(composed, plan, store)
-    platforms = tuple(image.platform for image in plan.base.images)
-    base_layers = max(len(image.manifest.layers) for image in plan.base.images)
-    return Built(composed.root, composed.field, allotments, platforms, base_layers)
+    build = _ImageBuild(plan, store, record)
+    allotments, (key, base) = both(partial(build.make, progress, listener), build.prepare)
+    built = None if base or record is None else record.image(store, allotments)
+    if built is None:
+        built = (base or build.prepare_base()).compose_image(allotments, plan.anchor, plan.build_file.partitions, store)
+    store.index.tag(plan.target, built.root, {BASE_NAME: plan.base_name} if plan.base_name else {})
+    return built, ImageRecord.of(built, key)
+
+
+class _ImageBuild:
+    """An image whose allotments and base are found at the same time."""
+
+    def __init__(self, plan: Plan, store: ImageStore, record: ImageRecord | None) -> None:
+        self._plan = plan
+        self._store = store
+        self._record = record
+        self._claims = PathClaims(known_directories(()))
+        self._is_known = threading.Event()  # whether any allotment is a new one
+        self._is_changed = record is None
+
+    def make(self, progress: Progress, listener: OnBuilt) -> tuple[Allotment, ...]:
+        plan = self._plan
+        try:
+            return make_allotments(
+                plan.build_file,
+                plan.method,
+                self._store,
+                progress,
+                listener,
+                claims=self._claims,
+                changed=self._note_change,
+            )
+        finally:
+            self._is_known.set()
+
+    def _note_change(self) -> None:
+        self._is_changed = True
+        self._is_known.set()
+
+    def prepare(self) -> tuple[str, PreparedBase | None]:
+        """Return the plan's key, and the base; None where the image may be the one on record, which needs none."""
+        key = self._plan.key()
+        if self._record is not None and key and self._record.plan == key:
+            self._is_known.wait()
+            if not self._is_changed:
+                return key, None
+        return key, self.prepare_base()
+
+    def prepare_base(self) -> PreparedBase:
+        from twodfs.build.composing import PreparedBase  # noqa: PLC0415 - see the module's docstring
+
+        plan = self._plan
+        base = PreparedBase.of(plan.base.find(), plan.media_types, plan.method.packing, self._store)
+        with mistakes_of(plan.build_file.file):
+            self._claims.keep_directories(base.directories())
+        return base
 
 
 def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]:
@@ -99,6 +146,8 @@ def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]
     room = DEFAULT_MAX_LAYERS - built.base_layers
     if len({one.digest for one in built.allotments}) <= room:
         return []
+    from twodfs.field.field import Field  # noqa: PLC0415 - few images have that many
+
     field = Field.parse(built.field.body)
 
     def is_beyond(selection: Selection) -> bool:
@@ -109,15 +158,3 @@ def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]
         return False
 
     return [ALL, *(name for name, selection in named.items() if is_beyond(selection))]
-
-
-def _configs(base: Base, store: ImageStore) -> dict[Digest, ImageConfig]:
-    digests = {image.manifest.config.digest for image in base.images}
-    return {one: ImageConfig.parse(store.read(one, limit=MAX_CONFIG_BYTES)) for one in digests}
-
-
-def _store(composed: Composed, plan: Plan, store: ImageStore) -> None:
-    for document in composed.documents:
-        store.put(document.body)
-    annotations = {BASE_NAME: plan.base_name} if plan.base_name else {}
-    store.index.tag(plan.target, composed.root, annotations)

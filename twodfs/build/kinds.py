@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from twodfs.choices import Compression, MediaTypes
 from twodfs.errors import BuildFileError
-from twodfs.flatten.compose import Base
 from twodfs.layers.compression import Packing
 from twodfs.oci.translation import TO_DOCKER, TO_OCI, has_zstd, translated_index, translated_manifest
+
+if TYPE_CHECKING:
+    from twodfs.flatten.compose import Base
 
 
 def check_kind(kind: MediaTypes | None, packing: Packing) -> None:
@@ -45,7 +48,7 @@ def of_kind(base: Base, kind: MediaTypes | None, packing: Packing) -> Base:
         raise BuildFileError(_no_zstd("a base with layers in zstd"))
     types = TO_OCI if kind is MediaTypes.OCI else TO_DOCKER
     images = tuple(replace(image, manifest=translated_manifest(image.manifest, types)) for image in base.images)
-    return Base(images, base.index and translated_index(base.index, types))
+    return replace(base, images=images, index=base.index and translated_index(base.index, types))
 
 
 def _no_zstd(what: str) -> str:

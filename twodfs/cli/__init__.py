@@ -14,6 +14,7 @@ interrupted.
     registries  plain HTTP or TLS, and the CAs to trust
     pushing     shared parts of commands that push
     lookup      images out of the store, else out of their registry
+    bases       the base of a build, found
     building    the work of build
     commands    the commands, their options and help
     (this)      the program, and how it ends

@@ -1,7 +1,6 @@
 """The work of ``twodfs build``.
 
-Code that reads a base or speaks to registries is imported where it is needed; for ``build --push``
-that is while threads hash.
+Code that speaks to registries is imported where it is needed, which is while threads hash.
 """
 
 from __future__ import annotations
@@ -11,29 +10,27 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from twodfs.build.allotments import BuiltAllotment, Method, check_sources
-from twodfs.build.image import Built, Plan, build_image, partitions_beyond
+from twodfs.build.allotments import Method, ReadyBlob
+from twodfs.build.built import Built, ImageRecord
+from twodfs.build.image import Plan, build_image, partitions_beyond
 from twodfs.build.kinds import check_kind
 from twodfs.choices import Anchor, MediaTypes
+from twodfs.cli.bases import BaseRequest, BaseSources
 from twodfs.cli.console import open_progress, print_json
 from twodfs.cli.grid import count_text, size_text
 from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
 from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
-from twodfs.errors import BuildFileError, DamagedError
+from twodfs.errors import BuildFileError, DamagedError, FormatError
 from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
-from twodfs.flatten.compose import Base
-from twodfs.images.scratch import SCRATCH, scratch
 from twodfs.layers.build_file import BuildFile
 from twodfs.layers.compression import Packing
 from twodfs.oci.documents import Json
-from twodfs.oci.platforms import Platform, parse_platforms
 from twodfs.oci.reference import Reference
 from twodfs.progress import Progress
 from twodfs.storage.store import ImageStore, default_directory
 
 if TYPE_CHECKING:
-    from twodfs.images.source import ImageSource
     from twodfs.publish.push import BlobPusher, Pushed
 
 
@@ -41,17 +38,14 @@ if TYPE_CHECKING:
 class BuildRequest:
     """The arguments of ``twodfs build``."""
 
-    base: str
+    base: BaseRequest
     target: str
     file: Path
-    platforms: tuple[str, ...]
     push: bool
     security: Security
-    base_security: Security
     anchor: Anchor
     packing: Packing
     media_types: MediaTypes | None
-    max_inflated: str | None
     checksum: bool
     jobs: int
 
@@ -71,6 +65,8 @@ def build(asked: BuildRequest, *, as_json: bool, quiet: bool) -> None:
     store = ImageStore(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
         with Registries(target.registry, asked.security) as registries:
+            if asked.base.reference:
+                registries.secure(asked.base.reference.registry, asked.base.security)
             session = _BuildSession(asked, target, build_file, store, registries, progress)
             try:
                 built, pushed = session.build(checksum=asked.checksum)
@@ -104,78 +100,65 @@ class _BuildSession:
     def build(self, *, checksum: bool) -> tuple[Built, Pushed | None]:
         """Return the image, and the push where one is asked for."""
         asked = self.asked
-        if asked.base != SCRATCH:
-            check_sources(self.build_file)  # a mistake shows before a base of gigabytes is fetched
-        platforms = parse_platforms(asked.platforms)
-        base, base_name = self._base(platforms, checksum=checksum)
+        sources = BaseSources(self.build_file, self.store, self.registries, self.progress)
+        reference = asked.base.reference
+        # The registry mounts the layers of a neighbour, so they need not come here.
+        is_neighbour = asked.push and reference is not None and reference.registry == self.target.registry
         plan = Plan(
             build_file=self.build_file,
-            base=base,
-            base_name=base_name,
+            base=sources.source(asked.base, checksum=checksum, layers=not is_neighbour),
+            base_name=str(reference or ""),
             target=str(self.target),
             method=Method(asked.packing, asked.jobs, checksum),
             anchor=asked.anchor,
             media_types=asked.media_types,
         )
         if asked.push:
-            return self._build_and_push(plan)
-        return build_image(plan, self.store, self.progress, lambda _: None), None
+            return self._build_and_push(plan, None if checksum else self._record())
+        built, _ = build_image(plan, self.store, self.progress, lambda _: None)
+        return built, None
 
-    def _base(self, platforms: tuple[Platform, ...], *, checksum: bool) -> tuple[Base, str]:
-        """Return the base, and its reference where it is in a registry."""
-        if self.asked.base == SCRATCH:
-            return scratch(platforms, self.store), ""
-        from twodfs.build.housekeeping import parse_size  # noqa: PLC0415 - see the module's docstring
-        from twodfs.images.inflation import Inflation  # noqa: PLC0415
-        from twodfs.images.pull import pull_base  # noqa: PLC0415
-        from twodfs.images.transport import LocalImage, parse_image_name  # noqa: PLC0415
+    def _record(self) -> ImageRecord | None:
+        """Return the record of the image that was last pushed to the target."""
+        found = self.store.pushes.find(str(self.target))
+        try:
+            return None if found is None else ImageRecord.from_dict(found)
+        except FormatError:  # another release wrote it
+            return None
 
-        base = parse_image_name(self.asked.base)
+    def _build_and_push(self, plan: Plan, record: ImageRecord | None) -> tuple[Built, Pushed]:
+        """Build ``plan``, and upload each blob as soon as it is in the store; ``record`` is of the last push."""
+        ready: SimpleQueue[ReadyBlob | None] = SimpleQueue()
 
-        def pull(source: ImageSource) -> Base:
-            return pull_base(
-                source,
-                base.name,
-                platforms,
-                self.store,
-                self.progress,
-                reference=name,
-                checksum=checksum,
-                layers=not is_neighbour or checksum,
-            )
-
-        name = str(base)
-        is_neighbour = self.asked.push and isinstance(base, Reference) and base.registry == self.target.registry
-        if isinstance(base, LocalImage):
-            most = None if self.asked.max_inflated is None else parse_size(self.asked.max_inflated)
-            with base.open(self.store.temporary, Inflation(most)) as source:
-                return pull(source), ""
-        registry = self.registries.open(base.registry, self.asked.base_security)
-        return pull(registry.repository(base.repository)), name
-
-    def _build_and_push(self, plan: Plan) -> tuple[Built, Pushed]:
-        """Build ``plan``, and upload each allotment as soon as it is in the store."""
-        ready: SimpleQueue[BuiltAllotment | None] = SimpleQueue()
-
-        def build() -> Built:
+        def build() -> tuple[Built, ImageRecord]:
             try:
-                return build_image(plan, self.store, self.progress, ready.put)
+                built, new_record = build_image(
+                    plan, self.store, self.progress, lambda one: ready.put(one.ready), record
+                )
+                for blob in built.blobs:
+                    ready.put(blob)
             finally:
                 ready.put(None)
+            return built, new_record
 
         def upload() -> BlobPusher:
-            from twodfs.publish.push import BlobPusher  # noqa: PLC0415 - see the module's docstring
+            from twodfs.publish.earlier import NONE, find_earlier_push  # noqa: PLC0415 - see the module's docstring
+            from twodfs.publish.push import BlobPusher  # noqa: PLC0415
 
-            registry = self.registries.open(self.target.registry)
+            repository = self.registries.open(self.target.registry).repository(self.target.repository, push=True)
+            earlier = find_earlier_push(self.store, repository, self.target.name, record.root) if record else NONE
             fetch = base_layers(plan.base_name, self.store, self.registries, self.progress)
-            pusher = BlobPusher(self.store, registry, self.target, plan.base_name, self.progress, fetch=fetch)
+            pusher = BlobPusher(
+                self.store, repository, self.target, plan.base_name, self.progress, fetch=fetch, earlier=earlier
+            )
             pusher.carry_as_they_come(ready)
             return pusher
 
-        built, pusher = both(build, upload)
-        from twodfs.publish.push import push_image  # noqa: PLC0415 - see the module's docstring
-
-        return built, push_image(self.store, self.target, pusher)
+        (built, new_record), pusher = both(build, upload)
+        pushed = pusher.finish(built.root, built.manifests, self.target.name)
+        if new_record != record:
+            self.store.pushes.record(str(self.target), new_record.to_dict())
+        return built, pushed
 
 
 def _summary(built: Built) -> str:

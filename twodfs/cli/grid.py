@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from twodfs.field.allotment import Allotment
-from twodfs.field.field import Field
+if TYPE_CHECKING:
+    from twodfs.field.allotment import Allotment
+    from twodfs.field.field import Field
 
 HOLE: Final = "·"
 UNKNOWN: Final = "?"

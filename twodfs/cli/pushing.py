@@ -48,13 +48,13 @@ def parse_new(text: str) -> Reference:
 
 def base_layers(base_name: str, store: ImageStore, registries: Registries, progress: Progress) -> Fetch | None:
     """Return a function that brings a layer of the base into ``store`` after all; None where the base has no name."""
-    from twodfs.images.pull import fetch_layer  # noqa: PLC0415 - a build from scratch has none
-
     if not base_name:
         return None
     base = Reference.parse(base_name)
 
     def fetch(layer: Descriptor) -> bool:
+        from twodfs.images.pull import fetch_layer  # noqa: PLC0415 - as a rule, the registry has them all
+
         repository = registries.open(base.registry).repository(base.repository)
         try:
             fetch_layer(repository, layer, store, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from argparse import Namespace
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -62,7 +63,10 @@ class Security:
 
 
 class Registries:
-    """Registries opened as they are needed, each once, so that base and target share their connections."""
+    """Registries opened as they are needed, each once, so that base and target share their connections.
+
+    For any thread.
+    """
 
     def __init__(self, registry: str, security: Security) -> None:
         """Begin with none; ``security`` says how ``registry`` is spoken to, and the CAs to trust."""
@@ -70,6 +74,7 @@ class Registries:
         self._of_others = security.of_others
         self._stack = ExitStack()
         self._opened: dict[str, Registry] = {}
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -77,17 +82,21 @@ class Registries:
     def __exit__(self, *_failure: object) -> None:
         self._stack.close()
 
-    def open(self, name: str, security: Security | None = None) -> Registry:
-        """Return the registry at ``name``, opened when it is first asked for; ``security`` applies to it too.
+    def secure(self, name: str, security: Security) -> None:
+        """Speak to the registry at ``name`` as ``security`` says, too; before it is opened.
 
         Raises:
             UsageError: the options for it contradict each other.
         """
-        if name not in self._opened:
-            known = self._security.get(name, self._of_others)
-            opening = (known | security if security else known).open(name)
-            self._opened[name] = self._stack.enter_context(opening)
-        return self._opened[name]
+        self._security[name] = self._security.get(name, self._of_others) | security
+
+    def open(self, name: str) -> Registry:
+        """Return the registry at ``name``, opened when it is first asked for."""
+        with self._opening:
+            if name not in self._opened:
+                opening = self._security.get(name, self._of_others).open(name)
+                self._opened[name] = self._stack.enter_context(opening)
+            return self._opened[name]
 
 
 def registry_name(text: str) -> str:

@@ -8,6 +8,7 @@ layout       an image in an OCI layout
 saved        an image that ``docker save`` wrote
 daemon       an image of the Docker Engine of this machine
 transport    ``oci-archive:FILE:NAME`` and similar names
+remembered   manifests of a registry that come once
 pull         a base image into the store
 scratch      a base without files
 """

@@ -17,15 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twodfs.errors import InvalidReferenceError
-from twodfs.images.archive import Archive, Directory
-from twodfs.images.inflation import Inflation
-from twodfs.images.layout import LayoutImage
-from twodfs.images.saved import saved_image
-from twodfs.images.source import ImageSource
 from twodfs.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from twodfs.images.inflation import Inflation
+    from twodfs.images.source import ImageSource
 
 OCI: Final = "oci"
 OCI_ARCHIVE: Final = "oci-archive"
@@ -58,6 +57,10 @@ class LocalImage:
             BuildError: it cannot be read, has no such image, or contradicts itself.
             DigestError: it is damaged.
         """
+        from twodfs.images.archive import Archive, Directory  # noqa: PLC0415 - most bases are in registries
+        from twodfs.images.layout import LayoutImage  # noqa: PLC0415
+        from twodfs.images.saved import saved_image  # noqa: PLC0415
+
         if self.transport == OCI:
             yield LayoutImage(Directory(self.path), self.name)
             return

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twodfs.layers.patterns import parents_of
-from twodfs.oci.image_config import ImageConfig
+
+if TYPE_CHECKING:
+    from twodfs.oci.image_config import ImageConfig
 
 _ENGINES: Final = ("proc", "sys", "dev", "etc")
 """Where engines mount or write something in every container (runtime-spec, "Default Filesystems")."""

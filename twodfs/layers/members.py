@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,12 +115,27 @@ def find_members(copies: Iterable[Copy]) -> tuple[Member, ...]:
 
 
 class PathClaims:
-    """Which allotment brings which name: the format wants them apart, so that any of them fit together."""
+    """Which allotment brings which name: the format wants them apart, so that any of them fit together.
+
+    For any thread.
+    """
 
     def __init__(self, directories: Mapping[str, str] | None = None) -> None:
-        """Begin with nothing taken but the ``directories`` of the base; with a phrase for each that says why."""
+        """Begin with nothing taken but the ``directories`` of every base; see ``keep_directories``."""
         self._directories = directories or {}
         self._taken: dict[str, tuple[bytes, str]] = {}
+        self._changing = threading.Lock()
+
+    def keep_directories(self, directories: Mapping[str, str]) -> None:
+        """Let nothing else take the names of a base's ``directories``; with a phrase for each that says why.
+
+        Raises:
+            FormatError: an allotment has taken one already.
+        """
+        with self._changing:
+            self._directories = directories
+            for name, (kind, path) in self._taken.items():
+                self._check(name, kind, path)
 
     def claim(self, members: Iterable[Member]) -> None:
         """Give ``members`` to an allotment; directories are everybody's.
@@ -127,17 +143,21 @@ class PathClaims:
         Raises:
             FormatError: another has one of them; both are named. Or a directory of the base has.
         """
-        for member in members:
-            if not member.is_directory and (what := self._directories.get(member.name)):
-                raise FormatError(
-                    f"'/{member.name}' is {what}, and a {_WORDS[member.kind]} would take its place; "
-                    f"write '/{member.name}/' to put it into the directory",
-                    member.path,
-                )
-            mine = (member.kind, member.path)
-            kind, path = taken = self._taken.setdefault(member.name, mine)
-            if taken is not mine and not kind == member.kind == tarfile.DIRTYPE:
-                raise _clash(Member(member.name, kind, path=path), member)
+        with self._changing:
+            for member in members:
+                self._check(member.name, member.kind, member.path)
+                mine = (member.kind, member.path)
+                kind, path = taken = self._taken.setdefault(member.name, mine)
+                if taken is not mine and not kind == member.kind == tarfile.DIRTYPE:
+                    raise _clash(Member(member.name, kind, path=path), member)
+
+    def _check(self, name: str, kind: bytes, path: str) -> None:
+        if kind != tarfile.DIRTYPE and (what := self._directories.get(name)):
+            raise FormatError(
+                f"'/{name}' is {what}, and a {_WORDS[kind]} would take its place; "
+                f"write '/{name}/' to put it into the directory",
+                path,
+            )
 
 
 def _clash(first: Member, second: Member) -> FormatError:

@@ -1,6 +1,7 @@
 """Images that are built: pushed, exported, cut, anchored, examined.
 
 cutting      a partition of an image of the store or of a registry
+earlier         the content that a repository is known to have
 mount_sources where a blob may lie already
 push         an image of the store -> registry
 archive_output an archive that was planned, written

@@ -98,11 +98,11 @@ def _check(health: ImageHealth, reference: str) -> None:
     if manifests:
         raise BuildError(
             f"{reference} lacks the manifests {', '.join(manifests)}: the registry has lost them; "
-            f"push the image again, an anchor brings nothing back"
+            f"push the image again with 'twodfs push', an anchor brings nothing back"
         )
     gone = [one for field in health.fields for one in (*field.missing, *field.damaged)]
     if gone:
         raise BuildError(
             f"{reference} lacks the allotments {cells_text(gone)}: the registry has lost them or has others; "
-            f"push the image again, an anchor brings nothing back"
+            f"push the image again with 'twodfs push', an anchor brings nothing back"
         )

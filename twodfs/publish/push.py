@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from twodfs.build.allotments import BuiltAllotment
+from twodfs.build.allotments import ReadyBlob
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError, DigestError
 from twodfs.images.source import TRANSFERS
@@ -18,13 +18,17 @@ from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
 from twodfs.oci.reference import Reference
 from twodfs.progress import Advance, Progress
-from twodfs.publish.mount_sources import MountSources
-from twodfs.registry.session import Registry
-from twodfs.storage.inventory import stored_blob, take_inventory
+from twodfs.publish.earlier import NONE, EarlierPush
+from twodfs.registry.repository import RemoteRepository
 from twodfs.storage.store import ImageStore
+
+if TYPE_CHECKING:
+    from twodfs.publish.mount_sources import MountSources
 
 LOOKUPS: Final = 8
 """Questions asked at a time."""
+_UNASKED_BYTES: Final = 1024 * 1024
+"""Bytes of a blob that take about as long to send as to ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +49,6 @@ class Pushed:
     present: PushCounts
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """Everything below and including ``root``, manifests in the order in which a registry accepts them."""
-
-    root: Document
-    below: tuple[Document, ...]
-    blobs: tuple[Descriptor, ...]
-    places: Mapping[Digest, str]
-
-
 Fetch: TypeAlias = Callable[[Descriptor], bool]
 
 
@@ -67,20 +61,25 @@ class BlobPusher:
     def __init__(
         self,
         store: ImageStore,
-        registry: Registry,
+        repository: RemoteRepository,
         target: Reference,
         base_name: str,
         progress: Progress,
         *,
         fetch: Fetch | None = None,
+        earlier: EarlierPush = NONE,
     ) -> None:
-        """Prepare for ``target``; blobs elsewhere in the same registry are mounted from there.
+        """Prepare for ``target`` in ``repository``; blobs elsewhere in the same registry are mounted from there.
 
         ``fetch`` brings a layer of the base into the store, where it was left out; it says whether it could.
+        ``earlier`` is not asked for.
         """
         self._fetch = fetch
-        self.repository = registry.repository(target.repository, push=True)
-        self._mount_sources = MountSources(store, target, base_name)
+        self._earlier = earlier
+        self._repository = repository
+        self._target = target
+        self._base_name = base_name
+        self._mount_sources: MountSources | None = None
         self._store = store
         self._progress = progress
         self._begun: set[Digest] = set()
@@ -90,44 +89,54 @@ class BlobPusher:
         self._mounted: list[int] = []
         self._present: list[int] = []
 
-    def pushed(self, root: Document) -> Pushed:
-        """Return the numbers of blobs below ``root``."""
-        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, self._present))
-        return Pushed(root, *counts)
-
-    def carry(self, blob: Descriptor, place: str = "", *, hashed: bool = False) -> None:
-        """Bring ``blob`` to the repository, unless that is done or under way.
-
-        Args:
-            blob: of the store.
-            place: which cell it is, for people; empty where it is none.
-            hashed: whether this process has just written it, so that it need not be hashed again.
+    def carry(self, ready: ReadyBlob) -> None:
+        """Bring a blob of the store to the repository, unless that is done or under way.
 
         Raises:
             DamagedError: the store does not have it, or has it damaged.
             RegistryError: the registry refuses.
         """
+        blob = ready.blob
         with self._beginning:
             if blob.digest in self._begun:
                 return
             self._begun.add(blob.digest)
-        if self.repository.has_blob(blob.digest):
+        if self._is_there(ready):
             self._present.append(blob.size)
             return
-        mount_from = self._mount_sources.best_for(blob.digest)
+        # No other image of the store has a new one, and no base.
+        mount_from = None if ready.is_new else self._mount_source(blob.digest)
         if not self._store.has(blob.digest, blob.size):
             # A base of the same registry was not downloaded: as a rule, its layers need not travel at all.
-            if mount_from and self.repository.mount(blob.digest, mount_from):
+            if mount_from and self._repository.mount(blob.digest, mount_from):
                 self._mounted.append(blob.size)
                 return
             if self._fetch is None or not self._fetch(blob):
                 raise self._store.lacks(blob.digest)
             mount_from = None
-        travelled = self._upload(blob, place, mount_from, hashed=hashed)
+        travelled = self._upload(ready, mount_from)
         (self._sent if travelled else self._mounted).append(blob.size)
 
-    def _upload(self, blob: Descriptor, place: str, mount_from: str | None, *, hashed: bool) -> bool:
+    def _is_there(self, ready: ReadyBlob) -> bool:
+        blob = ready.blob
+        if blob.digest in self._earlier.content:
+            return True
+        # Where all that was pushed came from this store, a blob that is new to it is new there. A big one is asked for
+        # all the same, as somebody else may have pushed it.
+        is_unknown = ready.is_new and self._earlier.root is not None and blob.size <= _UNASKED_BYTES
+        return not is_unknown and self._repository.has_blob(blob.digest)
+
+    def _mount_source(self, digest: Digest) -> str | None:
+        with self._beginning:
+            if self._mount_sources is None:
+                from twodfs.publish.mount_sources import MountSources  # noqa: PLC0415 - as a rule nothing is lacking
+
+                self._mount_sources = MountSources(self._store, self._target, self._base_name)
+        return self._mount_sources.best_for(digest)
+
+    def _upload(self, ready: ReadyBlob, mount_from: str | None) -> bool:
         """Return whether bytes were sent; only then a step is reported."""
+        blob, place = ready.blob, ready.place
         label = f"push {blob.digest[:19]}{', ' if place else ''}{place}"
         with self._transferring, ExitStack() as stack:
             tell: list[Advance] = []
@@ -138,56 +147,73 @@ class BlobPusher:
                 tell[0](size)
 
             try:
-                return self.repository.upload(
+                return self._repository.upload(
                     blob,
                     self._store.path(blob.digest),
                     mount_from=mount_from,
-                    verify=not hashed,
+                    verify=not ready.hashed,
                     advance=advance,
                 )
             except DigestError:
                 self._store.discard(blob.digest)  # so that the next build makes or fetches it again
                 raise self._store.has_damaged(blob.digest) from None
 
-    def carry_as_they_come(self, ready: SimpleQueue[BuiltAllotment | None]) -> None:
-        """Bring allotments to the repository as they become ready, until None comes.
+    def carry_as_they_come(self, ready: SimpleQueue[ReadyBlob | None]) -> None:
+        """Bring blobs to the repository as they become ready, until None comes.
 
         Raises:
             TwodfsError: as ``carry`` does.
         """
 
         def work() -> None:
-            while (built := ready.get()) is not None:
-                self.carry(stored_blob(self._store, built.allotment), built.place, hashed=built.hashed)
+            while (one := ready.get()) is not None:
+                self.carry(one)
             ready.put(None)  # for the others
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
 
+    def finish(self, root: Document, below: Iterable[Document], tag: str) -> Pushed:
+        """Let ``tag`` name ``root``, whose blobs were all carried, once the repository has its manifests ``below``.
+
+        Raises:
+            RegistryError: the registry refuses.
+        """
+        if root.digest != self._earlier.root:
+            self._give(root, [one for one in below if one.digest not in self._earlier.content], tag)
+        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, self._present))
+        return Pushed(root, *counts)
+
+    def _give(self, root: Document, below: Sequence[Document], tag: str) -> None:
+        repository = self._repository
+        has_root = False
+        if not (self._sent or self._mounted):  # else there are new manifests, which name the new blobs
+            questions = [partial(repository.has_manifest, one.digest) for one in below]
+            asked = [*questions, partial(repository.has_manifest, root.digest, tag)]
+            *present, has_root = concurrently(asked, limit=LOOKUPS)
+            below = [one for one, is_present in zip(below, present, strict=True) if not is_present]
+        concurrently([partial(repository.put_manifest, one) for one in below], limit=TRANSFERS)
+        if below or not has_root:
+            repository.put_manifest(root, tag)
+
 
 def push_image(store: ImageStore, target: Reference, pusher: BlobPusher) -> Pushed:
-    """Push the image that ``target`` names in ``store``; ``pusher`` may have carried some of it already.
+    """Push the image that ``target`` names in ``store``; the registry is asked for each part of it.
 
     Raises:
         BuildError: the store has no such image.
         DamagedError: it lacks a part of it, or has that damaged.
         RegistryError: the registry refuses.
     """
-    content = _content(store, target)
-    repository = pusher.repository
-    lacking: list[Document] = []
+    from twodfs.storage.inventory import take_inventory  # noqa: PLC0415 - a build knows its image
 
-    def look_for(document: Document, tag: str | None) -> None:
-        if not repository.has_manifest(document, tag):
-            lacking.append(document)
-
-    carried = [partial(pusher.carry, one, content.places.get(one.digest, "")) for one in content.blobs]
-    looked_for = [partial(look_for, one, None) for one in content.below]
-    concurrently([*carried, *looked_for, partial(look_for, content.root, target.tag)], limit=LOOKUPS)
-    below = [one for one in content.below if one in lacking]
-    concurrently([partial(repository.put_manifest, one) for one in below], limit=TRANSFERS)
-    if content.root in lacking or below:
-        repository.put_manifest(content.root, target.tag)
-    return pusher.pushed(content.root)
+    found = take_inventory(store, stored_image(store, target))
+    if found.problems:
+        raise found.problems[0]
+    blobs = {**found.blobs, **found.allotments}.values()
+    ready = (ReadyBlob(one, found.places.get(one.digest, "")) for one in blobs)
+    concurrently([partial(pusher.carry, one) for one in ready], limit=LOOKUPS)
+    root, *below = found.documents
+    return pusher.finish(root, below, target.name)
 
 
 def stored_image(store: ImageStore, target: Reference) -> Descriptor:
@@ -200,11 +226,3 @@ def stored_image(store: ImageStore, target: Reference) -> Descriptor:
     if found is None:
         raise BuildError(f"the store {store.directory} has no image {target}; 'twodfs build' makes one")
     return found
-
-
-def _content(store: ImageStore, target: Reference) -> _Content:
-    found = take_inventory(store, stored_image(store, target))
-    if found.problems:
-        raise found.problems[0]
-    root, *below = found.documents
-    return _Content(root, tuple(below), tuple({**found.blobs, **found.allotments}.values()), found.places)

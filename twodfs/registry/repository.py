@@ -211,19 +211,19 @@ class RemoteRepository(BlobUploads):
         )
         return answer.status == HTTPStatus.OK
 
-    def has_manifest(self, document: Document, tag: str | None = None) -> bool:
+    def has_manifest(self, digest: Digest, tag: str | None = None) -> bool:
         """Say whether the repository has a manifest or index: under ``tag``, or at all.
 
         A registry that does not say has it not: it is going to be given it.
         """
-        request = self._requests.of("HEAD", f"manifests/{tag or document.digest}", _ACCEPT)
+        request = self._requests.of("HEAD", f"manifests/{tag or digest}", _ACCEPT)
         try:
             answer = self._transport.fetch(request, HTTPStatus.OK, limit=0)
         except RegistryError as error:
             if error.status is None:
                 raise
             return False
-        return answer.headers.get(DIGEST_HEADER) == document.digest
+        return answer.headers.get(DIGEST_HEADER) == digest
 
     def size(self, digest: Digest) -> int:
         """Return a blob's bytes, having asked for the first of them where the registry does not tell.

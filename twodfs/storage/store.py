@@ -34,6 +34,7 @@ from twodfs.oci.documents import (
 )
 from twodfs.storage.blobs import BlobStore
 from twodfs.storage.index import ImageIndex, opened_lock
+from twodfs.storage.pushes import PushRecords
 from twodfs.storage.writing import READ_ONLY, replace, unusable, writing
 
 BASE_NAME: Final = "org.opencontainers.image.base.name"
@@ -62,6 +63,7 @@ class ImageStore(BlobStore):
 
     Attributes:
         index: the images that it has names for.
+        pushes: the images that were pushed.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -72,6 +74,7 @@ class ImageStore(BlobStore):
         """
         super().__init__(directory)
         self.index = ImageIndex(directory)
+        self.pushes = PushRecords(directory)
         try:
             self.temporary.mkdir(parents=True, exist_ok=True)
             (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,9 @@ def declare(parser: CommandParser) -> None:
         "Which image of BASE, as linux/arm64; several between commas, or again. "
         "All where it is left out; linux/amd64 for scratch.",
     )
-    parser.add_flag("--push", text="Push the image once it is built.")
+    parser.add_flag(
+        "--push", text="Push the image once it is built; what it shares with the last push to TARGET is not asked for."
+    )
     parser.add_flag(
         "--plain-http", text="Speak HTTP without TLS to TARGET's registry. One on this machine needs no asking."
     )
@@ -83,7 +85,10 @@ def declare(parser: CommandParser) -> None:
         help="What an archive or layer of BASE that is compressed may inflate to, as 20GB; "
         "100 times its own size by default, at least 1GB.",
     )
-    parser.add_flag("--checksum", text="Go by what files hold, not by their times; hash what the store has.")
+    parser.add_flag(
+        "--checksum",
+        text="Go by what files hold, not by their times; hash what the store has, and ask the registry for all of it.",
+    )
     parser.add_argument(
         "--jobs", **whole_number(1, _MOST_JOBS), help="Allotments written at a time; as many as processors by default."
     )
@@ -92,22 +97,26 @@ def declare(parser: CommandParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Build, and push where asked to; raises ``TwodfsError``."""
+    from twodfs.cli.bases import BaseRequest, parse_base
     from twodfs.cli.building import BuildRequest, build
     from twodfs.cli.registries import Security
     from twodfs.layers.compression import Packing
+    from twodfs.oci.platforms import parse_platforms
 
     asked = BuildRequest(
-        base=arguments.base,
+        base=BaseRequest(
+            image=parse_base(arguments.base),
+            platforms=parse_platforms(arguments.platform or ()),
+            security=Security(arguments.base_plain_http, arguments.base_tls, arguments.ca_file),
+            max_inflated=arguments.max_inflated,
+        ),
         target=arguments.target,
         file=arguments.file,
-        platforms=tuple(arguments.platform or ()),
         push=arguments.push,
         security=Security.of(arguments),
-        base_security=Security(arguments.base_plain_http, arguments.base_tls, arguments.ca_file),
         anchor=arguments.anchor,
         packing=Packing(arguments.compression, arguments.level, gzip_only=arguments.compat),
         media_types=arguments.media_types,
-        max_inflated=arguments.max_inflated,
         checksum=arguments.checksum,
         jobs=arguments.jobs or min(os.cpu_count() or 1, _MOST_JOBS),
     )

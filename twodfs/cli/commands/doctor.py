@@ -56,13 +56,14 @@ def _diagnosis(reference: Reference, found: ImageHealth) -> Iterator[str]:
     yield f"{reference}  {found.root.digest}"
     if found.missing:
         names = ", ".join(one.digest[:19] for one in found.missing)
-        yield f"missing manifests: {names}; push the image again"
+        yield f"missing manifests: {names}; push the image again with 'twodfs push'"
     for field in found.fields:
         yield f"field {field.digest[:19]}: {count_text(len(field.present), 'allotment')} in the registry"
         if field.missing:
-            yield f"  missing: {cells_text(field.missing)}; push the image again"
+            yield f"  missing: {cells_text(field.missing)}; push the image again with 'twodfs push'"
         if field.damaged:
-            yield f"  of another size than the field says: {cells_text(field.damaged)}; push the image again"
+            cells = cells_text(field.damaged)
+            yield f"  of another size than the field says: {cells}; push the image again with 'twodfs push'"
         if field.unprotected:
             yield (
                 f"  unprotected, garbage collection deletes them and copies leave them out: "

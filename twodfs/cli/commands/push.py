@@ -39,9 +39,9 @@ def run(arguments: Namespace) -> int:
     with open_progress(quiet=arguments.quiet) as progress, store.in_use():
         base_name = base_name_of(stored_image(store, target))
         with Registries(target.registry, security) as registries:
-            registry = registries.open(target.registry)
+            repository = registries.open(target.registry).repository(target.repository, push=True)
             fetch = base_layers(base_name, store, registries, progress)
-            pusher = BlobPusher(store, registry, target, base_name, progress, fetch=fetch)
+            pusher = BlobPusher(store, repository, target, base_name, progress, fetch=fetch)
             pushed = push_image(store, target, pusher)
         progress.note(push_summary(pushed))
     if arguments.json:

@@ -1,4 +1,5 @@
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,28 @@ def test_allotments_that_bring_the_same_file_are_named() -> None:
     with pytest.raises(FormatError) as failed:
         territory.claim([member("m", 7, tarfile.DIRTYPE), member("m/a", 7, tarfile.SYMTYPE)])
     assert str(failed.value) == ("'/m/a' comes twice: first in 'allotments[0].src', then in 'allotments[7].src'")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_file_in_the_place_of_a_bases_directory_is_named_whichever_is_known_first(when: str) -> None:
+    territory = PathClaims({"etc": "a directory of every container"})
+    steps: list[Callable[[], None]] = [
+        lambda: territory.claim([member("srv", 0, tarfile.DIRTYPE), member("srv/app", 0)]),
+        lambda: territory.keep_directories({"srv": "a directory of the base", "srv/app": "the base's WORKDIR"}),
+    ]
+    first, second = steps if when == "after" else steps[::-1]
+    first()
+    with pytest.raises(FormatError) as failed:
+        second()
+    assert str(failed.value) == (
+        "'/srv/app' is the base's WORKDIR, and a file would take its place; write '/srv/app/' to put it into the "
+        "directory in 'allotments[0].src'"
+    )
+
+
+def test_a_file_in_the_place_of_a_directory_of_every_base_is_named_at_once() -> None:
+    with pytest.raises(FormatError, match="'/etc' is a directory of every container"):
+        PathClaims({"etc": "a directory of every container"}).claim([member("etc", 0)])
 
 
 def test_a_directory_in_the_place_of_anothers_file_is_named(tree: Path) -> None:
