@@ -128,7 +128,7 @@ class Pulls:
                 for engine in engines:  # nothing is warm at first
                     replace(whole, engine=engine).pull(BUILT)
                 for number in range(bench.rounds):
-                    for share in _ENDS if name == _LARGEST else bench.points(SHARES):
+                    for share in _shares(bench, name):
                         for engine in engines:
                             self._round(bench, number, replace(whole, engine=engine, share=share))
 
@@ -246,7 +246,7 @@ def _publish(bench: Bench, model: Model, servers: _Servers, docker: Docker) -> N
     """Push the field, and for each share an image with the same layers and one as Docker builds it."""
     repository = _repository(model)
     Twodfs(bench.scratch("store")).publish(model, f"{servers.registry.address}/{repository}")
-    for share in bench.points(SHARES):
+    for share in _shares(bench, model.name):
         count = columns(share, len(model.files))
         tag = _partition(count)
         prebuild(
@@ -262,6 +262,13 @@ def _publish(bench: Bench, model: Model, servers: _Servers, docker: Docker) -> N
 
 def _place(row: Row) -> str:
     return f"{row.model}, {row.case}, {row.at:g} %"
+
+
+def _shares(bench: Bench, model: str) -> Sequence[int]:
+    """Return the shares that are measured; the last alone in a quick run."""
+    if bench.quick:
+        return SHARES[-1:]
+    return _ENDS if model == _LARGEST else SHARES
 
 
 def columns(share: int, of: int) -> int:
