@@ -138,7 +138,9 @@ class BlobPusher:
         """Return whether bytes were sent; only then a step is reported."""
         blob, place = ready.blob, ready.place
         label = f"push {blob.digest[:19]}{', ' if place else ''}{place}"
-        with self._transferring, ExitStack() as stack:
+        with ExitStack() as stack:
+            if blob.size > _UNASKED_BYTES:  # the field and the configs do not wait for big ones
+                stack.enter_context(self._transferring)
             tell: list[Advance] = []
 
             def advance(size: int) -> None:
