@@ -23,10 +23,10 @@ class Twodfs:
     servers: Sequence[int] = ()
 
     def __init__(self, directory: Path) -> None:
-        """Keep the store below ``directory``, and the program's bytecode, which an installation has as well."""
+        """Keep the store below ``directory``; the program has its bytecode, as an installation has."""
         self._store = directory / "store"
         more = {"TWODFS_STORE": str(self._store), "PYTHONPATH": str(_SOURCE)}
-        self._environment = {**os.environ, **more, "PYTHONPYCACHEPREFIX": str(directory / "bytecode")}
+        self._environment = {**os.environ, **more, "PYTHONPYCACHEPREFIX": str(_SOURCE / "build" / "bytecode")}
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         compiling = (sys.executable, "-m", "compileall", "-q", str(_SOURCE / "twodfs"))
         subprocess.run(compiling, env=self._environment, check=True, capture_output=True)

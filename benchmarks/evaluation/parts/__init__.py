@@ -11,6 +11,7 @@ from benchmarks.evaluation.parts.packers import Packers
 from benchmarks.evaluation.parts.pulls import Pulls
 from benchmarks.evaluation.parts.rebuild import Rebuild
 from benchmarks.evaluation.parts.splits import Splits
+from benchmarks.evaluation.parts.stored import Stored
 from benchmarks.evaluation.parts.windows import Windows
 
 PARTS: Final[tuple[Part, ...]] = (
@@ -18,6 +19,7 @@ PARTS: Final[tuple[Part, ...]] = (
     Splits(),
     Rebuild(),
     Growth(),
+    Stored(),
     Packers(),
     Pulls(),
     Inference(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +21,9 @@ from benchmarks.plots import Panel, Plot
 
 _ONE: Final = "Docker, one image"
 _EACH: Final = "Docker, image each"
-_SHARES: Final = (1, 25, 50, 100)
-"""Percent of the splits that change: at least one split."""
+_SHARES: Final = {"ResNet50": (1, 25, 50, 100), "EfficientNetV2L": (1, 25, 100)}
+"""Percent of the splits that change: at least one split; the papers' models."""
+_QUICK_SPLITS: Final = 2
 _EACH_OF: Final = "ResNet50"
 """The model that is also built as an image for each split; forty-one images of another would take most of the time."""
 _QUARTER_OF: Final = "EfficientNetV2L"
@@ -33,7 +34,8 @@ WORDS: Final = """\
 Splits get new bytes of the same size, and everything is built again by builders that know all the rest: the first
 splits in one row of measurements, the last ones in the other. Zero percent is a build in which nothing changed. In
 Docker's image the first splits are the lowest layers, so the papers' *bottom* is the first splits here, and their *top*
-the last: the authors' scripts count the same way."""
+the last: the authors' scripts count the same way. An image for each split is the same either way, and stands with the
+first."""
 LIMITS: Final = """\
 **Why.** A layer of Docker's stands on those below it: with a new lowest one, all are made again, compressed and sent.
 With a new highest one, only that. That is where Docker comes closest to ours in one image; an image for each split has
@@ -53,7 +55,8 @@ class _Pair:
     builder: Builder
     publisher: Builder
 
-    def costs(self, setting: Setting, repository: str) -> Mapping[str, Cost]:
+    def costs(self, setting: Setting) -> Mapping[str, Cost]:
+        repository = setting.repository(self.name.lower().replace(", ", "-").replace(" ", "-"))
         built = setting.built(self.builder, repository)
         is_same = self.builder is self.publisher
         published = setting.published(self.publisher, repository, built if is_same else None)
@@ -77,34 +80,44 @@ class Rebuild:
             ours = _Pair(OURS, Twodfs(bench.scratch("store")), Twodfs(bench.scratch("store")))
             whole, apart = DockerImages(one, 1), DockerImages(each, None)
             pairs = (ours, _Pair(_ONE, whole, whole))
-            for name in bench.models[:1] if bench.quick else bench.models[1:]:
+            models = [name for name in bench.models if name in _SHARES] or list(_SHARES)
+            for name in models[:1] if bench.quick else models:
                 with_each = (*pairs, _Pair(_EACH, apart, apart)) if name == _EACH_OF else pairs
                 for number in range(bench.rounds):
                     self._round(bench, name, number, with_each)
 
     def _round(self, bench: Bench, name: str, number: int, pairs: Sequence[_Pair]) -> None:
-        with fresh(bench, name) as setting:
+        with fresh(bench, name, splits=_QUICK_SPLITS if bench.quick else None) as setting:
             model = setting.model
             for pair in pairs:
                 pair.forget()
-                pair.costs(setting, setting.repository(pair.name.split(", ")[1].replace(" ", "-")))
-            self._build(bench, number, pairs, setting, changed="", percent=0)
-            for share in bench.points(_SHARES):
-                count = max(1, round(share * len(model.files) / 100))
-                for case in (FIRST, LAST):
+                pair.costs(setting)
+            self._build(bench, number, pairs, setting, changed=(FIRST, LAST), percent=0)
+            shares = bench.points(_SHARES[name])
+            for case in (FIRST, LAST):
+                taking_part = [pair for pair in pairs if case == FIRST or pair.name != _EACH]
+                for share in shares if case == FIRST else shares[:-1]:
+                    count = max(1, round(share * len(model.files) / 100))
                     model.change(count, bench.noise, top_down=case == FIRST)
+                    cases = (FIRST, LAST) if count == len(model.files) else (case,)
                     percent = 100 * count / len(model.files)
-                    self._build(bench, number, pairs, setting, changed=case, percent=percent)
+                    self._build(bench, number, taking_part, setting, changed=cases, percent=percent)
             for pair in pairs:
                 pair.forget()
 
     def _build(
-        self, bench: Bench, number: int, pairs: Sequence[_Pair], setting: Setting, *, changed: str, percent: float
+        self,
+        bench: Bench,
+        number: int,
+        pairs: Sequence[_Pair],
+        setting: Setting,
+        *,
+        changed: Sequence[str],
+        percent: float,
     ) -> None:
         for turn, pair in enumerate(bench.turns(pairs, number)):
-            repository = setting.repository(pair.name.split(", ")[1].replace(" ", "-"))
-            for case, cost in pair.costs(setting, repository).items():
-                for one in (changed,) if changed else (FIRST, LAST):
+            for case, cost in pair.costs(setting).items():
+                for one in changed:
                     add_cost(
                         bench,
                         self.name,
@@ -123,8 +136,7 @@ class Rebuild:
             for case in (STORED, PULLABLE):
                 for changed in (FIRST, LAST):
                     yield f"{model}, {changed} changed, {case}, seconds:"
-                    rows = summary.find(self.name, model=model, case=f"{changed}, {case}")
-                    yield medians(rows, "percent", label=lambda row: f"{row.at:.0f}")
+                    yield medians(self._rows(summary, model, changed, case), "percent", label=_percent)
         yield LIMITS
 
     def plots(self, summary: Summary) -> Iterator[Plot]:
@@ -136,7 +148,7 @@ class Rebuild:
                     f"{model}: {changed}, {PULLABLE}",
                     "% of the splits changed",
                     "seconds",
-                    [(one, rows) for one in (OURS, _ONE, _EACH) if (rows := self._rows(summary, model, changed, one))],
+                    self._lines(summary, model, changed),
                     logarithmic=True,
                 )
                 for model in models
@@ -144,8 +156,14 @@ class Rebuild:
             ],
         )
 
-    def _rows(self, summary: Summary, model: str, changed: str, contender: str) -> Sequence[Row]:
-        return summary.find(self.name, model=model, case=f"{changed}, {PULLABLE}", contender=contender)
+    def _lines(self, summary: Summary, model: str, changed: str) -> Sequence[tuple[str, Sequence[Row]]]:
+        rows = self._rows(summary, model, changed, PULLABLE)
+        return [(name, [row for row in rows if row.contender == name]) for name in dict.fromkeys(_contenders(rows))]
+
+    def _rows(self, summary: Summary, model: str, changed: str, case: str) -> Sequence[Row]:
+        """Return the rows by percent; where the last splits change, without those of an image for each."""
+        rows = summary.find(self.name, model=model, case=f"{changed}, {case}")
+        return sorted((row for row in rows if changed == FIRST or row.contender != _EACH), key=lambda row: row.at)
 
     def comparisons(self, summary: Summary) -> Iterator[Comparison]:
         pairs = [
@@ -176,3 +194,11 @@ class Rebuild:
 
     def behind(self, summary: Summary) -> Iterator[str]:
         yield from slower(self.name, summary)
+
+
+def _contenders(rows: Iterable[Row]) -> Iterator[str]:
+    return (row.contender for row in rows)
+
+
+def _percent(row: Row) -> str:
+    return f"{row.at:.0f}"
