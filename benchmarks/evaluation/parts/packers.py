@@ -103,7 +103,7 @@ class Packers:
                     for name in summary.values(_NAME, "contender", model=model)
                 ],
                 logarithmic=True,
-                groups=SITUATIONS,
+                groups=[case.replace(" changed", "\nchanged") for case in SITUATIONS],
             )
             for model in summary.values(_NAME, "model")
         ]
