@@ -47,18 +47,19 @@ a partition with the first split alone can be pulled through the proxy; and laye
 of the same files in the opposite order, built from nothing, so that registry, engines and devices have them once."""
 LIMITS: Final = """\
 ORAS does the least that can be done: it hashes files as they are, and uploads several at a time from where they are;
-nothing can run the outcome. Crane and skopeo compress or hash every layer each time: they keep no notes, so of an
+nothing can run the outcome. Crane and umoci compress and hash every layer each time: they keep no notes, so of an
 unchanged image only the upload is saved. Docker and Buildah chain layers: a layer's place in their caches depends on
 all layers below it, so a change of the first split builds all of them anew, and each has the time of the build in the
 entry of its directory, so all are sent again, and no other image shares them. Buildah's time depends on the number of
-splits, and hardly on their bytes. A cold build of twodfs starts an interpreter, hashes each split and writes it into
-its store once, and shares the processors with the registry, which hashes and writes the same bytes; it gets ahead where
-splits are known already: then nothing but their files' times is looked at."""
-BEHIND: Final = "An interpreter starts for each build, and a store is written that Docker has in its daemon."
+splits, and hardly on their bytes. A cold build of 2DFS starts an interpreter, hashes each split and writes it into
+its store, and shares the processors with the registry, which hashes and writes the same bytes. ORAS and crane read
+the files where they are, and keep nothing. Where splits are known already, 2DFS looks at nothing but their files'
+times: most of that time is the start of the interpreter, which programs of one compiled file do not have."""
+BEHIND: Final = "Each build of ours starts an interpreter; the daemon of Docker runs already."
 
 
 class Packers:
-    """ORAS, crane, umoci and Buildah beside twodfs and Docker."""
+    """ORAS, crane, umoci and Buildah beside 2DFS and Docker."""
 
     name = _NAME
     title = "Other packers"
@@ -67,7 +68,7 @@ class Packers:
         return iter(())
 
     def behind(self, summary: Summary) -> Iterator[str]:
-        for ours, theirs in summary.ahead(_NAME, ours=Twodfs.name):
+        for ours, theirs in summary.ahead(_NAME):
             yield (
                 f"{ours.model}, {ours.case}: {theirs.contender} {theirs.written()} s, {ours.contender} "
                 f"{ours.written()} s. {BEHIND}"
@@ -102,7 +103,7 @@ class Packers:
                     for name in summary.values(_NAME, "contender", model=model)
                 ],
                 logarithmic=True,
-                groups=SITUATIONS,
+                groups=[case.replace(" changed", "\nchanged") for case in SITUATIONS],
             )
             for model in summary.values(_NAME, "model")
         ]
