@@ -40,9 +40,8 @@ LIMITS: Final = """\
 **Why.** A layer of Docker's stands on those below it: with a new lowest one, all are made again, compressed and sent.
 With a new highest one, only that. That is where Docker comes closest to ours in one image; an image for each split has
 no such order, but pays for each image, also for those in which nothing changed. Ours makes and sends the changed splits
-alone, wherever they are. The ratio is below the papers' since the newest Docker
-gives up compressing weights; and their scripts put large files in the place of changed splits, however small these
-were."""
+alone, wherever they are. The ratio is below the papers' since the newest Docker gives up compressing weights; and their
+scripts put large files in the place of changed splits, however small these were."""
 _WHY: Final = "the newest Docker gives up compressing weights, and the papers' changed splits were larger"
 _AVERAGE: Final = "the newest Docker gives up compressing weights; where all of it changes there is nothing to keep"
 
