@@ -48,11 +48,11 @@ weights."""
 LIMITS: Final = """\
 **Why the ratio is what it is.** Each Docker build has costs of its own, whatever its size: a client, a session, a
 question to the registry for the base, a snapshot, an export. So Docker's time grows with the number of images, and ours
-does not: that is the papers' finding, and it holds. With large splits both are bound by bytes, and the ratio falls.
+does not: that is the papers' finding, and it holds. In one image, both are bound by bytes, and the ratio is smallest.
 It is below the papers' because of Docker, too: their scripts tell how long Docker compresses, and Debian's newest gives
 that up, since weights hardly shrink (see the bytes that it stores, below, and the older Docker beside it). Ours sends
-weights uncompressed. What is left of our time is the start of an interpreter,
-one hash over every byte, and the registry's own hashing and writing."""
+weights uncompressed. What is left of our time is the start of an interpreter, one hash over every byte, and the
+registry's own hashing and writing."""
 RESOURCES: Final = """\
 Counted is everything that a contender makes work: its own programs, and the daemon with all processes below it; the
 registry stands apart. Memory is the most that they had resident together, of which an idle daemon has its share. The

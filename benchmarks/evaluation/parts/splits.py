@@ -26,7 +26,7 @@ All bytes of the largest model in one image, cut into more and more splits: cold
 Docker's image. The last line, with all splits, was measured with the cold builds above."""
 LIMITS: Final = """\
 **Why.** The bytes stay the same, and with them most of the time of both. Docker's grows with each layer, which is a
-step of its build and a snapshot of its store; ours gets a cell of the field."""
+step of its build and a snapshot of its store; ours with a cell of the field, a file in the store and an upload."""
 _WHY: Final = "the newest Docker gives up compressing weights, and the machine is another"
 
 

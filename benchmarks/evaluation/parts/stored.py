@@ -9,14 +9,16 @@ from typing import Final
 
 from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.builder import Builder
-from benchmarks.evaluation.contenders.costs import Setting, fresh
+from benchmarks.evaluation.contenders.costs import fresh
 from benchmarks.evaluation.contenders.docker import Daemon, Docker, DockerImages, DockerWindows, OlderDocker
 from benchmarks.evaluation.contenders.field import Twodfs
 from benchmarks.evaluation.part import Comparison
 from benchmarks.evaluation.relay import CountingRelay
 from benchmarks.evaluation.summary import Row, Summary
 from benchmarks.evaluation.tables import medians
+from benchmarks.models import Model
 from benchmarks.plots import Panel, Plot
+from tests.lab.registry import Registry
 
 _MODEL: Final = "ResNet50"
 _SPLITS: Final = 10
@@ -51,6 +53,13 @@ class _Set:
     builder: Builder
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    model: Model
+    registry: Registry
+    relay: CountingRelay
+
+
 class Stored:
     """Bytes in the registry and on the way there, by the number of images."""
 
@@ -63,12 +72,17 @@ class Stored:
             splits = _QUICK_SPLITS if bench.quick else _SPLITS
             for turn, images in enumerate(self._sets(bench, splits, docker, older)):
                 # A registry for each: none is spared what another has sent.
-                with fresh(bench, _MODEL, splits=splits) as setting:
+                with (
+                    fresh(bench, _MODEL, splits=splits) as setting,
+                    CountingRelay(setting.registry.address) as relay,
+                ):
                     images.builder.forget()
+                    # From the same address as the target, or Docker could not tell the registry that it has the base.
+                    model = replace(setting.model, base=f"{relay.address}/base:v1")
                     for case in (COLD, CHANGED):
                         if case == CHANGED:
-                            setting.model.change(1, bench.noise, top_down=True)
-                        self._publish(bench, setting, images, case, turn)
+                            model.change(1, bench.noise, top_down=True)
+                        self._publish(bench, _Place(model, setting.registry, relay), images, case, turn)
                     images.builder.forget()
 
     def _sets(self, bench: Bench, splits: int, docker: Daemon, older: Daemon) -> Sequence[_Set]:
@@ -80,14 +94,13 @@ class Stored:
             _Set(_DOCKER, splits * (splits + 1) // 2, DockerWindows(docker)),
         )
 
-    def _publish(self, bench: Bench, setting: Setting, images: _Set, case: str, turn: int) -> None:
-        directory = setting.registry.config.parent / "storage"
-        stored = -_size(directory)
-        with CountingRelay(setting.registry.address) as relay:
-            images.builder.publish(setting.model, f"{relay.address}/{images.name[:4].lower()}")
-            sent = relay.received
+    def _publish(self, bench: Bench, place: _Place, images: _Set, case: str, turn: int) -> None:
+        directory = place.registry.config.parent / "storage"
+        stored, sent = -_size(directory), -place.relay.received
+        images.builder.publish(place.model, f"{place.relay.address}/model")
         stored += _size(directory)
-        for measure, value in ((_STORED, stored), (_SENT, sent), (_MODEL_BYTES, setting.model.size)):
+        sent += place.relay.received
+        for measure, value in ((_STORED, stored), (_SENT, sent), (_MODEL_BYTES, place.model.size)):
             bench.add(
                 self.name, images.name, measure, value, round=0, turn=turn, model=_MODEL, case=case, at=images.images
             )

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.evaluation.contenders.docker import divided, dockerfile_of
+from benchmarks.evaluation.contenders.docker import divided, dockerfile_of, windows
 
 
 @pytest.mark.parametrize(
@@ -13,3 +13,7 @@ def test_splits_are_divided_evenly_in_their_order(parts: int, expected: list[str
 
 def test_each_split_is_a_layer_of_its_own() -> None:
     assert dockerfile_of("base:v1", ["a", "b"]) == "FROM base:v1\nCOPY a /model/a\nCOPY b /model/b\n"
+
+
+def test_windows_are_all_runs_of_splits_and_those_that_begin_alike_follow_each_other() -> None:
+    assert ["".join(files) for files in windows("abc")] == ["a", "ab", "abc", "b", "bc", "c"]
