@@ -10,8 +10,8 @@ from typing import Final
 from benchmarks import network
 from benchmarks.evaluation.document import write_page
 from benchmarks.evaluation.parts import PARTS
+from benchmarks.evaluation.results.summary import Summary
 from benchmarks.evaluation.run import Run
-from benchmarks.evaluation.summary import Summary
 from benchmarks.models import SPLITS
 
 _SOURCE: Final = Path(__file__).parents[2]

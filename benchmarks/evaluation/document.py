@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.evaluation.part import Part
-from benchmarks.evaluation.summary import Summary
+from benchmarks.evaluation.results.summary import Summary
 from benchmarks.markdown import anchor, joined, table
 from benchmarks.plots import write_plot
 
@@ -79,7 +79,7 @@ def _comparisons(summary: Summary, parts: Sequence[Part]) -> Iterator[str]:
 def _behind(summary: Summary, parts: Sequence[Part]) -> Iterator[str]:
     sentences = [f"- [{part.title}](#{anchor(part.title)}): {one}" for part in parts for one in part.behind(summary)]
     if sentences:
-        yield "## Where Docker wins"
+        yield "## Where others win"
         yield "\n".join(sentences)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from benchmarks.evaluation.bench import Bench
-from benchmarks.evaluation.summary import Summary
+from benchmarks.evaluation.measuring.bench import Bench
+from benchmarks.evaluation.results.summary import Summary
 from benchmarks.plots import Plot
 
 

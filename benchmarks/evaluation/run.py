@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.evaluation.bench import Bench
-from benchmarks.evaluation.conditions import Conditions, Machine, today
+from benchmarks.evaluation.measuring.bench import Bench
 from benchmarks.evaluation.part import Part
-from benchmarks.evaluation.samples import Samples, read_samples
-from benchmarks.evaluation.summary import Summary
+from benchmarks.evaluation.results.conditions import Conditions, Machine, today
+from benchmarks.evaluation.results.samples import Samples, read_samples
+from benchmarks.evaluation.results.summary import Summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

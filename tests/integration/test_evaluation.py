@@ -16,8 +16,8 @@ from benchmarks.evaluation.__main__ import RESULTS
 from benchmarks.evaluation.document import PLOTS
 from benchmarks.evaluation.part import Part
 from benchmarks.evaluation.parts import PARTS
-from benchmarks.evaluation.samples import Sample, read_samples
-from benchmarks.evaluation.summary import Summary
+from benchmarks.evaluation.results.samples import Sample, read_samples
+from benchmarks.evaluation.results.summary import Summary
 from tests.lab.peers import require
 from tests.lab.todays_root import place
 

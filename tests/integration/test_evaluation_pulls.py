@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.evaluation.contenders.docker import Docker
-from benchmarks.evaluation.engines import PullingContainerd, PullingDocker, PullingEngine
-from benchmarks.evaluation.serving import Serving
+from benchmarks.evaluation.contenders.engines import PullingContainerd, PullingDocker, PullingEngine
+from benchmarks.evaluation.measuring.serving import Serving
 from benchmarks.prebuilt import prebuild
 from tests.lab.device import Pulled, pull_images
 from tests.lab.images import push_field_image, push_image

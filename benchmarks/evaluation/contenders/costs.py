@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.builder import Builder, TwoStepBuilder
-from benchmarks.evaluation.meter import Meter, tree_seconds
+from benchmarks.evaluation.measuring.bench import Bench
+from benchmarks.evaluation.measuring.meter import Meter, tree_seconds
 from benchmarks.models import Model
 from tests.lab.images import busybox_base, push_image
 from tests.lab.registry import Registry

@@ -7,15 +7,15 @@ from dataclasses import astuple, dataclass, fields, replace
 from typing import Final
 
 from benchmarks.evaluation import paper
-from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.builder import Builder
 from benchmarks.evaluation.contenders.costs import Cost, fresh
 from benchmarks.evaluation.contenders.docker import Daemon, Docker, DockerImages, OlderDocker
 from benchmarks.evaluation.contenders.field import Twodfs
+from benchmarks.evaluation.measuring.bench import Bench
 from benchmarks.evaluation.paper import Reported
 from benchmarks.evaluation.part import Comparison
-from benchmarks.evaluation.summary import Row, Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Row, Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.markdown import table
 from benchmarks.models import SPLITS
 from benchmarks.plots import Panel, Plot

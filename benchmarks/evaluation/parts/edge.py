@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from typing import Final
 
 from benchmarks.edge.site import MEGABITS, REPOSITORY, Far, Supply
-from benchmarks.evaluation.bench import Bench
+from benchmarks.evaluation.measuring.bench import Bench
 from benchmarks.evaluation.part import Comparison
-from benchmarks.evaluation.summary import Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.plots import Panel, Plot
 from tests.lab.device import pull_each
 

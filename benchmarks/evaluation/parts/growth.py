@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.costs import Setting, fresh
 from benchmarks.evaluation.contenders.docker import Docker, DockerImages, dockerfile_of
 from benchmarks.evaluation.contenders.field import Twodfs
+from benchmarks.evaluation.measuring.bench import Bench
 from benchmarks.evaluation.part import Comparison
 from benchmarks.evaluation.parts.builds import DOCKER, OURS, Entry, add_cost, slower
-from benchmarks.evaluation.summary import Row, Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Row, Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.plots import Panel, Plot
 from tests.lab.command import CommandError
 from tests.lab.images import busybox_base, push_image

@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.builder import Builder
 from benchmarks.evaluation.contenders.docker import Docker, DockerImages
 from benchmarks.evaluation.contenders.field import Twodfs
+from benchmarks.evaluation.measuring.bench import Bench
 from benchmarks.evaluation.paper import INFERENCE
 from benchmarks.evaluation.part import Comparison
-from benchmarks.evaluation.summary import Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.plots import Panel, Plot
 from tests.lab.device import pull_images
 from tests.lab.images import busybox_base, push_image

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.evaluation.abilities import Contender, Examination
-from benchmarks.evaluation.bench import Bench
+from benchmarks.evaluation.contenders.abilities import Contender, Examination
 from benchmarks.evaluation.contenders.docker import Docker, DockerImages
 from benchmarks.evaluation.contenders.field import Twodfs
 from benchmarks.evaluation.contenders.packers import Buildah, Crane, Oras, Umoci, packer_versions
-from benchmarks.evaluation.meter import Meter
+from benchmarks.evaluation.measuring.bench import Bench
+from benchmarks.evaluation.measuring.meter import Meter
+from benchmarks.evaluation.measuring.relay import CountingRelay
 from benchmarks.evaluation.part import Comparison
-from benchmarks.evaluation.relay import CountingRelay
-from benchmarks.evaluation.summary import Row, Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Row, Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.markdown import table
 from benchmarks.models import SITUATIONS, Model, prepare
 from benchmarks.peers import cpu_seconds
@@ -55,7 +55,10 @@ splits, and hardly on their bytes. A cold build of 2DFS starts an interpreter, h
 its store, and shares the processors with the registry, which hashes and writes the same bytes. ORAS and crane read
 the files where they are, and keep nothing. Where splits are known already, 2DFS looks at nothing but their files'
 times: most of that time is the start of the interpreter, which programs of one compiled file do not have."""
-BEHIND: Final = "Each build of ours starts an interpreter; the daemon of Docker runs already."
+BEHIND: Final = {
+    "oras push": "It keeps nothing and makes no image: what it pushes cannot be run, nor pulled in parts.",
+    "crane append": "It keeps nothing, and its program is one compiled file, where ours starts an interpreter.",
+}
 
 
 class Packers:
@@ -68,11 +71,14 @@ class Packers:
         return iter(())
 
     def behind(self, summary: Summary) -> Iterator[str]:
-        for ours, theirs in summary.ahead(_NAME):
-            yield (
-                f"{ours.model}, {ours.case}: {theirs.contender} {theirs.written()} s, {ours.contender} "
-                f"{ours.written()} s. {BEHIND}"
-            )
+        for other in summary.values(_NAME, "contender")[1:]:
+            ahead = list(summary.ahead(_NAME, theirs=other.lower()))
+            if ahead:
+                times = "; ".join(
+                    f"{ours.model}, {ours.case}: {theirs.written()} s, ours {ours.written()} s"
+                    for ours, theirs in ahead
+                )
+                yield f"{other}: {times}. {BEHIND.get(other, '')}".strip()
 
     def section(self, summary: Summary) -> Iterator[str]:
         yield WORDS

@@ -10,16 +10,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
-from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.docker import Docker, dockerfile_of
+from benchmarks.evaluation.contenders.engines import PullingContainerd, PullingDocker, PullingEngine
 from benchmarks.evaluation.contenders.field import Twodfs
-from benchmarks.evaluation.engines import PullingContainerd, PullingDocker, PullingEngine
-from benchmarks.evaluation.meter import tree_seconds
+from benchmarks.evaluation.measuring.bench import Bench
+from benchmarks.evaluation.measuring.meter import tree_seconds
+from benchmarks.evaluation.measuring.serving import Serving
 from benchmarks.evaluation.paper import PULL_EFFICIENTNET, PULL_MORE, PULL_RESNET, Reported
 from benchmarks.evaluation.part import Comparison
-from benchmarks.evaluation.serving import Serving
-from benchmarks.evaluation.summary import Row, Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Row, Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.models import Model
 from benchmarks.plots import Panel, Plot
 from benchmarks.prebuilt import prebuild

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.evaluation import paper
-from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.builder import Builder
 from benchmarks.evaluation.contenders.costs import Cost, Setting, fresh
 from benchmarks.evaluation.contenders.docker import Docker, DockerImages
 from benchmarks.evaluation.contenders.field import Twodfs
+from benchmarks.evaluation.measuring.bench import Bench
 from benchmarks.evaluation.part import Comparison
 from benchmarks.evaluation.parts.builds import OURS, PULLABLE, STORED, add_cost, beside, slower
-from benchmarks.evaluation.summary import Row, Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Row, Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.models import SPLITS
 from benchmarks.plots import Panel, Plot
 

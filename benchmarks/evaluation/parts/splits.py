@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from benchmarks.evaluation import paper
-from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.costs import fresh
 from benchmarks.evaluation.contenders.docker import Docker, DockerImages
 from benchmarks.evaluation.contenders.field import Twodfs
+from benchmarks.evaluation.measuring.bench import Bench
 from benchmarks.evaluation.part import Comparison
 from benchmarks.evaluation.parts import builds
 from benchmarks.evaluation.parts.builds import DOCKER, OURS, PULLABLE, STORED, Entry
-from benchmarks.evaluation.summary import Row, Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Row, Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.models import SPLITS
 from benchmarks.plots import Panel, Plot
 

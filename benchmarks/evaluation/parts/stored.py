@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.builder import Builder
 from benchmarks.evaluation.contenders.costs import fresh
 from benchmarks.evaluation.contenders.docker import Daemon, Docker, DockerImages, DockerWindows, OlderDocker
 from benchmarks.evaluation.contenders.field import Twodfs
+from benchmarks.evaluation.measuring.bench import Bench
+from benchmarks.evaluation.measuring.relay import CountingRelay
 from benchmarks.evaluation.part import Comparison
-from benchmarks.evaluation.relay import CountingRelay
-from benchmarks.evaluation.summary import Row, Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Row, Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.models import Model
 from benchmarks.plots import Panel, Plot
 from tests.lab.registry import Registry

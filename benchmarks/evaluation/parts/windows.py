@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.evaluation.bench import Bench
 from benchmarks.evaluation.contenders.field import Twodfs
+from benchmarks.evaluation.measuring.bench import Bench
+from benchmarks.evaluation.measuring.serving import Serving
 from benchmarks.evaluation.part import Comparison
-from benchmarks.evaluation.serving import Serving
-from benchmarks.evaluation.summary import Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.plots import Panel, Plot
 from benchmarks.prebuilt import prebuild
 from tests.lab.device import pull_each

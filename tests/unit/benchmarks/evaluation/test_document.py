@@ -8,13 +8,13 @@ import pytest
 
 from benchmarks.evaluation import document
 from benchmarks.evaluation.__main__ import PAGES, RESULTS
-from benchmarks.evaluation.bench import Bench
-from benchmarks.evaluation.conditions import Conditions, Machine
 from benchmarks.evaluation.document import page, write_page
+from benchmarks.evaluation.measuring.bench import Bench
 from benchmarks.evaluation.part import Comparison, Part
 from benchmarks.evaluation.parts import PARTS
-from benchmarks.evaluation.summary import Row, Summary
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.conditions import Conditions, Machine
+from benchmarks.evaluation.results.summary import Row, Summary
+from benchmarks.evaluation.results.tables import medians
 from benchmarks.plots import Panel, Plot, fingerprint
 
 MACHINE = Machine(2, "a processor", "6.1", 2**34, "ext4 on /dev/vda", {"Docker": "28.5"}, "cubic")

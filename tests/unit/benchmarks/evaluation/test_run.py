@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.evaluation import conditions
-from benchmarks.evaluation.bench import Bench
+from benchmarks.evaluation.measuring.bench import Bench
 from benchmarks.evaluation.part import Comparison
+from benchmarks.evaluation.results import conditions
+from benchmarks.evaluation.results.samples import read_samples
+from benchmarks.evaluation.results.summary import Summary
 from benchmarks.evaluation.run import Run
-from benchmarks.evaluation.samples import read_samples
-from benchmarks.evaluation.summary import Summary
 from benchmarks.plots import Plot
 
 

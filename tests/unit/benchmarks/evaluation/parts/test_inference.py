@@ -1,5 +1,5 @@
 from benchmarks.evaluation.parts.inference import FIELD, IMAGES, Inference
-from benchmarks.evaluation.summary import Row, Summary
+from benchmarks.evaluation.results.summary import Row, Summary
 
 
 def summary(ours: float, theirs: float) -> Summary:

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.evaluation.parts.pulls import BUILT, COLD, CONTENDERS, PARTITION, SAME, SHARES, Pulls, columns
-from benchmarks.evaluation.summary import Row, Summary
+from benchmarks.evaluation.results.summary import Row, Summary
 
 ENGINE = "Docker Engine 1.2"
 SECONDS = {PARTITION: 0.51, COLD: 0.53, SAME: 0.50, BUILT: 0.49}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from benchmarks.evaluation.summary import Row
+from benchmarks.evaluation.results.summary import Row
 from benchmarks.markdown import table
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from benchmarks.evaluation.samples import Sample, Samples
+from benchmarks.evaluation.results.samples import Sample, Samples
 from benchmarks.models import Model, Noise, make_model
 from tests.lab.registry import Registry
 

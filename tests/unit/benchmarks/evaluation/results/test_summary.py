@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from benchmarks.evaluation.conditions import Conditions, Machine
-from benchmarks.evaluation.samples import Sample
-from benchmarks.evaluation.summary import Row, Summary
+from benchmarks.evaluation.results.conditions import Conditions, Machine
+from benchmarks.evaluation.results.samples import Sample
+from benchmarks.evaluation.results.summary import Row, Summary
 
 MACHINE = Machine(2, "a processor", "6.1", 2**34, "ext4 on /dev/vda", {"Docker": "28.5"}, "cubic")
 

@@ -1,5 +1,5 @@
-from benchmarks.evaluation.summary import Row
-from benchmarks.evaluation.tables import medians
+from benchmarks.evaluation.results.summary import Row
+from benchmarks.evaluation.results.tables import medians
 
 
 def row(at: float, contender: str, median: float) -> Row:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from benchmarks.evaluation.contenders.builder import Publisher
 from benchmarks.evaluation.contenders.docker import Docker
-from benchmarks.evaluation.published import Published, WrongContentError
+from benchmarks.evaluation.contenders.published import Published, WrongContentError
 from benchmarks.models import Model
 from tests.lab.command import CommandError
 from tests.lab.proxy import Proxy

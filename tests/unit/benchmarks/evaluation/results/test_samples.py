@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from benchmarks.evaluation.samples import Sample, Samples, read_samples
+from benchmarks.evaluation.results.samples import Sample, Samples, read_samples
 
 
 def sample(part: str, value: float) -> Sample:

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from benchmarks.evaluation.relay import CountingRelay
+from benchmarks.evaluation.measuring.relay import CountingRelay
 from tests.lab.layers import Blob
 from tests.lab.registry import Registry
 from tests.lab.registry_client import RegistryClient

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.evaluation.conditions import Conditions
-from benchmarks.evaluation.samples import Sample
+from benchmarks.evaluation.results.conditions import Conditions
+from benchmarks.evaluation.results.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)

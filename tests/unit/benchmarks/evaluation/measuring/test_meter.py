@@ -2,7 +2,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.evaluation.meter import Meter, tree_seconds
+from benchmarks.evaluation.measuring.meter import Meter, tree_seconds
 
 # With the first line of its input, or its end, it has so many bytes of memory and works for so many seconds of
 # processor time; the end of its input is its own.

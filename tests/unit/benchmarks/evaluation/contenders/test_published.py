@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.evaluation.published import Published, WrongContentError
+from benchmarks.evaluation.contenders.published import Published, WrongContentError
 from benchmarks.models import Model, Noise, make_model
 from tests.lab.images import push_image
 from tests.lab.registry import Registry
