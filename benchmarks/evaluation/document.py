@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.evaluation.part import Part
+from benchmarks.evaluation.results.conditions import Machine
 from benchmarks.evaluation.results.summary import Summary
 from benchmarks.markdown import anchor, joined, table
 from benchmarks.plots import write_plot
@@ -96,13 +97,19 @@ def _section(part: Part, summary: Summary) -> Iterator[str]:
 
 def _conditions(summary: Summary, parts: Sequence[Part]) -> Iterator[str]:
     """Yield the machines, and when and how each part was measured on them."""
-    by_machine: dict[str, list[Part]] = {}
+    machines: list[tuple[Machine, list[Part]]] = []
     for part in parts:
-        by_machine.setdefault(str(summary.conditions[part.name].machine), []).append(part)
-    if not by_machine:
+        machine = summary.conditions[part.name].machine
+        for at, (other, others) in enumerate(machines):
+            if joined := other.joined(machine):
+                machines[at] = (joined, [*others, part])
+                break
+        else:
+            machines.append((machine, [part]))
+    if not machines:
         return
     yield "## Machine"
-    for machine, own in by_machine.items():
+    for machine, own in machines:
         seconds = sum(summary.conditions[part.name].seconds for part in own)
         yield f"{machine}. In all {seconds / 60:.0f} minutes, without installation:"
         yield table(

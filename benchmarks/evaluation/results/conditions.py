@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +36,13 @@ class Machine:
         return cls(
             os.cpu_count() or 0, cpu_model(), platform.release(), pages * size, _disk(directory), programs, control
         )
+
+    def joined(self, other: Machine) -> Machine | None:
+        """Return it with the programs of both; None where ``other`` is another machine, or has another version."""
+        both = {**self.versions, **other.versions}
+        if replace(self, versions=both) != replace(other, versions={**other.versions, **self.versions}):
+            return None
+        return replace(self, versions=both)
 
     def __str__(self) -> str:
         programs = ", ".join(f"{name} {version}" for name, version in self.versions.items())

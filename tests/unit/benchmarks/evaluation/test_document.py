@@ -89,6 +89,19 @@ def test_parts_of_two_machines_are_told_apart() -> None:
     )
 
 
+def test_parts_on_one_machine_stand_together_with_the_programs_of_all() -> None:
+    other = replace(CONDITIONS, machine=replace(MACHINE, versions={"containerd": "2.1"}))
+    written = page(Summary(ROWS, {"builds": CONDITIONS, "pulls": other}), [Builds(), Builds("pulls", "Pulls")])
+    assert written.count("2 processors") == 1
+    assert "Docker 28.5, containerd 2.1." in " ".join(written.split())
+
+
+def test_a_part_with_another_version_is_told_apart() -> None:
+    other = replace(CONDITIONS, machine=replace(MACHINE, versions={"Docker": "20.10"}))
+    written = page(Summary(ROWS, {"builds": CONDITIONS, "pulls": other}), [Builds(), Builds("pulls", "Pulls")])
+    assert written.count("2 processors") == 2
+
+
 def test_a_part_that_was_not_measured_is_left_out() -> None:
     assert "Pulls" not in page(SUMMARY, [Builds(), Builds("pulls", "Pulls")])
 
