@@ -17,7 +17,7 @@ from twodfs.build.kinds import check_kind
 from twodfs.choices import Anchor, MediaTypes
 from twodfs.cli.bases import BaseRequest, BaseSources
 from twodfs.cli.console import open_progress, print_json
-from twodfs.cli.grid import count_text, size_text
+from twodfs.cli.grid import count_text
 from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
 from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
@@ -28,6 +28,7 @@ from twodfs.layers.compression import Packing
 from twodfs.oci.documents import Json
 from twodfs.oci.reference import Reference
 from twodfs.progress import Progress
+from twodfs.sizes import size_text
 from twodfs.storage.store import ImageStore, default_directory
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ destinations paths in the image (pure)
 build_file   ``2dfs.json``
 patterns     paths that match ``weights/**/*.bin``
 directories  directories of the base, which no file may replace (pure)
-links        whether a link is kept or followed
 members      files, directories and links of a layer, looked at and not read
 compression  how a layer's tar becomes its blob
 layer        files -> one deterministic layer

@@ -15,10 +15,10 @@ from io import FileIO
 from typing import Final, Protocol
 
 from twodfs.errors import BuildError, FormatError
-from twodfs.files import open_file
+from twodfs.files import Stamp, open_file
 from twodfs.layers.build_file import Copy
 from twodfs.layers.compression import Compression, Compressor, Packing
-from twodfs.layers.members import Member, Stamp, find_members
+from twodfs.layers.members import Member, find_members
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import OCI_LAYER
 from twodfs.progress import Advance, silent

@@ -16,36 +16,18 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final
 
 from twodfs.errors import BuildError, FormatError
+from twodfs.files import Stamp
 from twodfs.layers.build_file import Copy
 from twodfs.layers.destinations import WHITEOUT, check_length
-from twodfs.layers.links import is_followed
 from twodfs.layers.patterns import find_matches, parents_of
+from twodfs.links import is_followed
 
 _KINDS: Final = {stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE}
 _WORDS: Final = {tarfile.REGTYPE: "file", tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link"}
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
-
-
-class Stamp(NamedTuple):
-    """Metadata that tells a file from a changed one. The ctime changes with each change, and cannot be set."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    links: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Self:
-        """Return the stamp of a file that was looked at."""
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink)
-
-    def is_unchanged(self, since: Stamp) -> bool:
-        """Say whether the file was not written to; one of its names may have come or gone."""
-        return self == since or (self.links != since.links and self[:3] == since[:3])
 
 
 @dataclass(frozen=True, slots=True)
