@@ -17,6 +17,7 @@ Data goes one way, each module imports only from those above it:
     credentials  the user's credentials for registries
     wire         HTTP/1.1 as a client of registries needs it
     registry     the distribution API, its client
+    models       a model's directory -> a part of a build file
     layers       a build file -> layers
     storage      images on this machine
     images       images from anywhere

@@ -21,6 +21,7 @@ from typing import Final
 from twodfs.errors import BuildError, FormatError
 from twodfs.files import Stamp
 from twodfs.layers.build_file import Copy
+from twodfs.layers.content import Content
 from twodfs.layers.destinations import WHITEOUT, check_length
 from twodfs.layers.patterns import find_matches, parents_of
 from twodfs.links import is_followed
@@ -44,6 +45,7 @@ class Member:
         link: the target of a symbolic link, to the letter; otherwise empty.
         stamp: of a file or link, as it was looked at; None for a directory, which is its members.
         source: the path that is read; None for a parent directory that no copy brings itself.
+        content: of a file that is made; None where ``source`` is read.
         path: where the build file asks for it.
         is_written: whether the layer has an entry for it; not for a directory that is only on the way.
     """
@@ -57,6 +59,7 @@ class Member:
     link: str = ""
     stamp: Stamp | None = None
     source: Path | None = None
+    content: Content | None = None
     path: str = ""
     is_written: bool = True
 
@@ -151,6 +154,9 @@ def _clash(first: Member, second: Member) -> FormatError:
 
 
 def _members_of(copy: Copy) -> Iterator[Member]:
+    if copy.is_made:
+        yield _made(copy)
+        return
     # Not Path.exists, which raises where a name is too long.
     if not copy.pattern or os.path.exists(copy.source / copy.pattern):  # noqa: PTH110
         yield from _walk(copy, copy.source / copy.pattern, copy.target)
@@ -197,6 +203,23 @@ def _children(copy: Copy, source: Path) -> list[Path]:
         return list(source.iterdir())
     except OSError as error:
         raise BuildError(f"cannot read {source}: {error.strerror}, in '{copy.path}'") from None
+
+
+def _made(copy: Copy) -> Member:
+    kind = tarfile.REGTYPE if copy.content else tarfile.SYMTYPE
+    if copy.content:
+        copy.content.check()
+    return Member(
+        name=copy.target,
+        kind=kind,
+        size=copy.content.size if copy.content else 0,
+        mode=_mode(copy, kind, 0),
+        uid=copy.uid,
+        gid=copy.gid,
+        link=copy.link,
+        content=copy.content,
+        path=copy.path,
+    )
 
 
 def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:
