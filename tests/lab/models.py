@@ -1,7 +1,7 @@
 """Models as programs leave them on the disk, small, written with the formats' own libraries."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np

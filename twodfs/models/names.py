@@ -20,7 +20,7 @@ _LAYER: Final = re.compile(
 )
 _HEAD: Final = re.compile(
     r"(?:^|\.)(?:lm_head|head|embed_out|unembed|output|score|classifier|qa_outputs|pooler|cls|prediction\w*"
-    r"|ln_f|ln_post|post_layernorm|norm|norm_f|final_norm|final_layer_?norm|layer_norm)(?:\.|$)"
+    r"|ln_f|ln_out|ln_post|post_layernorm|norm|norm_f|final_norm|final_layer_?norm|layer_norm)(?:\.|$)"
 )
 _PROJECTION: Final = re.compile(r"(?:^|\.)(?:lm_head|embed_out|unembed|output|score|classifier|qa_outputs|cls)(?:\.|$)")
 """Of the head, what turns numbers into words or classes; where there is none, the embedding may do so."""
