@@ -1,11 +1,16 @@
 """Models as programs leave them on the disk, small, written with the formats' own libraries."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import gguf
 import numpy as np
 import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+from onnx.external_data_helper import set_external_data
 from safetensors.numpy import save_file
 
 Tensors = dict[str, npt.NDArray[np.generic]]
@@ -31,7 +36,7 @@ def llama(directory: Path, *, width: int = 32, layers: int = 24, words: int = 25
     """
     directory.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(1)
-    names = [("model.embed_tokens.weight", (words, width))]
+    names: list[tuple[str, tuple[int, ...]]] = [("model.embed_tokens.weight", (words, width))]
     for layer in range(layers):
         for name, (rows, columns) in _PER_LAYER.items():
             shape = (rows * width, columns * width) if columns else (width,)
@@ -43,9 +48,9 @@ def llama(directory: Path, *, width: int = 32, layers: int = 24, words: int = 25
     for at in range(shards):
         file = f"model-{at + 1:05}-of-{shards:05}.safetensors"
         tensors = {}
-        for name, shape in names[at * per_shard : (at + 1) * per_shard]:
-            kind = np.uint16 if len(shape) > 1 else np.uint32
-            tensors[name] = random.integers(0, np.iinfo(kind).max, shape, kind)
+        for name, dimensions in names[at * per_shard : (at + 1) * per_shard]:
+            kind = np.uint16 if len(dimensions) > 1 else np.uint32
+            tensors[name] = random.integers(0, np.iinfo(kind).max, dimensions, kind)
             weight_map[name] = file
             total += tensors[name].nbytes
         save_file(tensors, directory / file, metadata={"format": "pt"})
@@ -75,3 +80,48 @@ def write_safetensors(path: Path, header: object, data: bytes = b"") -> None:
     """Write a file of this header, which may be wrong, and what follows it."""
     text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def write_gguf(directory: Path, *, shards: int) -> Path:
+    """Write a model as GGUF files that belong together, with a licence beside them; return ``directory``."""
+    directory.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    layers = 2 * shards
+    writer = gguf.GGUFWriter(directory / "tiny.gguf", "llama", split_max_tensors=layers // shards)
+    writer.add_block_count(layers)
+    for layer in range(layers):
+        writer.add_tensor(f"blk.{layer}.ffn_up.weight", random.random((64, 64), np.float32).astype(np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (directory / "LICENSE").write_text("free")
+    return directory
+
+
+def write_onnx(directory: Path) -> Path:
+    """Write a model as ONNX whose weights are files beside it, two in one file and one alone; return ``directory``."""
+    directory.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    weights = [numpy_helper.from_array(random.random((16, 16), np.float32), f"w{at}") for at in range(3)]
+    nodes = [onnx.helper.make_node("MatMul", [f"x{at}", f"w{at}"], [f"x{at + 1}"]) for at in range(3)]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 16]) for name in ("x0", "x3")]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "tiny", ends[:1], ends[1:], weights))
+    for at, file in enumerate(("model.onnx_data", "model.onnx_data", "onnx__MatMul_2")):
+        set_external_data(model.graph.initializer[at], file)
+    onnx.save(model, directory / "model.onnx")
+    return directory
+
+
+def hub_cache(root: Path, model: Path) -> Path:
+    """Copy a model into a cache as ``huggingface_hub`` has it; return the repository's directory."""
+    repository = root / "models--lab--tiny"
+    snapshot = repository / "snapshots" / "0123abcd"
+    for one in (repository / "blobs", repository / "refs", snapshot):
+        one.mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abcd")
+    for file in model.iterdir():
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        (repository / "blobs" / digest).write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(f"../../blobs/{digest}")
+    return repository

@@ -37,7 +37,7 @@ from twodfs.field.allotment import MAX_COORDINATE
 from twodfs.field.names import parse_partitions
 from twodfs.field.partition import Selection
 from twodfs.files import open_file, read_up_to
-from twodfs.layers.content import Content
+from twodfs.layers.content import MadeContent
 from twodfs.layers.coverage import empty_rectangles
 from twodfs.layers.destinations import parse_destination
 from twodfs.layers.expansion import expand_models
@@ -79,7 +79,7 @@ class Copy:
     gid: int = 0
     into: bool = False
     follow: bool | None = None
-    content: Content | None = None
+    content: MadeContent | None = None
     link: str = ""
 
     @property

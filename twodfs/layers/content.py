@@ -34,7 +34,7 @@ Piece: TypeAlias = bytes | FileRange
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class MadeContent:
     """The content of a file in the image: ``pieces``, one behind the other."""
 
     pieces: tuple[Piece, ...]

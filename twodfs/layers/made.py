@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from twodfs.errors import FormatError, within
-from twodfs.layers.content import Content, FileRange
+from twodfs.layers.content import FileRange, MadeContent
 from twodfs.layers.destinations import MAX_PATH
 from twodfs.models.safetensors import read_header
 from twodfs.models.subset import join, pick
@@ -36,7 +36,7 @@ class Made:
         link: what a link says; empty for a file.
     """
 
-    content: Content | None = None
+    content: MadeContent | None = None
     link: str = ""
 
 
@@ -53,7 +53,7 @@ def parse_made(raw: Json, directory: Path) -> Made:
         raise FormatError(f"expected a path or an object with {known}, found {', '.join(map(repr, raw))[:140]}")
     if kind[0] == "text":
         try:
-            return Made(Content((expect(raw["text"], str, "text").encode(),)))
+            return Made(MadeContent((expect(raw["text"], str, "text").encode(),)))
         except UnicodeEncodeError:
             raise FormatError("a text has no half characters", "text") from None
     if kind[0] == "link":
@@ -66,7 +66,7 @@ def parse_made(raw: Json, directory: Path) -> Made:
     with within("tensors"):
         header, parts = join(pick(files, patterns))
     ranges = (FileRange(one.file.path, one.offset, one.size, one.file.stamp) for one in parts)
-    return Made(Content((header, *ranges)))
+    return Made(MadeContent((header, *ranges)))
 
 
 def _link(text: str) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 from twodfs.errors import BuildError, FormatError
 from twodfs.files import Stamp
 from twodfs.layers.build_file import Copy
-from twodfs.layers.content import Content
+from twodfs.layers.content import MadeContent
 from twodfs.layers.destinations import WHITEOUT, check_length
 from twodfs.layers.patterns import find_matches, parents_of
 from twodfs.links import is_followed
@@ -59,7 +59,7 @@ class Member:
     link: str = ""
     stamp: Stamp | None = None
     source: Path | None = None
-    content: Content | None = None
+    content: MadeContent | None = None
     path: str = ""
     is_written: bool = True
 

@@ -15,7 +15,7 @@ from typing import Final
 from twodfs.errors import FormatError
 from twodfs.models.columns import Column, Weights, by_file, by_layer
 from twodfs.models.directory import ModelDirectory
-from twodfs.models.names import Groups, group
+from twodfs.models.names import TensorGroups, group
 from twodfs.models.plan import ModelPlan, PlannedCell, PlannedFile
 from twodfs.models.request import ModelRequest, Split
 from twodfs.models.stages import balance
@@ -53,7 +53,7 @@ def arrange(asked: ModelRequest, row: int, *, named: bool = False) -> ModelPlan:
     return plan
 
 
-def _groups(asked: ModelRequest, tensors: ModelTensors | None) -> Groups | None:
+def _groups(asked: ModelRequest, tensors: ModelTensors | None) -> TensorGroups | None:
     """Return the groups that ``asked`` wants as cells; None where files are to be cells."""
     if asked.split not in (None, Split.LAYERS):
         return None

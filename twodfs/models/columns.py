@@ -15,7 +15,7 @@ from typing import Final
 
 from twodfs.errors import FormatError
 from twodfs.models.directory import ModelDirectory, ModelFile
-from twodfs.models.names import Group, Groups, shares_embedding
+from twodfs.models.names import TensorGroup, TensorGroups, shares_embedding
 from twodfs.models.plan import PlannedCell, PlannedFile
 from twodfs.models.tensors import INDEX_NAME, SUFFIX, ModelTensors, read_config, write_index
 from twodfs.sizes import size_text
@@ -79,7 +79,7 @@ class Weights:
         return sizes
 
 
-def by_layer(directory: ModelDirectory, tensors: ModelTensors, groups: Groups, name: str, row: int) -> Weights:
+def by_layer(directory: ModelDirectory, tensors: ModelTensors, groups: TensorGroups, name: str, row: int) -> Weights:
     """Return the tensors of a model as a column for each layer, between one for the embedding and one for the head.
 
     Raises:
@@ -118,7 +118,7 @@ class _Picker:
         self._tensors = tensors
         self._names = sorted(tensors.places)
 
-    def file(self, target: str, group: Group, sizes: Mapping[str, int]) -> PlannedFile:
+    def file(self, target: str, group: TensorGroup, sizes: Mapping[str, int]) -> PlannedFile:
         """Return the file ``target`` of the tensors of ``group``."""
         used = {self._tensors.places[name].path for name in group.tensors}
         files = [one.path for one in self._tensors.files if one.path in used]

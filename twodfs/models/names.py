@@ -30,7 +30,7 @@ _MAX_PATTERN: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class TensorGroup:
     """Tensors that stay together.
 
     Attributes:
@@ -45,7 +45,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class TensorGroups:
     """The tensors of a model, in the order in which a network applies them.
 
     Attributes:
@@ -55,9 +55,9 @@ class Groups:
         stacks: the names that the layers have, with ``N`` for the number.
     """
 
-    embedding: Group
-    layers: tuple[Group, ...]
-    head: Group
+    embedding: TensorGroup
+    layers: tuple[TensorGroup, ...]
+    head: TensorGroup
     stacks: tuple[str, ...]
 
     @property
@@ -66,7 +66,7 @@ class Groups:
         return any(_PROJECTION.search(name) for name in self.head.tensors)
 
 
-def group(sizes: Mapping[str, int], pattern: re.Pattern[str] | None = None) -> Groups | None:
+def group(sizes: Mapping[str, int], pattern: re.Pattern[str] | None = None) -> TensorGroups | None:
     """Return the groups of the tensors in ``sizes`` (bytes by name); None where no name shows a layer.
 
     Linear in the names.
@@ -95,18 +95,18 @@ def group(sizes: Mapping[str, int], pattern: re.Pattern[str] | None = None) -> G
         weights[stack] = weights.get(stack, 0) + sum(sizes[name] for name in names)
     stacks = sorted(weights, key=lambda one: (weights[one], one))
     ordered = sorted(layers, key=lambda one: (stacks.index(one[0]), one[1]))
-    return Groups(
-        Group("embedding", "embedding", tuple(embedding)),
+    return TensorGroups(
+        TensorGroup("embedding", "embedding", tuple(embedding)),
         tuple(_layer(at, *one, layers[one], stacks) for at, one in enumerate(ordered)),
-        Group("head", "head", tuple(head)),
+        TensorGroup("head", "head", tuple(head)),
         tuple(stacks),
     )
 
 
-def _layer(at: int, stack: str, number: int, names: Sequence[str], stacks: Sequence[str]) -> Group:
+def _layer(at: int, stack: str, number: int, names: Sequence[str], stacks: Sequence[str]) -> TensorGroup:
     label = f"layer {number}" if len(stacks) == 1 else f"{stack[:-1]}{number}"
     slug = f"{number if len(stacks) == 1 else at:03}"
-    return Group(label, f"layer-{slug}", tuple(names))
+    return TensorGroup(label, f"layer-{slug}", tuple(names))
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:
@@ -128,7 +128,7 @@ def parse_pattern(text: str) -> re.Pattern[str]:
     return pattern
 
 
-def shares_embedding(groups: Groups, config: Mapping[str, Any]) -> bool:
+def shares_embedding(groups: TensorGroups, config: Mapping[str, Any]) -> bool:
     """Say whether the head of a model needs its embedding: their weights are tied, so that only one is stored.
 
     Where ``config`` (the model's ``config.json``) does not say ``tie_word_embeddings``, as for Gemma, a language model

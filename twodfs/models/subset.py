@@ -14,7 +14,7 @@ from twodfs.errors import FormatError
 from twodfs.models.safetensors import DTYPE_BITS, LENGTH_BYTES, MAX_HEADER_BYTES, METADATA, TensorFile
 
 
-class Part(NamedTuple):
+class TensorRange(NamedTuple):
     """Bytes of a file that are tensors of another."""
 
     file: TensorFile
@@ -40,7 +40,7 @@ def pick(files: Sequence[TensorFile], patterns: Sequence[str]) -> list[tuple[Ten
     return [(files[number], name) for number, name in found]
 
 
-def join(tensors: Iterable[tuple[TensorFile, str]]) -> tuple[bytes, list[Part]]:
+def join(tensors: Iterable[tuple[TensorFile, str]]) -> tuple[bytes, list[TensorRange]]:
     """Return the header of a file that holds ``tensors`` (each a file and the name of one in it), and what follows it.
 
     Tensors stand as the format's own library puts them: by the size of their elements, so that all are aligned,
@@ -56,7 +56,7 @@ def join(tensors: Iterable[tuple[TensorFile, str]]) -> tuple[bytes, list[Part]]:
     header: dict[str, Any] = {}
     if metadata := _shared_metadata([file for file, _ in ordered]):
         header[METADATA] = metadata
-    parts: list[Part] = []
+    parts: list[TensorRange] = []
     at = 0
     for file, name in ordered:
         tensor = file.tensors[name]
@@ -70,7 +70,7 @@ def join(tensors: Iterable[tuple[TensorFile, str]]) -> tuple[bytes, list[Part]]:
         if parts and parts[-1].file is file and parts[-1].offset + parts[-1].size == begin:
             parts[-1] = parts[-1]._replace(size=parts[-1].size + tensor.size)
         elif tensor.size:
-            parts.append(Part(file, begin, tensor.size))
+            parts.append(TensorRange(file, begin, tensor.size))
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % LENGTH_BYTES)
     if len(text) > MAX_HEADER_BYTES:

@@ -46,7 +46,7 @@ def test_a_model_of_layers_has_a_column_for_each(tmp_path: Path) -> None:
     assert plan.cells[1].files[0].target == "llama-layer-000.safetensors"
     first = f"{tmp_path}/llama/model-00001-of-00005.safetensors"
     assert plan.cells[0].files[0].source == {"safetensors": [first], "tensors": ["model.embed_tokens.weight"]}
-    assert plan.cells[2].files[0].source["tensors"] == ["model.layers.1.*"]
+    assert dict(sources([plan.cells[2]]))["llama-layer-001.safetensors"]["tensors"] == ["model.layers.1.*"]
     assert plan.notes == (
         "layers: 3, told by the names model.layers.N",
         "the head uses the embedding's weights: the last stage has them, too",

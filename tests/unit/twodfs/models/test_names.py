@@ -3,10 +3,10 @@ import re
 import pytest
 
 from twodfs.errors import FormatError
-from twodfs.models.names import Groups, group, parse_pattern, shares_embedding
+from twodfs.models.names import TensorGroups, group, parse_pattern, shares_embedding
 
 
-def groups(*names: str, pattern: str = "", size: int = 1) -> Groups:
+def groups(*names: str, pattern: str = "", size: int = 1) -> TensorGroups:
     found = group(dict.fromkeys(names, size), re.compile(pattern) if pattern else None)
     assert found is not None
     return found

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors import deserialize
 from safetensors.numpy import load, save_file
 
 from tests.lab.models import Tensors, write_safetensors
@@ -73,7 +72,7 @@ def test_no_tensor_comes_twice(tmp_path: Path) -> None:
 
 def test_no_tensors_are_a_file_as_well() -> None:
     header, parts = join([])
-    assert (deserialize(header), parts) == ([], [])
+    assert (load(header), parts) == ({}, [])
 
 
 def test_names_and_patterns_pick_tensors(tmp_path: Path) -> None:
