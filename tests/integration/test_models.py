@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from safetensors import safe_open
 
 from tests.lab.engines import Containerd, DockerEngine
-from tests.lab.models import hub_cache, llama, write_gguf, write_onnx
+from tests.lab.models import hub_cache, llama, write_gguf, write_onnx, write_safetensors
 from tests.lab.proxy import Proxy
 from tests.lab.workshop import Workshop
 
@@ -192,3 +192,59 @@ def test_a_snapshot_of_a_hubs_cache_is_the_model(
         union |= opened(model / "stages" / at)
     assert union == whole
     assert opened(pulled(engine, proxy, name, "all", tmp_path / "all")) == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "llama", "-f", "2dfs.json"], "--model takes the place of a build file; leave out --file"),
+        (["--split", "layers"], "--split goes with --model alone"),
+        (["--write-2dfs", "x"], "--write-2dfs goes with --model alone"),
+        (["--model", "none"], "does not exist, in --model"),
+        (["--model", "llama", "--split", "rows"], "expected files, layers or a size, as 2GB, found 'rows', in --split"),
+        (
+            ["--model", "llama", "--stages", "99"],
+            "99 stages need at least as many columns, and there are 4, in --model",
+        ),
+        (["--model", "llama", "--stages", "0"], "--stages is 0; expected 1..1000"),
+        (["--model", "llama", "--max-layer", "1kB"], "more than the 1 kB that a layer may have"),
+        (["--model", "llama", "--at", "/a/../b"], "climbs with '..'"),
+        (["--model", "llama", "--layer-pattern", "x"], "has 0 groups; expected one, the layer's number"),
+        ([], "missing: BASE, which only --model may do without; 'twodfs build --help' explains"),
+    ],
+)
+def test_mistakes_name_the_option(arguments: list[str], message: str, workshop: Workshop) -> None:
+    llama(workshop.directory / "llama", layers=2)
+    done = workshop.twodfs("build", *arguments, workshop.target("models/none"))
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err
+    assert not workshop.store.exists()
+
+
+def test_a_hostile_header_is_a_line_and_no_traceback(workshop: Workshop) -> None:
+    model = llama(workshop.directory / "llama", layers=2)
+    write_safetensors(model / "model-00001-of-00005.safetensors", b'{"a":' * 100_000)
+    done = workshop.twodfs("build", "--model", "llama", workshop.target("models/none"))
+    assert (done.status, done.out) == (2, "")
+    assert done.err.endswith(
+        "llama/model-00001-of-00005.safetensors: its header is nested deeper than any header, in --model\n"
+    )
+    assert done.err.count("\n") == 1
+
+
+def test_a_plan_is_for_people_and_the_build_file_too(workshop: Workshop) -> None:
+    llama(workshop.directory / "llama", layers=2)
+    (workshop.directory / "2dfs.json").write_text(json.dumps({"models": [{"dir": "llama", "stages": 2}]}))
+    target = workshop.target("models/plan")
+    lines = workshop.made("build", "scratch", target, "--dry-run").out.splitlines()
+    assert lines == workshop.made("build", "--model", "llama", "--stages", "2", target, "--dry-run").out.splitlines()
+    assert lines[0] == "llama: layers: 2, told by the names model.layers.N"
+    assert [one.split() for one in lines if one.startswith(("row", "  0    1", "--stage2of2"))] == [
+        ["row", "col", "size", "files", "holds"],
+        ["0", "1", "21.7", "kB", "1", "layer", "0"],
+        ["--stage2of2", "5", "39.4", "kB", "0.0.0.0--0.2.0.3--1.0.1.0--1.2.1.2"],
+    ]
+    assert lines[-1] == "8 cells, 63.4 kB"
+    assert not workshop.store.exists()
+    told = workshop.made("build", "--model", "llama", "--stages", "2", target)
+    assert told.err.startswith("\n".join(lines))
