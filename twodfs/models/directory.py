@@ -1,4 +1,6 @@
-"""A model's directory: its files of weights, and the small ones beside them; looked at and not read.
+"""A model's directory: its files of weights, and the small ones beside them.
+
+Files are looked at, and of ONNX models the graph is read: it says in which files beside it the weights are.
 
 Names that begin with a dot are left out, as ``.git`` and ``.cache``. Of links see ``twodfs.links``: those of a
 snapshot in a model hub's cache are followed, and others that leave the directory are an error.
@@ -9,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -17,6 +19,7 @@ from typing import Final
 from twodfs.errors import FormatError
 from twodfs.files import read_file
 from twodfs.links import is_followed
+from twodfs.models.onnx import external_files
 
 _WEIGHTS: Final = (
     *(".safetensors", ".gguf", ".ggml", ".llamafile", ".onnx", ".onnx_data", ".data", ".bin", ".pt", ".pth", ".ckpt"),
@@ -26,6 +29,8 @@ _WEIGHTS: Final = (
 _SMALL: Final = 64 * 2**20
 """Bytes from which on a file of another kind has a cell of its own; tokenizers have 35 million."""
 _MAX_FILES: Final = 100_000
+_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+_POINTER_BYTES: Final = 1024
 _SKIPPED: Final = "__pycache__"
 _GGUF: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _RANK: Final = re.compile(r"(?:.*[-_.])?rank-(\d{1,6})-part-(\d{1,6})\.safetensors")
@@ -76,9 +81,11 @@ class ModelDirectory:
             raise FormatError(f"{str(path)!r} {what}")
         root = _snapshot(path)
         files = sorted(_files(root), key=lambda one: _natural(one.name))
-        weights = tuple(one for one in files if one.suffix in _WEIGHTS or one.size >= _SMALL)
+        external = _external(files)
+        weights = tuple(one for one in files if one.suffix in _WEIGHTS or one.size >= _SMALL or one.name in external)
         if not weights:
             raise FormatError(f"{str(root)!r} holds no file of weights; is it a model's directory?")
+        _check_pointers(weights)
         _check_gguf(weights)
         kept = set(weights)
         return cls(root, _name_of(root), weights, tuple(one for one in files if one not in kept))
@@ -158,6 +165,28 @@ def _unreadable(error: OSError) -> None:
 
 def _natural(name: str) -> tuple[tuple[bool, int, str], ...]:
     return tuple((one.isdecimal(), int(one) if one.isdecimal() else 0, one) for one in _DIGITS.split(name))
+
+
+def _external(files: Sequence[ModelFile]) -> set[str]:
+    """Return the names of files that ONNX models keep weights in."""
+    there = {one.name for one in files}
+    found = set()
+    for one in files:
+        if one.suffix == ".onnx":
+            place = PurePosixPath(one.name).parent
+            for location in external_files(one.path):
+                name = (place / location).as_posix()
+                if name not in there:
+                    raise FormatError(f"{str(one.path)!r} has weights in the file {location!r}, which is not there")
+                found.add(name)
+    return found
+
+
+def _check_pointers(weights: Sequence[ModelFile]) -> None:
+    """Refuse what Git leaves in the place of big files where it was cloned without them."""
+    for one in weights:
+        if one.size < _POINTER_BYTES and read_file(one.path).startswith(_POINTER):
+            raise FormatError(f"{str(one.path)!r} is a pointer of Git LFS; 'git lfs pull' gets the file itself")
 
 
 def _check_gguf(weights: tuple[ModelFile, ...]) -> None:

@@ -125,12 +125,12 @@ def test_files_are_put_together_up_to_a_size(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_that_is_too_big_is_an_error_that_names_a_remedy(name: str, advice: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(bytes(1001))
-    assert arrange(ModelRequest(tmp_path, max_layer=1001), row=0)
+    (tmp_path / name).write_bytes(bytes(1002))
+    assert arrange(ModelRequest(tmp_path, max_layer=1002), row=0)
     with pytest.raises(
         FormatError, match=rf"row 0, column 0 \({name}\) would have 1 kB, more than the 1 kB .*{advice}"
     ):
-        arrange(ModelRequest(tmp_path, max_layer=1000), row=0)
+        arrange(ModelRequest(tmp_path, max_layer=1001), row=0)
 
 
 def test_layers_are_the_remedy_for_big_safetensors(tmp_path: Path) -> None:

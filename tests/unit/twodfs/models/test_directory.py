@@ -30,10 +30,10 @@ def test_weights_stand_in_natural_order_apart_from_small_files(tmp_path: Path) -
 
 
 def test_big_files_of_another_kind_are_weights(tmp_path: Path) -> None:
-    make(tmp_path, "a.onnx", "onnx__MatMul_7", "tokenizer.json")
+    make(tmp_path, "a.gguf", "onnx__MatMul_7", "tokenizer.json")
     os.truncate(tmp_path / "onnx__MatMul_7", 64 * 2**20)
     os.truncate(tmp_path / "tokenizer.json", 64 * 2**20 - 1)
-    assert weights(tmp_path) == ["a.onnx", "onnx__MatMul_7"]
+    assert weights(tmp_path) == ["a.gguf", "onnx__MatMul_7"]
 
 
 def test_hidden_files_are_left_out(tmp_path: Path) -> None:
@@ -121,3 +121,9 @@ def test_a_sharded_state_is_known_by_ranks(tmp_path: Path) -> None:
     assert ranks[1, 0].name == "model-rank-0-part-1.safetensors"
     make(tmp_path, "model.safetensors")
     assert ModelDirectory.look_at(tmp_path).ranks is None
+
+
+def test_a_pointer_of_git_lfs_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    with pytest.raises(FormatError, match=r"is a pointer of Git LFS; 'git lfs pull' gets the file itself"):
+        ModelDirectory.look_at(tmp_path)
