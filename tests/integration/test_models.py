@@ -124,7 +124,8 @@ def test_what_is_written_for_going_on_by_hand_builds_the_same(workshop: Workshop
     assert str(source) not in file.read_text()
     first = workshop.made("build", "--model", "llama", "--stages", "2", target, "--json").json
     again = workshop.made("build", "-f", "new.json", "scratch", target, "--json", store=tmp_path / "other").json
-    assert first["digest"] == again["digest"]
+    checked = workshop.made("build", "-f", "new.json", "scratch", target, "--json", "--checksum").json
+    assert first["digest"] == again["digest"] == checked["digest"]
     refused = workshop.twodfs("build", "--model", "llama", target, "--dry-run", "--write-2dfs", "new.json")
     assert (refused.status, refused.out) == (1, "")
     assert refused.err == "twodfs: new.json is there already; remove it, or name another file with --write-2dfs\n"

@@ -19,7 +19,7 @@ from twodfs.models.names import TensorGroups, group
 from twodfs.models.plan import ModelPlan, PlannedCell, PlannedFile
 from twodfs.models.request import ModelRequest, Split
 from twodfs.models.stages import balance
-from twodfs.models.tensors import INDEX_NAME, ModelTensors, find_tensors, write_index
+from twodfs.models.tensors import ModelTensors, find_tensors, write_index
 
 _NO_NAME: Final = re.compile(r"[^a-z0-9_]+")
 """What may not stand in the name of a partition."""
@@ -58,6 +58,8 @@ def _groups(asked: ModelRequest, tensors: ModelTensors | None) -> TensorGroups |
     if asked.split not in (None, Split.LAYERS):
         return None
     is_asked = asked.split is Split.LAYERS or asked.pattern is not None
+    if tensors and tensors.is_adapter and not is_asked:
+        return None
     groups = group(tensors.sizes(), asked.pattern) if tensors else None
     if groups is None and is_asked and tensors is None:
         raise FormatError(
@@ -96,6 +98,7 @@ class _Below:
         self._top = row
         self._row = row + weights.height
         index = tensors.index if tensors else None
+        self._index_name = tensors.index_name if tensors else ""
         self._common = [one for one in directory.small if weights.index is None or one != index]
         self.stages = [self._stage(at, one, stages) for at, one in enumerate(self._dealt(stages), start=1)]
 
@@ -147,6 +150,6 @@ class _Below:
         """Yield the files of a stage's directory."""
         place = f"stages/{stage.label}"
         files = stage.files
-        yield PlannedFile.text(f"{place}/{INDEX_NAME}", write_index(files))
+        yield PlannedFile.text(f"{place}/{self._index_name}", write_index(files))
         for name in [*files, *dict.fromkeys(one.name.partition("/")[0] for one in self._common)]:
             yield PlannedFile.link(f"{place}/{name}", f"../../{name}")

@@ -17,7 +17,7 @@ from twodfs.errors import FormatError
 from twodfs.models.directory import ModelDirectory, ModelFile
 from twodfs.models.names import TensorGroup, TensorGroups, shares_embedding
 from twodfs.models.plan import PlannedCell, PlannedFile
-from twodfs.models.tensors import INDEX_NAME, SUFFIX, ModelTensors, read_config, write_index
+from twodfs.models.tensors import SUFFIX, ModelTensors, read_config, write_index
 from twodfs.sizes import size_text
 
 _ADVICE: Final = {
@@ -102,7 +102,7 @@ def by_layer(directory: ModelDirectory, tensors: ModelTensors, groups: TensorGro
         columns=tuple(columns),
         height=1,
         index=PlannedFile.text(
-            INDEX_NAME, write_index({file: held for one in columns for file, held in one.indexed.items()})
+            tensors.index_name, write_index({file: held for one in columns for file, held in one.indexed.items()})
         ),
         is_shared=is_shared,
         others=tuple(one for one in directory.weights if one not in used),

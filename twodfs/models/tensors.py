@@ -18,7 +18,7 @@ from twodfs.models.directory import ModelDirectory, ModelFile
 from twodfs.models.safetensors import TensorFile, read_header
 from twodfs.oci.documents import expect, parse_object
 
-INDEX_NAME: Final = "model.safetensors.index.json"
+_INDEX_NAME: Final = "model.safetensors.index.json"
 SUFFIX: Final = ".safetensors"
 MAX_INDEX_BYTES: Final = 64 * 2**20
 _INDEX: Final = ".safetensors.index.json"
@@ -39,6 +39,20 @@ class ModelTensors:
     index: ModelFile | None
     places: Mapping[str, TensorFile]
 
+    @property
+    def index_name(self) -> str:
+        """The name that loaders look for an index under; it goes with the files' own: ``model-00001-of-00005``."""
+        if self.index:
+            return self.index.name
+        first = self.files[0].name
+        shard = _SHARD.fullmatch(first)
+        return f"{shard[1] if shard else first.removesuffix(SUFFIX)}{_INDEX}"
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether loaders want them in one file: adapters of ``peft`` have no index."""
+        return self.index_name == f"adapter_model{_INDEX}"
+
     def sizes(self) -> dict[str, int]:
         """Return the bytes of each tensor."""
         return {name: file.tensors[name].size for name, file in self.places.items()}
@@ -52,7 +66,7 @@ def find_tensors(directory: ModelDirectory) -> ModelTensors | None:
     """
     on_top = {one.name: one for one in directory.weights if one.suffix == SUFFIX and "/" not in one.name}
     indexes = {one.name: one for one in directory.small if one.name.endswith(_INDEX) and "/" not in one.name}
-    index = indexes.get(INDEX_NAME) or (next(iter(indexes.values())) if len(indexes) == 1 else None)
+    index = indexes.get(_INDEX_NAME) or (next(iter(indexes.values())) if len(indexes) == 1 else None)
     if index:
         weight_map = _weight_map(index)
         files = [one for name, one in on_top.items() if name in set(weight_map.values())]

@@ -48,7 +48,7 @@ def declare(parser: CommandParser) -> None:
     parser.add_argument("--file", "-f", **file(), help=f"The build file; {DEFAULT_NAME} where it is left out.")
     parser.add_argument(
         "--model",
-        **file(),
+        **{**file(), "metavar": "DIR"},
         help="A model's directory, in the place of a build file: safetensors, GGUF, ONNX or other files of weights; "
         "a snapshot in a model hub's cache, too.",
     )

@@ -181,3 +181,35 @@ def test_layers_are_asked_of_one_model_in_safetensors(tmp_path: Path) -> None:
 def test_more_stages_than_columns_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="9 stages need at least as many columns, and there are 4"):
         arrange(ModelRequest(llama(tmp_path / "llama", layers=2), stages=9), row=0)
+
+
+def test_patterns_stand_for_names_where_they_match_no_other(tmp_path: Path) -> None:
+    names = ["enc.a", "enc.b", "enc.layers.0.[x]", "enc.layers.0.y", "enc.layers.1.x", "enc.layers.10.x", "norm.w"]
+    save_file({name: np.zeros(1) for name in names}, tmp_path / "model.safetensors")
+    cells = arrange(ModelRequest(tmp_path), row=0).cells
+    assert [source["tensors"] for target, source in sources(list(cells)) if target.endswith(".safetensors")] == [
+        ["enc.a", "enc.b"],  # "enc.*" would be all but the last
+        ["enc.layers.0.*"],
+        ["enc.layers.1.x"],
+        ["enc.layers.10.x"],
+        ["norm.w"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "index"),
+    [
+        ("model.safetensors", "model.safetensors.index.json"),
+        ("diffusion_pytorch_model-00001-of-00001.safetensors", "diffusion_pytorch_model.safetensors.index.json"),
+    ],
+)
+def test_an_index_has_the_name_that_loaders_of_the_file_look_for(file: str, index: str, tmp_path: Path) -> None:
+    save_file({"h.0.w": np.zeros(1), "h.1.w": np.zeros(1)}, tmp_path / file)
+    targets = {target for target, _ in sources(list(arrange(ModelRequest(tmp_path, stages=2), row=0).cells))}
+    assert {index, f"stages/1of2/{index}", f"stages/2of2/{index}"} < targets
+
+
+def test_an_adapter_stays_one_file_unless_layers_are_asked_for(tmp_path: Path) -> None:
+    save_file({"base.layers.0.w": np.zeros(1)}, tmp_path / "adapter_model.safetensors")
+    assert labels(arrange(ModelRequest(tmp_path), row=0), 0) == {0: "adapter_model.safetensors"}
+    assert labels(arrange(ModelRequest(tmp_path, split=Split.LAYERS), row=0), 0) == {1: "layer 0"}
