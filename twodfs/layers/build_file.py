@@ -41,7 +41,6 @@ from twodfs.layers.content import MadeContent
 from twodfs.layers.coverage import empty_rectangles
 from twodfs.layers.destinations import parse_destination
 from twodfs.layers.expansion import expand_models
-from twodfs.layers.made import parse_made
 from twodfs.oci.documents import Json, expect, parse_object
 
 MAX_BUILD_FILE_BYTES: Final = 64 * 1024 * 1024
@@ -237,6 +236,8 @@ def _source(source: Any, path: str, directory: Path, target: str, target_path: s
         return Copy(directory / fixed, target, path, pattern, into=target.endswith("/"))
     if target.endswith("/"):
         raise FormatError("what is described in place of a path needs a name", target_path)
+    from twodfs.layers.made import parse_made  # noqa: PLC0415 - most build files have none: a start is short
+
     with within(path):
         made = parse_made(source, directory)
     return Copy(Path(target.rpartition("/")[2]), target, path, content=made.content, link=made.link)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twodfs.errors import FormatError, within
-from twodfs.models.arrangement import arrange
-from twodfs.models.request import ModelRequest
 from twodfs.oci.documents import Json, expect
 
 
@@ -67,6 +65,9 @@ def expand_models(raw: object, directory: Path) -> Expansion:
     """
     if raw is None:
         return Expansion()
+    from twodfs.models.arrangement import arrange  # noqa: PLC0415 - most build files have no models: a start is short
+    from twodfs.models.request import ModelRequest  # noqa: PLC0415
+
     entries: list[ExpandedEntry] = []
     partitions: dict[str, str] = {}
     notes: list[str] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from twodfs.errors import FormatError
@@ -73,13 +74,19 @@ def _groups(asked: ModelRequest, tensors: ModelTensors | None) -> TensorGroups |
     return groups
 
 
+@dataclass(frozen=True, slots=True)
 class _Stage:
-    """A stage of a pipeline: its name, and its columns."""
+    """A stage of a pipeline.
 
-    def __init__(self, label: str, columns: Sequence[Column], shared: Column | None) -> None:
-        self.label = label
-        self.columns = columns
-        self.shared = shared
+    Attributes:
+        label: its number, as ``2of4``.
+        columns: the weights that it has.
+        shared: a column that it needs beside them; None for none.
+    """
+
+    label: str
+    columns: Sequence[Column]
+    shared: Column | None
 
     @property
     def files(self) -> dict[str, dict[str, int]]:
