@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks.evaluation.meter import Meter
+from benchmarks.evaluation.measuring.meter import Meter
 from benchmarks.peers import cpu_model
 from tests.lab.models import llama
 

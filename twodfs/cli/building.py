@@ -18,7 +18,6 @@ from twodfs.cli.bases import BaseRequest, BaseSources
 from twodfs.cli.console import open_progress, print_json, say
 from twodfs.cli.grid import count_text
 from twodfs.cli.model_options import BuildSource
-from twodfs.cli.planning import FieldPlan
 from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
 from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
@@ -33,6 +32,7 @@ from twodfs.sizes import size_text
 from twodfs.storage.store import ImageStore, default_directory
 
 if TYPE_CHECKING:
+    from twodfs.cli.planning import FieldPlan
     from twodfs.publish.push import BlobPusher, Pushed
 
 
@@ -65,7 +65,7 @@ def build(asked: BuildRequest, *, as_json: bool, quiet: bool) -> None:
     build_file = asked.source.load()
     if asked.packing.gzip_only and build_file.partitions:
         raise BuildFileError("--compat knows no named partitions; leave out 'partitions', or --compat")
-    plan = FieldPlan.of(build_file) if asked.is_dry or asked.source.model else None
+    plan = _plan(build_file) if asked.is_dry or asked.source.model else None
     if plan and asked.is_dry:
         _print_plan(plan, as_json=as_json)
         return
@@ -174,6 +174,12 @@ def _summary(built: Built) -> str:
     total = size_text(sum(one.size or 0 for one in built.allotments))
     platforms = ", ".join(map(str, built.platforms))
     return f"built {count_text(len(built.allotments), 'allotment')}, {total}, for {platforms}"
+
+
+def _plan(build_file: BuildFile) -> FieldPlan:
+    from twodfs.cli.planning import FieldPlan  # noqa: PLC0415 - most builds print none
+
+    return FieldPlan.of(build_file)
 
 
 def _print_plan(plan: FieldPlan, *, as_json: bool) -> None:
