@@ -7,6 +7,8 @@ Data goes one way, each module imports only from those above it:
     choices      values to choose from on the command line
     concurrency  many jobs in threads, the first failure ends all
     files        files named by users, opened without a wait and read up to a bound
+    links        links in a directory: kept, or followed
+    sizes        numbers of bytes as people write them (pure)
     progress     listeners to progress
     oci          documents and the names they go by (pure)
     field        the sparse matrix of allotments, and rectangles of it (pure)
@@ -15,6 +17,7 @@ Data goes one way, each module imports only from those above it:
     credentials  the user's credentials for registries
     wire         HTTP/1.1 as a client of registries needs it
     registry     the distribution API, its client
+    models       a model's directory -> a part of a build file
     layers       a build file -> layers
     storage      images on this machine
     images       images from anywhere

@@ -7,6 +7,8 @@ from typing import Final
 
 DEFAULT_NAME: Final = "2dfs.json"
 """The build file."""
+MAX_STAGES: Final = 1000
+"""Stages that a model is dealt out to, at most."""
 
 
 class Anchor(StrEnum):

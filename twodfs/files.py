@@ -14,7 +14,7 @@ import stat
 import time
 from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 MOST: Final = 2**20
 """Bytes that a file of a configuration has at most, by default."""
@@ -30,6 +30,25 @@ _KINDS: Final = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+
+
+class Stamp(NamedTuple):
+    """Metadata that tells a file from a changed one. The ctime changes with each change, and cannot be set."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    links: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Return the stamp of a file that was looked at."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink)
+
+    def is_unchanged(self, since: Stamp) -> bool:
+        """Say whether the file was not written to; one of its names may have come or gone."""
+        return self == since or (self.links != since.links and self[:3] == since[:3])
 
 
 def open_file(path: Path, *, follow: bool = True, may_be_pipe: bool = False) -> FileIO:

@@ -30,7 +30,7 @@ from tests.lab.engines import DockerEngine, Engine, Podman, PullFailed, Skopeo
 from tests.lab.images import push_image
 from tests.lab.process import StartError
 from tests.lab.programs import MissingProgramError
-from twodfs.cli.grid import size_text
+from twodfs.sizes import size_text
 
 ENGINES: Final[Mapping[str, Callable[[Path], Engine]]] = {
     "docker": DockerEngine.start,

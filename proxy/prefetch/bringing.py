@@ -26,9 +26,9 @@ from proxy.prefetch.order import Order, Wanted
 from proxy.prefetch.planning import DOCUMENTS, PlannedImage, Planner
 from proxy.repository import Repository
 from proxy.upstream.replies import GIVEN, RefusedError, UpstreamError
-from twodfs.cli.grid import size_text
 from twodfs.errors import TwodfsError
 from twodfs.oci.digest import Digest
+from twodfs.sizes import size_text
 
 _AT_ONCE: Final = 3
 """Blobs on their way for one job."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from twodfs.cli.grid import count_text, size_text
+from twodfs.cli.grid import count_text
 from twodfs.printable import printable
+from twodfs.sizes import size_text
 
 
 def sentence(event: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from tests.property import (
     test_recipes,
     test_records,
     test_redaction,
+    test_safetensors,
     test_scopes,
     test_selections,
     test_signatures,
@@ -39,6 +40,7 @@ MODULES = (
     test_recipes,
     test_scopes,
     test_signatures,
+    test_safetensors,
 )
 ROUND = 500
 PROFILE = settings(

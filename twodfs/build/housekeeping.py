@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
 
 from twodfs.build.allotments import KEYS_NAME
 from twodfs.build.keys import KeyCache
-from twodfs.errors import BuildError, BuildFileError
+from twodfs.errors import BuildError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Json
 from twodfs.storage.inventory import take_inventory
 from twodfs.storage.store import ImageStore, base_name_of
 from twodfs.storage.writing import FullError
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
-_POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +83,6 @@ class _Blob:
     digest: Digest
     size: int
     used: int
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes that ``text`` says: ``500MB`` are 500 million, ``1.5GiB`` are 1.5 times 2^30.
-
-    Raises:
-        BuildFileError: it is no size.
-    """
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise BuildFileError(f"{text[:140]!r} is no size; expected a number and a unit, as 10GB")
-    number, unit, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.lower()])
 
 
 def list_images(store: ImageStore) -> list[ListedImage]:

@@ -65,7 +65,14 @@ def key_of_stamps(members: Iterable[Member], packing: Packing) -> bytes | None:
         if one.stamp is not None and one.stamp.ctime_ns > latest:
             return None
         source = None if one.stamp is None or one.source is None else str(one.source.absolute())
-        parts.append((one.name, one.kind, one.mode, one.uid, one.gid, source, one.stamp))
+        part: tuple[object, ...] = (one.name, one.kind, one.mode, one.uid, one.gid, source, one.stamp)
+        if one.content is not None:
+            if any(stamp.ctime_ns > latest for stamp in one.content.stamps.values()):
+                return None
+            part = (*part, one.content.key())
+        elif one.link and one.source is None:
+            part = (*part, one.link)
+        parts.append(part)
     return _key("stamps", parts, packing)
 
 

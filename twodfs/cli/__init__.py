@@ -15,6 +15,8 @@ interrupted.
     pushing     shared parts of commands that push
     lookup      images out of the store, else out of their registry
     bases       the base of a build, found
+    planning    what a build file amounts to
+    model_options  the build file that options for a model amount to
     building    the work of build
     commands    the commands, their options and help
     (this)      the program, and how it ends

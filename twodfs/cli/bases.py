@@ -91,9 +91,9 @@ class BaseSources:
                 return _LocalBase(self._read(image, asked, checksum=checksum))
 
     def _read(self, image: LocalImage, asked: BaseRequest, *, checksum: bool) -> Base:
-        from twodfs.build.housekeeping import parse_size  # noqa: PLC0415 - see the module's docstring
-        from twodfs.images.inflation import Inflation  # noqa: PLC0415
+        from twodfs.images.inflation import Inflation  # noqa: PLC0415 - see the module's docstring
         from twodfs.images.pull import pull_base  # noqa: PLC0415
+        from twodfs.sizes import parse_size  # noqa: PLC0415
 
         check_sources(self.build_file)
         most = None if asked.max_inflated is None else parse_size(asked.max_inflated)

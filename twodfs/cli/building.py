@@ -6,7 +6,6 @@ Code that speaks to registries is imported where it is needed, which is while th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,9 @@ from twodfs.build.image import Plan, build_image, partitions_beyond
 from twodfs.build.kinds import check_kind
 from twodfs.choices import Anchor, MediaTypes
 from twodfs.cli.bases import BaseRequest, BaseSources
-from twodfs.cli.console import open_progress, print_json
-from twodfs.cli.grid import count_text, size_text
+from twodfs.cli.console import open_progress, print_json, say
+from twodfs.cli.grid import count_text
+from twodfs.cli.model_options import BuildSource
 from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
 from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
@@ -28,9 +28,11 @@ from twodfs.layers.compression import Packing
 from twodfs.oci.documents import Json
 from twodfs.oci.reference import Reference
 from twodfs.progress import Progress
+from twodfs.sizes import size_text
 from twodfs.storage.store import ImageStore, default_directory
 
 if TYPE_CHECKING:
+    from twodfs.cli.planning import FieldPlan
     from twodfs.publish.push import BlobPusher, Pushed
 
 
@@ -40,7 +42,8 @@ class BuildRequest:
 
     base: BaseRequest
     target: str
-    file: Path
+    source: BuildSource
+    is_dry: bool
     push: bool
     security: Security
     anchor: Anchor
@@ -59,11 +62,17 @@ def build(asked: BuildRequest, *, as_json: bool, quiet: bool) -> None:
     target = parse_new(asked.target)
     asked.packing.check()
     check_kind(asked.media_types, asked.packing)
-    build_file = BuildFile.load(asked.file)
+    build_file = asked.source.load()
     if asked.packing.gzip_only and build_file.partitions:
         raise BuildFileError("--compat knows no named partitions; leave out 'partitions', or --compat")
+    plan = _plan(build_file) if asked.is_dry or asked.source.model else None
+    if plan and asked.is_dry:
+        _print_plan(plan, as_json=as_json)
+        return
     store = ImageStore(default_directory())
     with open_progress(quiet=quiet) as progress, store.in_use():
+        if plan:
+            progress.note("\n".join(plan.lines()))
         with Registries(target.registry, asked.security) as registries:
             if asked.base.reference:
                 registries.secure(asked.base.reference.registry, asked.base.security)
@@ -83,7 +92,7 @@ def build(asked: BuildRequest, *, as_json: bool, quiet: bool) -> None:
             )
         if pushed:
             progress.note(push_summary(pushed))
-    _print_build(target, built, pushed, as_json=as_json)
+    _print_build(target, built, pushed, plan, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +176,23 @@ def _summary(built: Built) -> str:
     return f"built {count_text(len(built.allotments), 'allotment')}, {total}, for {platforms}"
 
 
-def _print_build(target: Reference, built: Built, pushed: Pushed | None, *, as_json: bool) -> None:
+def _plan(build_file: BuildFile) -> FieldPlan:
+    from twodfs.cli.planning import FieldPlan  # noqa: PLC0415 - most builds print none
+
+    return FieldPlan.of(build_file)
+
+
+def _print_plan(plan: FieldPlan, *, as_json: bool) -> None:
+    if as_json:
+        print_json(plan.to_dict())
+        return
+    for line in plan.lines():
+        say(line)
+
+
+def _print_build(
+    target: Reference, built: Built, pushed: Pushed | None, plan: FieldPlan | None, *, as_json: bool
+) -> None:
     if not as_json:
         print(f"{target}@{built.root.digest}")
         return
@@ -181,4 +206,6 @@ def _print_build(target: Reference, built: Built, pushed: Pushed | None, *, as_j
         "bytes": sum(one.size or 0 for one in built.allotments),
         "pushed": push_json(pushed) if pushed else None,
     }
+    if plan:
+        content["plan"] = plan.to_dict()
     print_json(content)

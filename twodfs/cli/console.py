@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import orjson
 
-from twodfs.cli.grid import size_text
 from twodfs.oci.documents import Json
 from twodfs.printable import LAYOUT, printable
 from twodfs.progress import Advance, Progress, Silent, silent
+from twodfs.sizes import size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

@@ -5,31 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from twodfs.sizes import size_text
+
 if TYPE_CHECKING:
     from twodfs.field.allotment import Allotment
     from twodfs.field.field import Field
 
 HOLE: Final = "·"
-UNKNOWN: Final = "?"
 MORE: Final = "…"
 
 _MINIMUM_WIDTH = 5
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def count_text(count: int, noun: str) -> str:
     """Return ``count`` with its noun, whose plural ends in an s."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def size_text(size: int | None) -> str:
-    """Return ``size`` (bytes) in three digits and a decimal unit, as ``1.25 GB``."""
-    if size is None:
-        return UNKNOWN
-    amount, unit = float(size), 0
-    while amount >= 999.5 and unit < len(_UNITS) - 1:  # noqa: PLR2004 - where three digits round up
-        amount, unit = amount / 1000, unit + 1
-    return f"{size} B" if unit == 0 else f"{amount:.3g} {_UNITS[unit]}"
 
 
 def draw(field: Field, *, width: int, height: int) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from twodfs.cli.grid import count_text, size_text
+from twodfs.cli.grid import count_text
 from twodfs.cli.registries import Registries
 from twodfs.errors import InvalidReferenceError, RegistryError
 from twodfs.field.partition import RESERVED, readings
 from twodfs.oci.documents import Descriptor, Json
 from twodfs.oci.reference import TAG, Reference
 from twodfs.progress import Progress
+from twodfs.sizes import size_text
 from twodfs.storage.store import ImageStore
 
 if TYPE_CHECKING:

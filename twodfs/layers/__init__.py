@@ -2,10 +2,12 @@
 
 coverage     which rectangles hold none of a build file's cells (pure)
 destinations paths in the image (pure)
+content      content that is made of pieces of files
+made         files and links that are described in place of a path
+expansion    models, as the allotments that they amount to
 build_file   ``2dfs.json``
 patterns     paths that match ``weights/**/*.bin``
 directories  directories of the base, which no file may replace (pure)
-links        whether a link is kept or followed
 members      files, directories and links of a layer, looked at and not read
 compression  how a layer's tar becomes its blob
 layer        files -> one deterministic layer

@@ -37,13 +37,15 @@ from twodfs.field.allotment import MAX_COORDINATE
 from twodfs.field.names import parse_partitions
 from twodfs.field.partition import Selection
 from twodfs.files import open_file, read_up_to
+from twodfs.layers.content import MadeContent
 from twodfs.layers.coverage import empty_rectangles
 from twodfs.layers.destinations import parse_destination
+from twodfs.layers.expansion import expand_models
 from twodfs.oci.documents import Json, expect, parse_object
 
 MAX_BUILD_FILE_BYTES: Final = 64 * 1024 * 1024
 
-_FILE_KEYS = ("allotments", "partitions")
+_FILE_KEYS = ("allotments", "partitions", "models")
 _ALLOTMENT_KEYS = ("src", "dst", "row", "col", "mode", "uid", "gid", "follow")
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAX_ID = 2**31 - 1
@@ -63,6 +65,8 @@ class Copy:
         gid: the owner's group.
         into: whether ``target`` is a directory that a file goes into, under its own name.
         follow: whether files are taken in the place of links that lead to them; None: see ``links``.
+        content: of a file that is made, see ``made``; its ``source`` is its name alone.
+        link: what a link says that is made; empty for all else.
     """
 
     source: Path
@@ -74,20 +78,33 @@ class Copy:
     gid: int = 0
     into: bool = False
     follow: bool | None = None
+    content: MadeContent | None = None
+    link: str = ""
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it is described in the build file, and not on the disk."""
+        return self.content is not None or bool(self.link)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """An allotment to be built."""
+    """An allotment to be built; ``label`` says for people what it holds, where that is known."""
 
     row: int
     col: int
     copies: tuple[Copy, ...]
+    label: str = ""
 
     @property
     def name(self) -> str:
         """``ROW/COL``."""
         return f"{self.row}/{self.col}"
+
+    @property
+    def path(self) -> str:
+        """Where in the build file it is written, as ``allotments[3]``."""
+        return self.copies[0].path.partition(".")[0]
 
     @property
     def sources(self) -> str:
@@ -109,11 +126,13 @@ class BuildFile:
         cells: its allotments.
         partitions: selections by name.
         file: where it was read; None where it was not.
+        notes: what a person should know about its models.
     """
 
     cells: tuple[Cell, ...]
     partitions: Mapping[str, Selection] = field(default_factory=dict)
     file: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, body: bytes, directory: Path) -> BuildFile:
@@ -124,18 +143,22 @@ class BuildFile:
         """
         raw = parse_object(body)
         _only(raw, _FILE_KEYS)
-        entries = expect(raw.get("allotments"), list, "allotments")
-        if not entries:
+        expansion = expand_models(raw.get("models"), directory)
+        entries = expect(raw.get("allotments", [] if expansion.entries else None), list, "allotments")
+        if not entries and not expansion.entries:
             raise FormatError("a field needs at least one allotment", "allotments")
         cells = []
         for at, entry in enumerate(entries):
             with within(f"allotments[{at}]"):
                 cells.append(_cell(entry, directory, f"allotments[{at}]"))
+        for one in expansion.entries:
+            with within(one.path):
+                cells.append(replace(_cell(one.entry, directory, one.path), label=one.label))
         _check_places(cells)
         _check_targets(cells)
-        partitions = parse_partitions(raw.get("partitions"))
+        partitions = parse_partitions(_with_models(raw.get("partitions"), expansion.partitions))
         _check_partitions(partitions, cells)
-        return cls(tuple(cells), partitions)
+        return cls(tuple(cells), partitions, notes=expansion.notes)
 
     @classmethod
     def load(cls, path: Path) -> BuildFile:
@@ -166,10 +189,21 @@ def mistakes_of(file: Path | None) -> Iterator[None]:
         raise BuildFileError(f"{file}: {error}" if file else str(error)) from None
 
 
+def _with_models(raw: object, partitions: Mapping[str, str]) -> object:
+    """Return the partitions that are written in ``raw``, with those of models."""
+    if not partitions:
+        return raw
+    written = {} if raw is None else expect(raw, dict, "partitions")
+    twice = next((name for name in partitions if name in written), None)
+    if twice is not None:
+        raise FormatError(f"{twice!r} is the name of a model's partition", f"partitions.{twice}")
+    return {**written, **partitions}
+
+
 def _cell(entry: object, directory: Path, path: str) -> Cell:
     raw = expect(entry, dict, "")
     _only(raw, _ALLOTMENT_KEYS)
-    sources, targets = list(_texts(raw, "src")), list(_texts(raw, "dst"))
+    sources, targets = list(_one_or_more(raw, "src")), [(_path(one, at), at) for one, at in _one_or_more(raw, "dst")]
     if len(sources) != len(targets):
         raise FormatError(f"{len(targets)} destinations for {len(sources)} sources; each src has one dst", "dst")
     mode = _mode(raw)
@@ -178,22 +212,35 @@ def _cell(entry: object, directory: Path, path: str) -> Cell:
     follow = raw.get("follow")
     if follow is not None and not isinstance(follow, bool):
         raise FormatError(f"expected true or false, found {type(follow).__name__}", "follow")
-    copies = tuple(
-        Copy(
-            source=directory / fixed,
-            target=parse_destination(target, target_path),
-            path=f"{path}.{source_path}",
-            pattern=pattern,
-            mode=mode,
-            uid=uid,
-            gid=gid,
-            into=target.endswith("/"),
-            follow=follow,
+    copies = []
+    for (source, source_path), (target, target_path) in zip(sources, targets, strict=True):
+        copy = _source(source, source_path, directory, target, target_path)
+        copies.append(
+            replace(
+                copy,
+                target=parse_destination(target, target_path),
+                path=f"{path}.{source_path}",
+                mode=mode,
+                uid=uid,
+                gid=gid,
+                follow=follow,
+            )
         )
-        for (source, source_path), (target, target_path) in zip(sources, targets, strict=True)
-        for fixed, pattern in [_split(source, source_path)]
-    )
-    return Cell(row, col, copies)
+    return Cell(row, col, tuple(copies))
+
+
+def _source(source: Any, path: str, directory: Path, target: str, target_path: str) -> Copy:
+    """Return a copy of ``source``, without what its allotment says."""
+    if not isinstance(source, dict):
+        fixed, pattern = _split(_path(source, path), path)
+        return Copy(directory / fixed, target, path, pattern, into=target.endswith("/"))
+    if target.endswith("/"):
+        raise FormatError("what is described in place of a path needs a name", target_path)
+    from twodfs.layers.made import parse_made  # noqa: PLC0415 - most build files have none: a start is short
+
+    with within(path):
+        made = parse_made(source, directory)
+    return Copy(Path(target.rpartition("/")[2]), target, path, content=made.content, link=made.link)
 
 
 def _only(raw: Json, allowed: Sequence[str]) -> None:
@@ -202,19 +249,22 @@ def _only(raw: Json, allowed: Sequence[str]) -> None:
             raise FormatError(f"unknown key {key[:140]!r}; allowed: {', '.join(allowed)}")
 
 
-def _texts(raw: Json, key: str) -> Iterator[tuple[str, str]]:
-    """Yield each text under ``key``, one or an array of them, with its path."""
+def _one_or_more(raw: Json, key: str) -> Iterator[tuple[Any, str]]:
+    """Yield each value under ``key``, one or an array of them, with its path."""
     value: Any = raw.get(key)
-    one = isinstance(value, str)
+    one = isinstance(value, str | dict)
     entries = [value] if one else expect(value, list, key)
     if not entries:
         raise FormatError("expected at least one path, found none", key)
     for at, entry in enumerate(entries):
-        path = key if one else f"{key}[{at}]"
-        text = expect(entry, str, path)
-        if not text or "\0" in text:
-            raise FormatError("expected a path, found none" if not text else "a path has no NUL in it", path)
-        yield text, path
+        yield entry, key if one else f"{key}[{at}]"
+
+
+def _path(value: object, path: str) -> str:
+    text = expect(value, str, path)
+    if not text or "\0" in text:
+        raise FormatError("expected a path, found none" if not text else "a path has no NUL in it", path)
+    return text
 
 
 def _split(source: str, path: str) -> tuple[str, str]:
@@ -247,13 +297,12 @@ def _number(value: object, key: str, largest: int) -> int:
 
 
 def _check_places(cells: Sequence[Cell]) -> None:
-    first: dict[tuple[int, int], int] = {}
-    for at, cell in enumerate(cells):
-        other = first.setdefault((cell.row, cell.col), at)
-        if other != at:
+    first: dict[tuple[int, int], Cell] = {}
+    for cell in cells:
+        other = first.setdefault((cell.row, cell.col), cell)
+        if other is not cell:
             raise FormatError(
-                f"row {cell.row}, column {cell.col} is given twice: first in 'allotments[{other}]', then",
-                f"allotments[{at}]",
+                f"row {cell.row}, column {cell.col} is given twice: first in '{other.path}', then", cell.path
             )
 
 
@@ -277,7 +326,7 @@ def _check_partitions(partitions: Mapping[str, Selection], cells: Sequence[Cell]
 def _check_sources(file: BuildFile) -> None:
     for cell in file.cells:
         for copy in cell.copies:
-            if copy.pattern:
+            if copy.pattern or copy.is_made:
                 continue
             try:
                 copy.source.stat()

@@ -15,10 +15,11 @@ from io import FileIO
 from typing import Final, Protocol
 
 from twodfs.errors import BuildError, FormatError
-from twodfs.files import open_file
+from twodfs.files import Stamp, open_file
 from twodfs.layers.build_file import Copy
 from twodfs.layers.compression import Compression, Compressor, Packing
-from twodfs.layers.members import Member, Stamp, find_members
+from twodfs.layers.content import changed
+from twodfs.layers.members import Member, find_members
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import OCI_LAYER
 from twodfs.progress import Advance, silent
@@ -133,7 +134,7 @@ class LayerPlan:
         )
         for name, member in (before | after).items():
             if name not in before or name not in after or not after[name].is_unchanged(before[name]):
-                raise _changed(member)
+                raise changed(member.source)
 
     def sample(self) -> Iterator[bytes]:
         """Yield a few pieces of the tar: of its headers, and spread evenly over the files' content.
@@ -207,6 +208,9 @@ def _opened(member: Member) -> FileIO:
 
 
 def _pieces(member: Member, offsets: Iterable[int]) -> Iterator[bytes]:
+    if member.content is not None:
+        yield from (member.content.excerpt(offset, _SAMPLE) for offset in offsets)
+        return
     try:
         with _opened(member) as file:
             for offset in offsets:
@@ -224,6 +228,9 @@ def _content(member: Member, buffer: memoryview) -> Iterator[memoryview]:
     """
     if member.kind != tarfile.REGTYPE:
         return
+    if member.content is not None:
+        yield from member.content.read(buffer)
+        return
     left = member.size
     try:
         with _opened(member) as file:
@@ -235,16 +242,12 @@ def _content(member: Member, buffer: memoryview) -> Iterator[memoryview]:
     except OSError as error:
         raise _unreadable(member, error) from None
     if member.stamp is None or not stamp.is_unchanged(member.stamp):
-        raise _changed(member)
+        raise changed(member.source)
     if left or has_more:
         raise BuildError(
             f"{member.source} announces {member.size} bytes and holds {'more' if has_more else 'fewer'}, as "
             f"the files of /proc and /sys do; copy it into a file and take that, in '{member.path}'"
         )
-
-
-def _changed(member: Member) -> BuildError:
-    return BuildError(f"{member.source} changed while it was read; build again when nothing writes to it")
 
 
 def _unreadable(member: Member, error: OSError) -> BuildError:

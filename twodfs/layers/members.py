@@ -16,36 +16,19 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final
 
 from twodfs.errors import BuildError, FormatError
+from twodfs.files import Stamp
 from twodfs.layers.build_file import Copy
+from twodfs.layers.content import MadeContent
 from twodfs.layers.destinations import WHITEOUT, check_length
-from twodfs.layers.links import is_followed
 from twodfs.layers.patterns import find_matches, parents_of
+from twodfs.links import is_followed
 
 _KINDS: Final = {stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE}
 _WORDS: Final = {tarfile.REGTYPE: "file", tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link"}
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
-
-
-class Stamp(NamedTuple):
-    """Metadata that tells a file from a changed one. The ctime changes with each change, and cannot be set."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    links: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Self:
-        """Return the stamp of a file that was looked at."""
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink)
-
-    def is_unchanged(self, since: Stamp) -> bool:
-        """Say whether the file was not written to; one of its names may have come or gone."""
-        return self == since or (self.links != since.links and self[:3] == since[:3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +45,7 @@ class Member:
         link: the target of a symbolic link, to the letter; otherwise empty.
         stamp: of a file or link, as it was looked at; None for a directory, which is its members.
         source: the path that is read; None for a parent directory that no copy brings itself.
+        content: of a file that is made; None where ``source`` is read.
         path: where the build file asks for it.
         is_written: whether the layer has an entry for it; not for a directory that is only on the way.
     """
@@ -75,6 +59,7 @@ class Member:
     link: str = ""
     stamp: Stamp | None = None
     source: Path | None = None
+    content: MadeContent | None = None
     path: str = ""
     is_written: bool = True
 
@@ -169,6 +154,9 @@ def _clash(first: Member, second: Member) -> FormatError:
 
 
 def _members_of(copy: Copy) -> Iterator[Member]:
+    if copy.is_made:
+        yield _made(copy)
+        return
     # Not Path.exists, which raises where a name is too long.
     if not copy.pattern or os.path.exists(copy.source / copy.pattern):  # noqa: PTH110
         yield from _walk(copy, copy.source / copy.pattern, copy.target)
@@ -215,6 +203,23 @@ def _children(copy: Copy, source: Path) -> list[Path]:
         return list(source.iterdir())
     except OSError as error:
         raise BuildError(f"cannot read {source}: {error.strerror}, in '{copy.path}'") from None
+
+
+def _made(copy: Copy) -> Member:
+    kind = tarfile.REGTYPE if copy.content else tarfile.SYMTYPE
+    if copy.content:
+        copy.content.check()
+    return Member(
+        name=copy.target,
+        kind=kind,
+        size=copy.content.size if copy.content else 0,
+        mode=_mode(copy, kind, 0),
+        uid=copy.uid,
+        gid=copy.gid,
+        link=copy.link,
+        content=copy.content,
+        path=copy.path,
+    )
 
 
 def _member(copy: Copy, source: Path, target: str, *, follow: bool) -> Member:

@@ -49,8 +49,9 @@ def run(arguments: Namespace) -> int:
     from proxy.cache.archive.holding import read_holding
     from proxy.cache.images.reference import CachedName
     from twodfs.cli.console import print_json, say
-    from twodfs.cli.grid import count_text, size_text
+    from twodfs.cli.grid import count_text
     from twodfs.publish.archive_output import check_file
+    from twodfs.sizes import size_text
 
     to_standard_output = str(arguments.output) == "-"
     if to_standard_output and (arguments.json or sys.stdout.isatty()):

@@ -56,7 +56,7 @@ async def _taken(arguments: Namespace) -> CacheInventory:
 
 def _blobs(blobs: tuple[CachedBlob, ...]) -> list[str]:
     from proxy.cache.table import age_text, columns, short
-    from twodfs.cli.grid import size_text
+    from twodfs.sizes import size_text
 
     rows = [
         (
@@ -74,7 +74,7 @@ def _blobs(blobs: tuple[CachedBlob, ...]) -> list[str]:
 
 def _images(images: tuple[ImagePresence, ...]) -> list[str]:
     from proxy.cache.table import columns, short
-    from twodfs.cli.grid import size_text
+    from twodfs.sizes import size_text
 
     rows = []
     for one in images:

@@ -39,9 +39,9 @@ def run(arguments: Namespace) -> int:
 
     from proxy.cache.pruning import Pruning
     from proxy.cache.table import parse_age
-    from twodfs.build.housekeeping import parse_size
     from twodfs.cli.console import print_json, say
-    from twodfs.cli.grid import count_text, size_text
+    from twodfs.cli.grid import count_text
+    from twodfs.sizes import parse_size, size_text
 
     if arguments.older_than is None and arguments.to is None and not arguments.unused:
         raise UsageError("what is to go? say --older-than TIME, --unused or --to SIZE")

@@ -28,7 +28,8 @@ def run(arguments: Namespace) -> int:
 
     from proxy.cache.table import age_text, columns
     from twodfs.cli.console import print_json, say
-    from twodfs.cli.grid import count_text, size_text
+    from twodfs.cli.grid import count_text
+    from twodfs.sizes import size_text
 
     found = asyncio.run(_counted(arguments))
     if arguments.json:

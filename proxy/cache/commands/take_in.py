@@ -43,7 +43,8 @@ def run(arguments: Namespace) -> int:
     import asyncio
 
     from twodfs.cli.console import print_json, say
-    from twodfs.cli.grid import count_text, size_text
+    from twodfs.cli.grid import count_text
+    from twodfs.sizes import size_text
 
     intake, notes = asyncio.run(_taken_in(arguments))
     if arguments.json:

@@ -36,7 +36,8 @@ def run(arguments: Namespace) -> int:
     import asyncio
 
     from twodfs.cli.console import print_json, say
-    from twodfs.cli.grid import count_text, size_text
+    from twodfs.cli.grid import count_text
+    from twodfs.sizes import size_text
 
     found = asyncio.run(_verified(arguments))
     if arguments.json:

@@ -1,6 +1,9 @@
 """A private containerd, driven by `ctr`."""
 
+import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab import command
@@ -65,11 +68,21 @@ class Containerd(Lifetime):
 
     def files(self, reference: str) -> dict[str, bytes]:
         """Mount the snapshot that containerd unpacked and read it."""
+        with self._mounted(reference) as place:
+            return read_tree(place)
+
+    def copy_out(self, reference: str, path: str, place: Path) -> None:
+        """Copy a directory of the pulled image, links and all, to `place`, which is made."""
+        with self._mounted(reference) as root:
+            shutil.copytree(root / path.lstrip("/"), place, symlinks=True)
+
+    @contextmanager
+    def _mounted(self, reference: str) -> Iterator[Path]:
         place = self._directory / uuid.uuid4().hex
         place.mkdir()
         self._run("images", "mount", *self._platforms[reference], reference, str(place))
         try:
-            return read_tree(place)
+            yield place
         finally:
             unmount_below(place)
             self._run("snapshots", "rm", str(place))

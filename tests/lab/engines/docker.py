@@ -75,6 +75,14 @@ class DockerEngine(Lifetime):
         finally:
             saved.unlink(missing_ok=True)
 
+    def copy_out(self, reference: str, path: str, place: Path) -> None:
+        """Copy a directory of the pulled image, links and all, to `place`, which is made."""
+        container = self._run("create", "--pull", "never", reference, "none").strip()
+        try:
+            self._run("cp", f"{container}:{path}", str(place))
+        finally:
+            self._run("rm", container)
+
     def save(self, reference: str, archive: Path, *more: str) -> None:
         """Write images into an archive with `docker save`."""
         self._run("save", "--output", str(archive), reference, *more)

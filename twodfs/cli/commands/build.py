@@ -8,6 +8,10 @@ It may also name partitions, to be pulled as TARGET--edge:
 
     {"partitions": {"edge": "0.0.1.1"}, "allotments": [...]}
 
+A model's directory needs no build file:
+
+    twodfs build --model ./llama --stages 4 registry.example.com/llama:v1
+
 Example:
     twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
 
@@ -21,11 +25,11 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from pathlib import Path
 
-from twodfs.choices import DEFAULT_NAME, Anchor, Compression, MediaTypes
+from twodfs.choices import DEFAULT_NAME, MAX_STAGES, Anchor, Compression, MediaTypes
 from twodfs.cli.options import add_ca_file, add_output_options, add_platforms
 from twodfs.cli.parser import CommandParser, file, one_of, whole_number
+from twodfs.errors import UsageError
 
 _MOST_JOBS = 64
 
@@ -35,12 +39,45 @@ def declare(parser: CommandParser) -> None:
     parser.add_argument(
         "base",
         metavar="BASE",
+        nargs="?",
         help="The image to put the field on: in a registry, scratch, or on this machine as "
         "oci:DIR, oci-archive:FILE or docker-archive:FILE, with :NAME where there are several, or "
-        "docker-daemon:NAME in the Docker Engine ($DOCKER_HOST).",
+        "docker-daemon:NAME in the Docker Engine ($DOCKER_HOST). With --model it may be left out for scratch.",
     )
     parser.add_argument("target", metavar="TARGET", help="What the new image is called.")
-    parser.add_argument("--file", "-f", **file(), default=Path(DEFAULT_NAME), help="The build file.")
+    parser.add_argument("--file", "-f", **file(), help=f"The build file; {DEFAULT_NAME} where it is left out.")
+    parser.add_argument(
+        "--model",
+        **{**file(), "metavar": "DIR"},
+        help="A model's directory, in the place of a build file: safetensors, GGUF, ONNX or other files of weights; "
+        "a snapshot in a model hub's cache, too.",
+    )
+    parser.add_argument(
+        "--split",
+        metavar="files|layers|SIZE",
+        help="What a cell of the model holds: a file, a layer (of safetensors), or files of SIZE together, as 2GB. "
+        "layers where it is left out and names of tensors show them, else files.",
+    )
+    parser.add_argument(
+        "--stages",
+        **whole_number(1, MAX_STAGES),
+        help="Stages of a pipeline, balanced by bytes; TARGET--stage1of4 is the first of four.",
+    )
+    parser.add_argument(
+        "--max-layer", metavar="SIZE", help="What a cell of the model may have at most; 9GB where it is left out."
+    )
+    parser.add_argument(
+        "--layer-pattern",
+        metavar="REGEX",
+        help="Tells the layers of the model from names of tensors, as 'stage(\\d+)\\.'; its one group is the number.",
+    )
+    parser.add_argument(
+        "--at", metavar="PATH", help="Where the model goes in the image; /models/NAME where it is left out."
+    )
+    parser.add_flag("--dry-run", text="Print the cells, their sizes and the named partitions, and build nothing.")
+    parser.add_argument(
+        "--write-2dfs", **file(), help="Write the build file that the model amounts to, to go on by hand."
+    )
     add_platforms(
         parser,
         "Which image of BASE, as linux/arm64; several between commas, or again. "
@@ -99,19 +136,25 @@ def run(arguments: Namespace) -> int:
     """Build, and push where asked to; raises ``TwodfsError``."""
     from twodfs.cli.bases import BaseRequest, parse_base
     from twodfs.cli.building import BuildRequest, build
+    from twodfs.cli.model_options import BuildSource
     from twodfs.cli.registries import Security
+    from twodfs.images.scratch import SCRATCH
     from twodfs.layers.compression import Packing
     from twodfs.oci.platforms import parse_platforms
 
+    source = BuildSource.of(arguments)
+    if arguments.base is None and source.model is None:
+        raise UsageError("missing: BASE, which only --model may do without; 'twodfs build --help' explains")
     asked = BuildRequest(
         base=BaseRequest(
-            image=parse_base(arguments.base),
+            image=parse_base(arguments.base or SCRATCH),
             platforms=parse_platforms(arguments.platform or ()),
             security=Security(arguments.base_plain_http, arguments.base_tls, arguments.ca_file),
             max_inflated=arguments.max_inflated,
         ),
         target=arguments.target,
-        file=arguments.file,
+        source=source,
+        is_dry=arguments.dry_run,
         push=arguments.push,
         security=Security.of(arguments),
         anchor=arguments.anchor,

@@ -109,7 +109,7 @@ def _check_standard_output(*, as_json: bool) -> None:
 
 
 def _summary(place: str, exported: Exported) -> str:
-    from twodfs.cli.grid import size_text
+    from twodfs.sizes import size_text
 
     if exported.format is ArchiveFormat.DOCKER:
         readers = "'docker load', as for podman"

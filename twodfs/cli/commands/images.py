@@ -21,7 +21,8 @@ def run(arguments: Namespace) -> int:
     """Print the images of the store; raises ``TwodfsError``."""
     from twodfs.build.housekeeping import list_images
     from twodfs.cli.console import print_json, say
-    from twodfs.cli.grid import count_text, size_text
+    from twodfs.cli.grid import count_text
+    from twodfs.sizes import size_text
     from twodfs.storage.store import ImageStore, default_directory
 
     found = list_images(ImageStore(default_directory()))

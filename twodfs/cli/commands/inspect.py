@@ -60,7 +60,8 @@ def run(arguments: Namespace) -> int:
 def _describe(reference: Reference, found: Inspection, origin: PartitionOrigin | None) -> Iterator[str]:
     from shutil import get_terminal_size
 
-    from twodfs.cli.grid import count_text, draw, size_text
+    from twodfs.cli.grid import count_text, draw
+    from twodfs.sizes import size_text
 
     yield f"{reference}  {found.root.digest}"
     yield f"  {found.root.media_type}"
@@ -86,8 +87,9 @@ def _describe(reference: Reference, found: Inspection, origin: PartitionOrigin |
 
 
 def _describe_parts(field: Field) -> Iterator[str]:
-    from twodfs.cli.grid import count_text, size_text
+    from twodfs.cli.grid import count_text
     from twodfs.publish.inspection import named_partitions
+    from twodfs.sizes import size_text
 
     for media_type, count in field.media_types().items():
         yield f"  {count} of {media_type}"

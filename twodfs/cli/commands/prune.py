@@ -23,9 +23,10 @@ def declare(parser: CommandParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Make the store smaller, and print by how much; raises ``TwodfsError``."""
-    from twodfs.build.housekeeping import parse_size, prune
+    from twodfs.build.housekeeping import prune
     from twodfs.cli.console import print_json, say
-    from twodfs.cli.grid import count_text, size_text
+    from twodfs.cli.grid import count_text
+    from twodfs.sizes import parse_size, size_text
     from twodfs.storage.store import ImageStore, default_directory
 
     pruned = prune(ImageStore(default_directory()), parse_size(arguments.max_size), images=arguments.images)

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from twodfs.build.housekeeping import list_images, parse_size, prune, remove_images
+from twodfs.build.housekeeping import list_images, prune, remove_images
 from twodfs.choices import Anchor
-from twodfs.errors import BuildError, BuildFileError
+from twodfs.errors import BuildError
 from twodfs.field.allotment import Allotment
 from twodfs.flatten.compose import Base, compose, scratch_config, scratch_image
 from twodfs.oci.digest import Digest
@@ -138,17 +138,3 @@ def test_a_damaged_image_keeps_no_prune_from_the_others(store: ImageStore) -> No
     assert (store.has(kept, 1000), store.has(spare, 1000)) == (True, False)
     assert prune(store, 0, images=True).damaged == ()
     assert (store.index.images(), list(store.blobs())) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("0", 0), ("1500", 1500), ("10GB", 10**10), ("1.5 GiB", 3 * 2**29), ("2k", 2000), ("7MiB", 7 * 2**20)],
-)
-def test_sizes_have_units(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "-1", "1e9", "10 bytes"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(BuildFileError, match="is no size"):
-        parse_size(text)

@@ -1,8 +1,7 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twodfs.cli.grid import draw, size_text
+from twodfs.cli.grid import draw
 from twodfs.field.allotment import Allotment
 from twodfs.field.field import Field
 from twodfs.oci.digest import digest_of
@@ -12,23 +11,6 @@ DIGEST = digest_of(b"")
 
 def field_of(*cells: tuple[int, int, int | None]) -> Field:
     return Field.of(Allotment(row, col, DIGEST, DIGEST, size) for row, col, size in cells)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (None, "?"),
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (1234, "1.23 kB"),
-        (999_499, "999 kB"),
-        (999_501, "1 MB"),
-        (140_000_000_000, "140 GB"),
-    ],
-)
-def test_sizes_have_three_digits(size: int | None, text: str) -> None:
-    assert size_text(size) == text
 
 
 def test_holes_are_seen() -> None:

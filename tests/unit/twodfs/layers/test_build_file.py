@@ -148,7 +148,7 @@ def test_several_files_go_into_one_directory() -> None:
 
 
 def test_unknown_keys_beside_the_allotments_are_refused() -> None:
-    assert problem(entry(), base="x") == "unknown key 'base'; allowed: allotments, partitions"
+    assert problem(entry(), base="x") == "unknown key 'base'; allowed: allotments, partitions, models"
 
 
 def test_an_empty_field_is_refused() -> None:

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.models import llama
 from twodfs.field.allotment import MAX_COORDINATE
 from twodfs.layers import build_file, destinations
 from twodfs.layers.build_file import BuildFile
+from twodfs.layers.made import MADE_KEYS
+from twodfs.models.request import MODEL_KEYS
 
 PAGE = (Path(__file__).parents[4] / "docs" / "build-file.md").read_text()
 
@@ -20,6 +23,9 @@ def keys(title: str) -> list[str]:
 def test_every_key_has_its_row() -> None:
     assert sorted(keys("The file")) == sorted(build_file._FILE_KEYS)
     assert sorted(keys("An allotment")) == sorted(build_file._ALLOTMENT_KEYS)
+    assert sorted(keys("Models")) == sorted(MODEL_KEYS)
+    for kind in MADE_KEYS:
+        assert f'| `{{"{kind[0]}": ' in PAGE
 
 
 def test_the_figures_are_those_of_the_parser() -> None:
@@ -35,5 +41,6 @@ def test_every_example_loads(example: str, tmp_path: Path) -> None:
         (tmp_path / directory).mkdir(parents=True)
     for file in ("0-0.bin", "0-1.bin", "tokenizer/t", "weights/a/1.bin"):
         (tmp_path / file).write_bytes(b"1")
+    llama(tmp_path / "llama", layers=2)
     (tmp_path / "2dfs.json").write_text(example)
     assert BuildFile.load(tmp_path / "2dfs.json").cells
