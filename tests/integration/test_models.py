@@ -211,7 +211,7 @@ def test_a_snapshot_of_a_hubs_cache_is_the_model(
         (["--model", "llama", "--max-layer", "1kB"], "more than the 1 kB that a layer may have"),
         (["--model", "llama", "--at", "/a/../b"], "climbs with '..'"),
         (["--model", "llama", "--layer-pattern", "x"], "has 0 groups; expected one, the layer's number"),
-        ([], "missing: BASE, which only --model may do without; 'twodfs build --help' explains"),
+        ([], "missing: TARGET; 'twodfs build --help' explains"),
     ],
 )
 def test_mistakes_name_the_option(arguments: list[str], message: str, workshop: Workshop) -> None:

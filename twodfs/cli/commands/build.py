@@ -144,7 +144,8 @@ def run(arguments: Namespace) -> int:
 
     source = BuildSource.of(arguments)
     if arguments.base is None and source.model is None:
-        raise UsageError("missing: BASE, which only --model may do without; 'twodfs build --help' explains")
+        # Only --model does without BASE: else the one that is there is BASE.
+        raise UsageError("missing: TARGET; 'twodfs build --help' explains")
     asked = BuildRequest(
         base=BaseRequest(
             image=parse_base(arguments.base or SCRATCH),
