@@ -27,6 +27,8 @@ from tests.lab.models import llama
 
 RESULT: Final = Path(__file__).parent / "results" / "model_split.json"
 PEER: Final = "cp, sha256"
+BUILD: Final = "build"
+"""As users run it; with one job alone is for comparison."""
 AIM: Final = 0.5
 """Speed beside the peer's that is aimed at."""
 MOST_MEMORY: Final = 100 * 2**20
@@ -79,7 +81,7 @@ def measure(directory: Path, rounds: int, width: int) -> tuple[int, dict[str, li
     contenders = (
         Contender(PEER, copied),
         Contender("build, one job", lambda: anew("--jobs", "1")),
-        Contender("build", anew),
+        Contender(BUILD, anew),
         Contender("build, again", built),
     )
     samples: dict[str, list[Sample]] = {one.name: [] for one in contenders}
@@ -124,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.width == WIDTH:
         RESULT.write_text(json.dumps(content, indent=1) + "\n")
     builds = [row for name, row in rows.items() if name != PEER]
-    is_met = all(row["speedBesidePeer"] >= AIM and row["peakBytes"] <= MOST_MEMORY for row in builds)
+    is_met = rows[BUILD]["speedBesidePeer"] >= AIM and all(row["peakBytes"] <= MOST_MEMORY for row in builds)
     print(f"aim, {AIM:g} times as fast in {MOST_MEMORY >> 20} MiB: {'met' if is_met else 'NOT met'}")
     return 0 if is_met else 1
 
