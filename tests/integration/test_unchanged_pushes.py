@@ -39,6 +39,12 @@ def allotments(workshop: Workshop, name: str) -> set[str]:
     return {f"sha256:{cell['digest']}" for cell in workshop.field(name, manifest)}
 
 
+def digest_of_cell(workshop: Workshop, name: str, row: int, col: int) -> str:
+    (manifest,) = workshop.images(name)
+    (found,) = (one for one in workshop.field(name, manifest) if (one["row"], one["col"]) == (row, col))
+    return f"sha256:{found['digest']}"
+
+
 def record_of(workshop: Workshop) -> Path:
     (record,) = (workshop.store / "pushed").iterdir()
     return record
@@ -133,6 +139,25 @@ def test_where_the_tag_names_another_image_or_none_all_is_asked_for(
     assert lines(asked)[-1] == f"PUT /v2/{name}/manifests/v1 201"
     assert allotments(workshop, name) == parts
     assert lines(asked_by(workshop, *arguments)[1]) == [f"HEAD /v2/{name}/manifests/v1 200"]
+
+
+def test_what_the_registry_lost_behind_the_tag_is_brought_once_it_refuses_a_changed_image(workshop: Workshop) -> None:
+    name = "unchanged/lost"
+    arguments = ("build", "scratch", workshop.target(name), "--push", *PLAIN)
+    workshop.made(*arguments)
+    before = allotments(workshop, name)
+    (workshop.directory / "a.bin").write_bytes(b"another")
+    kept = before - {digest_of_cell(workshop, name, 0, 0)}
+    lost = min(kept)
+    with RegistryClient(workshop.registry.url) as client:
+        assert client.request("DELETE", f"/v2/{name}/blobs/{lost}").status == 202
+    done, asked = asked_by(workshop, *arguments)
+    assert blobs_asked_for(asked) >= kept
+    for digest in allotments(workshop, name):
+        workshop.blob(name, digest)
+    # The allotment that was lost; the new one, the field, and the configs of image and anchor.
+    pushed = done.json["pushed"]
+    assert (pushed["uploadedBlobs"], pushed["mountedBlobs"], pushed["presentBlobs"]) == (5, 0, 1)
 
 
 def test_a_registry_that_begins_anew_gets_everything(workshop: Workshop, tmp_path: Path) -> None:
