@@ -160,6 +160,19 @@ def test_what_the_registry_lost_behind_the_tag_is_brought_once_it_refuses_a_chan
     assert (pushed["uploadedBlobs"], pushed["mountedBlobs"], pushed["presentBlobs"]) == (5, 0, 1)
 
 
+def test_a_repair_leaves_a_tag_that_is_right_alone_as_some_registries_let_none_be_written(workshop: Workshop) -> None:
+    name = "unchanged/repaired"
+    arguments = ("build", "scratch", workshop.target(name), "--push", *PLAIN)
+    workshop.made(*arguments)
+    lost = min(allotments(workshop, name))
+    with RegistryClient(workshop.registry.url) as client:
+        assert client.request("DELETE", f"/v2/{name}/blobs/{lost}").status == 202
+    done, asked = asked_by(workshop, "push", workshop.target(name), "--json")
+    assert done.json["uploadedBlobs"] == 1
+    assert [one.target for one in asked if one.method == "PUT" and "/manifests/" in one.target] == []
+    workshop.blob(name, lost)
+
+
 def test_a_registry_that_begins_anew_gets_everything(workshop: Workshop, tmp_path: Path) -> None:
     registries: list[str] = []
     for directory in (tmp_path / "first", tmp_path / "second"):

@@ -210,7 +210,8 @@ class BlobPusher:
         repository = self._repository
         below = [one for one in below if one.digest not in self._earlier.content]
         has_root = False
-        if not (self._sent or self._mounted):  # else there are new manifests, which name the new blobs
+        is_new = bool(self._sent or self._mounted)  # so there are new manifests, which name the new blobs
+        if not is_new or (self._present and self._earlier.root is None):  # or it had lost the blobs
             questions = [partial(repository.has_manifest, one.digest) for one in below]
             asked = [*questions, partial(repository.has_manifest, root.digest, tag)]
             *present, has_root = concurrently(asked, limit=LOOKUPS)
