@@ -88,6 +88,18 @@ def test_a_base_whose_tag_moved_is_taken_anew(workshop: Workshop) -> None:
     assert workshop.made(*arguments).json["digest"] == second.json["digest"]
 
 
+def test_a_base_whose_registry_is_down_is_tried_as_long_as_one_of_the_first_time(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    with Registry.start(tmp_path / "own") as registry:
+        base = push_image(registry.url, "base/down", "v1").reference()
+        workshop.made("build", base, workshop.target("unchanged/down"), "--push")
+    done = workshop.twodfs("build", base, workshop.target("unchanged/down"), "--push")
+    assert done.status == 1
+    assert f"HEAD {registry.url}/v2/base/down/manifests/v1: " in done.err
+
+
 def test_of_a_changed_image_what_the_earlier_one_has_is_not_asked_for(workshop: Workshop) -> None:
     base = push_image(workshop.registry.url, "base/changing", "v1")
     name = "unchanged/changing"
