@@ -39,6 +39,12 @@ def allotments(workshop: Workshop, name: str) -> set[str]:
     return {f"sha256:{cell['digest']}" for cell in workshop.field(name, manifest)}
 
 
+def digest_of_cell(workshop: Workshop, name: str, row: int, col: int) -> str:
+    (manifest,) = workshop.images(name)
+    (found,) = (one for one in workshop.field(name, manifest) if (one["row"], one["col"]) == (row, col))
+    return f"sha256:{found['digest']}"
+
+
 def record_of(workshop: Workshop) -> Path:
     (record,) = (workshop.store / "pushed").iterdir()
     return record
@@ -80,6 +86,18 @@ def test_a_base_whose_tag_moved_is_taken_anew(workshop: Workshop) -> None:
     assert [layer["digest"] for layer in manifest["layers"][:-1]] == [one.blob.digest for one in base.platforms[0].base]
     assert not allotments(workshop, "unchanged/moving") & blobs_asked_for(asked)
     assert workshop.made(*arguments).json["digest"] == second.json["digest"]
+
+
+def test_a_base_whose_registry_is_down_is_tried_as_long_as_one_of_the_first_time(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    with Registry.start(tmp_path / "own") as registry:
+        base = push_image(registry.url, "base/down", "v1").reference()
+        workshop.made("build", base, workshop.target("unchanged/down"), "--push")
+    done = workshop.twodfs("build", base, workshop.target("unchanged/down"), "--push")
+    assert done.status == 1
+    assert f"HEAD {registry.url}/v2/base/down/manifests/v1: " in done.err
 
 
 def test_of_a_changed_image_what_the_earlier_one_has_is_not_asked_for(workshop: Workshop) -> None:
@@ -133,6 +151,38 @@ def test_where_the_tag_names_another_image_or_none_all_is_asked_for(
     assert lines(asked)[-1] == f"PUT /v2/{name}/manifests/v1 201"
     assert allotments(workshop, name) == parts
     assert lines(asked_by(workshop, *arguments)[1]) == [f"HEAD /v2/{name}/manifests/v1 200"]
+
+
+def test_what_the_registry_lost_behind_the_tag_is_brought_once_it_refuses_a_changed_image(workshop: Workshop) -> None:
+    name = "unchanged/lost"
+    arguments = ("build", "scratch", workshop.target(name), "--push", *PLAIN)
+    workshop.made(*arguments)
+    before = allotments(workshop, name)
+    (workshop.directory / "a.bin").write_bytes(b"another")
+    kept = before - {digest_of_cell(workshop, name, 0, 0)}
+    lost = min(kept)
+    with RegistryClient(workshop.registry.url) as client:
+        assert client.request("DELETE", f"/v2/{name}/blobs/{lost}").status == 202
+    done, asked = asked_by(workshop, *arguments)
+    assert blobs_asked_for(asked) >= kept
+    for digest in allotments(workshop, name):
+        workshop.blob(name, digest)
+    # The allotment that was lost; the new one, the field, and the configs of image and anchor.
+    pushed = done.json["pushed"]
+    assert (pushed["uploadedBlobs"], pushed["mountedBlobs"], pushed["presentBlobs"]) == (5, 0, 1)
+
+
+def test_a_repair_leaves_a_tag_that_is_right_alone_as_some_registries_let_none_be_written(workshop: Workshop) -> None:
+    name = "unchanged/repaired"
+    arguments = ("build", "scratch", workshop.target(name), "--push", *PLAIN)
+    workshop.made(*arguments)
+    lost = min(allotments(workshop, name))
+    with RegistryClient(workshop.registry.url) as client:
+        assert client.request("DELETE", f"/v2/{name}/blobs/{lost}").status == 202
+    done, asked = asked_by(workshop, "push", workshop.target(name), "--json")
+    assert done.json["uploadedBlobs"] == 1
+    assert [one.target for one in asked if one.method == "PUT" and "/manifests/" in one.target] == []
+    workshop.blob(name, lost)
 
 
 def test_a_registry_that_begins_anew_gets_everything(workshop: Workshop, tmp_path: Path) -> None:

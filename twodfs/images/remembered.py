@@ -6,7 +6,6 @@ no manifest, and that Docker Hub counts as no pull.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import BinaryIO
 
 from twodfs.errors import DamagedError, RegistryError
@@ -52,13 +51,20 @@ class RememberedManifests:
         self._repository.download(blob, file, advance)
 
     def _asked(self, tag: str) -> Document | None:
-        """Return the manifest that a tag names, where the store has it."""
+        """Return the manifest that a tag names, where the store has it.
+
+        Raises:
+            RegistryError: the registry does not answer.
+        """
         if not any(base_name_of(image) == self._base_name for _, image in self._store.index.images()):
             return None
-        with suppress(RegistryError):  # the whole answer says what is wrong
+        try:
             named = self._repository.resolve(tag)
-            return self._stored(named.digest, named.media_type)
-        return None
+        except RegistryError as error:
+            if error.status is None:  # nor would it answer the next question
+                raise
+            return None  # the whole answer says what is wrong
+        return self._stored(named.digest, named.media_type)
 
     def _stored(self, digest: Digest, media_type: str) -> Document | None:
         if self._store.size(digest) is None:

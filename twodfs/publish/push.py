@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twodfs.build.allotments import ReadyBlob
 from twodfs.concurrency import concurrently
-from twodfs.errors import BuildError, DigestError
+from twodfs.errors import BuildError, DigestError, RegistryError
 from twodfs.images.source import TRANSFERS
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
@@ -29,6 +30,8 @@ LOOKUPS: Final = 8
 """Questions asked at a time."""
 _UNASKED_BYTES: Final = 1024 * 1024
 """Bytes of a blob that take about as long to send as to ask for."""
+_LACKING: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
+"""How registries refuse a manifest when they lack a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class BlobPusher:
         self._sent: list[int] = []
         self._mounted: list[int] = []
         self._present: list[int] = []
+        self._trusted: list[ReadyBlob] = []
 
     def carry(self, ready: ReadyBlob) -> None:
         """Bring a blob of the store to the repository, unless that is done or under way.
@@ -101,6 +105,13 @@ class BlobPusher:
             if blob.digest in self._begun:
                 return
             self._begun.add(blob.digest)
+        if blob.digest in self._earlier.content:
+            self._trusted.append(ready)
+            return
+        self._bring(ready)
+
+    def _bring(self, ready: ReadyBlob) -> None:
+        blob = ready.blob
         if self._is_there(ready):
             self._present.append(blob.size)
             return
@@ -119,8 +130,6 @@ class BlobPusher:
 
     def _is_there(self, ready: ReadyBlob) -> bool:
         blob = ready.blob
-        if blob.digest in self._earlier.content:
-            return True
         # Where all that was pushed came from this store, a blob that is new to it is new there. A big one is asked for
         # all the same, as somebody else may have pushed it.
         is_unknown = ready.is_new and self._earlier.root is not None and blob.size <= _UNASKED_BYTES
@@ -174,21 +183,35 @@ class BlobPusher:
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
 
-    def finish(self, root: Document, below: Iterable[Document], tag: str) -> Pushed:
+    def finish(self, root: Document, below: Sequence[Document], tag: str) -> Pushed:
         """Let ``tag`` name ``root``, whose blobs were all carried, once the repository has its manifests ``below``.
 
+        Where the repository has lost content that it was not asked for, that is brought as well.
+
         Raises:
+            DamagedError: the store does not have some of that either, or has it damaged.
             RegistryError: the registry refuses.
         """
         if root.digest != self._earlier.root:
-            self._give(root, [one for one in below if one.digest not in self._earlier.content], tag)
-        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, self._present))
+            try:
+                self._give(root, below, tag)
+            except RegistryError as error:
+                if self._earlier.root is None or error.status not in _LACKING:
+                    raise
+                self._earlier = NONE
+                trusted, self._trusted = self._trusted, []
+                concurrently([partial(self._bring, one) for one in trusted], limit=LOOKUPS)
+                self._give(root, below, tag)
+        present = [*self._present, *(one.blob.size for one in self._trusted)]
+        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, present))
         return Pushed(root, *counts)
 
     def _give(self, root: Document, below: Sequence[Document], tag: str) -> None:
         repository = self._repository
+        below = [one for one in below if one.digest not in self._earlier.content]
         has_root = False
-        if not (self._sent or self._mounted):  # else there are new manifests, which name the new blobs
+        is_new = bool(self._sent or self._mounted)  # so there are new manifests, which name the new blobs
+        if not is_new or (self._present and self._earlier.root is None):  # or it had lost the blobs
             questions = [partial(repository.has_manifest, one.digest) for one in below]
             asked = [*questions, partial(repository.has_manifest, root.digest, tag)]
             *present, has_root = concurrently(asked, limit=LOOKUPS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -39,13 +40,9 @@ class PushRecords:
             return None
 
     def record(self, reference: str, record: Json) -> None:
-        """Keep ``record`` in the place of the one that ``reference`` has.
-
-        Raises:
-            BuildError: there is no room, or the store may only be read.
-        """
+        """Keep ``record`` in the place of the one that ``reference`` has; where it cannot be written, go without."""
         content = orjson.dumps(record)
-        with writing(self._store):
+        with suppress(OSError):  # the image has been pushed, and a full disk is told where more depends on it
             self._directory.mkdir(exist_ok=True)
             self._path(reference).write_bytes(_seal(reference, content) + b"\n" + content)
 

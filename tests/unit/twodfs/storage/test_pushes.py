@@ -50,3 +50,9 @@ def test_records_of_forgotten_images_go(records: PushRecords) -> None:
         records.record(name, {})
     records.keep(["lab/b:v1"])
     assert (records.find("lab/a:v1"), records.find("lab/b:v1")) == (None, {})
+
+
+def test_a_record_that_cannot_be_written_is_none(records: PushRecords, tmp_path: Path) -> None:
+    (tmp_path / "pushed").touch()
+    records.record("lab/a:v1", {})
+    assert records.find("lab/a:v1") is None
