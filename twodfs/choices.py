@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-DEFAULT_NAME: Final = "2dfs.json"
-"""The build file."""
+DEFAULT_NAMES: Final = ("2dfs.json", "2dfs.yaml")
+"""The build file: the first that is there."""
 MAX_STAGES: Final = 1000
 """Stages that a model is dealt out to, at most."""
 

@@ -434,7 +434,8 @@ def test_a_mistake_in_the_build_file_is_shown_with_its_place(workshop: Workshop)
     done = workshop.twodfs("build", "scratch", "a/b")
     assert done.status == 2
     assert done.err == (
-        "twodfs: 2dfs.json: unknown key 'colour'; allowed: src, dst, row, col, mode, uid, gid, follow "
+        "twodfs: 2dfs.json: unknown key 'colour'; allowed: src, dst, row, col, each, label, platform, ignore, mode, "
+        "uid, gid, follow "
         "in 'allotments[2]'\n"
     )
 

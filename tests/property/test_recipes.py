@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,10 +13,12 @@ from tests.lab.work import grows_with_its_input
 from tests.property.strategies import ANY_JSON, as_bytes, mutations, pieces
 from twodfs.errors import FormatError
 from twodfs.field.partition import Rectangle
-from twodfs.layers.build_file import BuildFile
+from twodfs.layers.build_file.file import BuildFile
+from twodfs.layers.build_file.schema import build_file_schema
 from twodfs.layers.coverage import empty_rectangles
 
 HERE = Path("/build")
+SCHEMA = jsonschema.Draft202012Validator(build_file_schema())
 FILE = {
     "allotments": [
         {"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0},
@@ -47,6 +50,10 @@ CELLS = st.fixed_dictionaries(
         "uid": st.integers(-1, 2**32),
         "gid": st.integers(-1, 2**32),
         "Src": PATHS,
+        "label": PATHS | st.none(),
+        "platform": pieces("linux/", "arm64", "amd64", "/", "v8") | st.none(),
+        "ignore": st.lists(PATHS, max_size=2),
+        "each": st.sampled_from(["row", "column", "cell", None]),
     },
 )
 FILES = st.fixed_dictionaries(
@@ -56,7 +63,15 @@ FILES = st.fixed_dictionaries(
             pieces("edge", "a", "-", "all", "0"),
             pieces("0.0.0.1", "--", "1.1.1.1", "edge", "9" * 30),
             max_size=3,
-        )
+        ),
+        "default": pieces("edge", "all", "base", "--", "0.0.0.1", "9.9.9.9") | st.none(),
+        "row_labels": st.dictionaries(pieces("0", "1", "-"), PATHS, max_size=2),
+        "env": st.dictionaries(PATHS, PATHS, max_size=2),
+        "labels": st.dictionaries(PATHS, PATHS | st.integers(), max_size=2),
+        "entrypoint": st.lists(PATHS, max_size=2),
+        "workdir": PATHS | st.none(),
+        "user": PATHS | st.none(),
+        "$schema": PATHS,
     },
 )
 
@@ -81,6 +96,15 @@ def test_a_build_file_is_a_recipe_or_a_sentence(body: bytes) -> None:
         assert all(len(part.encode("utf-8", "surrogateescape")) <= 255 for part in parts)
         assert copy.mode is None or 0 <= copy.mode <= 0o7777
     assert all(not selection.names for selection in recipe.partitions.values())
+
+
+@given(as_bytes(mutations(FILE) | FILES))
+def test_the_schema_takes_all_that_the_parser_takes(body: bytes) -> None:
+    try:
+        BuildFile.parse(body, HERE)
+    except FormatError:
+        return
+    SCHEMA.validate(json.loads(body))
 
 
 @given(FILES, st.sampled_from(["src", "partitions", "dst"]))

@@ -8,19 +8,20 @@ the allotments that are done only their digests.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from twodfs.build.fields import FieldClaims
 from twodfs.build.keys import KeyCache, key_of_content, key_of_stamps
 from twodfs.concurrency import concurrently, scope
 from twodfs.field.allotment import Allotment
-from twodfs.layers.build_file import BuildFile, Cell, mistakes_of
+from twodfs.layers.build_file.cells import Cell
+from twodfs.layers.build_file.file import BuildFile
 from twodfs.layers.compression import Packing
 from twodfs.layers.layer import Layer, LayerPlan
-from twodfs.layers.members import PathClaims
 from twodfs.oci.documents import Descriptor
 from twodfs.progress import Advance, Progress
 from twodfs.storage.store import ImageStore
@@ -79,10 +80,10 @@ def make_allotments(
     progress: Progress,
     listener: OnBuilt,
     *,
-    claims: PathClaims | None = None,
+    claims: FieldClaims | None = None,
     changed: OnChange | None = None,
-) -> tuple[Allotment, ...]:
-    """Return the allotments that ``build_file`` asks for, once they are in ``store``.
+) -> Mapping[int, Allotment]:
+    """Return the allotments of ``claims``, by their places in ``build_file``, once they are in ``store``.
 
     Args:
         build_file: the sources of the allotments.
@@ -90,17 +91,19 @@ def make_allotments(
         store: takes the blobs; must be in use.
         progress: listens to the ones that are built.
         listener: called with each allotment as soon as it is in the store, in the thread that made it.
-        claims: takes the names of all files; one of its own where it is left out.
+        claims: takes the names of all files, and says which allotments are made; all of them where it is left out.
         changed: called when there is an allotment to be built, before it is.
 
     Raises:
         BuildError: a file cannot be read, or changes meanwhile.
-        BuildFileError: two allotments bring the same name, one takes a directory's, or something else in the
-            build file is wrong.
+        BuildFileError: two allotments of a field bring the same name, one takes a directory's, or something else
+            in the build file is wrong.
     """
     with closing(KeyCache(store.directory / KEYS_NAME)) as keys:
         jobs = _AllotmentJobs(
-            build_file, method, store, keys, progress, claims=claims or PathClaims(), changed=changed or _ignored
+            *(build_file, method, store, keys, progress),
+            claims=claims or FieldClaims.of(build_file.cells),
+            changed=changed or _ignored,
         )
         concurrently([partial(jobs.run, listener)] * method.jobs, limit=method.jobs)
     return jobs.allotments()
@@ -113,11 +116,11 @@ def check_sources(build_file: BuildFile) -> None:
         BuildError: a file cannot be read.
         BuildFileError: as for ``make_allotments``, as far as that can be told without the base.
     """
-    claims = PathClaims()
-    for cell in build_file.cells:
+    claims = FieldClaims.of(build_file.cells)
+    for at in claims.cells:
         scope().check()
-        with mistakes_of(build_file.file):
-            claims.claim(LayerPlan.of(cell.copies).members)
+        with build_file.origin.mistakes():
+            claims.claim(at, LayerPlan.of(build_file.cells[at].copies).members)
 
 
 class _AllotmentJobs:
@@ -131,20 +134,20 @@ class _AllotmentJobs:
         keys: KeyCache,
         progress: Progress,
         *,
-        claims: PathClaims,
+        claims: FieldClaims,
         changed: OnChange,
     ) -> None:
         self._changed = changed
-        self._file = build_file.file
+        self._origin = build_file.origin
         self._cells = build_file.cells
         self._method = method
         self._store = store
         self._keys = keys
         self._progress = progress
         self._claims = claims
-        self._waiting = iter(range(len(build_file.cells)))
+        self._waiting = iter(claims.cells)
         self._taking = threading.Lock()
-        self._built: list[Allotment | None] = [None] * len(build_file.cells)
+        self._built: dict[int, Allotment] = {}
 
     def run(self, tell: OnBuilt) -> None:
         """Make allotments until none is left."""
@@ -155,9 +158,9 @@ class _AllotmentJobs:
             self._built[at] = built.allotment
             tell(built)
 
-    def allotments(self) -> tuple[Allotment, ...]:
-        """Return the allotments."""
-        return tuple(one for one in self._built if one is not None)
+    def allotments(self) -> Mapping[int, Allotment]:
+        """Return the allotments by the places of their cells."""
+        return {at: self._built[at] for at in self._claims.cells}
 
     def _take(self, check: Callable[[], None]) -> tuple[int, LayerPlan] | None:
         with self._taking:  # in order, so that of several mistakes the same one is told every time
@@ -166,9 +169,9 @@ class _AllotmentJobs:
             if at is None:
                 return None
             cell = self._cells[at]
-            with mistakes_of(self._file):
+            with self._origin.mistakes():
                 plan = LayerPlan.of(cell.copies)
-                self._claims.claim(plan.members)
+                self._claims.claim(at, plan.members)
             return at, plan
 
     def _make(self, cell: Cell, plan: LayerPlan, check: Callable[[], None]) -> BuiltAllotment:

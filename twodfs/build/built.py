@@ -20,7 +20,7 @@ from twodfs.oci.documents import IMAGE_TYPES, Descriptor, Document, Json, expect
 from twodfs.oci.platforms import Platform
 from twodfs.storage.store import ImageStore
 
-RECORD_VERSION: Final = 1
+RECORD_VERSION: Final = 2
 """Goes up when the same allotments on the same base would give another image than before."""
 
 MAX_RECORDED_BYTES: Final = 64 * 1024 * 1024
@@ -33,17 +33,17 @@ class Built:
 
     Attributes:
         root: the document that its reference names.
-        field: the document that lists the allotments.
-        allotments: these.
+        fields: the documents that list the allotments; several where some are for some platforms only.
+        allotments: all of them.
         platforms: of its images.
         base_layers: of the image that has the most.
-        documents: all that were composed, ``root`` and ``field`` among them, in an order that registries take.
+        documents: all that were composed, ``root`` and ``fields`` among them, in an order that registries take.
         base_blobs: blobs of the base that it names.
         new: those of ``documents`` that the store has never had before.
     """
 
     root: Document
-    field: Document
+    fields: tuple[Document, ...]
     allotments: tuple[Allotment, ...]
     platforms: tuple[Platform, ...]
     base_layers: int
@@ -84,7 +84,8 @@ class ImageRecord:
     Attributes:
         plan: the key of its base and options.
         allotments: the key of these.
-        documents: the root, the field, and the others as in ``Built``.
+        documents: the root, the fields, and the others as in ``Built``.
+        fields: how many fields there are.
         base_blobs: as in ``Built``, as are the following.
         platforms: of its images.
         base_layers: of the image that has the most.
@@ -93,6 +94,7 @@ class ImageRecord:
     plan: str
     allotments: str
     documents: tuple[Descriptor, ...]
+    fields: int
     base_blobs: tuple[Descriptor, ...]
     platforms: tuple[Platform, ...]
     base_layers: int
@@ -100,11 +102,13 @@ class ImageRecord:
     @classmethod
     def of(cls, built: Built, plan: str) -> Self:
         """Return the record of ``built``, made of the base and options with the key ``plan``."""
-        others = (one for one in built.documents if one not in (built.root, built.field))
+        named = (built.root, *built.fields)
+        others = (one for one in built.documents if one not in named)
         return cls(
             plan,
             key_of_allotments(built.allotments),
-            tuple(_descriptor(one) for one in (built.root, built.field, *others)),
+            tuple(_descriptor(one) for one in (*named, *others)),
+            len(built.fields),
             built.base_blobs,
             built.platforms,
             built.base_layers,
@@ -121,12 +125,14 @@ class ImageRecord:
         documents, base_blobs, platforms = (
             expect(record.get(key), list, key) for key in ("documents", "baseBlobs", "platforms")
         )
-        if len(documents) < len(("root", "field")):
+        fields = expect(record.get("fields"), int, "fields")
+        if not 1 <= fields < len(documents):
             raise FormatError("an image has a root and a field", "documents")
         return cls(
             expect(record.get("plan"), str, "plan"),
             expect(record.get("allotments"), str, "allotments"),
             tuple(map(Descriptor.from_dict, documents)),
+            fields,
             tuple(map(Descriptor.from_dict, base_blobs)),
             tuple(Platform.of(expect(one, dict, "platforms")) for one in platforms),
             expect(record.get("baseLayers"), int, "baseLayers"),
@@ -138,6 +144,7 @@ class ImageRecord:
             "plan": self.plan,
             "allotments": self.allotments,
             "documents": [_json(one) for one in self.documents],
+            "fields": self.fields,
             "baseBlobs": [_json(one) for one in self.base_blobs],
             "platforms": [one.to_dict() for one in self.platforms],
             "baseLayers": self.base_layers,
@@ -153,12 +160,12 @@ class ImageRecord:
         if key_of_allotments(allotments) != self.allotments:
             return None
         try:
-            root, field, *others = (self._document(store, one) for one in self.documents)
+            root, *others = (self._document(store, one) for one in self.documents)
         except BuildError:
             return None
         # In the order of composing: first what others name.
-        documents = (field, *others, root)
-        return Built(root, field, allotments, self.platforms, self.base_layers, documents, self.base_blobs)
+        fields = tuple(others[: self.fields])
+        return Built(root, fields, allotments, self.platforms, self.base_layers, (*others, root), self.base_blobs)
 
     @staticmethod
     def _document(store: ImageStore, one: Descriptor) -> Document:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 from twodfs.build.built import Built
+from twodfs.build.fields import FieldGroups
 from twodfs.build.kinds import of_kind
 from twodfs.choices import Anchor, MediaTypes
 from twodfs.field.allotment import Allotment
-from twodfs.field.partition import Selection
-from twodfs.flatten.compose import Base, compose
+from twodfs.flatten.compose import Base, FieldContent, compose
+from twodfs.layers.build_file.file import BuildFile
 from twodfs.layers.compression import Packing
 from twodfs.layers.directories import known_directories
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor
 from twodfs.oci.image_config import MAX_CONFIG_BYTES, ImageConfig
+from twodfs.oci.platforms import Platform
 from twodfs.storage.store import ImageStore
 
 
@@ -46,30 +48,56 @@ class PreparedBase:
         configs = {one: ImageConfig.parse(store.read(one, limit=MAX_CONFIG_BYTES)) for one in digests}
         return cls(changed, configs, packing.gzip_only)
 
-    def directories(self) -> dict[str, str]:
-        """Return the directories that nothing else may take the place of, with a phrase for each that says why."""
-        return known_directories(list(self.configs.values()))
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        """Those of its images."""
+        return tuple(image.platform for image in self.base.images)
+
+    def directories(self, *, workdir: str | None) -> dict[str, str]:
+        """Return the directories that nothing else may take the place of, with a phrase for each that says why.
+
+        ``workdir`` is the one that the new image gets.
+        """
+        return known_directories(list(self.configs.values()), workdir=workdir)
 
     def compose_image(
-        self, allotments: tuple[Allotment, ...], anchor: Anchor, partitions: Mapping[str, Selection], store: ImageStore
+        self,
+        file: BuildFile,
+        fields: FieldGroups,
+        allotments: Mapping[int, Allotment],
+        anchor: Anchor,
+        store: ImageStore,
     ) -> Built:
         """Return the image of the base and ``allotments``, its documents in ``store``.
 
+        Args:
+            file: what is said of the image.
+            fields: which allotments each image has.
+            allotments: by the places of their cells in ``file``.
+            anchor: whether the index names them.
+            store: takes the documents.
+
         Raises:
-            FormatError: a config of the base has more history entries than layers.
+            FormatError: a config of the base has more history entries than layers, or malformed settings.
         """
-        configs = None if self.is_original else self.configs
-        composed = compose(self.base, allotments, anchor, partitions=partitions, configs=configs)
+        composed = compose(
+            self.base,
+            [_content(file, group, allotments) for group in fields.groups],
+            anchor,
+            of_image=fields.of_image,
+            partitions=file.partitions,
+            settings=file.settings,
+            configs=None if self.is_original else self.configs,
+        )
         new = frozenset(one.digest for one in composed.documents if store.size(one.digest) is None)
         for document in composed.documents:
             store.put(document.body)
-        images = self.base.images
         return Built(
             composed.root,
-            composed.field,
-            allotments,
-            platforms=tuple(image.platform for image in images),
-            base_layers=max(len(image.manifest.layers) for image in images),
+            composed.fields,
+            tuple(allotments.values()),
+            platforms=self.platforms,
+            base_layers=max(len(image.manifest.layers) for image in self.base.images),
             documents=composed.documents,
             base_blobs=self._blobs(),
             new=new,
@@ -81,3 +109,10 @@ class PreparedBase:
         configs = [one.config for one in manifests] if self.is_original else []
         layers = (layer for one in manifests for layer in one.layers)
         return tuple({one.digest: one for one in (*configs, *layers)}.values())
+
+
+def _content(file: BuildFile, group: Sequence[int], allotments: Mapping[int, Allotment]) -> FieldContent:
+    """Return the content of the field that has the cells ``group``."""
+    cells = [file.cells[at] for at in group]
+    labels = {(cell.row, cell.col): cell.label for cell in cells if cell.label}
+    return FieldContent([allotments[at] for at in group], replace(file.labels, cells=labels))

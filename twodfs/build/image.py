@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from twodfs.build.allotments import Method, OnBuilt, make_allotments
 from twodfs.build.built import Built, ImageRecord, key_of_plan
+from twodfs.build.fields import FieldClaims, FieldGroups, plan_fields
 from twodfs.choices import Anchor, MediaTypes
 from twodfs.concurrency import both
-from twodfs.errors import TooManyLayersError
+from twodfs.errors import NothingSelectedError, TooManyLayersError
 from twodfs.field.allotment import Allotment
 from twodfs.field.partition import ALL, Selection
 from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
-from twodfs.layers.build_file import BuildFile, mistakes_of
+from twodfs.layers.build_file.file import BuildFile
 from twodfs.layers.directories import known_directories
-from twodfs.layers.members import PathClaims
+from twodfs.oci.platforms import Platform
 from twodfs.progress import Progress
 from twodfs.storage.store import BASE_NAME, ImageStore
 
@@ -53,6 +55,7 @@ class Plan:
         method: how the allotments are made.
         anchor: whether the index names the allotments.
         media_types: whose the image has; see ``kinds.of_kind``.
+        platforms: those whose images are asked for; empty for all that the base has.
     """
 
     build_file: BuildFile
@@ -62,12 +65,22 @@ class Plan:
     method: Method
     anchor: Anchor = Anchor.INDEX
     media_types: MediaTypes | None = None
+    platforms: tuple[Platform, ...] = ()
 
     def key(self) -> str:
         """Return the key of all but the allotments; empty where the base has no identity."""
         base = self.base.identity()
-        partitions = [(name, str(one)) for name, one in self.build_file.partitions.items()]
-        return key_of_plan(base, self.method.packing, self.anchor, self.media_types, partitions) if base else ""
+        if not base:
+            return ""
+        file = self.build_file
+        partitions = [(name, str(one)) for name, one in file.partitions.items()]
+        cells = [
+            (at, one.label, tuple(map(str, one.platforms)))
+            for at, one in enumerate(file.cells)
+            if one.label or one.platforms
+        ]
+        told = (partitions, file.settings, file.labels, cells)
+        return key_of_plan(base, self.method.packing, self.anchor, self.media_types, told)
 
 
 def build_image(
@@ -84,10 +97,11 @@ def build_image(
         FormatError: a config of the base has more history entries than layers.
     """
     build = _ImageBuild(plan, store, record)
-    allotments, (key, base) = both(partial(build.make, progress, listener), build.prepare)
-    built = None if base or record is None else record.image(store, allotments)
+    made, (key, base) = both(partial(build.make, progress, listener), build.prepare)
+    built = None if base or record is None else record.image(store, tuple(made.values()))
     if built is None:
-        built = (base or build.prepare_base()).compose_image(allotments, plan.anchor, plan.build_file.partitions, store)
+        base = base or build.prepare_base()
+        built = base.compose_image(plan.build_file, build.fields_on(base), made, plan.anchor, store)
     store.index.tag(plan.target, built.root, {BASE_NAME: plan.base_name} if plan.base_name else {})
     return built, ImageRecord.of(built, key)
 
@@ -99,11 +113,14 @@ class _ImageBuild:
         self._plan = plan
         self._store = store
         self._record = record
-        self._claims = PathClaims(known_directories(()))
+        self._workdir = plan.build_file.settings.workdir
+        self._claims = FieldClaims.of(
+            plan.build_file.cells, plan.platforms, known_directories((), workdir=self._workdir)
+        )
         self._is_known = threading.Event()  # whether any allotment is a new one
         self._is_changed = record is None
 
-    def make(self, progress: Progress, listener: OnBuilt) -> tuple[Allotment, ...]:
+    def make(self, progress: Progress, listener: OnBuilt) -> Mapping[int, Allotment]:
         plan = self._plan
         try:
             return make_allotments(
@@ -132,13 +149,25 @@ class _ImageBuild:
         return key, self.prepare_base()
 
     def prepare_base(self) -> PreparedBase:
+        """Return the base, which has been held against the allotments."""
         from twodfs.build.composing import PreparedBase  # noqa: PLC0415 - see the module's docstring
 
         plan = self._plan
         base = PreparedBase.of(plan.base.find(), plan.media_types, plan.method.packing, self._store)
-        with mistakes_of(plan.build_file.file):
-            self._claims.keep_directories(base.directories())
+        self.fields_on(base)
+        with plan.build_file.origin.mistakes():
+            self._claims.keep_directories(base.directories(workdir=self._workdir))
         return base
+
+    def fields_on(self, base: PreparedBase) -> FieldGroups:
+        """Return which allotments each image of ``base`` has.
+
+        Raises:
+            BuildFileError: an image has none, or an allotment has no image.
+        """
+        plan = self._plan
+        with plan.build_file.origin.mistakes():
+            return plan_fields(plan.build_file.cells, base.platforms, is_choice=bool(plan.platforms))
 
 
 def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]:
@@ -148,13 +177,16 @@ def partitions_beyond(built: Built, named: Mapping[str, Selection]) -> list[str]
         return []
     from twodfs.field.field import Field  # noqa: PLC0415 - few images have that many
 
-    field = Field.parse(built.field.body)
+    fields = [Field.parse(one.body) for one in built.fields]
 
     def is_beyond(selection: Selection) -> bool:
         try:
-            field.select(selection, limit=max(room, 0), merged=True)
+            for field in fields:
+                with suppress(NothingSelectedError):
+                    field.select(selection, limit=max(room, 0), merged=True)
         except TooManyLayersError:
             return True
         return False
 
-    return [ALL, *(name for name, selection in named.items() if is_beyond(selection))]
+    whole = [ALL] if any(len({one.digest for one in field}) > room for field in fields) else []
+    return [*whole, *(name for name, selection in named.items() if is_beyond(selection))]

@@ -16,7 +16,7 @@ from twodfs.cli.registries import Registries, Security
 from twodfs.errors import BuildError, FormatError, TwodfsError
 from twodfs.images.scratch import SCRATCH, scratch
 from twodfs.images.transport import LocalImage, parse_image_name
-from twodfs.layers.build_file import BuildFile
+from twodfs.layers.build_file.file import BuildFile
 from twodfs.oci.platforms import Platform
 from twodfs.oci.reference import Reference
 from twodfs.progress import Progress

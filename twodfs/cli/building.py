@@ -23,7 +23,7 @@ from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
 from twodfs.errors import BuildFileError, DamagedError, FormatError
 from twodfs.flatten.budget import DEFAULT_MAX_LAYERS
-from twodfs.layers.build_file import BuildFile
+from twodfs.layers.build_file.file import BuildFile
 from twodfs.layers.compression import Packing
 from twodfs.oci.documents import Json
 from twodfs.oci.reference import Reference
@@ -63,8 +63,8 @@ def build(asked: BuildRequest, *, as_json: bool, quiet: bool) -> None:
     asked.packing.check()
     check_kind(asked.media_types, asked.packing)
     build_file = asked.source.load()
-    if asked.packing.gzip_only and build_file.partitions:
-        raise BuildFileError("--compat knows no named partitions; leave out 'partitions', or --compat")
+    if asked.packing.gzip_only and (foreign := build_file.beyond_original):
+        raise BuildFileError(f"--compat knows no {foreign[0]}; leave out '{foreign[1]}', or --compat")
     plan = _plan(build_file) if asked.is_dry or asked.source.model else None
     if plan and asked.is_dry:
         _print_plan(plan, as_json=as_json)
@@ -121,6 +121,7 @@ class _BuildSession:
             method=Method(asked.packing, asked.jobs, checksum),
             anchor=asked.anchor,
             media_types=asked.media_types,
+            platforms=asked.base.platforms,
         )
         if asked.push:
             return self._build_and_push(plan, None if checksum else self._record())
@@ -200,7 +201,8 @@ def _print_build(
         "reference": str(target),
         "digest": built.root.digest,
         "mediaType": built.root.media_type,
-        "field": built.field.digest,
+        "field": built.fields[0].digest,
+        "fields": [one.digest for one in built.fields],
         "platforms": [str(platform) for platform in built.platforms],
         "allotments": len(built.allotments),
         "bytes": sum(one.size or 0 for one in built.allotments),

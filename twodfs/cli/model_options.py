@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from twodfs.choices import DEFAULT_NAME
+from twodfs.choices import DEFAULT_NAMES
 from twodfs.errors import BuildError, BuildFileError, FormatError, UsageError
-from twodfs.layers.build_file import BuildFile
+from twodfs.layers.build_file.file import BuildFile
+from twodfs.layers.build_file.origin import FileOrigin
+from twodfs.layers.build_file.variables import escaped
 from twodfs.layers.expansion import expand_models
 from twodfs.oci.documents import Json
 
@@ -35,11 +39,13 @@ class BuildSource:
         file: the build file; where there is a model, None.
         model: what is said about a model, as an entry of ``models``; None where there is a build file.
         written: where the build file is written that the model amounts to; None for nowhere.
+        variables: of the build file, before those of the environment.
     """
 
     file: Path | None
     model: Json | None = None
     written: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, arguments: Namespace) -> BuildSource:
@@ -53,9 +59,11 @@ class BuildSource:
             alone = next((_OPTIONS[key] for key in told), "--write-2dfs" if arguments.write_2dfs else None)
             if alone:
                 raise UsageError(f"{alone} goes with --model alone; 'models' in a build file has the like")
-            return cls(arguments.file or Path(DEFAULT_NAME))
+            return cls(arguments.file or _default_file(), variables=dict(arguments.set or ()))
         if arguments.file is not None:
             raise UsageError("--model takes the place of a build file; leave out --file, or write 'models' into it")
+        if arguments.set is not None:
+            raise UsageError("--set goes with a build file, and --model takes its place")
         return cls(None, {"dir": str(arguments.model), **told}, arguments.write_2dfs)
 
     def load(self) -> BuildFile:
@@ -66,13 +74,19 @@ class BuildSource:
             BuildFileError: it cannot be read, is malformed, or a source is missing or malformed.
         """
         if self.file is not None:
-            return BuildFile.load(self.file)
+            return BuildFile.load(self.file, ChainMap({**self.variables}, os.environ))
         models = [self.model]
         with _mistakes_of_options():
-            build_file = BuildFile.parse(orjson.dumps({"models": models}), Path())
+            build_file = BuildFile.of({"models": models}, Path(), FileOrigin())
             if self.written:
                 _write(self.written, expand_models(models, Path()).as_build_file(self.written.parent))
         return build_file
+
+
+def _default_file() -> Path:
+    """Return the build file that is meant where none is named."""
+    first = Path(DEFAULT_NAMES[0])
+    return next((one for one in map(Path, DEFAULT_NAMES) if one.exists()), first)
 
 
 @contextmanager
@@ -90,7 +104,7 @@ def _write(path: Path, content: Any) -> None:
     try:
         # Never over another: people go on by hand.
         with path.open("xb") as file:
-            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            file.write(orjson.dumps(escaped(content), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     except FileExistsError:
         raise BuildError(f"{path} is there already; remove it, or name another file with --write-2dfs") from None
     except OSError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from twodfs.cli.grid import count_text
 from twodfs.field.partition import Selection
-from twodfs.layers.build_file import BuildFile, mistakes_of
+from twodfs.layers.build_file.file import BuildFile
 from twodfs.layers.layer import LayerPlan
 from twodfs.oci.documents import Json
 from twodfs.sizes import size_text
@@ -59,7 +59,7 @@ class FieldPlan:
         """
         cells = []
         for cell in sorted(build_file.cells, key=lambda one: (one.row, one.col)):
-            with mistakes_of(build_file.file):
+            with build_file.origin.mistakes():
                 plan = LayerPlan.of(cell.copies)
             files = tuple(f"/{one.name}" for one in plan.written if not one.is_directory)
             cells.append(CellPlan(cell.row, cell.col, cell.label or cell.sources, plan.source_bytes, files))

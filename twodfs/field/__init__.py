@@ -8,6 +8,7 @@ allotment    one cell of a field
 cells        the cells of a field, packed and searched
 packer       cells in any order -> packed
 slices       a field's JSON, read some cells at a time
+labels       names of rows, columns and cells for people
 selected     the cells that a selection has found, equal ones merged
 field        all of it: parsed, packed, searched
 document     a field's document, read in bounded memory and written

@@ -11,6 +11,7 @@ from typing import Final
 from twodfs.errors import FormatError, TooLargeError
 from twodfs.field.allotment import Allotment
 from twodfs.field.field import Field
+from twodfs.field.labels import NO_LABELS, Labels
 from twodfs.field.partition import Selection
 from twodfs.field.slices import LongStepError
 from twodfs.field.steps import finished
@@ -45,18 +46,26 @@ def read_field(body: bytes) -> Field:
 
 
 def write_field(
-    allotments: Iterable[Allotment], *, owner: str = "", partitions: Mapping[str, Selection] | None = None
+    allotments: Iterable[Allotment],
+    *,
+    owner: str = "",
+    partitions: Mapping[str, Selection] | None = None,
+    labels: Labels = NO_LABELS,
 ) -> Json:
     """Return the field's JSON: one entry for each row that has allotments, holes left out."""
     rows: dict[int, list[Json]] = {}
     for allotment in sorted(allotments, key=lambda one: (one.row, one.col)):
-        rows.setdefault(allotment.row, []).append(allotment.to_dict())
+        label = labels.cells.get((allotment.row, allotment.col))
+        cell = allotment.to_dict() if label is None else {**allotment.to_dict(), "label": label}
+        rows.setdefault(allotment.row, []).append(cell)
     named = {"partitions": {name: str(partitions[name]) for name in sorted(partitions)}} if partitions else {}
+    numbered = labels.to_dict()
     return {
         "rows": [{"allotments": cells, "allotments_size": len(cells)} for cells in rows.values()],
         "rows_size": len(rows),
         "owner": owner,
         **named,
+        **({"labels": numbered} if numbered else {}),
     }
 
 

@@ -7,9 +7,9 @@ Its JSON ("Beyond Layers", section 4; checked against an image of the original b
      "rows_size": 1, "owner": "",
      "partitions": {"edge": "0.0.1.1", "gpu": "0.0.3.0--2.1.2.4"}}
 
-``size`` (bytes), ``mediaType`` and ``partitions`` (selections by name) are ours and optional. A cell stands
-where its own ``row`` and ``col`` say, at any place in the arrays; a hole is absent, or a cell with
-an empty digest.
+``size`` (bytes), ``mediaType``, ``partitions`` (selections by name) and the labels (see ``labels``) are ours and
+optional. A cell stands where its own ``row`` and ``col`` say, at any place in the arrays; a hole is absent, or a
+cell with an empty digest.
 
 Of a fork's keys, ``compressedSize`` is the size and ``compression`` ("zstd", "stargz") tells the media type
 where ours are absent; ``tocDigest``, like all that is not known, is left alone.

@@ -4,6 +4,8 @@ The field is no file system, so it has no diff id; a partition gets those of its
 The image's config has a line for it in the history, without which it would be the base's: engines know images
 by their configs, and would take the whole image for a base that they have.
 
+Images of several platforms have one field, or several where allotments are for some platforms only.
+
 The **anchor** is one more entry of the index: a manifest of type ``application/vnd.2dfs.allotments.v1`` whose
 layers are the allotments. Without it nothing but the field knows them, so a registry's garbage collection
 deletes them and ``skopeo copy --all`` leaves them behind. Container engines pass it by.
@@ -19,6 +21,7 @@ from twodfs.choices import Anchor
 from twodfs.errors import within
 from twodfs.field.allotment import Allotment
 from twodfs.field.document import write_field, write_original_field
+from twodfs.field.labels import NO_LABELS, Labels
 from twodfs.field.partition import Selection
 from twodfs.flatten.rewrite import complete_history, field_line
 from twodfs.oci.digest import Digest
@@ -36,6 +39,7 @@ from twodfs.oci.documents import (
     parse_manifest,
 )
 from twodfs.oci.image_config import ImageConfig
+from twodfs.oci.image_settings import NO_SETTINGS, ImageSettings
 from twodfs.oci.platforms import Platform
 
 ANCHOR_ARTIFACT: Final = "application/vnd.2dfs.allotments.v1"
@@ -67,11 +71,19 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldContent:
+    """The content of a field: its allotments, and the labels of these and of its rows and columns."""
+
+    allotments: Sequence[Allotment]
+    labels: Labels = NO_LABELS
+
+
+@dataclass(frozen=True, slots=True)
 class Composed:
     """The documents of a new image: ``root`` is the one to be tagged, ``documents`` are all, it included."""
 
     root: Document
-    field: Document
+    fields: tuple[Document, ...]
     documents: tuple[Document, ...]
 
 
@@ -103,34 +115,55 @@ def scratch_image(platform: Platform) -> BaseImage:
 
 def compose(
     base: Base,
-    allotments: Sequence[Allotment],
+    contents: Sequence[FieldContent],
     anchor: Anchor,
     *,
+    of_image: Sequence[int] = (),
     partitions: Mapping[str, Selection] | None = None,
+    settings: ImageSettings = NO_SETTINGS,
     configs: Mapping[Digest, ImageConfig] | None = None,
 ) -> Composed:
-    """Return the documents of ``base`` with a field of ``allotments`` as the last layer of each image.
+    """Return the documents of ``base`` with a field as the last layer of each image.
 
-    ``partitions`` name selections of the field. A base that is one image stays one, unless it gets an anchor:
-    that takes an index, of the image's kind.
+    A base that is one image stays one, unless it gets an anchor: that takes an index, of the image's kind.
 
-    ``configs`` are those of ``base``, by digest. Without them, documents are those of the original builder:
-    always an index, since its registry cuts nothing else, and the base's own configs; it knows no named
-    partitions, and its annotation with the image's name is left out, so the name does not change the bytes.
+    Args:
+        base: the images and their index.
+        contents: those of the fields.
+        anchor: whether the index names the allotments.
+        of_image: for each image of ``base``, the place of its field in ``contents``; all have the first by default.
+        partitions: names for selections of each of the fields.
+        settings: put over those of the images.
+        configs: those of ``base``, by digest. Without them, documents are those of the original builder: always an
+            index, since its registry cuts nothing else, and the base's own configs; it knows no named partitions,
+            labels and settings, and its annotation with the image's name is left out, so the name does not change
+            the bytes.
 
     Raises:
-        FormatError: a config has more history entries than layers; with the path.
+        FormatError: a config has more history entries than layers, or malformed settings; with the path.
     """
-    named = write_field(allotments, partitions=partitions)
-    field = Document.of(FIELD_LAYER, write_original_field(allotments) if configs is None else named)
-    own = {} if configs is None else _own_configs(base, configs, field)
-    images = [_with_field(image.manifest, own.get(image.manifest.config.digest), field) for image in base.images]
+    fields = tuple(
+        Document.of(
+            FIELD_LAYER,
+            write_original_field(one.allotments)
+            if configs is None
+            else write_field(one.allotments, partitions=partitions, labels=one.labels),
+        )
+        for one in contents
+    )
+    images: list[Document] = []
+    own: list[Document] = []
+    for image, at in zip(base.images, of_image or [0] * len(base.images), strict=True):
+        config = None if configs is None else _own_config(image, configs, fields[at], settings)
+        own += [] if config is None else [config]
+        images.append(_with_field(image.manifest, config, fields[at], settings))
+    below = (*fields, *{one.digest: one for one in own}.values())
     if configs is not None and base.index is None and len(images) == 1 and anchor is Anchor.NONE:
-        return Composed(images[0], field, (field, *own.values(), images[0]))
+        return Composed(images[0], fields, (*below, images[0]))
     entries = [_entry(image, manifest) for image, manifest in zip(base.images, images, strict=True)]
-    anchored = allotments if anchor is Anchor.INDEX else ()
-    root, anchors = with_anchors(base, entries, anchored)
-    return Composed(root, field, (field, *own.values(), *images, *anchors.documents, root))
+    anchored = [one for content in contents for one in content.allotments] if anchor is Anchor.INDEX else ()
+    root, anchors = with_anchors(base, entries, anchored, settings)
+    return Composed(root, fields, (*below, *images, *anchors.documents, root))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +180,21 @@ class Anchors:
 
 
 def with_anchors(
-    base: Base, entries: Iterable[Mapping[str, object]], allotments: Sequence[Allotment]
+    base: Base,
+    entries: Iterable[Mapping[str, object]],
+    allotments: Sequence[Allotment],
+    settings: ImageSettings = NO_SETTINGS,
 ) -> tuple[Document, Anchors]:
-    """Return an index of ``entries`` and the anchors of ``allotments``, of ``base``'s kind; and these."""
+    """Return an index of ``entries`` and the anchors of ``allotments``, of ``base``'s kind; and these.
+
+    The index has the annotations of ``settings``.
+    """
     pairs = list(_anchors(allotments))
     anchors = Anchors(tuple(config for config, _ in pairs), tuple(manifest for _, manifest in pairs))
     named = (
         {**one.descriptor, "artifactType": ANCHOR_ARTIFACT, "platform": dict(_UNKNOWN)} for one in anchors.manifests
     )
-    return _index(base, [*map(dict, entries), *named]), anchors
+    return _index(base, [*map(dict, entries), *named], settings), anchors
 
 
 def is_anchor(entry: Descriptor) -> bool:
@@ -163,24 +202,24 @@ def is_anchor(entry: Descriptor) -> bool:
     return entry.raw.get("artifactType") == ANCHOR_ARTIFACT
 
 
-def _own_configs(base: Base, configs: Mapping[Digest, ImageConfig], field: Document) -> dict[Digest, Document]:
-    """Return the configs of the new image by those of ``base``."""
-    own: dict[Digest, Document] = {}
-    for image in base.images:
-        described = image.manifest.config
-        config = configs[described.digest]
-        created = {} if config.created is None else {"created": config.created}
-        with within(f"config {described.digest}"):
-            history = complete_history(config.history, len(image.manifest.layers), created)
-        content = {**config.raw, "history": [*history, field_line(field.digest, created)]}
-        own[described.digest] = Document.of(described.media_type, content)
-    return own
+def _own_config(
+    image: BaseImage, configs: Mapping[Digest, ImageConfig], field: Document, settings: ImageSettings
+) -> Document:
+    """Return the config of a new image."""
+    described = image.manifest.config
+    config = configs[described.digest]
+    created = {} if config.created is None else {"created": config.created}
+    with within(f"config {described.digest}"):
+        history = complete_history(config.history, len(image.manifest.layers), created)
+        content = settings.configured(config.raw)
+    return Document.of(described.media_type, {**content, "history": [*history, field_line(field.digest, created)]})
 
 
-def _with_field(manifest: Manifest, config: Document | None, field: Document) -> Document:
+def _with_field(manifest: Manifest, config: Document | None, field: Document, settings: ImageSettings) -> Document:
     layers = [*(layer.raw for layer in manifest.layers), field.descriptor]
     named = manifest.config.raw if config is None else manifest.config.pointing_at(config)
-    return Document.of(manifest.media_type, {**manifest.raw, "config": named, "layers": layers})
+    content = {**manifest.raw, "config": named, "layers": layers}
+    return Document.of(manifest.media_type, settings.annotated(content))
 
 
 def _entry(image: BaseImage, manifest: Document) -> Json:
@@ -189,7 +228,7 @@ def _entry(image: BaseImage, manifest: Document) -> Json:
     return {**manifest.descriptor, "platform": image.platform.to_dict()}
 
 
-def _index(base: Base, entries: list[Json]) -> Document:
+def _index(base: Base, entries: list[Json], settings: ImageSettings) -> Document:
     if base.index is not None:
         media_type, content = base.index.media_type, dict(base.index.raw)
     else:
@@ -197,7 +236,7 @@ def _index(base: Base, entries: list[Json]) -> Document:
         media_type = DOCKER_LIST if base.images[0].manifest.is_docker else OCI_INDEX
         content = {"schemaVersion": 2, "mediaType": media_type}
     content["manifests"] = entries
-    return Document.of(media_type, content)
+    return Document.of(media_type, settings.annotated(content))
 
 
 def _anchors(allotments: Sequence[Allotment]) -> Iterator[tuple[Document, Document]]:

@@ -15,16 +15,21 @@ _ENGINES: Final = ("proc", "sys", "dev", "etc")
 """Where engines mount or write something in every container (runtime-spec, "Default Filesystems")."""
 
 
-def known_directories(configs: Iterable[ImageConfig]) -> dict[str, str]:
+def known_directories(configs: Iterable[ImageConfig], *, workdir: str | None = None) -> dict[str, str]:
     """Return the directories that images with these configs have, and a phrase for each that says why.
 
-    Names have no leading slash.
+    Names have no leading slash. ``workdir`` is the one that the build file gives them.
     """
     found = dict.fromkeys(_ENGINES, "a directory of every container")
     for config in configs:
         for place, what in _told(config.raw.get("config")):
             name = posixpath.normpath(f"/{place}").lstrip("/")
             found |= dict.fromkeys(parents_of(name), "a directory of the base") | {name: what}
+    if workdir is not None:
+        name = workdir.lstrip("/")
+        found |= dict.fromkeys(parents_of(name), "a directory above the image's WORKDIR") | {
+            name: "the image's WORKDIR"
+        }
     found.pop("", None)
     return found
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twodfs.errors import FormatError, within
+from twodfs.field.labels import is_label
 from twodfs.oci.documents import Json, expect
 
 
@@ -15,12 +16,10 @@ class ExpandedEntry:
 
     Attributes:
         path: the model in the build file, as ``models[0]``.
-        label: what it holds, for people.
         entry: as ``allotments`` would have it; its paths are absolute.
     """
 
     path: str
-    label: str
     entry: Json
 
 
@@ -83,7 +82,8 @@ def expand_models(raw: object, directory: Path) -> Expansion:
             if twice is not None:
                 raise FormatError(f"its partition {twice!r} is another model's as well; give each a name", "name")
         entries += [
-            ExpandedEntry(path, cell.label, entry) for cell, entry in zip(plan.cells, plan.entries(), strict=True)
+            ExpandedEntry(path, {**entry, "label": cell.label} if is_label(cell.label) else entry)
+            for cell, entry in zip(plan.cells, plan.entries(), strict=True)
         ]
         partitions |= plan.partitions
         notes += [f"{plan.name}: {note}" for note in plan.notes]

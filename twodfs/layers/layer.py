@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from twodfs.errors import BuildError, FormatError
 from twodfs.files import Stamp, open_file
-from twodfs.layers.build_file import Copy
+from twodfs.layers.build_file.cells import Copy
 from twodfs.layers.compression import Compression, Compressor, Packing
 from twodfs.layers.content import changed
 from twodfs.layers.members import Member, find_members

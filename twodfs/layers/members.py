@@ -20,9 +20,10 @@ from typing import Final
 
 from twodfs.errors import BuildError, FormatError
 from twodfs.files import Stamp
-from twodfs.layers.build_file import Copy
+from twodfs.layers.build_file.cells import Copy
 from twodfs.layers.content import MadeContent
 from twodfs.layers.destinations import WHITEOUT, check_length
+from twodfs.layers.ignoring import UNASKED, ignoring
 from twodfs.layers.patterns import find_matches, parents_of
 from twodfs.links import is_followed
 
@@ -159,50 +160,74 @@ def _members_of(copy: Copy) -> Iterator[Member]:
         return
     # Not Path.exists, which raises where a name is too long.
     if not copy.pattern or os.path.exists(copy.source / copy.pattern):  # noqa: PTH110
-        yield from _walk(copy, copy.source / copy.pattern, copy.target)
+        yield from _walk(copy, copy.pattern, copy.target)
         return
     found = find_matches(copy.source, copy.pattern)
     if not found:
         raise FormatError(f"no file matches {str(copy.source / copy.pattern)!r}", copy.path)
+    is_empty = True
     for name in found:
-        yield from _walk_below(copy, copy.source / name, f"{copy.target}/{name}" if copy.target else name)
+        for member in _walk_below(copy, name, _joined(copy.target, name)):
+            is_empty = False
+            yield member
+    if is_empty:
+        raise FormatError(f"all that matches {str(copy.source / copy.pattern)!r} is left out by 'ignore'", copy.path)
 
 
-def _walk(copy: Copy, source: Path, target: str) -> Iterator[Member]:
+def _walk(copy: Copy, name: str, target: str) -> Iterator[Member]:
+    """Yield the source ``name`` below that of ``copy``, or all that it holds; nothing leaves out the source itself."""
+    source = copy.source / name
     # The source itself may be a link, as model hubs' caches have them; of those below it see ``links``.
     member = _member(copy, source, target, follow=True)
     if not member.is_directory:
         if copy.into:
-            target = f"{target}/{source.name}" if target else source.name
+            target = _joined(target, source.name)
             member = _member(copy, source, target, follow=True)
         if not target:
             raise FormatError(f"{source} is a file, so its destination needs a name", copy.path)
         yield member
         return
-    children = _children(copy, source)
+    below = [one for child in _children(copy, name) for one in _walk_below(copy, child, _joined(target, _last(child)))]
     if target:
         # Like the directories above it, the destination is the base's, unless the build file says how it is.
         is_described = (copy.mode, copy.uid, copy.gid) != (None, 0, 0)
-        yield replace(member, is_written=is_described or not children)
-    for child in children:
-        yield from _walk_below(copy, child, f"{target}/{child.name}" if target else child.name)
+        yield replace(member, is_written=is_described or not below)
+    yield from below
 
 
-def _walk_below(copy: Copy, source: Path, target: str) -> Iterator[Member]:
+def _walk_below(copy: Copy, name: str, target: str) -> Iterator[Member]:
+    rules = None if copy.ignore is None else ignoring(copy.ignore)
+    is_left_out = rules is not None and rules.ignores(name)
+    if rules and is_left_out and not rules.takes_back:
+        return
+    source = copy.source / name
     member = _member(copy, source, target, follow=False)
-    if member.kind == tarfile.SYMTYPE and is_followed(source, copy.source, follow=copy.follow, path=copy.path):
-        member = _member(copy, source, target, follow=True)
-    yield member
+    if not is_left_out:
+        is_link = member.kind == tarfile.SYMTYPE
+        if is_link and is_followed(source, copy.source, follow=copy.follow, path=copy.path):
+            member = _member(copy, source, target, follow=True)
+        yield member
     if member.is_directory:
-        for child in _children(copy, source):
-            yield from _walk_below(copy, child, f"{target}/{child.name}")
+        for child in _children(copy, name):
+            yield from _walk_below(copy, child, f"{target}/{_last(child)}")
 
 
-def _children(copy: Copy, source: Path) -> list[Path]:
+def _children(copy: Copy, name: str) -> list[str]:
+    """Return the paths below the source of ``copy`` of what the directory ``name`` holds."""
+    directory = copy.source / name
     try:
-        return list(source.iterdir())
+        found = os.listdir(directory)  # noqa: PTH208 - names are what is asked for
     except OSError as error:
-        raise BuildError(f"cannot read {source}: {error.strerror}, in '{copy.path}'") from None
+        raise BuildError(f"cannot read {directory}: {error.strerror}, in '{copy.path}'") from None
+    return [_joined(name, one) for one in found if copy.ignore is not None or one not in UNASKED]
+
+
+def _joined(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory else name
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _made(copy: Copy) -> Member:

@@ -1,6 +1,7 @@
 """The commands of ``twodfs``, a module for each; none is imported before it is asked for.
 
     build     an image from a base and files
+    schema    the keys of the build file
     push      an image to its registry
     export    an image or a partition into an archive
     inspect   the field of an image
@@ -25,6 +26,7 @@ from twodfs.cli.program import Command
 
 _SUMMARIES: Final = {
     "build": "Build an image from BASE and a build file into the local store.",
+    "schema": "Print the JSON Schema of the build file, for editors that complete and check it.",
     "push": "Push an image of the local store to its registry.",
     "export": "Write an image or a partition of it into an archive, without a proxy.",
     "inspect": "Show the field of an image: the size of each allotment, media types and named partitions.",

@@ -1,6 +1,6 @@
 """Build an image from BASE and a build file into the local store.
 
-The build file says which files make up the allotment of each row and column:
+The build file says which files make up the allotment of each row and column, in JSON or YAML:
 
     {"allotments": [{"src": "./a.bin", "dst": "/models/a.bin", "row": 0, "col": 0}]}
 
@@ -11,6 +11,8 @@ It may also name partitions, to be pulled as TARGET--edge:
 A model's directory needs no build file:
 
     twodfs build --model ./llama --stages 4 registry.example.com/llama:v1
+
+'twodfs schema' prints a JSON Schema of all keys of a build file, for editors.
 
 Example:
     twodfs build docker.io/library/busybox registry.example.com/model:v1 --push
@@ -24,9 +26,9 @@ Attestations of BASE are left out: they vouch for other digests than the new ima
 from __future__ import annotations
 
 import os
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 
-from twodfs.choices import DEFAULT_NAME, MAX_STAGES, Anchor, Compression, MediaTypes
+from twodfs.choices import DEFAULT_NAMES, MAX_STAGES, Anchor, Compression, MediaTypes
 from twodfs.cli.options import add_ca_file, add_output_options, add_platforms
 from twodfs.cli.parser import CommandParser, file, one_of, whole_number
 from twodfs.errors import UsageError
@@ -45,7 +47,19 @@ def declare(parser: CommandParser) -> None:
         "docker-daemon:NAME in the Docker Engine ($DOCKER_HOST). With --model it may be left out for scratch.",
     )
     parser.add_argument("target", metavar="TARGET", help="What the new image is called.")
-    parser.add_argument("--file", "-f", **file(), help=f"The build file; {DEFAULT_NAME} where it is left out.")
+    parser.add_argument(
+        "--file",
+        "-f",
+        **file(),
+        help=f"The build file, JSON or YAML; - is standard input. {' or '.join(DEFAULT_NAMES)} where it is left out.",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        type=_variable,
+        metavar="NAME=VALUE",
+        help="The value of ${NAME} in the build file; again for another. The environment has the others.",
+    )
     parser.add_argument(
         "--model",
         **{**file(), "metavar": "DIR"},
@@ -130,6 +144,13 @@ def declare(parser: CommandParser) -> None:
         "--jobs", **whole_number(1, _MOST_JOBS), help="Allotments written at a time; as many as processors by default."
     )
     add_output_options(parser)
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (equals and name):
+        raise ArgumentTypeError(f"is {text!r}; expected NAME=VALUE")
+    return name, value
 
 
 def run(arguments: Namespace) -> int:

@@ -14,7 +14,9 @@ from twodfs.build.allotments import KEYS_NAME, BuiltAllotment, Method, make_allo
 from twodfs.errors import BuildError, BuildFileError
 from twodfs.field.allotment import Allotment
 from twodfs.layers import layer
-from twodfs.layers.build_file import BuildFile, Cell, Copy
+from twodfs.layers.build_file.cells import Cell, Copy
+from twodfs.layers.build_file.file import BuildFile
+from twodfs.layers.build_file.origin import FileOrigin
 from twodfs.layers.compression import Compression, Packing
 from twodfs.layers.members import Member
 from twodfs.progress import Advance, silent
@@ -64,7 +66,9 @@ class Workshop:
         time.sleep(0.03)  # a file that has just changed is not remembered
         method = Method(packing, jobs, checksum)
         with self.store.in_use():
-            allotments = make_allotments(BuildFile(tuple(cells)), method, self.store, heard, told.append)
+            recipe = BuildFile(tuple(cells))
+            made = make_allotments(recipe, method, self.store, heard, told.append)
+            allotments = tuple(made.values())
         assert sorted(one.allotment.col for one in told) == list(range(len(names)))
         for one in allotments:
             assert self.store.is_sound(one.digest, one.size or 0)
@@ -254,7 +258,7 @@ def test_overlapping_allotments_are_named(workshop: Workshop) -> None:
         Cell(0, col, (Copy(workshop.directory / name, "same", f"allotments[{col}].src"),))
         for col, name in enumerate("ab")
     )
-    recipe = BuildFile(tuple(cells), file=Path("2dfs.json"))
+    recipe = BuildFile(tuple(cells), origin=FileOrigin("2dfs.json"))
     with pytest.raises(BuildFileError) as failed:
         make_allotments(recipe, Method(Packing(), 2), workshop.store, Heard(), lambda _: None)
     assert str(failed.value) == (

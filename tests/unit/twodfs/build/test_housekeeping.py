@@ -7,7 +7,7 @@ from twodfs.build.housekeeping import list_images, prune, remove_images
 from twodfs.choices import Anchor
 from twodfs.errors import BuildError
 from twodfs.field.allotment import Allotment
-from twodfs.flatten.compose import Base, compose, scratch_config, scratch_image
+from twodfs.flatten.compose import Base, FieldContent, compose, scratch_config, scratch_image
 from twodfs.oci.digest import Digest
 from twodfs.oci.platforms import Platform
 from twodfs.storage.store import ImageStore
@@ -31,7 +31,7 @@ def image(store: ImageStore, name: str, *allotments: Digest, used: int = 10**9) 
     cells = [
         Allotment(0, col, digest, digest, store.path(digest).stat().st_size) for col, digest in enumerate(allotments)
     ]
-    composed = compose(Base((scratch_image(LINUX),)), cells, Anchor.NONE)
+    composed = compose(Base((scratch_image(LINUX),)), [FieldContent(cells)], Anchor.NONE)
     for document in composed.documents:
         blob(store, document.body, used)
     store.index.tag(name, composed.root, {})

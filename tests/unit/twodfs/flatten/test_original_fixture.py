@@ -13,7 +13,7 @@ from twodfs.choices import Anchor
 from twodfs.errors import NothingSelectedError
 from twodfs.field.field import Field
 from twodfs.field.partition import readings
-from twodfs.flatten.compose import Base, BaseImage, compose
+from twodfs.flatten.compose import Base, BaseImage, FieldContent, compose
 from twodfs.flatten.cut import Partition
 from twodfs.flatten.validate import validate
 from twodfs.oci.digest import Digest
@@ -89,10 +89,10 @@ def test_the_originals_documents_are_written_as_it_writes_them() -> None:
     bare = {key: value for key, value in index.raw.items() if key != "annotations"}
     composed = compose(
         Base(tuple(images), Index(OCI_INDEX, (), bare)),
-        [replace(one, size=7) for one in Field.parse(original)],
+        [FieldContent([replace(one, size=7) for one in Field.parse(original)])],
         Anchor.NONE,
     )
-    assert composed.field.body == original
+    assert composed.fields[0].body == original
     # But for the image's name, so that the bytes do not depend on where the image goes.
     assert composed.root == Document.of(OCI_INDEX, bare)
     assert {one.digest for one in composed.documents} <= {composed.root.digest, *BLOBS}

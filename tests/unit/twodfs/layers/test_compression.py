@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from twodfs.errors import BuildFileError
-from twodfs.layers.build_file import Copy
+from twodfs.layers.build_file.cells import Copy
 from twodfs.layers.compression import Compression, Packing, shrinks
 from twodfs.layers.layer import Layer, LayerPlan
 from twodfs.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD

@@ -7,7 +7,7 @@ import pytest
 
 from tests.lab.models import llama
 from twodfs.errors import FormatError
-from twodfs.layers.build_file import BuildFile
+from twodfs.layers.build_file.file import BuildFile
 from twodfs.layers.expansion import expand_models
 
 

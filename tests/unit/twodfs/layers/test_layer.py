@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from twodfs.errors import BuildError, FormatError
-from twodfs.layers.build_file import Copy
+from twodfs.layers.build_file.cells import Copy
 from twodfs.layers.compression import Compression, Packing
 from twodfs.layers.layer import CHUNK, Layer, LayerPlan
 from twodfs.oci.documents import OCI_LAYER, OCI_LAYER_GZIP

@@ -12,7 +12,8 @@ from safetensors.numpy import load, save_file
 
 from twodfs.build.keys import SETTLED_NS, key_of_stamps
 from twodfs.errors import BuildError, FormatError
-from twodfs.layers.build_file import BuildFile, Cell
+from twodfs.layers.build_file.cells import Cell
+from twodfs.layers.build_file.file import BuildFile
 from twodfs.layers.compression import Compression, Packing
 from twodfs.layers.layer import LayerPlan
 

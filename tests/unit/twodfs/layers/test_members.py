@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from twodfs.errors import FormatError
-from twodfs.layers.build_file import Copy
+from twodfs.layers.build_file.cells import Copy
 from twodfs.layers.members import Member, PathClaims, find_members
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from twodfs.errors import BuildFileError, FormatError
-from twodfs.layers.build_file import BuildFile, Cell, Copy
+from twodfs.layers.build_file.cells import Cell, Copy
+from twodfs.layers.build_file.file import BuildFile
+from twodfs.layers.build_file.keys import ALLOTMENT_KEYS
 
 HERE = Path("/srv/model")
 
@@ -75,7 +77,7 @@ def test_a_pattern_begins_at_its_first_wildcard_and_has_one_spelling() -> None:
 
 
 def test_the_originals_build_file_is_understood() -> None:
-    body = Path(__file__, "../../../../fixtures/original-2dfs/2dfs.json").resolve().read_bytes()
+    body = Path(__file__, "../../../../../fixtures/original-2dfs/2dfs.json").resolve().read_bytes()
     recipe = BuildFile.parse(body, HERE)
     assert [(cell.row, cell.col) for cell in recipe.cells] == [(r, c) for r in range(3) for c in range(3)]
     assert [copy.target for copy in recipe.cells[8].copies] == ["pair/a.txt", "pair/b.txt"]
@@ -120,7 +122,7 @@ def test_the_originals_build_file_is_understood() -> None:
         ({"col": -1}, "-1 is outside 0..2147483647 in 'allotments[0].col'"),
         (
             {"color": 1},
-            "unknown key 'color'; allowed: src, dst, row, col, mode, uid, gid, follow in 'allotments[0]'",
+            f"unknown key 'color'; allowed: {', '.join(key.name for key in ALLOTMENT_KEYS)} in 'allotments[0]'",
         ),
         ({"follow": "yes"}, "expected true or false, found str in 'allotments[0].follow'"),
     ],
@@ -148,7 +150,10 @@ def test_several_files_go_into_one_directory() -> None:
 
 
 def test_unknown_keys_beside_the_allotments_are_refused() -> None:
-    assert problem(entry(), base="x") == "unknown key 'base'; allowed: allotments, partitions, models"
+    assert problem(entry(), base="x") == (
+        "unknown key 'base'; allowed: $schema, allotments, models, partitions, default, ignore, row_labels, column_labels, "
+        "labels, annotations, env, entrypoint, cmd, workdir, user"
+    )
 
 
 def test_an_empty_field_is_refused() -> None:
