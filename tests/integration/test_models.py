@@ -199,6 +199,7 @@ def test_a_snapshot_of_a_hubs_cache_is_the_model(
     ("arguments", "message"),
     [
         (["--model", "llama", "-f", "2dfs.json"], "--model takes the place of a build file; leave out --file"),
+        (["--model", "llama", "--set", "A=b"], "--set goes with a build file, and --model takes its place"),
         (["--split", "layers"], "--split goes with --model alone"),
         (["--write-2dfs", "x"], "--write-2dfs goes with --model alone"),
         (["--model", "none"], "does not exist, in --model"),

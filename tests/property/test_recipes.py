@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from twodfs.errors import FormatError
 from twodfs.field.partition import Rectangle
 from twodfs.layers.build_file.file import BuildFile
 from twodfs.layers.build_file.schema import build_file_schema
+from twodfs.layers.build_file.yaml_text import read_yaml
 from twodfs.layers.coverage import empty_rectangles
 
 HERE = Path("/build")
@@ -105,6 +107,27 @@ def test_the_schema_takes_all_that_the_parser_takes(body: bytes) -> None:
     except FormatError:
         return
     SCHEMA.validate(json.loads(body))
+
+
+@given(ANY_JSON)
+def test_json_is_yaml_that_says_the_same(value: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        found = read_yaml(text)
+    except FormatError as error:
+        assert "not YAML" in str(error) or "levels" in str(error)
+        return
+    assert orjson.dumps(found) == orjson.dumps(orjson.loads(text))
+
+
+@given(st.text() | pieces("a", ": ", "- ", "\n", "  ", "&x ", "*x", "[", "]", "{", "}", ",", "!", "|", ">", "'", '"', "#", "?"))
+def test_yaml_is_a_value_or_a_sentence(text: str) -> None:
+    try:
+        value = read_yaml(text)
+    except FormatError as error:
+        assert str(error)
+        return
+    assert orjson.loads(orjson.dumps(value)) == value
 
 
 @given(FILES, st.sampled_from(["src", "partitions", "dst"]))

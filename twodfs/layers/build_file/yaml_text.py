@@ -8,6 +8,7 @@ and null.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -170,7 +171,10 @@ def _plain(text: str) -> Any:
     found = _NUMBER.fullmatch(text)
     if found is None:
         return text
-    return float(text) if found[1] or found[2] or len(text) > _DIGITS else int(text)
+    if not (found[1] or found[2] or len(text) > _DIGITS):
+        return int(text)
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def _refuse(line: int, problem: str) -> NoReturn:

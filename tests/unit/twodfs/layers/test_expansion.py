@@ -27,6 +27,8 @@ def test_models_are_cells_beside_the_written_ones(tmp_path: Path) -> None:
     assert [(one.row, one.col, one.label) for one in found.cells[:2]] == [(0, 0, ""), (1, 0, "embedding")]
     assert [*found.partitions] == ["a", "stage1of2", "stage2of2"]
     assert found.cells[1].copies[0].target == "m/llama-embedding.safetensors"
+    whole = parse(tmp_path, models=[{"dir": "llama"}])
+    assert (whole.cells[0].label, whole.beyond_original) == ("embedding", None)
     assert found.notes[0] == "llama: layers: 2, told by the names model.layers.N"
 
 

@@ -3,7 +3,7 @@ import pytest
 from tests.lab.work import grows_with_its_input
 from twodfs.errors import FormatError
 from twodfs.layers.build_file import variables
-from twodfs.layers.build_file.variables import expanded, may_have_variables
+from twodfs.layers.build_file.variables import escaped, expanded, may_have_variables
 
 SET = {"A": "one", "B_2": "two", "EMPTY": "", "N": "17", "ZERO": "0", "PADDED": "017", "NESTED": "${A}"}
 
@@ -46,6 +46,11 @@ def test_what_is_no_variable_is_said_with_its_place(text: str, sentence: str) ->
     with pytest.raises(FormatError) as failed:
         expanded({"allotments": [{"src": ["a", text]}]}, SET)
     assert str(failed.value) == f"{sentence} in 'allotments[0].src[1]'"
+
+
+@pytest.mark.parametrize("text", ["${A}", "$${A}", "$$${", "${", "$", "a$${b}${", "{${"])
+def test_what_is_escaped_is_itself_again(text: str) -> None:
+    assert expanded(escaped({"src": [text], "row": 1}), {}) == {"src": [text], "row": 1}
 
 
 def test_values_have_a_bound_together() -> None:
