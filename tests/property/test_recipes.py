@@ -120,7 +120,10 @@ def test_json_is_yaml_that_says_the_same(value: Any) -> None:
     assert orjson.dumps(found) == orjson.dumps(orjson.loads(text))
 
 
-@given(st.text() | pieces("a", ": ", "- ", "\n", "  ", "&x ", "*x", "[", "]", "{", "}", ",", "!", "|", ">", "'", '"', "#", "?"))
+@given(
+    st.text()
+    | pieces("a", ": ", "- ", "\n", "  ", "&x ", "*x", "[", "]", "{", "}", ",", "!", "|", ">", "'", '"', "#", "?")
+)
 def test_yaml_is_a_value_or_a_sentence(text: str) -> None:
     try:
         value = read_yaml(text)

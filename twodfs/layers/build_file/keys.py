@@ -67,7 +67,12 @@ _PATH: Final = _text(minLength=1)
 _MADE: Final = {"$ref": "#/$defs/made"}
 
 ALLOTMENT_KEYS: Final = (
-    Key("src", _one_or_more({"anyOf": [_PATH, _MADE]}), "A file, a directory, a pattern or an object; or several.", is_required=True),
+    Key(
+        "src",
+        _one_or_more({"anyOf": [_PATH, _MADE]}),
+        "A file, a directory, a pattern or an object; or several.",
+        is_required=True,
+    ),
     Key("dst", _one_or_more(_text()), "Where the n-th src goes in the image.", is_required=True),
     Key("row", _number(MAX_COORDINATE), "The row of the field, from 0.", is_required=True),
     Key("col", _number(MAX_COORDINATE), "The column of the field, from 0.", is_required=True),
@@ -107,7 +112,9 @@ MADE_OBJECTS: Final = (
 FILE_KEYS: Final = (
     Key("$schema", _text(), "The address of this schema, for editors."),
     Key(
-        "allotments", {"type": "array", "items": {"$ref": "#/$defs/allotment"}}, "The cells of the field, beside models'."
+        "allotments",
+        {"type": "array", "items": {"$ref": "#/$defs/allotment"}},
+        "The cells of the field, beside models'.",
     ),
     Key("models", {"type": "array", "items": {"$ref": "#/$defs/model"}}, "Directories of models, made into cells."),
     Key(

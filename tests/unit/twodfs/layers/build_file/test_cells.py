@@ -151,8 +151,8 @@ def test_several_files_go_into_one_directory() -> None:
 
 def test_unknown_keys_beside_the_allotments_are_refused() -> None:
     assert problem(entry(), base="x") == (
-        "unknown key 'base'; allowed: $schema, allotments, models, partitions, default, ignore, row_labels, column_labels, "
-        "labels, annotations, env, entrypoint, cmd, workdir, user"
+        "unknown key 'base'; allowed: $schema, allotments, models, partitions, default, ignore, row_labels, "
+        "column_labels, labels, annotations, env, entrypoint, cmd, workdir, user"
     )
 
 
