@@ -202,12 +202,13 @@ def _print_build(
         "digest": built.root.digest,
         "mediaType": built.root.media_type,
         "field": built.fields[0].digest,
-        "fields": [one.digest for one in built.fields],
         "platforms": [str(platform) for platform in built.platforms],
         "allotments": len(built.allotments),
         "bytes": sum(one.size or 0 for one in built.allotments),
         "pushed": push_json(pushed) if pushed else None,
     }
+    if len(built.fields) > 1:
+        content["fields"] = [one.digest for one in built.fields]
     if plan:
         content["plan"] = plan.to_dict()
     print_json(content)
