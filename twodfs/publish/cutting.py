@@ -105,7 +105,8 @@ def in_registry(repository: RemoteRepository) -> Lookup:
 def find_image(look_up: Lookup, tag: str, *, repository: str) -> FoundImage | None:
     """Return the image that ``tag`` names, read as the proxy reads it: a partition first, then the tag itself.
 
-    None when there is neither the tag nor a tag that it could be a partition of.
+    ``TAG--image`` is the image under ``TAG`` as it is, where the tag itself is none. None when there is neither the
+    tag nor a tag that it could be a partition of.
 
     Raises:
         PartitionError: the partition selects nothing, or too much.
@@ -117,7 +118,8 @@ def find_image(look_up: Lookup, tag: str, *, repository: str) -> FoundImage | No
         image = _partition(base, reading, repository) if base else None
         if image is not None:
             return FoundImage(image, image.partition.root, str(reading), reading.base)
-    return look_up(tag)
+    itself = next((one.base for one in readings(tag) if one.is_of_image), None)
+    return look_up(tag) or (None if itself is None else look_up(itself))
 
 
 def _partition(base: FoundImage, reading: PartitionTag, repository: str) -> CutImage | None:
