@@ -645,7 +645,7 @@ async def test_an_upload_that_the_registry_stops_reading_is_given_up(
     over = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
-        if request.method == "PUT":
+        if request.method == "PATCH":
             await over.wait()
         return web.Response(status=202, headers={"Location": "/up"})
 

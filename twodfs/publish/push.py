@@ -21,6 +21,7 @@ from twodfs.progress import Advance, Progress
 from twodfs.publish.earlier import NONE, EarlierPush
 from twodfs.registry.repository import RemoteRepository
 from twodfs.storage.store import ImageStore
+from twodfs.storage.uploads import BegunUploads
 
 if TYPE_CHECKING:
     from twodfs.publish.mount_sources import MountSources
@@ -80,6 +81,7 @@ class BlobPusher:
         self._target = target
         self._base_name = base_name
         self._mount_sources: MountSources | None = None
+        self._begun_uploads = BegunUploads(store.directory, str(repository))
         self._store = store
         self._progress = progress
         self._begun: set[Digest] = set()
@@ -154,6 +156,7 @@ class BlobPusher:
                     self._store.path(blob.digest),
                     mount_from=mount_from,
                     verify=not ready.hashed,
+                    memory=self._begun_uploads,
                     advance=advance,
                 )
             except DigestError:
