@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -17,7 +17,7 @@ from twodfs.images.source import TRANSFERS
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
 from twodfs.oci.reference import Reference
-from twodfs.progress import Advance, Progress
+from twodfs.progress import Progress, late_step
 from twodfs.publish.earlier import NONE, EarlierPush
 from twodfs.registry.repository import RemoteRepository
 from twodfs.storage.store import ImageStore
@@ -140,16 +140,9 @@ class BlobPusher:
         """Return whether bytes were sent; only then a step is reported."""
         blob, place = ready.blob, ready.place
         label = f"push {blob.digest[:19]}{', ' if place else ''}{place}"
-        with ExitStack() as stack:
-            if blob.size > _UNASKED_BYTES:  # the field and the configs do not wait for big ones
-                stack.enter_context(self._transferring)
-            tell: list[Advance] = []
-
-            def advance(size: int) -> None:
-                if not tell:
-                    tell.append(stack.enter_context(self._progress.step(label, blob.size)))
-                tell[0](size)
-
+        # The field and the configs do not wait for big ones.
+        turn = self._transferring if blob.size > _UNASKED_BYTES else nullcontext()
+        with turn, late_step(self._progress, label, blob.size) as advance:
             try:
                 return self._repository.upload(
                     blob,

@@ -2,6 +2,8 @@
 
     build     an image from a base and files
     push      an image to its registry
+    copy      an image or a partition from registry to registry
+    tag       one more name for an image
     export    an image or a partition into an archive
     inspect   the field of an image
     anchor    allotments made known to their registry
@@ -26,6 +28,8 @@ from twodfs.cli.program import Command
 _SUMMARIES: Final = {
     "build": "Build an image from BASE and a build file into the local store.",
     "push": "Push an image of the local store to its registry.",
+    "copy": "Copy an image or a partition from registry to registry.",
+    "tag": "Give an image one more name: in the local store, or in its registry.",
     "export": "Write an image or a partition of it into an archive, without a proxy.",
     "inspect": "Show the field of an image: the size of each allotment, media types and named partitions.",
     "anchor": "Make the allotments of an image known to its registry, so that it keeps them.",
