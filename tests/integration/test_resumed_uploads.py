@@ -25,6 +25,7 @@ from twodfs.errors import DigestError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import OCI_LAYER, Descriptor
 from twodfs.progress import Advance, silent
+from twodfs.registry.relayed import RelayedBlob
 from twodfs.registry.session import Retries, open_registry
 from twodfs.registry.upload import IN_PARTS
 from twodfs.storage.uploads import BegunUploads
@@ -262,3 +263,71 @@ async def test_the_end_of_a_damaged_blob_is_held_back(tmp_path: Path, content: b
     assert not registry.stored
     assert all(len(one) < len(content) for one in registry.sessions.values())
     assert not list((tmp_path / "uploads").iterdir())
+
+
+@dataclass
+class Giving:
+    """A registry that gives a blob, as much of it as it is told to before it breaks off."""
+
+    blob: bytes
+    breaks_after: list[int]
+    ranges: list[str] = field(default_factory=list)
+    knows_ranges: bool = True
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        asked = request.headers.get("Range", "")
+        self.ranges.append(asked)
+        at = int(asked.removeprefix("bytes=").partition("-")[0]) if asked and self.knows_ranges else 0
+        headers = {"Content-Length": str(len(self.blob) - at)}
+        if at:
+            headers["Content-Range"] = f"bytes {at}-{len(self.blob) - 1}/{len(self.blob)}"
+        response = web.StreamResponse(status=206 if at else 200, headers=headers)
+        await response.prepare(request)
+        end = self.breaks_after.pop(0) if self.breaks_after else len(self.blob)
+        await response.write(self.blob[at:end])
+        if end < len(self.blob):
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+
+async def relayed(source: Giving, target: Keeping, store: Path, blob: Descriptor) -> None:
+    async with served(source.answer) as giver, served(target.answer) as taker:
+        addresses = [url.removeprefix("http://") for url in (giver, taker)]
+        with (
+            open_registry(addresses[0], retries=AT_ONCE) as one,
+            open_registry(addresses[1], retries=AT_ONCE) as other,
+        ):
+            content = RelayedBlob(one.repository("b"), blob)
+            upload = other.repository("a", push=True).upload
+            await asyncio.to_thread(partial(upload, blob, content, memory=BegunUploads(store, "r/a")))
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+async def test_a_source_that_breaks_is_asked_for_the_rest(
+    tmp_path: Path,
+    content: bytes,
+    knows_ranges: bool,  # noqa: FBT001
+) -> None:
+    source, target = Giving(content, [4_000_000, 9_000_000], knows_ranges=knows_ranges), Keeping(content, [])
+    await relayed(source, target, tmp_path, blob_of(content))
+    assert list(target.stored.values()) == [content]
+    assert len(source.ranges) == 3
+    assert target.asked.count("POST") == 1
+
+
+async def test_a_small_blob_of_a_source_that_breaks_comes_whole(tmp_path: Path) -> None:
+    small = os.urandom(100_000)
+    source, target = Giving(small, [50_000]), Keeping(small, [])
+    await relayed(source, target, tmp_path, blob_of(small))
+    assert (list(target.stored.values()), source.ranges) == ([small], ["", ""])
+
+
+@pytest.mark.parametrize("size", [100_000, IN_PARTS + 1])
+async def test_the_end_of_a_blob_that_is_another_is_held_back(tmp_path: Path, size: int) -> None:
+    promised, given = os.urandom(size), os.urandom(size)
+    target = Keeping(promised, [])
+    with pytest.raises(DigestError, match="/b sent other content than sha256:"):
+        await relayed(Giving(given, []), target, tmp_path, blob_of(promised))
+    assert not target.stored
+    assert all(len(one) < size for one in target.sessions.values())

@@ -91,7 +91,7 @@ class _Copy:
         concurrently(jobs, limit=LOOKUPS)
         for level in reversed(content.levels[1:]):
             concurrently([partial(self._put, one) for one in level], limit=TRANSFERS)
-        if not target.has_manifest(root, tag):
+        if not target.has_manifest(root.digest, tag):
             target.put_manifest(root, tag)
         self._done |= {*content.blobs, *(one.digest for one in content.documents)}
         return content.documents
@@ -112,7 +112,7 @@ class _Copy:
             list_referrers(asked.source, asked.target, digest)
 
     def _put(self, document: Document) -> None:
-        if not self._asked.target.has_manifest(document):
+        if not self._asked.target.has_manifest(document.digest):
             self._asked.target.put_manifest(document)
 
 

@@ -15,7 +15,7 @@ from twodfs.field.partition import PartitionTag, readings
 from twodfs.flatten.budget import MAX_FIELD_BYTES, Budget
 from twodfs.flatten.cut import Partition, cut
 from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
-from twodfs.images.source import SizedSource, StoredImage
+from twodfs.images.source import Fetch, SizedSource, StoredImage
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
 from twodfs.oci.image_config import MAX_CONFIG_BYTES
@@ -75,14 +75,17 @@ Lookup: TypeAlias = Callable[[str], FoundImage | None]
 """Finds the image that a tag names, in one place; None when it has no such tag."""
 
 
-def in_store(store: ImageStore, repository: str) -> Lookup:
-    """Return a look-up in ``store`` of the tags of ``repository``, whose name includes the registry."""
+def in_store(store: ImageStore, repository: str, fetch_for: Callable[[Descriptor], Fetch | None]) -> Lookup:
+    """Return a look-up in ``store`` of the tags of ``repository``, whose name includes the registry.
+
+    ``fetch_for`` returns what brings layers of an image that the store lacks, where there is anything.
+    """
 
     def look_up(tag: str) -> FoundImage | None:
         image = store.index.find(f"{repository}:{tag}")
         if image is None:
             return None
-        source = StoredImage(store, image)
+        source = StoredImage(store, image, fetch_for(image))
         return FoundImage(source, source.manifest(tag), tag)
 
     return look_up

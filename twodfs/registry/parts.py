@@ -174,12 +174,22 @@ class PartedUpload:
         put_blob(self._requests, location, self._blob.digest, body)
 
     def _asked(self, location: str) -> UploadSession | None:
-        """Return what the registry has of an upload (distribution-spec, "Resuming"); None where it knows none."""
+        """Return what the registry has of an upload (distribution-spec, "Resuming"); None where it knows none.
+
+        Raises:
+            RegistryError: it does not answer.
+        """
         request = Request("GET", location, self._requests.scopes)
-        try:
+
+        def attempt() -> UploadSession:
             with self._transport.exchange(request, HTTPStatus.NO_CONTENT, HTTPStatus.OK) as arrived:
-                session = _session(request, arrived, location, 0)
-        except RegistryError:
+                return _session(request, arrived, location, 0)
+
+        try:
+            session = self._transport.retry(attempt)
+        except RegistryError as error:
+            if error.temporary:
+                raise
             return None
         return session if session.at <= self._blob.size else None
 

@@ -50,7 +50,8 @@ def run(arguments: Namespace) -> int:
     of_reference = Security(arguments.ref_plain_http, arguments.ref_tls, arguments.ca_file)
     reference, target = Reference.parse(arguments.reference), parse_new(arguments.target)
     with open_progress(quiet=arguments.quiet) as progress, Registries(target.registry, security) as registries:
-        source = registries.open(reference.registry, of_reference).repository(reference.repository)
+        registries.secure(reference.registry, of_reference)
+        source = registries.open(reference.registry).repository(reference.repository)
         goal = registries.open(target.registry).repository(target.repository, push=True)
         copied = copy_image(
             Copying(

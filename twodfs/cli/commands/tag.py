@@ -89,6 +89,6 @@ def _in_registry(old: Reference, new: Reference, security: Security) -> Digest:
                 f"{old} is neither in the local store nor, as a tag, in its registry; of a partition 'twodfs copy' "
                 f"makes an image"
             ) from None
-        if not repository.has_manifest(document, new.tag):
+        if not repository.has_manifest(document.digest, new.tag):
             repository.put_manifest(document, new.tag)
     return document.digest
