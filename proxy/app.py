@@ -197,7 +197,9 @@ async def _prefetch(
     from proxy.prefetch.service import PrefetchedRegistry, prefetching  # noqa: PLC0415
 
     registries = {
-        one.registry.name: PrefetchedRegistry(one.registry.config, one.partitions, one.contents, one.registry.realms)
+        one.registry.name: PrefetchedRegistry(
+            one.registry.config, one.partitions, one.contents, one.plain, one.registry.realms
+        )
         for one in cutting
     }
     try:

@@ -25,6 +25,7 @@ from proxy.logs import get_logger
 from proxy.partitions.content import Contents
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.lookalikes import Lookalikes
+from proxy.partitions.plain import PlainTags
 from proxy.partitions.policy import SourcePolicy
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
@@ -79,6 +80,7 @@ class CuttingParts:
     referrers: Referrers
     cutter: Cutter
     partitions: Partitions
+    plain: PlainTags | None
 
 
 def cutting_parts(registry: OpenRegistry, store: TieredStore) -> CuttingParts:
@@ -102,7 +104,9 @@ def cutting_parts(registry: OpenRegistry, store: TieredStore) -> CuttingParts:
         policy=SourcePolicy(upstreams, referrers, keys, ttl=config.signing.source_ttl) if keys else None,
     )
     partitions = Partitions(cutter, sources, store)
-    return CuttingParts(registry, upstreams, store, sources, contents, referrers, cutter, partitions)
+    selection = config.partition.plain_selection
+    plain = None if selection is None else PlainTags(cutter, partitions, selection)
+    return CuttingParts(registry, upstreams, store, sources, contents, referrers, cutter, partitions, plain)
 
 
 def dispatcher(config: Config, *, cutting: Sequence[CuttingParts], bodies: Bodies) -> Dispatcher:
@@ -162,6 +166,7 @@ def _served(cutting: CuttingParts, clients: ClientAddresses, bodies: Bodies, lim
         max_manifest=config.limits.manifest_body,
         edge=None if edge is None else _edge_content(name, edge, locations),
         tags=_tag_list(cutting) if config.upstream.list_partitions else None,
+        plain=cutting.plain,
     )
     return ServedRegistry(routes, cutting.registry.authenticator, locations, config.upstream.read_timeout, limits)
 

@@ -23,6 +23,7 @@ Data goes one way, each module imports only from those above it:
     images       images from anywhere
     build        the builder
     publish      images pushed, exported, cut, anchored, examined
+    copying      images copied from repository to repository
     cli          the ``twodfs`` command
 
 Pure packages know no sockets, no event loop and no clock.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Protocol, TypeAlias
 
 Advance: TypeAlias = Callable[[int], None]
@@ -34,3 +34,17 @@ class Silent:
 
 def silent(_size: int) -> None:
     """Ignore it."""
+
+
+@contextmanager
+def late_step(progress: Progress, label: str, total: int) -> Iterator[Advance]:
+    """Yield a listener to a step of ``total`` bytes, which begins with the first of them: it may be that none pass."""
+    with ExitStack() as stack:
+        tell: list[Advance] = []
+
+        def advance(size: int) -> None:
+            if not tell:
+                tell.append(stack.enter_context(progress.step(label, total)))
+            tell[0](size)
+
+        yield advance

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, field_validator, model_validator
 
 from proxy.config.section import Section
 from proxy.config.values import Paths, RedisUrl, RegistryName, Seconds, SecondsOrZero
+from twodfs.field.partition import IMAGE, Selection, is_name
 from twodfs.flatten.budget import DEFAULT_MAX_LAYERS, MAX_FIELD_BYTES
 
 _SHORTEST_SECRET: Final = 16
+PASS: Final = "pass"  # noqa: S105 - no secret
+
+
+def _plain_tag(text: str) -> str:
+    if text == IMAGE or not is_name(text):
+        raise ValueError("expected pass, all, or the name of a partition such as edge or default")
+    return text
+
+
+PlainTag = Annotated[str, AfterValidator(_plain_tag)]
+"""A partition by name, or ``PASS``."""
 
 
 class CacheConfig(Section):
@@ -78,6 +90,16 @@ class PartitionConfig(Section):
         ge=1024,
         description="Largest field document that is read; a million cells take 245 MB.",
     )
+    plain_tag: PlainTag = Field(
+        PASS,
+        description="What the plain tag of a 2DFS image gives. pass: the image itself; all: every allotment; "
+        "NAME: the partition that its field calls so, as default.",
+    )
+
+    @property
+    def plain_selection(self) -> Selection | None:
+        """The partition that the plain tag of a 2DFS image gives; None: the image itself."""
+        return None if self.plain_tag == PASS else Selection.of(names=(self.plain_tag,))
 
 
 class SigningConfig(Section):

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from proxy.config.access import AuthConfig, ClientsConfig
+from proxy.config.partitions import PartitionConfig, PlainTag
 from proxy.config.section import Section
 from proxy.config.upstream import BlobsConfig, UpstreamConfig
 from proxy.config.values import Hosts, Networks
@@ -30,10 +31,20 @@ class OwnBlobsConfig(Section):
     allowed_hosts: Hosts = Field((), description="Hosts that this registry may redirect to wherever they are.")
 
 
+class OwnPartitionConfig(Section):
+    """What plain tags give in one of several registries; how partitions are cut is the same for all."""
+
+    plain_tag: PlainTag | None = Field(
+        None,
+        description="What the plain tag of a 2DFS image in this registry gives; unset: as for the default registry.",
+    )
+
+
 class FurtherUpstreamConfig(UpstreamConfig):
     """A registry beside the default one."""
 
     blobs: OwnBlobsConfig = OwnBlobsConfig()
+    partition: OwnPartitionConfig = OwnPartitionConfig()
     auth: AuthConfig = AuthConfig()
 
     @property
@@ -50,6 +61,11 @@ class FurtherUpstreamConfig(UpstreamConfig):
             allowed_networks=own.allowed_networks,
             allowed_hosts=own.allowed_hosts,
         )
+
+    def cuts(self, default: PartitionConfig) -> PartitionConfig:
+        """Return how partitions of images in this registry are cut: as ``default`` says, but for its own plain tags."""
+        own = self.partition.plain_tag
+        return default if own is None else default.model_copy(update={"plain_tag": own})
 
     def access(self, default: AuthConfig) -> AuthConfig:
         """Return how clients of this registry are authenticated: as it says, else as ``default`` does.

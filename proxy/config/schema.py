@@ -98,6 +98,7 @@ class Config(Section):
             "upstream": upstream,
             "upstreams": (),
             "blobs": upstream.redirects(self.blobs),
+            "partition": upstream.cuts(self.partition),
             "auth": upstream.access(self.auth),
         }
         try:

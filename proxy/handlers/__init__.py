@@ -10,7 +10,7 @@ Each module imports only from those above it::
     remembered   tags, lists of referrers and /v2/, with the last answers of an edge node behind them
     edge         manifests and blobs by digest, with the disk of an edge node in between
     access_log   metrics, log line and trace of a finished request
-    partition    tags that look like partitions
+    partition    tags of partitions, and plain tags that give one
     content      manifests and blobs by digest
     attached     signatures and lists of referrers
     tags         lists of tags, with the named partitions of their images

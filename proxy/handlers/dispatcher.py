@@ -33,6 +33,7 @@ from proxy.handlers.token import TokenHandler
 from proxy.logs import bind_key_id, bind_request_id, bind_upstream, bind_user
 from proxy.metrics.catalogue import CLIENT_GONE, IN_FLIGHT
 from proxy.partitions.lookalikes import Lookalikes
+from proxy.partitions.plain import PlainTags
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import DEFAULT_UPSTREAM
@@ -79,14 +80,16 @@ def table_of_kinds(
     max_manifest: int,
     edge: EdgeContent | None = None,
     tags: TagList | None = None,
+    plain: PlainTags | None = None,
 ) -> Routes:
     """Return the handler of each kind of request.
 
     ``attached`` None: nothing is signed. ``tokens`` None: clients get tokens elsewhere. ``max_manifest``: bytes.
-    ``edge`` None: nothing is kept on disk. ``tags`` None: lists of tags are the registry's own.
+    ``edge`` None: nothing is kept on disk. ``tags`` None: lists of tags are the registry's own. ``plain`` None: plain
+    tags give the registry's own images.
     """
     passed_on = Route(relay.answer, takes_body=True)
-    partition = PartitionHandler(sources, partitions, lookalikes, relay, edge)
+    partition = PartitionHandler(sources, partitions, lookalikes, relay, edge=edge, plain=plain)
     content = ContentHandler(partitions, attached, relay, edge)
     listed = None if attached is None else AttachedHandler(attached, locations, relay)
     push = PushHandler(
@@ -105,7 +108,7 @@ def table_of_kinds(
         SignaturePull: Route(listed.answer_signatures) if listed else passed_on,
         ReferrersTagPull: Route(listed.answer_referrers_tag) if listed else passed_on,
         ReferrersPull: Route(listed.answer_referrers) if listed else passed_on,
-        TagPull: passed_on,
+        TagPull: Route(partition.answer_plain) if plain else passed_on,
         TagsPull: Route(TagsHandler(tags, locations, relay).answer) if tags else passed_on,
         Greeting: passed_on,
         ManifestWrite: Route(push.answer, takes_body=True),

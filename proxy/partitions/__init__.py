@@ -10,4 +10,5 @@ Each module imports only from those above it::
     cutting      a cut, here or in a process apart, and the faults of images that cannot be cut
     synthesis    source + selection -> partition, cut once and stored before it is answered
     lookalikes   tags that look like partitions: errors for mistyped ones, and the ones that pushes must not use
+    plain        the partition that a plain tag of a 2DFS image gives
 """

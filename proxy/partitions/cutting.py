@@ -150,6 +150,10 @@ class Cutter:
         """Say whether ``source`` is known to have a field, even if the field is at fault."""
         return bool(self._fields.get(_image(source)))
 
+    def is_ordinary(self, source: SourceImage) -> bool:
+        """Say whether ``source`` is known to have no field."""
+        return self._fields.get(_image(source)) == ()
+
     async def _may_be_defined(self, asked: _Asked) -> bool:
         """Say whether a cut is worth its work: not where the image is known, and has no such partition."""
         fields = self._fields.get(_image(asked.source))

@@ -67,7 +67,7 @@ class Lookalikes:
         unknown = [one for one in wanted if not any(one in its for its in names)] or wanted
         if not any(its >= set(wanted) for its in names):
             raise UnknownPartitionError(
-                f"{source.image} has no partition called {'--'.join(unknown)}; it has {_listed(names)}"
+                f"{source.image} has no partition called {'--'.join(unknown)}; it has {listed_names(names)}"
             )
 
     async def explain_mistyped(
@@ -129,7 +129,7 @@ class Lookalikes:
         return None
 
 
-def _listed(names: Iterable[AbstractSet[str]]) -> str:
+def listed_names(names: Iterable[AbstractSet[str]]) -> str:
     """Return some names for people to read, with bounded work: a field may have any number."""
     some = set(islice(chain.from_iterable(names), _MOST_LOOKED_AT))
     own = sorted(one for one in some if len(one) < MAX_TAG_LENGTH)

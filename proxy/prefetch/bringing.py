@@ -19,6 +19,7 @@ from proxy.confinement.apart import EndedError
 from proxy.edge.filling.body import GrowingBlob
 from proxy.edge.node import EdgeNode
 from proxy.edge.pace import Pace
+from proxy.partitions.lookalikes import UnknownPartitionError
 from proxy.partitions.policy import UnsignedError
 from proxy.prefetch.identities import LOG_IN, JobIdentity
 from proxy.prefetch.jobs import Tell
@@ -37,7 +38,15 @@ _TRIES: Final = 4
 _PAUSE: Final = 5.0
 """Seconds before a blob that did not come is tried again; twice as long each time."""
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
-_FAILURES: Final = (TwodfsError, UpstreamError, RefusedError, EndedError, UnsignedError, TooManyRequestsError)
+_FAILURES: Final = (
+    TwodfsError,
+    UpstreamError,
+    RefusedError,
+    EndedError,
+    UnsignedError,
+    UnknownPartitionError,
+    TooManyRequestsError,
+)
 
 
 class BlobError(Exception):

@@ -16,14 +16,15 @@ from proxy.auth.identity import Identity
 from proxy.cache.images.parts import Part, PartKind, distinct, kind_of, wanted_entries
 from proxy.edge.node import EdgeNode
 from proxy.partitions.content import Contents
-from proxy.partitions.records import Provenance
+from proxy.partitions.plain import PlainTags
+from proxy.partitions.records import CutPartition, Provenance
 from proxy.partitions.source import SourceImage
 from proxy.partitions.synthesis import Partitions
 from proxy.prefetch.order import Wanted
 from proxy.repository import Repository
 from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.errors import FormatError, TwodfsError
-from twodfs.oci.digest import Digest, digest_of
+from twodfs.oci.digest import Digest, digest_of, is_digest
 from twodfs.oci.documents import (
     ACCEPT_IMAGES,
     FIELD_LAYER,
@@ -69,22 +70,27 @@ class PlannedImage:
 class Planner:
     """Finds out what an image of one registry takes."""
 
-    def __init__(self, node: EdgeNode, partitions: Partitions, contents: Contents) -> None:
+    def __init__(
+        self, node: EdgeNode, partitions: Partitions, contents: Contents, plain: PlainTags | None = None
+    ) -> None:
+        """``plain`` None: plain tags give the registry's images."""
         self._node = node
         self._partitions = partitions
         self._contents = contents
+        self._plain = plain
 
     async def plan(self, wanted: Wanted, identity: Identity) -> PlannedImage:
         """Return what ``wanted`` takes.
 
         Raises:
             NoSuchImageError: there is no such image, or none for a platform.
+            UnknownPartitionError: it lacks the partition that plain tags give.
             PartitionError, FormatError, EndedError, UnsignedError: as for ``Partitions.get``.
             RefusedError, UpstreamError: the registry refuses, or gave no answer.
         """
         walk = _Walk(self._node, wanted.name.place, identity)
         await walk.greet()
-        return await self._partition(wanted, walk) or await self._whole(wanted, walk)
+        return await self._partition(wanted, walk) or await self._given(wanted, walk) or await self._whole(wanted, walk)
 
     async def _partition(self, wanted: Wanted, walk: _Walk) -> PlannedImage | None:
         for reading in wanted.name.readings:
@@ -94,20 +100,35 @@ class Planner:
             source = SourceImage(walk.repository, reading.base, base.digest, base.media_type)
             selected = Provenance(base.digest, reading.selection())
             partition = await self._partitions.get(source, selected, walk.identity)
-            if partition is None:
-                continue
-            documents = partition.documents
-            await self._node.names.name_partition(walk.repository, base.digest, documents.values())
-            parts = await walk.parts(partition.top, wanted.platforms, documents)
-            _check_platforms(wanted, parts)
-            of_base = await walk.parts(base, ())
-            needed = [one for one in of_base if one.kind not in (PartKind.LAYER, PartKind.OTHER)]
-            found = distinct((*parts, *needed, *await walk.attached(of_base)))
-            return PlannedImage(wanted, walk.repository, partition.top, found, documents)
+            if partition is not None:
+                return await self._planned(wanted, walk, base, partition)
         return None
 
+    async def _given(self, wanted: Wanted, walk: _Walk) -> PlannedImage | None:
+        """Return the partition that a plain tag gives; None where it gives the registry's image."""
+        tag = wanted.name.tag
+        if self._plain is None or is_digest(tag) or any(one.is_of_image for one in wanted.name.readings):
+            return None
+        base = await walk.find(tag)
+        if base is None:
+            return None
+        source = SourceImage(walk.repository, tag, base.digest, base.media_type)
+        partition = await self._plain.of(source, walk.identity)
+        return None if partition is None else await self._planned(wanted, walk, base, partition)
+
+    async def _planned(self, wanted: Wanted, walk: _Walk, base: Document, partition: CutPartition) -> PlannedImage:
+        documents = partition.documents
+        await self._node.names.name_partition(walk.repository, base.digest, documents.values())
+        parts = await walk.parts(partition.top, wanted.platforms, documents)
+        _check_platforms(wanted, parts)
+        of_base = await walk.parts(base, ())
+        needed = [one for one in of_base if one.kind not in (PartKind.LAYER, PartKind.OTHER)]
+        found = distinct((*parts, *needed, *await walk.attached(of_base)))
+        return PlannedImage(wanted, walk.repository, partition.top, found, documents)
+
     async def _whole(self, wanted: Wanted, walk: _Walk) -> PlannedImage:
-        root = await walk.document(wanted.name.tag)
+        itself = [one.base for one in wanted.name.readings if one.is_of_image]
+        root = (await walk.find(itself[0]) if itself else None) or await walk.document(wanted.name.tag)
         parts = await walk.parts(root, wanted.platforms)
         _check_platforms(wanted, parts)
         cells: list[Part] = []

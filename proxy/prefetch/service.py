@@ -15,6 +15,7 @@ from proxy.config import Config, EdgeConfig
 from proxy.edge.disk.directory import EdgeDirectory, EdgeError
 from proxy.edge.node import EdgeNode
 from proxy.partitions.content import Contents
+from proxy.partitions.plain import PlainTags
 from proxy.partitions.synthesis import Partitions
 from proxy.prefetch.bringing import AskedRegistry, Bringing
 from proxy.prefetch.endpoint import LoginWanted, PrefetchEndpoint
@@ -37,12 +38,14 @@ class PrefetchedRegistry:
         config: the settings, as if it were the only one.
         partitions: cuts those that are ordered.
         contents: reads fields.
+        plain: the partitions that plain tags give; None: they give the registry's images.
         realms: guards the credentials that come with an order.
     """
 
     config: Config
     partitions: Partitions
     contents: Contents
+    plain: PlainTags | None
     realms: RealmPolicy
 
 
@@ -60,7 +63,7 @@ async def prefetching(
     Raises:
         EdgeError: the admin token cannot be had.
     """
-    planners = {name: Planner(node, one.partitions, one.contents) for name, one in registries.items()}
+    planners = {name: Planner(node, one.partitions, one.contents, one.plain) for name, one in registries.items()}
 
     async def bring(order: Order, tell: Tell) -> None:
         asked = {

@@ -874,16 +874,45 @@ def test_layers_of_a_base_in_the_targets_registry_are_not_even_downloaded(worksh
     for layer in layers:
         workshop.blob("made/near", layer)
     assert workshop.made("push", target, "--json").json["uploadedBlobs"] == 0
-    # What lacks them takes them from the registry, or brings them here.
-    exported = workshop.made("export", f"{target}--all", "all.tar")
-    assert "it comes from the registry instead" in exported.err
     anew = workshop.made("build", base.reference(), target, "--json", store=tmp_path / "other").json
     assert anew["digest"] == done.json["digest"]
     workshop.made("build", base.reference(), target)
+    assert stored(workshop, layers) == [False] * len(layers)
+    # An archive needs their bytes.
+    exported = workshop.made("export", f"{target}--all", "all.tar")
+    assert exported.err.count("base sha256:") == len(layers)
     assert stored(workshop, layers) == [True] * len(layers)
 
 
-def test_layers_that_the_registry_does_not_mount_are_downloaded_after_all(
+def test_layers_of_a_base_in_another_registry_pass_through(workshop: Workshop, tmp_path: Path) -> None:
+    with Registry.start(tmp_path) as other:
+        base = push_image(other.url, "base/far", "v1", base=[{"one": os.urandom(70_000)}, {"two": b"2"}])
+        target = workshop.target("made/far")
+        workshop.made("build", base.reference(), target, "--json")
+        (manifest,) = (one.manifest for one in base.platforms)
+        layers = [layer["digest"] for layer in json.loads(manifest.content)["layers"]]
+        pushed = workshop.made("push", target, "--json").json
+        assert pushed["uploadedBytes"] > 70_000
+        again = workshop.made("build", base.reference(), workshop.target("made/further"), "--push", "--json").json
+        assert again["pushed"]["uploadedBytes"] < 70_000  # from where the first push brought them
+    assert stored(workshop, layers) == [False] * len(layers)
+    for name in ("made/far", "made/further"):
+        for layer in layers:
+            workshop.blob(name, layer)
+    exported = workshop.made("export", f"{target}--all", "all.tar")
+    assert "it comes from the registry instead" in exported.err
+
+
+def test_an_archive_needs_the_registry_of_the_base_where_nothing_was_pushed(workshop: Workshop, tmp_path: Path) -> None:
+    target = workshop.target("made/unpushed")
+    with Registry.start(tmp_path) as other:
+        base = push_image(other.url, "base/gone", "v1")
+        workshop.made("build", base.reference(), target)
+    refused = workshop.twodfs("export", f"{target}--all", "all.tar")
+    assert (refused.status, f"a layer of {base.reference()}" in refused.err) == (1, True)
+
+
+def test_layers_that_the_registry_does_not_mount_pass_through(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = push_image(workshop.registry.url, "base/unmounted", "v1")
@@ -891,10 +920,13 @@ def test_layers_that_the_registry_does_not_mount_are_downloaded_after_all(
     monkeypatch.setenv("TWODFS_STORE", str(workshop.store))
     monkeypatch.chdir(workshop.directory)
     PROGRAM.run(["build", base.reference(), workshop.target("made/unmounted"), "--push"])
-    assert "base sha256:" in capsys.readouterr().err
+    said = capsys.readouterr().err
     (manifest,) = workshop.images("made/unmounted")
-    for layer in manifest["layers"]:
-        workshop.blob("made/unmounted", layer["digest"])
+    layers = [layer["digest"] for layer in manifest["layers"]]
+    assert f"push {layers[0][:19]}" in said
+    assert not any(stored(workshop, layers[:-1]))
+    for layer in layers:
+        workshop.blob("made/unmounted", layer)
 
 
 @pytest.mark.parametrize("base", ["127.0.0.1:1/none", "oci:nowhere"])

@@ -645,9 +645,10 @@ async def test_an_upload_that_the_registry_stops_reading_is_given_up(
     over = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
-        if request.method == "PUT":
+        if request.method == "PATCH":
             await over.wait()
-        return web.Response(status=202, headers={"Location": "/up"})
+        is_known = request.method == "POST"
+        return web.Response(status=202, headers={"Location": "/up"}) if is_known else web.Response(status=404)
 
     async with served(answer) as address, opened(address, "a") as repository:
         with pytest.raises(RegistryError, match="does not answer in time"):

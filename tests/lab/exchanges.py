@@ -28,6 +28,7 @@ from proxy.handlers.token import TokenHandler
 from proxy.partitions.content import Contents
 from proxy.partitions.cutting import Cutter
 from proxy.partitions.lookalikes import Lookalikes
+from proxy.partitions.plain import PlainTags
 from proxy.partitions.source import Sources
 from proxy.partitions.synthesis import Partitions
 from proxy.repository import DEFAULT_UPSTREAM
@@ -41,6 +42,7 @@ from proxy.tags.names import NamesOfTags
 from proxy.tags.tag_list import TagList
 from proxy.upstream.referrers import Referrers
 from proxy.upstream.registry import Upstreams
+from twodfs.field.partition import Selection
 from twodfs.signing.ecdsa import PrivateKey
 
 CLIENT = Identity.of({"Authorization": "Basic dTpw"}, "192.0.2.1")
@@ -89,6 +91,7 @@ class Handlers:
         is_signing: bool = False,
         has_tokens: bool = False,
         lists_partitions: bool = False,
+        plain_tag: str | None = None,
     ) -> Self:
         """Return handlers that remember nothing yet."""
         upstream = upstreams[DEFAULT_UPSTREAM]
@@ -121,6 +124,7 @@ class Handlers:
             locations=locations,
             max_manifest=1024,
             tags=TagList(upstreams, NamesOfTags(sources, cutter, store).of) if lists_partitions else None,
+            plain=PlainTags(cutter, partitions, Selection.of(names=(plain_tag,))) if plain_tag else None,
         )
         return cls(routes)
 

@@ -70,13 +70,14 @@ class BaseSources:
     registries: Registries
     progress: Progress
 
-    def source(self, asked: BaseRequest, *, checksum: bool, layers: bool) -> BaseSource:
+    def source(self, asked: BaseRequest, *, checksum: bool) -> BaseSource:
         """Return the base that is ``asked`` for; one on this machine has been read by then.
+
+        The layers of one in a registry stay there: a push takes them from there, and so does what needs their bytes.
 
         Args:
             asked: which one.
-            checksum: whether to hash the layers that the store has; damaged ones come again.
-            layers: whether the layers of one in a registry are needed.
+            checksum: whether to hash the layers that the store has; damaged ones are forgotten.
 
         Raises:
             BuildFileError: the build file has a mistake.
@@ -86,7 +87,7 @@ class BaseSources:
             case None:
                 return _ScratchBase(asked, self.store)
             case Reference() as reference:
-                return _RemoteBase(self, asked, reference, checksum=checksum, layers=layers or checksum)
+                return _RemoteBase(self, asked, reference, checksum=checksum)
             case LocalImage() as image:
                 return _LocalBase(self._read(image, asked, checksum=checksum))
 
@@ -148,14 +149,11 @@ class _LocalBase:
 class _RemoteBase:
     """A base in a registry, which is asked for no more than it takes to know that it is the one of the last time."""
 
-    def __init__(
-        self, sources: BaseSources, asked: BaseRequest, reference: Reference, *, checksum: bool, layers: bool
-    ) -> None:
+    def __init__(self, sources: BaseSources, asked: BaseRequest, reference: Reference, *, checksum: bool) -> None:
         self._sources = sources
         self._asked = asked
         self._reference = reference
         self._checksum = checksum
-        self._layers = layers
         self._opened: RememberedManifests | None = None
 
     def identity(self) -> str:
@@ -177,15 +175,13 @@ class _RemoteBase:
                 self._sources.progress,
                 reference=str(self._reference),
                 checksum=self._checksum,
-                layers=self._layers,
+                layers=False,
             )
 
     def _source(self) -> RememberedManifests:
         if self._opened is None:
             from twodfs.images.remembered import RememberedManifests  # noqa: PLC0415 - see the module's docstring
 
-            if self._layers:  # a mistake in the build file shows before gigabytes are fetched
-                check_sources(self._sources.build_file)
             base = self._reference
             repository = self._sources.registries.open(base.registry).repository(base.repository)
             self._opened = RememberedManifests(repository, self._sources.store, str(base))

@@ -18,7 +18,7 @@ from twodfs.cli.bases import BaseRequest, BaseSources
 from twodfs.cli.console import open_progress, print_json, say
 from twodfs.cli.grid import count_text
 from twodfs.cli.model_options import BuildSource
-from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
+from twodfs.cli.pushing import parse_new, push_json, push_summary, relayed_base
 from twodfs.cli.registries import Registries, Security
 from twodfs.concurrency import both
 from twodfs.errors import BuildFileError, DamagedError, FormatError
@@ -111,11 +111,9 @@ class _BuildSession:
         asked = self.asked
         sources = BaseSources(self.build_file, self.store, self.registries, self.progress)
         reference = asked.base.reference
-        # The registry mounts the layers of a neighbour, so they need not come here.
-        is_neighbour = asked.push and reference is not None and reference.registry == self.target.registry
         plan = Plan(
             build_file=self.build_file,
-            base=sources.source(asked.base, checksum=checksum, layers=not is_neighbour),
+            base=sources.source(asked.base, checksum=checksum),
             base_name=str(reference or ""),
             target=str(self.target),
             method=Method(asked.packing, asked.jobs, checksum),
@@ -157,9 +155,9 @@ class _BuildSession:
 
             repository = self.registries.open(self.target.registry).repository(self.target.repository, push=True)
             earlier = find_earlier_push(self.store, repository, self.target.name, record.root) if record else NONE
-            fetch = base_layers(plan.base_name, self.store, self.registries, self.progress)
+            relay = relayed_base(plan.base_name, self.registries)
             pusher = BlobPusher(
-                self.store, repository, self.target, plan.base_name, self.progress, fetch=fetch, earlier=earlier
+                self.store, repository, self.target, plan.base_name, self.progress, relay=relay, earlier=earlier
             )
             pusher.carry_as_they_come(ready)
             return pusher

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from twodfs.cli.grid import count_text
 from twodfs.cli.registries import Registries
-from twodfs.errors import InvalidReferenceError, RegistryError
+from twodfs.errors import InvalidReferenceError
 from twodfs.field.partition import RESERVED, readings
 from twodfs.oci.documents import Descriptor, Json
 from twodfs.oci.reference import TAG, Reference
-from twodfs.progress import Progress
 from twodfs.sizes import size_text
-from twodfs.storage.store import ImageStore
 
 if TYPE_CHECKING:
-    from twodfs.publish.push import Fetch, PushCounts, Pushed
+    from twodfs.publish.push import PushCounts, Pushed, Relay
+    from twodfs.registry.content import BlobContent
 
 
 def parse_target(text: str) -> Reference:
@@ -47,25 +45,19 @@ def parse_new(text: str) -> Reference:
     return target
 
 
-def base_layers(base_name: str, store: ImageStore, registries: Registries, progress: Progress) -> Fetch | None:
-    """Return a function that brings a layer of the base into ``store`` after all; None where the base has no name."""
+def relayed_base(base_name: str, registries: Registries) -> Relay | None:
+    """Return a function that finds layers of the base in its registry; None where the base has no name."""
     if not base_name:
         return None
     base = Reference.parse(base_name)
 
-    def fetch(layer: Descriptor) -> bool:
-        from twodfs.images.pull import fetch_layer  # noqa: PLC0415 - as a rule, the registry has them all
+    def relayed(layer: Descriptor) -> BlobContent | None:
+        from twodfs.registry.relayed import RelayedBlob  # noqa: PLC0415 - as a rule, the target's registry has them all
 
         repository = registries.open(base.registry).repository(base.repository)
-        try:
-            fetch_layer(repository, layer, store, progress)
-        except RegistryError as error:
-            if error.status == HTTPStatus.NOT_FOUND:  # it is none of the base's
-                return False
-            raise
-        return True
+        return RelayedBlob(repository, layer) if repository.has_blob(layer.digest) else None
 
-    return fetch
+    return relayed
 
 
 def push_summary(pushed: Pushed) -> str:

@@ -16,7 +16,9 @@ it before it sends anything; ``--`` is canonical. A chain is the union of its li
 
 A name begins with a letter and has no dot, a rectangle begins with a digit and has three: neither can be
 mistaken for the other. ``all`` is every allotment, ``base`` none of them; both are reserved. What any other
-name means is written in the field, so only a reader of the field can resolve it.
+name means is written in the field, so only a reader of the field can resolve it. Two names have a custom:
+``default`` is the part that most devices want, and ``TAG--image`` alone, where no partition is called so, is
+the 2DFS image itself, whatever a proxy gives for the plain tag.
 
 A tag can be read in more than one way: ``v1--1.2.3.4--0.0.0.1`` is two rectangles of ``v1``, or one
 rectangle of the tag ``v1--1.2.3.4``. ``readings`` lists all, longest chain first; which one holds is decided
@@ -37,6 +39,7 @@ from twodfs.field.rectangle import Rectangle, outermost
 __all__ = [
     "ALL",
     "BASE",
+    "IMAGE",
     "MAX_TAG_LENGTH",
     "RESERVED",
     "PartitionTag",
@@ -52,6 +55,7 @@ MAX_TAG_LENGTH = 128
 ALL: Final = "all"
 BASE: Final = "base"
 RESERVED: Final = frozenset({ALL, BASE})
+IMAGE: Final = "image"
 
 _NUMBERS = r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+"
 _NAME = r"[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*"
@@ -150,6 +154,11 @@ class PartitionTag:
     def selection(self) -> Selection:
         """Return the selection of the chain. Inverted rectangles are kept: only a field makes them a mistake."""
         return _selection(self.chain)
+
+    @property
+    def is_of_image(self) -> bool:
+        """Whether it is the image itself that is asked for, unless its field has a partition called so."""
+        return self.chain == (IMAGE,)
 
     def __str__(self) -> str:
         return "--".join((self.base, *self.chain))

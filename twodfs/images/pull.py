@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from twodfs.concurrency import concurrently
@@ -27,7 +27,7 @@ def pull_base(
     checksum: bool = False,
     layers: bool = True,
 ) -> Base:
-    """Return the base that ``name`` has in ``source``; its blobs are in ``store`` then.
+    """Return the base that ``name`` has in ``source``; its configs are in ``store`` then, and its layers if asked for.
 
     Index entries that are no images are left out: attestations speak of digests that the new image does not
     have.
@@ -36,11 +36,11 @@ def pull_base(
         source: where it lives.
         name: a tag or digest of an index or a single manifest, OCI or Docker.
         platforms: which of its images; empty for all.
-        store: takes configs and layers.
+        store: takes configs, and layers.
         progress: listens to the layers.
         reference: its name in errors.
-        checksum: whether to hash the layers that the store has; damaged ones come again.
-        layers: whether to bring the layers at all; not where the registry can take them from the base.
+        checksum: whether to hash the layers that the store has, and to forget damaged ones.
+        layers: whether to bring the layers; not where they can be had later, from the base's registry.
 
     Raises:
         BuildError: it is no image, has none for a platform, has a field already, or contradicts itself.
@@ -57,8 +57,10 @@ def pull_base(
             base = Base((_single(source, parsed, store, reference),))
         _check(base, platforms, reference)
         _fetch_configs(source, base, store)
+        if checksum:
+            _forget_damaged(base, store)
         if layers:
-            _fetch_layers(source, base, store, progress, checksum=checksum)
+            _fetch_layers(source, base, store, progress)
     except FormatError as error:
         raise BuildError(f"{reference}: {error}") from None
     return base
@@ -116,14 +118,22 @@ def _fetch_configs(source: ImageSource, base: Base, store: ImageStore) -> None:
     )
 
 
-def _fetch_layers(source: ImageSource, base: Base, store: ImageStore, progress: Progress, *, checksum: bool) -> None:
-    layers = {layer.digest: layer for image in base.images for layer in image.manifest.layers}
-    is_there = store.is_sound if checksum else store.has
+def _layers(base: Base) -> Iterable[Descriptor]:
+    return {layer.digest: layer for image in base.images for layer in image.manifest.layers}.values()
+
+
+def _forget_damaged(base: Base, store: ImageStore) -> None:
+    for layer in _layers(base):
+        if store.has(layer.digest, layer.size) and not store.is_sound(layer.digest, layer.size):
+            store.discard(layer.digest)
+
+
+def _fetch_layers(source: ImageSource, base: Base, store: ImageStore, progress: Progress) -> None:
     concurrently(
         (
             partial(fetch_layer, source, layer, store, progress)
-            for layer in layers.values()
-            if not is_there(layer.digest, layer.size)
+            for layer in _layers(base)
+            if not store.has(layer.digest, layer.size)
         ),
         limit=TRANSFERS,
     )

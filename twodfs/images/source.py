@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import FileIO
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Protocol, TypeAlias
 
 from twodfs.concurrency import scope
 from twodfs.errors import BuildError, DigestError
@@ -42,12 +43,20 @@ class SizedSource(ImageSource, Protocol):
         """Return a blob's bytes."""
 
 
+Fetch: TypeAlias = Callable[[Descriptor], bool]
+"""Brings a blob into the store that it lacks, such as a layer of a base; says whether it could."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image of the store as a ``ImageSource``: every name but a digest means the image itself."""
+    """An image of the store as a ``ImageSource``: every name but a digest means the image itself.
+
+    ``fetch`` brings layers that the store lacks, where that is possible.
+    """
 
     store: ImageStore
     image: Descriptor
+    fetch: Fetch | None = None
 
     def manifest(self, reference: str) -> Document:
         """Return the manifest of a digest, else the image's own."""
@@ -69,12 +78,13 @@ class StoredImage:
         return size
 
     def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
-        """Copy a blob.
+        """Copy a blob, which is fetched first where it must be.
 
         Raises:
-            DamagedError: the store does not have it, or it was damaged on the disk.
+            DamagedError: the store does not have it and it cannot be fetched, or it was damaged on the disk.
         """
-        if not self.store.has(blob.digest, blob.size):
+        is_there = self.store.has(blob.digest, blob.size) or (self.fetch is not None and self.fetch(blob))
+        if not is_there:
             raise self.store.lacks(blob.digest)
         with self.store.open(blob.digest) as stored:
             try:

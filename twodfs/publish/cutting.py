@@ -15,7 +15,7 @@ from twodfs.field.partition import PartitionTag, readings
 from twodfs.flatten.budget import MAX_FIELD_BYTES, Budget
 from twodfs.flatten.cut import Partition, cut
 from twodfs.flatten.needs import DocumentAnswer, DocumentKind, DocumentNeed
-from twodfs.images.source import SizedSource, StoredImage
+from twodfs.images.source import Fetch, SizedSource, StoredImage
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
 from twodfs.oci.image_config import MAX_CONFIG_BYTES
@@ -75,14 +75,17 @@ Lookup: TypeAlias = Callable[[str], FoundImage | None]
 """Finds the image that a tag names, in one place; None when it has no such tag."""
 
 
-def in_store(store: ImageStore, repository: str) -> Lookup:
-    """Return a look-up in ``store`` of the tags of ``repository``, whose name includes the registry."""
+def in_store(store: ImageStore, repository: str, fetch_for: Callable[[Descriptor], Fetch | None]) -> Lookup:
+    """Return a look-up in ``store`` of the tags of ``repository``, whose name includes the registry.
+
+    ``fetch_for`` returns what brings layers of an image that the store lacks, where there is anything.
+    """
 
     def look_up(tag: str) -> FoundImage | None:
         image = store.index.find(f"{repository}:{tag}")
         if image is None:
             return None
-        source = StoredImage(store, image)
+        source = StoredImage(store, image, fetch_for(image))
         return FoundImage(source, source.manifest(tag), tag)
 
     return look_up
@@ -105,7 +108,8 @@ def in_registry(repository: RemoteRepository) -> Lookup:
 def find_image(look_up: Lookup, tag: str, *, repository: str) -> FoundImage | None:
     """Return the image that ``tag`` names, read as the proxy reads it: a partition first, then the tag itself.
 
-    None when there is neither the tag nor a tag that it could be a partition of.
+    ``TAG--image`` is the image under ``TAG`` as it is, where the tag itself is none. None when there is neither the
+    tag nor a tag that it could be a partition of.
 
     Raises:
         PartitionError: the partition selects nothing, or too much.
@@ -117,7 +121,8 @@ def find_image(look_up: Lookup, tag: str, *, repository: str) -> FoundImage | No
         image = _partition(base, reading, repository) if base else None
         if image is not None:
             return FoundImage(image, image.partition.root, str(reading), reading.base)
-    return look_up(tag)
+    itself = next((one.base for one in readings(tag) if one.is_of_image), None)
+    return look_up(tag) or (None if itself is None else look_up(itself))
 
 
 def _partition(base: FoundImage, reading: PartitionTag, repository: str) -> CutImage | None:

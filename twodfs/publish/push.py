@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -18,13 +19,15 @@ from twodfs.images.source import TRANSFERS
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
 from twodfs.oci.reference import Reference
-from twodfs.progress import Advance, Progress
+from twodfs.progress import Progress, late_step
 from twodfs.publish.earlier import NONE, EarlierPush
 from twodfs.registry.repository import RemoteRepository
 from twodfs.storage.store import ImageStore
+from twodfs.storage.uploads import BegunUploads
 
 if TYPE_CHECKING:
     from twodfs.publish.mount_sources import MountSources
+    from twodfs.registry.content import BlobContent
 
 LOOKUPS: Final = 8
 """Questions asked at a time."""
@@ -52,7 +55,8 @@ class Pushed:
     present: PushCounts
 
 
-Fetch: TypeAlias = Callable[[Descriptor], bool]
+Relay: TypeAlias = "Callable[[Descriptor], BlobContent | None]"
+"""Finds a layer of the base that the store does not have where the base is; None where it is none of the base's."""
 
 
 class BlobPusher:
@@ -69,20 +73,21 @@ class BlobPusher:
         base_name: str,
         progress: Progress,
         *,
-        fetch: Fetch | None = None,
+        relay: Relay | None = None,
         earlier: EarlierPush = NONE,
     ) -> None:
         """Prepare for ``target`` in ``repository``; blobs elsewhere in the same registry are mounted from there.
 
-        ``fetch`` brings a layer of the base into the store, where it was left out; it says whether it could.
-        ``earlier`` is not asked for.
+        ``relay`` finds layers of the base, which pass through without a place in the store. ``earlier`` is not
+        asked for.
         """
-        self._fetch = fetch
+        self._relay = relay
         self._earlier = earlier
         self._repository = repository
         self._target = target
         self._base_name = base_name
         self._mount_sources: MountSources | None = None
+        self._begun_uploads = BegunUploads(store.directory, str(repository))
         self._store = store
         self._progress = progress
         self._begun: set[Digest] = set()
@@ -117,15 +122,17 @@ class BlobPusher:
             return
         # No other image of the store has a new one, and no base.
         mount_from = None if ready.is_new else self._mount_source(blob.digest)
+        content: Path | BlobContent | None = self._store.path(blob.digest)
         if not self._store.has(blob.digest, blob.size):
-            # A base of the same registry was not downloaded: as a rule, its layers need not travel at all.
+            # A base was not downloaded: in the same registry, its layers need not travel at all.
             if mount_from and self._repository.mount(blob.digest, mount_from):
                 self._mounted.append(blob.size)
                 return
-            if self._fetch is None or not self._fetch(blob):
-                raise self._store.lacks(blob.digest)
+            content = None if self._relay is None else self._relay(blob)
             mount_from = None
-        travelled = self._upload(ready, mount_from)
+        if content is None:
+            raise self._store.lacks(blob.digest)
+        travelled = self._upload(ready, content, mount_from)
         (self._sent if travelled else self._mounted).append(blob.size)
 
     def _is_there(self, ready: ReadyBlob) -> bool:
@@ -143,29 +150,25 @@ class BlobPusher:
                 self._mount_sources = MountSources(self._store, self._target, self._base_name)
         return self._mount_sources.best_for(digest)
 
-    def _upload(self, ready: ReadyBlob, mount_from: str | None) -> bool:
+    def _upload(self, ready: ReadyBlob, content: Path | BlobContent, mount_from: str | None) -> bool:
         """Return whether bytes were sent; only then a step is reported."""
         blob, place = ready.blob, ready.place
         label = f"push {blob.digest[:19]}{', ' if place else ''}{place}"
-        with ExitStack() as stack:
-            if blob.size > _UNASKED_BYTES:  # the field and the configs do not wait for big ones
-                stack.enter_context(self._transferring)
-            tell: list[Advance] = []
-
-            def advance(size: int) -> None:
-                if not tell:
-                    tell.append(stack.enter_context(self._progress.step(label, blob.size)))
-                tell[0](size)
-
+        # The field and the configs do not wait for big ones.
+        turn = self._transferring if blob.size > _UNASKED_BYTES else nullcontext()
+        with turn, late_step(self._progress, label, blob.size) as advance:
             try:
                 return self._repository.upload(
                     blob,
-                    self._store.path(blob.digest),
+                    content,
                     mount_from=mount_from,
                     verify=not ready.hashed,
+                    memory=self._begun_uploads,
                     advance=advance,
                 )
             except DigestError:
+                if not isinstance(content, Path):
+                    raise
                 self._store.discard(blob.digest)  # so that the next build makes or fetches it again
                 raise self._store.has_damaged(blob.digest) from None
 

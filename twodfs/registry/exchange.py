@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -44,6 +45,10 @@ class TextBody:
     def write_to(self, outlet: RequestWriter) -> None:
         """Send it."""
         outlet.write(self.content)
+
+    def stop(self, abort: Callable[[], None]) -> None:
+        """Break it off."""
+        abort()
 
 
 class ReceivedAnswer(NamedTuple):
@@ -99,13 +104,13 @@ class Exchanges:
         """
         head = _head(request, address, headers, self._pool)
         # Storing may take long; a question, of a token server as well, is answered at once.
-        commit = COMMIT_SECONDS if request.method == "PUT" else IDLE_SECONDS
+        commit = COMMIT_SECONDS if request.method in ("PUT", "PATCH") else IDLE_SECONDS
         is_answered = False
         while not is_answered:
             connection = self._pool.take(address.origin, IDLE_SECONDS)
             keep = False
             try:
-                with scope().on_stop(connection.abort):
+                with scope().on_stop(_stopping(request, connection)):
                     response = connection.exchange(head, request.body, request.method, IDLE_SECONDS, commit)
                     is_answered = self.has_answered = True
                     yield response
@@ -118,6 +123,11 @@ class Exchanges:
                     raise
             finally:
                 _settle(self._pool, address, connection, keep=keep)
+
+
+def _stopping(request: Request, connection: Connection) -> Callable[[], None]:
+    """Return what ends an exchange whose result is no longer wanted."""
+    return connection.abort if request.body is None else partial(request.body.stop, connection.abort)
 
 
 def _redirected(request: Request, arrived: ReceivedAnswer) -> str | None:
@@ -164,7 +174,9 @@ def _head(request: Request, address: HttpUrl, headers: Mapping[str, str], pool: 
     proxy = pool.proxy(address.origin) if address.origin.scheme == "http" else None
     if proxy:
         target = str(address)
-    if request.body is not None or request.method in _WITH_A_BODY:
+    if request.body is not None and request.body.length is None:
+        lines["Transfer-Encoding"] = "chunked"
+    elif request.body is not None or request.method in _WITH_A_BODY:
         lines["Content-Length"] = str(request.body.length if request.body else 0)
     written = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     authorization = proxy.authorization if proxy else ""

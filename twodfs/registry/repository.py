@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
@@ -25,12 +26,13 @@ from twodfs.oci.documents import (
 )
 from twodfs.oci.referrers import entries_of, next_page, referrers_tag
 from twodfs.progress import Advance, silent
+from twodfs.registry.content import CHUNK
 from twodfs.registry.exchange import TextBody
 from twodfs.registry.message import Request, WholeAnswer
 from twodfs.registry.requests import RepositoryRequests
 from twodfs.registry.transport import Transport
-from twodfs.registry.upload import CHUNK, BlobUploads
-from twodfs.wire.response import Headers
+from twodfs.registry.upload import BlobUploads
+from twodfs.wire.response import Headers, Response
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
@@ -39,6 +41,7 @@ _ACCEPT: Final = {"Accept": ACCEPT_IMAGES}
 _FIRST_BYTE: Final = {"Range": "bytes=0-0"}
 _CONTENT_RANGE = re.compile(r"bytes 0-\d+/(\d+)")
 _STORED: Final = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED)
+_BEGIN = re.compile(r"bytes (\d{1,18})-")
 _NO_REFERRERS: Final = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -200,16 +203,29 @@ class RemoteRepository(BlobUploads):
         if hasher.hexdigest() != blob.digest.partition(":")[2]:
             raise DigestError(f"{self} sent other content than {blob.digest}")
 
-    def has_blob(self, digest: Digest) -> bool:
-        """Say whether the repository has a blob.
+    @contextmanager
+    def reading(self, blob: Descriptor, at: int) -> Iterator[Response]:
+        """Yield an answer with the bytes of a blob from ``at`` on, not verified.
 
         Raises:
-            RegistryError: the registry does not say.
+            RegistryError: it is not there (status 404), or the connection breaks.
         """
-        answer = self._transport.fetch(
-            self._requests.of("HEAD", f"blobs/{digest}"), HTTPStatus.OK, HTTPStatus.NOT_FOUND, limit=0
-        )
-        return answer.status == HTTPStatus.OK
+        headers = {"Range": f"bytes={at}-{blob.size - 1}"} if at else {}
+        request = self._requests.of("GET", f"blobs/{blob.digest}", headers)
+        with self._transport.exchange(request, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) as (response, _):
+            begins = _BEGIN.match(response.headers.get("content-range"))
+            behind = at if response.status == HTTPStatus.OK else at - int(begins[1]) if begins else -1
+            if behind < 0:
+                raise request.failed("sent another range than was asked for", status=response.status)
+            skip = memoryview(bytearray(min(CHUNK, behind)))
+            while behind and (count := response.readinto(skip[:behind])):
+                behind -= count
+            yield response
+
+    def sent_wrongly(self, blob: Descriptor, how: str) -> RegistryError:
+        """Return the error that says that a blob came with another length."""
+        request = self._requests.of("GET", f"blobs/{blob.digest}")
+        return request.failed(f"sent {how} than the {blob.size} bytes its descriptor says")
 
     def has_manifest(self, digest: Digest, tag: str | None = None) -> bool:
         """Say whether the repository has a manifest or index: under ``tag``, or at all.

@@ -4,6 +4,7 @@ writing      files replaced, and the errors where they cannot be
 blobs        contents by their digests
 index        images by their names
 pushes       the images that were pushed
+uploads      uploads that were begun and not ended
 store        both, safe against a kill at any instruction
 inventory    the blobs that an image of the store consists of
 """

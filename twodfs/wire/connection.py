@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
@@ -46,11 +47,14 @@ class OutgoingBody(Protocol):
     """A request's body."""
 
     @property
-    def length(self) -> int:
-        """Its bytes."""
+    def length(self) -> int | None:
+        """Its bytes; None where they are not known yet, and it writes itself in chunks."""
 
     def write_to(self, outlet: RequestWriter) -> None:
         """Send it from its start; called once for each attempt."""
+
+    def stop(self, abort: Callable[[], None]) -> None:
+        """End the exchange, from any thread, since its result is no longer wanted; ``abort`` breaks it off."""
 
 
 class Connection:

@@ -3,6 +3,8 @@
     build     an image from a base and files
     schema    the keys of the build file
     push      an image to its registry
+    copy      an image or a partition from registry to registry
+    tag       one more name for an image
     export    an image or a partition into an archive
     inspect   the field of an image
     anchor    allotments made known to their registry
@@ -28,6 +30,8 @@ _SUMMARIES: Final = {
     "build": "Build an image from BASE and a build file into the local store.",
     "schema": "Print the JSON Schema of the build file, for editors that complete and check it.",
     "push": "Push an image of the local store to its registry.",
+    "copy": "Copy an image or a partition from registry to registry.",
+    "tag": "Give an image one more name: in the local store, or in its registry.",
     "export": "Write an image or a partition of it into an archive, without a proxy.",
     "inspect": "Show the field of an image: the size of each allotment, media types and named partitions.",
     "anchor": "Make the allotments of an image known to its registry, so that it keeps them.",

@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> int:
     store = existing_store()
     with open_progress(quiet=arguments.quiet) as progress, store.in_use() if store else nullcontext():
         with Registries(reference.registry, security) as registries:
-            found = find(reference, registries)
+            found = find(reference, registries, progress)
             name = None if reference.digest else str(replace(reference, tag=found.tag))
             plan = Export(
                 found.source,

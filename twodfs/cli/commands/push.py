@@ -1,6 +1,8 @@
 """Push an image of the local store to its registry.
 
-Only what the registry lacks travels. Credentials are those of 'twodfs login' or 'docker login'.
+Only what the registry lacks travels; layers of the base that are not here come from the base's registry, and pass
+through. Credentials are those of 'twodfs login' or 'docker login'. A push that was interrupted goes on when it is
+made again, within a blob, too.
 
 A registry that is silent for 60 seconds, or for 15 minutes once it has all of a blob, is asked again, as
 one is that says 429 or 5xx: with growing delays, up to 8 times, and for 3 minutes at most.
@@ -28,7 +30,7 @@ def declare(parser: CommandParser) -> None:
 def run(arguments: Namespace) -> int:
     """Push an image of the store, and print its reference and digest; raises ``TwodfsError``."""
     from twodfs.cli.console import open_progress, print_json
-    from twodfs.cli.pushing import base_layers, parse_new, push_json, push_summary
+    from twodfs.cli.pushing import parse_new, push_json, push_summary, relayed_base
     from twodfs.cli.registries import Registries, Security
     from twodfs.publish.push import BlobPusher, push_image, stored_image
     from twodfs.storage.store import ImageStore, base_name_of, default_directory
@@ -40,8 +42,8 @@ def run(arguments: Namespace) -> int:
         base_name = base_name_of(stored_image(store, target))
         with Registries(target.registry, security) as registries:
             repository = registries.open(target.registry).repository(target.repository, push=True)
-            fetch = base_layers(base_name, store, registries, progress)
-            pusher = BlobPusher(store, repository, target, base_name, progress, fetch=fetch)
+            relay = relayed_base(base_name, registries)
+            pusher = BlobPusher(store, repository, target, base_name, progress, relay=relay)
             pushed = push_image(store, target, pusher)
         progress.note(push_summary(pushed))
     if arguments.json:

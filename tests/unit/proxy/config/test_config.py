@@ -83,6 +83,18 @@ def test_a_policy_without_keys_is_refused() -> None:
     assert "takes source_keys" in refusal(SIGNING_REQUIRE_SOURCE_SIGNATURE="true")
 
 
+@pytest.mark.parametrize("name", ["image", "Edge", "0.0.0.1", "edge--gpu", ""])
+def test_a_plain_tag_gives_a_partition_by_name(name: str) -> None:
+    said = "expected pass, all, or the name of a partition such as edge or default"
+    assert said in refusal(PARTITION_PLAIN_TAG=name)
+
+
+@pytest.mark.parametrize(("name", "selection"), [("pass", None), ("all", "all"), ("edge", "edge"), ("base", "base")])
+def test_the_selection_that_a_plain_tag_gives(name: str, selection: str | None) -> None:
+    found = config_of(PARTITION_PLAIN_TAG=name).partition.plain_selection
+    assert (None if found is None else str(found)) == selection
+
+
 @pytest.mark.parametrize("name", ["http://a", "a/b", "a b", "a:port"])
 def test_signatures_name_a_registry_by_host_and_port(name: str) -> None:
     assert "expected host or host:port" in refusal(SIGNING_REGISTRY=name)

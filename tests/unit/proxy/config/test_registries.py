@@ -197,6 +197,18 @@ def test_what_a_registry_may_be_redirected_to_is_its_own(tmp_path: Path) -> None
     )
 
 
+def test_what_plain_tags_give_is_as_for_the_default_registry_unless_one_says_otherwise(tmp_path: Path) -> None:
+    shared = '[partition]\nplain_tag = "default"\nmax_layers = 12\n'
+    own = '[upstream.partition]\nplain_tag = "pass"\n'
+    others = loaded(
+        HARBOR, HUB, f'name = "quay"\nurl = "https://quay.io"\n{own}', rest=shared, directory=tmp_path
+    ).others()
+    assert {name: (one.partition.plain_tag, one.partition.max_layers) for name, one in others.items()} == {
+        "hub": ("default", 12),
+        "quay": ("pass", 12),
+    }
+
+
 def test_credentials_and_certificates_of_one_registry_are_no_others(tmp_path: Path) -> None:
     certificates = 'client_certificate = "/client.pem"\nca_file = "/ca.pem"\n'
     config = loaded(HARBOR + certificates + LOGIN, HUB, rest=USERS, directory=tmp_path)

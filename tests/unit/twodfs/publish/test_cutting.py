@@ -43,3 +43,14 @@ def test_the_command_line_has_the_same_budget_also_for_descriptors_that_lie(hone
     source = image.document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
     with pytest.raises(TooLargeError, match="at most 33554432 are read for a partition"):
         find_image(lambda tag: FoundImage(Held(image), source, tag), "v1--0.0.0.0", repository="model")
+
+
+def test_an_image_has_a_tag_of_its_own_unless_a_tag_is_called_so() -> None:
+    image = Image()
+    root = image.document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
+    tags = {"v1": FoundImage(Held(image), root, "v1")}
+    assert find_image(tags.get, "v1--image", repository="model") == tags["v1"]
+    assert find_image(tags.get, "v2--image", repository="model") is None
+    assert find_image(tags.get, "v1--edge--image", repository="model") is None
+    tags["v1--image"] = FoundImage(Held(image), root, "v1--image")
+    assert find_image(tags.get, "v1--image", repository="model") == tags["v1--image"]
