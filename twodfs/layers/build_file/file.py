@@ -20,7 +20,7 @@ from typing import Any, Final
 from twodfs.errors import BuildFileError, FormatError, PartitionError, within
 from twodfs.field.labels import NO_LABELS, Labels, parse_numbered
 from twodfs.field.names import parse_partitions
-from twodfs.field.partition import ALL, BASE, Rectangle, Selection
+from twodfs.field.partition import ALL, BASE, IMAGE, Rectangle, Selection
 from twodfs.files import open_file, read_up_to
 from twodfs.layers.build_file.cells import Cell, parse_cell
 from twodfs.layers.build_file.checks import check_places, check_selected, check_targets, check_there
@@ -38,7 +38,6 @@ from twodfs.oci.image_settings import NO_SETTINGS, ImageSettings
 MAX_BUILD_FILE_BYTES: Final = 64 * 1024 * 1024
 STANDARD_INPUT: Final = Path("-")
 DEFAULT_PARTITION: Final = "default"
-_IMAGE: Final = "image"
 _YAML_NAMES: Final = (".yaml", ".yml")
 
 
@@ -104,8 +103,8 @@ class BuildFile:
         check_places(cells)
         check_targets(cells)
         partitions = parse_partitions(_with_models(raw.get("partitions"), expansion.partitions))
-        if _IMAGE in partitions:
-            raise FormatError(f"{_IMAGE!r} is reserved: TAG--{_IMAGE} is the image itself", f"partitions.{_IMAGE}")
+        if IMAGE in partitions:
+            raise FormatError(f"{IMAGE!r} is reserved: TAG--{IMAGE} is the image itself", f"partitions.{IMAGE}")
         check_selected([(f"partitions.{name}", one) for name, one in partitions.items()], cells)
         default = _default(raw, partitions, cells)
         return cls(
