@@ -24,6 +24,7 @@ Data goes one way, each module imports only from those above it:
     build        the builder
     publish      images pushed, exported, cut, anchored, examined
     copying      images copied from repository to repository
+    viewing      images looked at: cells, files, costs, differences
     cli          the ``twodfs`` command
 
 Pure packages know no sockets, no event loop and no clock.

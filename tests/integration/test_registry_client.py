@@ -655,3 +655,30 @@ async def test_an_upload_that_the_registry_stops_reading_is_given_up(
             await repository.upload(blob, tmp_path / "blob", advance=advanced.append)
         over.set()
     assert sum(advanced) == 0
+
+
+async def test_parts_of_a_blob_are_those_of_the_whole(registry: Registry) -> None:
+    content = os.urandom(100_000)
+    async with opened(registry.address, "client/parts") as repository:
+        await repository.upload(descriptor(content), content)
+        for begin, size in ((0, 10), (5, 1000), (99_990, 100), (0, 200_000), (100_000, 10)):
+            assert await repository.part(digest_of(content), begin, size) == content[begin : begin + size]
+        with pytest.raises(RegistryError, match="404"):
+            await repository.part(digest_of(b"absent"), 0, 10)
+
+
+@pytest.mark.parametrize("answered", ["whole", "other"])
+async def test_a_registry_without_parts_gives_the_first_alone(answered: str) -> None:
+    content = os.urandom(1_000_000)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if answered == "whole" or "blobs" not in request.path:
+            return web.Response(body=content)
+        return web.Response(status=206, body=content[:10], headers={"Content-Range": "bytes 7-16/1000000"})
+
+    async with served(handler) as address, opened(address, "client/none") as repository:
+        if answered == "whole":
+            assert await repository.part(digest_of(content), 0, 10) == content[:10]
+        for begin in (0, 5) if answered == "other" else (5,):
+            with pytest.raises(RegistryError, match="the registry gives no parts of blobs"):
+                await repository.part(digest_of(content), begin, 10)

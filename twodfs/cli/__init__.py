@@ -5,6 +5,7 @@ Results go to standard output, progress and errors to standard error. The exit s
 interrupted.
 
     grid        a field drawn as text (pure)
+    listing     cells and their files as text (pure)
     help        help as text
     parser      the command line of one command
     options     options of several commands

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final, Protocol, TypeAlias
 
 from twodfs.concurrency import scope
 from twodfs.errors import BuildError, DigestError
+from twodfs.files import read_up_to
 from twodfs.oci.digest import Digest, is_digest
 from twodfs.oci.documents import MAX_MANIFEST_BYTES, Descriptor, Document, Manifest, own_media_type
 from twodfs.oci.image_config import MAX_CONFIG_BYTES, ImageConfig
@@ -76,6 +77,19 @@ class StoredImage:
         if size is None:
             raise self.store.lacks(digest)
         return size
+
+    def part(self, digest: Digest, begin: int, size: int) -> bytes:
+        """Return ``size`` bytes of a blob from byte ``begin`` on, fewer at its end; not verified, being a part.
+
+        Raises:
+            DamagedError: the store does not have it.
+        """
+        try:
+            with self.store.open(digest) as file:
+                file.seek(begin)
+                return read_up_to(file, size)
+        except FileNotFoundError:
+            raise self.store.lacks(digest) from None
 
     def download(self, blob: Descriptor, file: BinaryIO, advance: Advance = silent) -> None:
         """Copy a blob, which is fetched first where it must be.

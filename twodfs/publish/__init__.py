@@ -8,7 +8,6 @@ archive_output an archive that was planned, written
 export       an image or a partition -> archive
 health       a field's allotments, looked for in a registry
 anchoring    a registry's image, safe from its garbage collection
-inspection   platforms and fields of an image
 origin       which image a partition was cut from
 verification an image in a registry, held against its signatures
 """

@@ -40,6 +40,7 @@ DIGEST_HEADER: Final = "docker-content-digest"
 _ACCEPT: Final = {"Accept": ACCEPT_IMAGES}
 _FIRST_BYTE: Final = {"Range": "bytes=0-0"}
 _CONTENT_RANGE = re.compile(r"bytes 0-\d+/(\d+)")
+_PARTS: Final = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.OK, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
 _STORED: Final = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED)
 _BEGIN = re.compile(r"bytes (\d{1,18})-")
 _NO_REFERRERS: Final = frozenset(
@@ -202,6 +203,27 @@ class RemoteRepository(BlobUploads):
             raise request.failed(f"sent {received} bytes where its descriptor says {blob.size}")
         if hasher.hexdigest() != blob.digest.partition(":")[2]:
             raise DigestError(f"{self} sent other content than {blob.digest}")
+
+    def part(self, digest: Digest, begin: int, size: int) -> bytes:
+        """Return ``size`` bytes of a blob from byte ``begin`` on, fewer at its end; not verified, being a part.
+
+        Raises:
+            RegistryError: it is not there (status 404), or the registry gives no parts.
+        """
+        wanted = {"Range": f"bytes={begin}-{begin + size - 1}"}
+        request = self._requests.of("GET", f"blobs/{digest}", wanted)
+
+        def attempt() -> bytes:
+            with self._transport.exchange(request, *_PARTS) as (response, _):
+                if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # it begins behind the end
+                    return b""
+                told = _BEGIN.match(response.headers.get("content-range"))
+                sent_from = 0 if response.status == HTTPStatus.OK else int(told[1]) if told else None
+                if sent_from != begin:
+                    raise request.failed("the registry gives no parts of blobs", status=response.status)
+                return response.read(size)[:size]
+
+        return self._transport.retry(attempt)
 
     @contextmanager
     def reading(self, blob: Descriptor, at: int) -> Iterator[Response]:

@@ -7,6 +7,7 @@
     tag       one more name for an image
     export    an image or a partition into an archive
     inspect   the field of an image
+    diff      two images, compared
     anchor    allotments made known to their registry
     doctor    allotments that a registry lacks or may lose
     verify    signatures
@@ -34,6 +35,7 @@ _SUMMARIES: Final = {
     "tag": "Give an image one more name: in the local store, or in its registry.",
     "export": "Write an image or a partition of it into an archive, without a proxy.",
     "inspect": "Show the field of an image: the size of each allotment, media types and named partitions.",
+    "diff": "Say which cells of two images differ, and how many bytes an update from OLD to NEW moves.",
     "anchor": "Make the allotments of an image known to its registry, so that it keeps them.",
     "doctor": "Say which allotments of an image the registry lacks, or may lose.",
     "verify": "Check that an image or partition is signed, in cosign's format, by a key that you trust.",

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from twodfs.cli.grid import draw
 from twodfs.field.allotment import Allotment
 from twodfs.field.field import Field
+from twodfs.field.labels import Labels
 from twodfs.oci.digest import digest_of
 
 DIGEST = digest_of(b"")
@@ -53,3 +54,14 @@ def test_every_field_fits(cells: dict[tuple[int, int], int], width: int, height:
     lines = draw(field_of(*((*cell, size) for cell, size in cells.items())), width=width, height=height)
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
+
+
+def test_labels_stand_beside_rows_and_below_columns() -> None:
+    labels = Labels(rows={0: "language", 11: "a rather long name"}, columns={1: "second half of it"})
+    assert draw(field_of((0, 0, 1), (0, 1, 2_000), (11, 0, 3)), width=80, height=30, labels=labels)[:3] == [
+        "                       0             1",
+        "                          second half…",
+        " 0 language          1 B          2 kB",
+    ]
+    last = draw(field_of((0, 0, 1), (11, 0, 3)), width=80, height=30, labels=labels)[-1]
+    assert last == "11 a rather long n…  3 B"

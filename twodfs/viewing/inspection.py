@@ -11,6 +11,7 @@ from twodfs.errors import BuildError
 from twodfs.field.allotment import Allotment
 from twodfs.field.document import read_field
 from twodfs.field.field import Field
+from twodfs.field.labels import Labels, read_labels
 from twodfs.field.partition import ALL, Selection
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.flatten.compose import is_anchor
@@ -25,6 +26,7 @@ from twodfs.oci.documents import (
     parse_manifest,
 )
 from twodfs.oci.platforms import Platform
+from twodfs.viewing.files import LayerFiles
 
 _AT_A_TIME = 4
 _MOST_SEARCHES = 5_000_000
@@ -50,16 +52,18 @@ class Inspection:
         root: the index or manifest itself.
         images: those it holds, in its order.
         fields: theirs, by digest; images share one as a rule.
+        labels: the names in each for people.
         anchored: whether the index makes the allotments known to the registry.
     """
 
     root: Document
     images: tuple[InspectedImage, ...]
     fields: Mapping[Digest, Field]
+    labels: Mapping[Digest, Labels]
     anchored: bool
 
-    def to_dict(self) -> Json:
-        """Return the inspection as JSON, sizes in bytes."""
+    def to_dict(self, files: Mapping[Digest, LayerFiles] | None = None) -> Json:
+        """Return the inspection as JSON, sizes in bytes; with the ``files`` of cells where they are known."""
         return {
             "digest": self.root.digest,
             "mediaType": self.root.media_type,
@@ -74,7 +78,9 @@ class Inspection:
                 }
                 for image in self.images
             ],
-            "fields": {digest: _field_json(field) for digest, field in self.fields.items()},
+            "fields": {
+                digest: _field_json(field, self.labels[digest], files or {}) for digest, field in self.fields.items()
+            },
         }
 
 
@@ -96,10 +102,11 @@ def inspect_image(source: ImageSource, name: str) -> Inspection:
     images = tuple(image for image in found if image)
     if not images:
         raise BuildError(f"{name} holds no image")
-    fields = {}
+    fields, labels = {}, {}
     for digest in dict.fromkeys(image.field for image in images if image.field):
-        fields[digest] = read_field(source.blob(digest, limit=MAX_FIELD_BYTES))
-    return Inspection(root, images, fields, isinstance(parsed, Index) and _is_anchored(parsed))
+        body = source.blob(digest, limit=MAX_FIELD_BYTES)
+        fields[digest], labels[digest] = read_field(body), read_labels(body)
+    return Inspection(root, images, fields, labels, isinstance(parsed, Index) and _is_anchored(parsed))
 
 
 def _entry(source: ImageSource, entry: Descriptor) -> InspectedImage | None:
@@ -154,7 +161,7 @@ def named_partitions(field: Field) -> Iterator[NamedPartition]:
             yield NamedPartition(name, selection, found.allotments, found.size)
 
 
-def _field_json(field: Field) -> Json:
+def _field_json(field: Field, labels: Labels, files: Mapping[Digest, LayerFiles]) -> Json:
     extent = field.extent
     return {
         "rows": 0 if extent is None else extent.last_row + 1,
@@ -165,11 +172,15 @@ def _field_json(field: Field) -> Json:
             one.name: {"selection": str(one.selection), "allotments": one.allotments, "bytes": one.size}
             for one in named_partitions(field)
         },
-        "allotments": [_allotment_json(one) for one in field],
+        **({"labels": named} if (named := labels.to_dict()) else {}),
+        "allotments": [cell_json(one, labels, files) for one in field],
     }
 
 
-def _allotment_json(one: Allotment) -> Json:
+def cell_json(one: Allotment, labels: Labels, files: Mapping[Digest, LayerFiles]) -> Json:
+    """Return a cell as JSON, with its label and files where they are known."""
+    label = labels.cells.get((one.row, one.col))
+    listed = files.get(one.digest)
     return {
         "row": one.row,
         "col": one.col,
@@ -177,4 +188,6 @@ def _allotment_json(one: Allotment) -> Json:
         "diffId": one.diff_id,
         "size": one.size,
         "mediaType": one.media_type,
+        **({"label": label} if label else {}),
+        **(listed.to_dict() if listed else {}),
     }
