@@ -25,6 +25,7 @@ Data goes one way, each module imports only from those above it:
     publish      images pushed, exported, cut, anchored, examined
     copying      images copied from repository to repository
     viewing      images looked at: cells, files, costs, differences
+    running      text for programs that run an image
     cli          the ``twodfs`` command
 
 Pure packages know no sockets, no event loop and no clock.

@@ -45,3 +45,25 @@ class ArchiveFormat(StrEnum):
     def of(cls, name: str) -> ArchiveFormat:
         """Return the format that a file of this name has as a rule."""
         return cls.DOCKER if name.endswith((".docker", ".docker.tar")) else cls.OCI
+
+
+class RunAs(StrEnum):
+    """What a text about an image is for."""
+
+    DOCKER = "docker"
+    COMPOSE = "compose"
+    KUBERNETES = "kubernetes"
+    IMAGE_VOLUME = "image-volume"
+    CONTAINERFILE = "containerfile"
+
+
+class RunLayout(StrEnum):
+    """How a program expects the files of a model in an image."""
+
+    MODELCAR = "modelcar"
+
+
+class Annotating(StrEnum):
+    """Whose words annotations are in."""
+
+    MODELPACK = "modelpack"

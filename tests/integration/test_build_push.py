@@ -475,7 +475,19 @@ def test_an_image_that_has_a_field_is_no_base(workshop: Workshop) -> None:
 def test_help_and_version_answer(workshop: Workshop) -> None:
     for command in ("images", "rm", "prune"):
         assert "Example" in workshop.made(command, "--help").out
-    for command in ("build", "push", "export", "inspect", "anchor", "doctor", "verify", "login", "logout"):
+    for command in (
+        "build",
+        "push",
+        "export",
+        "inspect",
+        "diff",
+        "show",
+        "anchor",
+        "doctor",
+        "verify",
+        "login",
+        "logout",
+    ):
         shown = workshop.made(command, "-h").out
         assert shown == workshop.made(command, "--help").out
         assert "Example" in shown

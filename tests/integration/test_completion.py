@@ -57,6 +57,8 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         ("twodfs build prox", "twodfs build prox"),
         (f"twodfs export {IMAGE}--all prox", f"twodfs export {IMAGE}--all proxy.toml"),
         ("twodfs push 127.0", f"twodfs push {IMAGE}"),
+        ("twodfs diff 127.0", f"twodfs diff {IMAGE}"),
+        (f"twodfs show {IMAGE}--all --as dock", f"twodfs show {IMAGE}--all --as docker"),
         ("twodfs push 127.0.0.1:5000/lib", f"twodfs push {IMAGE}"),
         ("twodfs rm x/y:v1 127.0.0.1:5000/library/model:", f"twodfs rm x/y:v1 {IMAGE}"),
         ("twodfs-proxy --list", "twodfs-proxy --listen"),

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
-from tests.lab.cri import cri_pull
+from tests.lab.cri import Cri
 from tests.lab.engines.docker import saved_layers
 from tests.lab.engines.engine import add_login, forget_logins
 from tests.lab.layouts import layout_files
@@ -75,7 +75,7 @@ class ContainerdClient:
 
     def cri(self, reference: str, login: Login | None = None, *, of: str = "") -> dict[str, bytes]:
         """Pull as a kubelet does; `of` is the address that it says the login is for."""
-        cri_pull(self._root.seen(_SOCKET), reference, login, self._root.directory, of=of)
+        Cri(self._root.seen(_SOCKET), self._root.directory).pull(reference, login, of=of)
         try:
             return self._files("k8s.io", reference)
         finally:

@@ -8,6 +8,7 @@
     export    an image or a partition into an archive
     inspect   the field of an image
     diff      two images, compared
+    show      text with which programs run an image
     anchor    allotments made known to their registry
     doctor    allotments that a registry lacks or may lose
     verify    signatures
@@ -36,6 +37,7 @@ _SUMMARIES: Final = {
     "export": "Write an image or a partition of it into an archive, without a proxy.",
     "inspect": "Show the field of an image: the size of each allotment, media types and named partitions.",
     "diff": "Say which cells of two images differ, and how many bytes an update from OLD to NEW moves.",
+    "show": "Write what runs an image or mounts its files: commands, Compose, Kubernetes, a Containerfile.",
     "anchor": "Make the allotments of an image known to its registry, so that it keeps them.",
     "doctor": "Say which allotments of an image the registry lacks, or may lose.",
     "verify": "Check that an image or partition is signed, in cosign's format, by a key that you trust.",
