@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import ge, le
 from typing import Any, Final
 
+from benchmarks.build.model_split import SPLIT
 from benchmarks.build.outcome import NEWEST, OLDER, OURS
 from benchmarks.models import SITUATIONS
 
@@ -97,6 +98,9 @@ def _build(content: Json) -> Iterator[Aim]:
         if name in content["ratios"]:
             faster = content["ratios"][name]["median"]
             yield _aim(f"{model} from files to pullable: {name}, {cold}, to {OURS}", _LEAST, 8, faster, "x", digits=1)
+    split = content["split"]["contenders"][SPLIT]
+    yield _aim("A model split by layers: speed beside `cp` and SHA-256", _LEAST, 0.5, split["speed"], "x")
+    yield _aim("A model split by layers: memory", _MOST, 100, split["peak_bytes"] / 2**20, " MiB", digits=0)
 
 
 def _soak(content: Json) -> Iterator[Aim]:

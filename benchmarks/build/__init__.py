@@ -1,5 +1,5 @@
 """How long the builder takes from files to an image that can be pulled, beside the least that this can take.
 
 Modules, from below: ``outcome`` (medians, ratios, tables), ``floor`` (hashing, and uploads by curl), ``growth`` (with
-the size of the model) and ``__main__``.
+the size of the model), ``model_split`` (a model by layers) and ``__main__``.
 """

@@ -15,6 +15,7 @@ from typing import Final
 
 from benchmarks.build.floor import hashing, uploading
 from benchmarks.build.growth import growth, interpreter, timed
+from benchmarks.build.model_split import model_split
 from benchmarks.build.outcome import COLD, HASHING, NEWEST, OLDER, OURS, UPLOADS, Seconds, ratios, spread
 from benchmarks.drawings import draw
 from benchmarks.evaluation.contenders.builder import Publisher
@@ -69,6 +70,7 @@ def main() -> None:
             "ratios": ratios(seconds),
             "interpreter": interpreter(),
             "growth": list(growth(_MODEL, scratch / "growth", noise, twodfs, arguments.rounds)),
+            "split": model_split(scratch / "split", arguments.rounds),
         }
     if not arguments.no_docker:
         RESULTS.mkdir(exist_ok=True)

@@ -72,3 +72,21 @@ def build_tables(content: Any) -> Iterator[str]:
             for of in content["growth"]
         ],
     )
+    split = content["split"]
+    yield (
+        f"A model of {split['bytes'] / 2**30:.1f} GiB in safetensors, split by layers into the local store "
+        "(`twodfs build --model DIR --split layers --stages 4`), beside `cp` and SHA-256 of the same bytes:"
+    )
+    yield table(
+        ("", "s", "processor s", "peak MiB", "speed beside `cp` and SHA-256"),
+        [
+            (
+                name,
+                f"{of['seconds']:.2f}",
+                f"{of['cpu_seconds']:.2f}",
+                f"{of['peak_bytes'] / 2**20:.0f}",
+                f"{of['speed']:.2f}",
+            )
+            for name, of in split["contenders"].items()
+        ],
+    )
