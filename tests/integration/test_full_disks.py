@@ -1,6 +1,7 @@
 """A store on a disk without room, or of somebody else: `twodfs` says what is wrong, and mends the first."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,11 +114,12 @@ def test_a_store_of_another_user_is_read_and_what_would_write_says_whose_it_is(w
             ("read", "export", f"{target}--all", "/tmp/none.tar"),
             ("written", "rm", target),
             ("written", "prune", "--max-size", "0"),
-            ("read", "build", "scratch", target, "-f", file),
+            # The base cannot be read, nor the keys of allotments written; both are tried at the same time.
+            ("(read|written)", "build", "scratch", target, "-f", file),
         ):
             done = as_a_stranger(store, *arguments)
             assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), done.err
-            assert f"twodfs: the store {store} cannot be {verb}: " in done.err
+            assert re.search(f"twodfs: the store {re.escape(str(store))} cannot be {verb}: ", done.err), done.err
             assert whose in done.err
         assert whose in as_a_stranger(store, "images").out
         for blob in store.glob("blobs/sha256/*"):
