@@ -40,9 +40,9 @@ def test_steps_are_commands_and_blocks_without_prompts() -> None:
 
 
 def test_a_tour_is_gone_in_one_shell_with_places_of_its_own(tmp_path: Path) -> None:
-    tour = [*steps(PAGE), Step("", "echo $MORE; (exit 3)", "x…"), Step("", "false", "false")]
+    tour = [*steps(PAGE), Step("", "printf $MORE; (exit 3)", "x…"), Step("", "false", "false")]
     walked = walk(tour, tmp_path, places={"one": "1"}, variables={"MORE": "xyz"}, before=lambda one: f"# {one.section}")
-    assert [(one.printed, one.status) for one in walked] == [("", 0), ("1\n", 0), ("two\n", 0), ("xyz\n", 3), ("", 1)]
+    assert [(one.printed, one.status) for one in walked] == [("", 0), ("1\n", 0), ("two\n", 0), ("xyz", 3), ("", 1)]
     assert [one.is_as_shown for one in walked if one.step.shown] == [True, True, False]
 
 

@@ -99,6 +99,6 @@ def walk(
         text=True,
         check=False,
     )
-    parts = re.findall(r"^@@\d+\n(.*?)^@@status (\d+)$", done.stdout, re.MULTILINE | re.DOTALL)
+    parts = re.findall(r"^@@\d+\n(.*?)@@status (\d+)$", done.stdout, re.MULTILINE | re.DOTALL)
     assert len(parts) == len(gone), done.stdout
     return [Walked(step, int(status), printed) for step, (printed, status) in zip(gone, parts, strict=True)]
