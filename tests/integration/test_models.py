@@ -237,7 +237,7 @@ def test_a_snapshot_of_a_hubs_cache_is_the_model(
         ),
         (["--model", "llama", "--stages", "0"], "--stages is 0; expected 1..1000"),
         (["--model", "llama", "--max-layer", "1kB"], "more than the 1 kB that a layer may have"),
-        (["--model", "llama", "--at", "/a/../b"], "climbs with '..'"),
+        (["--model", "llama", "--at", "/a/../b"], "climbs with '..'; write the path as it is in the image, in --at"),
         (["--model", "llama", "--layer-pattern", "x"], "has 0 groups; expected one, the layer's number"),
         ([], "missing: TARGET; 'twodfs build --help' explains"),
     ],

@@ -11,7 +11,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from tests.lab.engines import DockerEngine
-from tests.lab.models import write_gguf
+from tests.lab.models import hub_cache, llama, write_gguf, write_onnx
 from tests.lab.peers import require
 from tests.lab.process import free_port
 from tests.lab.tours import Step, Walked, steps, walk
@@ -25,6 +25,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the tour is gone: with the models that its readers have themselves."""
     place = tmp_path_factory.mktemp("tour")
     write_gguf(place / "gguf", shards=4)
+    write_onnx(place / "onnx")
+    hub = place / ".cache" / "huggingface" / "hub"
+    hub_cache(hub, llama(place / "small", layers=4)).rename(hub / "models--lab--small")
     (place / "ranks").mkdir()
     for rank, part in ((0, 0), (0, 1), (1, 0), (1, 1)):
         tensors = {f"model.layers.{part}.mlp.weight": np.full((100, 100), rank, np.float32)}
@@ -57,7 +60,7 @@ def walked(directory: Path, docker_engine: DockerEngine, other_engine: DockerEng
         "127.0.0.1:5001": f"127.0.0.1:{free_port()}",
         "/tmp/registry": str(directory / "registry"),
     }
-    variables = {**docker_engine.environment, "TWODFS_STORE": str(directory / "store")}
+    variables = {**docker_engine.environment, "HOME": str(directory)}
     return walk(steps(PAGE), directory, places=places, variables=variables, before=device)
 
 
