@@ -1,64 +1,43 @@
 """The tour of docs/edge.md, command by command; ports and places are the test's own."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.lab.peers import require
 from tests.lab.process import free_port
-from tests.lab.programs import environment
+from tests.lab.tours import Step, steps, walk
 
 PAGE = (Path(__file__).parents[2] / "docs" / "edge.md").read_text()
 TOUR = PAGE.partition("## Five-minute tour")[2].partition("\n## ")[0]
-_BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# A command begins with the prompt, goes on while its lines end in a backslash, and what else there is, is printed.
-_COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)$", re.MULTILINE)
 
 
 @pytest.fixture
 def said(tmp_path: Path) -> list[str]:
     """Each command of the tour, its status, and what it printed, after the set-up."""
     require("docker-registry", "skopeo")
-    setup, *shown = _BLOCK.findall(TOUR)
-    commands = [one for block in shown for one in _COMMAND.findall(block) if "…" not in one]
+    setup, *shown = steps(TOUR)
     admin = free_port()
-    ports = {"5000": free_port(), "5001": free_port(), "9464": admin}
     node = "twodfs-proxy --upstream"
-    assert node in setup
-    script = "\n".join(
-        (
-            "trap 'kill $(jobs -p)' EXIT",
-            setup.replace(node, f"twodfs-proxy --admin 127.0.0.1:{admin} --upstream"),
-            f"until curl -sf 127.0.0.1:{admin}/readyz >/dev/null; do sleep 0.05; done",
-            *(f"echo '@@{at}'\n{one}\necho \"status $?\"\n{_settled(one)}" for at, one in enumerate(commands)),
-        )
-    ).replace("/tmp/registry", str(tmp_path / "registry"))
-    for port, own in ports.items():
-        script = script.replace(f"127.0.0.1:{port}", f"127.0.0.1:{own}")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{environment()['PATH']}"
-    done = subprocess.run(
-        ("bash", "-c", script),
-        cwd=tmp_path,
-        env={**environment(), "PATH": path},
-        timeout=60,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    parts = re.split(r"^@@\d+\n", done.stdout, flags=re.MULTILINE)[1:]
-    assert len(parts) == len(commands), done.stdout + done.stderr
-    return [f"{one}\n{part}" for one, part in zip(commands, parts, strict=True)]
+    assert node in setup.command
+    places = {
+        node: f"twodfs-proxy --admin 127.0.0.1:{admin} --upstream",
+        "127.0.0.1:9464": f"127.0.0.1:{admin}",
+        "127.0.0.1:5000": f"127.0.0.1:{free_port()}",
+        "127.0.0.1:5001": f"127.0.0.1:{free_port()}",
+        "/tmp/registry": str(tmp_path / "registry"),
+    }
+    tour = [setup, *(one for one in shown if "…" not in one.command)]
+    _, *gone = walk(tour, tmp_path, places=places, after=_settled)
+    return [f"{one.step.command}\n{one.printed}status {one.status}\n" for one in gone]
 
 
-def _settled(command: str) -> str:
+def _settled(step: Step) -> str:
     """Return what waits until a command has had its effect, as people do without noticing."""
-    if command.startswith("docker-registry"):
+    if step.command.startswith("docker-registry"):
         return "until curl -sf 127.0.0.1:5001/v2/ >/dev/null; do sleep 0.05; done"
-    if command.startswith("kill"):
+    if step.command.startswith("kill"):
         return "until curl -s 127.0.0.1:9464/readyz | grep -q 'cannot be reached'; do sleep 0.05; done"
     return ""
 

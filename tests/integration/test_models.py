@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from tests.lab.engines import Containerd, DockerEngine
 from tests.lab.models import hub_cache, llama, write_gguf, write_onnx, write_safetensors
@@ -112,6 +113,32 @@ def test_a_changed_tensor_is_one_cell_to_upload(workshop: Workshop, tmp_path: Pa
     assert after[digest] <= pushed["uploadedBytes"] < after[digest] + 20_000  # with the field and the config
 
 
+def test_a_device_fetches_a_changed_layer_and_docker_what_is_behind_it(
+    workshop: Workshop, proxy: Proxy, engine: DockerEngine | Containerd, tmp_path: Path
+) -> None:
+    """Docker's classic store knows a layer by all below it; ``docs/models.md`` says so."""
+    name = f"models/next-{engine.name}"
+    source = llama(tmp_path / "llama", width=64, layers=6, shards=1)
+    weights = source / "model-00001-of-00001.safetensors"
+    stages = []
+    for tag in ("v1", "v2"):
+        workshop.made("build", "--model", str(source), "--stages", "2", workshop.target(name, tag), "--push")
+        (image,) = workshop.images(name, f"{tag}--stage1of2", proxy.url)
+        stages.append([one["digest"] for one in image["layers"]])
+        log = workshop.registry.log.stat().st_size
+        engine.pull(f"{proxy.address}/{name}:{tag}--stage1of2")
+        tensors = load_file(weights)
+        tensors["model.layers.1.input_layernorm.weight"] += 1
+        save_file(tensors, weights, {"format": "pt"})
+    (changed,) = [at for at, (old, new) in enumerate(zip(*stages, strict=True)) if old != new]
+    assert 0 < changed < len(stages[1]) - 1
+    asked = {one.target.rpartition("/")[2] for one in workshop.registry.requests(since=log) if one.method == "GET"}
+    behind = stages[1][changed:] if engine.name == "docker" else stages[1][changed : changed + 1]
+    assert asked.intersection(stages[1]) == set(behind)
+    for tag in ("v1", "v2"):
+        engine.remove(f"{proxy.address}/{name}:{tag}--stage1of2")
+
+
 def test_what_is_written_for_going_on_by_hand_builds_the_same(workshop: Workshop, tmp_path: Path) -> None:
     source = llama(workshop.directory / "llama", layers=3)
     target = workshop.target("models/by-hand")
@@ -210,7 +237,7 @@ def test_a_snapshot_of_a_hubs_cache_is_the_model(
         ),
         (["--model", "llama", "--stages", "0"], "--stages is 0; expected 1..1000"),
         (["--model", "llama", "--max-layer", "1kB"], "more than the 1 kB that a layer may have"),
-        (["--model", "llama", "--at", "/a/../b"], "climbs with '..'"),
+        (["--model", "llama", "--at", "/a/../b"], "climbs with '..'; write the path as it is in the image, in --at"),
         (["--model", "llama", "--layer-pattern", "x"], "has 0 groups; expected one, the layer's number"),
         ([], "missing: TARGET; 'twodfs build --help' explains"),
     ],

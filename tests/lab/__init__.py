@@ -18,6 +18,7 @@ and is a context manager that leaves no process and no mount behind. What may im
     peers, fixtures     what only pytest needs
     namespaces, roots   root file systems beside the machine's own, and where they are
     todays_root         Debian's newest engines and tools
+    tours               the commands of a page, run, and what it says that they print
     empty_debian        a machine on which nothing is installed yet
 
 Three scripts install what is missing, and `make test` runs all: install-peers.sh this machine's own packages;

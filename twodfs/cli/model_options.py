@@ -76,7 +76,7 @@ class BuildSource:
         if self.file is not None:
             return BuildFile.load(self.file, ChainMap({**self.variables}, os.environ))
         models = [self.model]
-        with _mistakes_of_options():
+        with _mistakes_of_options(has_place="at" in (self.model or {})):
             build_file = BuildFile.of({"models": models}, Path(), FileOrigin())
             if self.written:
                 _write(self.written, expand_models(models, Path()).as_build_file(self.written.parent))
@@ -90,12 +90,14 @@ def _default_file() -> Path:
 
 
 @contextmanager
-def _mistakes_of_options() -> Iterator[None]:
-    """Let mistakes in the entry that options make name the options."""
+def _mistakes_of_options(*, has_place: bool) -> Iterator[None]:
+    """Let mistakes in the entry that options make name the options; ``has_place``: ``--at`` is one of them."""
     try:
         yield
     except FormatError as error:
         key = error.path.removeprefix("models[0]").removeprefix(".")
+        if has_place and key.startswith("dst["):
+            key = "at"
         where = _OPTIONS.get(key, "--model")
         raise BuildFileError(f"{error.problem}, in {where}") from None
 

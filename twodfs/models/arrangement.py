@@ -104,6 +104,7 @@ class _Below:
         self._weights = weights
         self._top = row
         self._row = row + weights.height
+        self._has_ranks = directory.ranks is not None
         index = tensors.index if tensors else None
         self._index_name = tensors.index_name if tensors else ""
         self._common = [one for one in directory.small if weights.index is None or one != index]
@@ -112,9 +113,13 @@ class _Below:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about the rest."""
-        others = self._weights.others
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        return (f"no part of the model, and for 'all' alone: {others[0].name}{more}",) if others else ()
+        notes = []
+        if self.stages and not self._weights.index and not self._has_ranks:
+            notes.append("a stage has some of the files: programs that open all of them together want 'all'")
+        if others := self._weights.others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            notes.append(f"no part of the model, and for 'all' alone: {others[0].name}{more}")
+        return tuple(notes)
 
     def cells(self) -> Iterator[PlannedCell]:
         """Yield all cells of the model, row by row."""

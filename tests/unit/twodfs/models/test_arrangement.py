@@ -140,6 +140,16 @@ def test_layers_are_the_remedy_for_big_safetensors(tmp_path: Path) -> None:
     assert arrange(ModelRequest(root, split=Split.LAYERS, max_layer=50_000), row=0)
 
 
+def test_stages_of_files_that_no_index_names_are_not_for_every_program(tmp_path: Path) -> None:
+    for name in ("model-00001-of-00002.gguf", "model-00002-of-00002.gguf"):
+        (tmp_path / name).write_bytes(b"1")
+    asked = ModelRequest(tmp_path, stages=2)
+    assert arrange(asked, row=0).notes == (
+        "a stage has some of the files: programs that open all of them together want 'all'",
+    )
+    assert arrange(replace(asked, stages=0), row=0).notes == ()
+
+
 def test_a_sharded_state_has_a_column_for_each_rank(tmp_path: Path) -> None:
     for rank, parts in enumerate((2, 1, 2)):
         for part in range(parts):
@@ -148,6 +158,7 @@ def test_a_sharded_state_has_a_column_for_each_rank(tmp_path: Path) -> None:
     plan = arrange(ModelRequest(tmp_path, stages=3), row=1)
     assert [(cell.row, cell.col) for cell in plan.cells] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 2), (3, 0)]
     assert plan.partitions["stage2of3"] == "1.1.2.1--3.0.3.0"
+    assert plan.notes == ("ranks: 3, a column each",)
 
 
 def test_weights_in_another_format_are_for_all_alone(tmp_path: Path) -> None:
