@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from benchmarks.aims import reached
+from benchmarks.build.model_split import PEER, SPLIT
 from benchmarks.build.outcome import COLD, HASHING, NEWEST, OLDER, OURS, UPLOADS, build_tables, ratios, spread
 from benchmarks.models import SITUATIONS
 
@@ -24,6 +25,13 @@ def content() -> dict[str, Any]:
         "ratios": ratios(SECONDS),
         "interpreter": 0.0123,
         "growth": [{"bytes": 103_000_000, "sha256": 0.1, "build": 0.3, "unchanged": 0.08}],
+        "split": {
+            "bytes": 2**30,
+            "contenders": {
+                PEER: {"seconds": 1.0, "cpu_seconds": 0.9, "peak_bytes": 6 * 2**20, "speed": 1.0},
+                SPLIT: {"seconds": 2.5, "cpu_seconds": 2.0, "peak_bytes": 26 * 2**20, "speed": 0.4},
+            },
+        },
     }
 
 
@@ -41,6 +49,8 @@ def test_aims_are_judged_by_medians_and_what_was_not_measured_is_none() -> None:
         ("0.16 s", False),
         ("0.19 s", True),
         ("8.0x", True),
+        ("0.40x", False),
+        ("26 MiB", True),
     ]
     assert not [one for one in aims if OLDER in one.what]
 
@@ -51,3 +61,5 @@ def test_the_tables_have_every_contender_and_every_size() -> None:
     assert f"| {NEWEST} to twodfs | 8.0 | 5.0 | 10.0 |" in written
     assert "| 103 | 0.100 | 0.30 | 0.08 |" in written
     assert "starts in 12 ms" in written
+    assert "A model of 1.0 GiB" in written
+    assert "| twodfs | 2.50 | 2.00 | 26 | 0.40 |" in written
