@@ -1,7 +1,8 @@
 """Say which cells of two images differ, and how many bytes an update from OLD to NEW moves.
 
 An update moves the blobs that NEW has and OLD has not, wherever they stand: layers of the base, cells, and the
-config. OLD and NEW may be partitions; --partition compares one of both.
+config. So containerd and podman move; Docker's classic store fetches again what stands behind a changed layer, too.
+OLD and NEW may be partitions; --partition compares one of both.
 
 Example:
     twodfs diff registry.example.com/model:v1 registry.example.com/model:v2
