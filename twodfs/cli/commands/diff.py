@@ -1,7 +1,7 @@
 """Say which cells of two images differ, and how many bytes an update from OLD to NEW moves.
 
 An update moves the blobs that NEW has and OLD has not, wherever they stand: layers of the base, cells, and the
-config. So containerd and podman move; Docker's classic store fetches again what stands behind a changed layer, too.
+config. Docker's classic store fetches more than that: what stands behind a changed layer, once again.
 OLD and NEW may be partitions; --partition compares one of both.
 
 Example:
