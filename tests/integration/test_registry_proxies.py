@@ -77,6 +77,6 @@ def test_a_registry_without_tls_is_pushed_to_through_a_proxy(
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
         pushed = workshop.made("build", "scratch", target, "--push", "--plain-http", "--json").json
         asked = len(proxy.asked)
-        assert f"HEAD http://{HOST}:{port}/v2/made/forwarded/manifests/v1 HTTP/1.1" in proxy.asked
+        assert f"PUT http://{HOST}:{port}/v2/made/forwarded/manifests/v1 HTTP/1.1" in proxy.asked
         here = workshop.made("inspect", workshop.target("made/forwarded"), "--json", store=tmp_path / "empty")
         assert (here.json["digest"], len(proxy.asked)) == (pushed["digest"], asked)

@@ -34,8 +34,6 @@ from twodfs.cli.parser import CommandParser, file, one_of, whole_number
 from twodfs.errors import UsageError
 
 _MOST_JOBS = 64
-MODEL_PLATFORMS = ("linux/amd64", "linux/arm64")
-"""Of a model without a base: files alone are for devices of any kind, and engines refuse another platform's image."""
 
 
 def declare(parser: CommandParser) -> None:
@@ -97,7 +95,7 @@ def declare(parser: CommandParser) -> None:
     add_platforms(
         parser,
         "Which image of BASE, as linux/arm64; several between commas, or again. "
-        "All where it is left out; linux/amd64 for scratch, and linux/arm64 as well for a model without BASE.",
+        "All where it is left out; linux/amd64 for scratch.",
     )
     parser.add_flag(
         "--push", text="Push the image once it is built; what it shares with the last push to TARGET is not asked for."
@@ -172,7 +170,7 @@ def run(arguments: Namespace) -> int:
     asked = BuildRequest(
         base=BaseRequest(
             image=parse_base(arguments.base or SCRATCH),
-            platforms=parse_platforms(arguments.platform or (() if arguments.base else MODEL_PLATFORMS)),
+            platforms=parse_platforms(arguments.platform or ()),
             security=Security(arguments.base_plain_http, arguments.base_tls, arguments.ca_file),
             max_inflated=arguments.max_inflated,
         ),
