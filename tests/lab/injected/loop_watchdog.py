@@ -10,18 +10,17 @@ that this thread is late, a look counts for two intervals at most: sleep is rath
 """
 
 import asyncio
+import faulthandler
 import gc
+import itertools
 import json
 import math
 import os
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Self
 
 LIMIT = 0.1
@@ -93,7 +92,7 @@ class _Turn:
 
         For that the machine must have a processor for the other process.
         """
-        return bool(self.stacks) and _STARTING in self.stacks[-1].splitlines()[-2]
+        return bool(self.stacks) and _STARTING in self.stacks[-1].rpartition("\n")[2]
 
     def see(self, before: _State, now: _State) -> None:
         """Take in what the kernel counted between two looks; the first of them may be older than the turn."""
@@ -204,13 +203,18 @@ class Watchdog:
         return _State(time.monotonic(), worked, delayed, time.process_time() - worked)
 
     def _stack(self) -> str:
-        """Return where the loop's thread is, from the loop's callback inwards."""
-        frame = sys._current_frames().get(self._thread)
-        frames: list[tuple[FrameType, int]] = []
-        while frame is not None and frame.f_code is not Watchdog._watch.__code__:
-            frames.append((frame, frame.f_lineno))
-            frame = frame.f_back
-        return "".join(traceback.StackSummary.extract(reversed(frames)).format())
+        """Return where the loop's thread is, from the loop's callback inwards.
+
+        The interpreter itself writes it down: now and then Python 3.11 crashes where another thread looks at the frames
+        of a thread that runs.
+        """
+        with open(os.memfd_create("stacks"), "w+b") as file:  # noqa: PTH123 - it has no path
+            faulthandler.dump_traceback(file, all_threads=True)
+            file.seek(0)
+            threads = file.read().decode(errors="replace").split("\n\n")
+        own = next((one for one in threads if f"0x{self._thread:016x}" in one.partition("\n")[0]), "")
+        inwards = itertools.takewhile(lambda line: not line.endswith(" in _watch"), own.splitlines()[1:])
+        return "\n".join(reversed(list(inwards)))
 
 
 def watch_process(directory: str) -> None:
