@@ -74,13 +74,16 @@ async def up(client: aiohttp.ClientSession, url: str) -> None:
 
 
 def leisurely(blob: Blob) -> None:
-    """Give the blob in small pieces, so that there is a time in which to be killed."""
+    """Give the blob at 6 MiB a second, so that there is a time in which to be killed.
+
+    A node that waits for the machine for a tenth of a second still has less than a MiB on its way.
+    """
 
     async def say(end: End, asked: Asked) -> None:
         await blob.give(end, asked.first, asked.first)
         for at in range(asked.first, len(blob.content), _PIECE):
             await blob.go_on(end, at, at + _PIECE)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
 
     blob.say = say
 
