@@ -24,7 +24,7 @@ from proxy.prefetch.order import Wanted
 from proxy.repository import Repository
 from proxy.upstream.replies import RefusedError, UpstreamError
 from twodfs.errors import FormatError, TwodfsError
-from twodfs.oci.digest import Digest, digest_of, is_digest
+from twodfs.oci.digest import Digest, digest_of
 from twodfs.oci.documents import (
     ACCEPT_IMAGES,
     FIELD_LAYER,
@@ -90,31 +90,25 @@ class Planner:
         """
         walk = _Walk(self._node, wanted.name.place, identity)
         await walk.greet()
-        return await self._partition(wanted, walk) or await self._given(wanted, walk) or await self._whole(wanted, walk)
-
-    async def _partition(self, wanted: Wanted, walk: _Walk) -> PlannedImage | None:
+        image = None
         for reading in wanted.name.readings:
             base = await walk.find(reading.base)
             if base is None:
                 continue
-            source = SourceImage(walk.repository, reading.base, base.digest, base.media_type)
             selected = Provenance(base.digest, reading.selection())
-            partition = await self._partitions.get(source, selected, walk.identity)
+            partition = await self._partitions.get(walk.source(reading.base, base), selected, identity)
             if partition is not None:
                 return await self._planned(wanted, walk, base, partition)
-        return None
-
-    async def _given(self, wanted: Wanted, walk: _Walk) -> PlannedImage | None:
-        """Return the partition that a plain tag gives; None where it gives the registry's image."""
+            if reading.is_of_image:
+                image = base
         tag = wanted.name.tag
-        if self._plain is None or is_digest(tag) or any(one.is_of_image for one in wanted.name.readings):
-            return None
-        base = await walk.find(tag)
-        if base is None:
-            return None
-        source = SourceImage(walk.repository, tag, base.digest, base.media_type)
-        partition = await self._plain.of(source, walk.identity)
-        return None if partition is None else await self._planned(wanted, walk, base, partition)
+        if image is not None:  # a tag of the registry's that is written so goes before it
+            return await self._whole(wanted, walk, await walk.find(tag) or image)
+        root = await walk.document(tag)
+        partition = None if self._plain is None else await self._plain.of(walk.source(tag, root), identity)
+        if partition is not None:
+            return await self._planned(wanted, walk, root, partition)
+        return await self._whole(wanted, walk, root)
 
     async def _planned(self, wanted: Wanted, walk: _Walk, base: Document, partition: CutPartition) -> PlannedImage:
         documents = partition.documents
@@ -126,9 +120,7 @@ class Planner:
         found = distinct((*parts, *needed, *await walk.attached(of_base)))
         return PlannedImage(wanted, walk.repository, partition.top, found, documents)
 
-    async def _whole(self, wanted: Wanted, walk: _Walk) -> PlannedImage:
-        itself = [one.base for one in wanted.name.readings if one.is_of_image]
-        root = (await walk.find(itself[0]) if itself else None) or await walk.document(wanted.name.tag)
+    async def _whole(self, wanted: Wanted, walk: _Walk, root: Document) -> PlannedImage:
         parts = await walk.parts(root, wanted.platforms)
         _check_platforms(wanted, parts)
         cells: list[Part] = []
@@ -158,6 +150,10 @@ class _Walk:
         await self._node.registries[self.repository.upstream].get(
             "/v2/", self.identity, limit=MAX_MANIFEST_BYTES, accept="*/*"
         )
+
+    def source(self, tag: str, document: Document) -> SourceImage:
+        """Return what partitions are cut from, where the registry has ``document`` under ``tag``."""
+        return SourceImage(self.repository, tag, document.digest, document.media_type)
 
     async def document(self, reference: str) -> Document:
         """Return the manifest or index of a tag or digest."""

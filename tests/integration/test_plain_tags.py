@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -143,8 +144,22 @@ def test_each_of_several_registries_has_a_setting_of_its_own(
     }
 
 
-def test_an_edge_node_brings_and_keeps_what_the_plain_tag_gives(tmp_path: Path) -> None:
-    """The registry is away by the time of the pull; the cells that are not selected never came."""
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An edge node that gives `edge` for plain tags, and the registry at the other end of its line."""
+
+    registry: Registry
+    node: Proxy
+    edge: Path
+    image: PushedImage
+
+    def prefetch(self, *names: str) -> None:
+        done = run_command("prefetch", "--edge", self.edge, "--node", self.node.admin_url, *names)
+        assert done.status == 0, done.err
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "registry").mkdir()
     settings = {"TWODFS_PROXY_PARTITION_PLAIN_TAG": "edge", "TWODFS_PROXY_EDGE_OFFLINE_AFTER": "1"}
     edge = tmp_path / "edge"
@@ -152,17 +167,32 @@ def test_an_edge_node_brings_and_keeps_what_the_plain_tag_gives(tmp_path: Path) 
         style = FieldStyle(sizes=True, more={"partitions": PARTITIONS})
         image = push_field_image(own.url, "plain/model", "v1", cells=CELLS, field_style=style)
         with Proxy.start(tmp_path, own.url, "--edge", str(edge), environment=settings) as node:
-            done = run_command("prefetch", "--edge", edge, "--node", node.admin_url, "plain/model:v1")
-            assert done.status == 0, done.err
-            own.stop()
-            with RegistryClient(node.url) as client:
-                top = client.get_manifest("plain/model", "v1")
-                assert (top.status, top.headers["warning"][:3]) == (200, "110")
-                (entry,) = json.loads(top.body)["manifests"]
-                manifest = json.loads(client.get_manifest("plain/model", entry["digest"]).body)
-                layers = [one["digest"] for one in manifest["layers"]]
-                assert layers == [one.blob.digest for one in image.layers(image.select((0, 0, 0, 1)))]
-                for digest in layers:
-                    assert client.request("GET", f"/v2/plain/model/blobs/{digest}").status == 200
-    left_out = {image.allotments[cell].blob.digest for cell in image.select((1, 0, 1, 1))}
-    assert not left_out & {f"sha256:{one.name}" for one in (edge / "blobs/sha256").iterdir()}
+            yield Site(own, node, edge, image)
+
+
+def test_an_edge_node_brings_and_keeps_what_the_plain_tag_gives(site: Site) -> None:
+    """The registry is away by the time of the pull; the cells that are not selected never came."""
+    site.prefetch("plain/model:v1")
+    site.registry.stop()
+    with RegistryClient(site.node.url) as client:
+        top = client.get_manifest("plain/model", "v1")
+        assert (top.status, top.headers["warning"][:3]) == (200, "110")
+        (entry,) = json.loads(top.body)["manifests"]
+        manifest = json.loads(client.get_manifest("plain/model", entry["digest"]).body)
+        layers = [one["digest"] for one in manifest["layers"]]
+        assert layers == [one.blob.digest for one in site.image.layers(site.image.select((0, 0, 0, 1)))]
+        for digest in layers:
+            assert client.request("GET", f"/v2/plain/model/blobs/{digest}").status == 200
+    left_out = {site.image.allotments[cell].blob.digest for cell in site.image.select((1, 0, 1, 1))}
+    assert not left_out & {f"sha256:{one.name}" for one in (site.edge / "blobs/sha256").iterdir()}
+
+
+def test_an_edge_node_brings_and_keeps_the_image_itself_or_the_registrys_tag_that_is_written_so(site: Site) -> None:
+    push_field_image(site.registry.url, "plain/named", "v1", cells=CELLS)
+    named = push_image(site.registry.url, "plain/named", "v1--image", base={"a": b"named so"})
+    site.prefetch("plain/model:v1--image", "plain/named:v1--image")
+    site.registry.stop()
+    assert head(site.node, "plain/model", "v1--image") == site.image.digest
+    assert head(site.node, "plain/named", "v1--image") == named.digest
+    kept = {f"sha256:{one.name}" for one in (site.edge / "blobs/sha256").iterdir()}
+    assert {one.digest for one in (*site.image.blobs, *named.blobs)} <= kept
