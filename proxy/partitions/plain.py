@@ -49,7 +49,9 @@ class PlainTags:
         try:
             provenance = Provenance(source.digest, self._selection)
             found = await self._partitions.get(source, provenance, identity)
-            names = () if found is not None else await self._cutter.names(source, identity)
+            if found is not None:
+                return found
+            names = await self._cutter.names(source, identity)
         except FormatError:
             if self._cutter.is_fielded(source):
                 raise
@@ -58,8 +60,8 @@ class PlainTags:
             if error.status != HTTPStatus.NOT_FOUND or self._cutter.is_fielded(source):
                 raise
             return None
-        if found is not None or names is None:
-            return found
+        if names is None:
+            return None
         raise UnknownPartitionError(
             f"{source.image} has no partition called {self._selection}, which this proxy gives for plain tags; it has "
             f"{listed_names(names)}: pull one of them, as {source.reference}--all, or the 2DFS image itself as "
