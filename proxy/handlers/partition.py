@@ -25,6 +25,8 @@ from twodfs.oci.documents import ACCEPT_IMAGES
 if TYPE_CHECKING:
     from proxy.handlers.edge import EdgeContent
 
+_ByTag = PartitionPull | MistypedPull | TagPull
+
 
 class PartitionHandler:
     """Answers pulls of partitions."""
@@ -83,10 +85,10 @@ class PartitionHandler:
         """
         return await self._registrys(call) or await self._relay.open(call)
 
-    async def _registrys(self, call: Call[RegistryRequest]) -> Answer | None:
+    async def _registrys(self, call: Call[_ByTag]) -> Answer | None:
         """Return the partition that stands for the registry's 2DFS image under a tag; None: there is none to give."""
         repository, tag = call.request.repository, call.request.resource.rest
-        if self._plain is None or repository is None or "+" in tag:  # which no registry can hold
+        if self._plain is None or "+" in tag:  # which no registry can hold
             return None
         source = await self._sources.resolve(repository, tag, call.identity, _accept(call))
         partition = None if source is None else await self._plain.of(source, call.identity)
@@ -94,9 +96,7 @@ class PartitionHandler:
             return None
         return await self._served(call, source, partition, self._plain.tag(tag))
 
-    async def _served(
-        self, call: Call[RegistryRequest], source: SourceImage, partition: CutPartition, tag: str
-    ) -> Answer:
+    async def _served(self, call: Call[_ByTag], source: SourceImage, partition: CutPartition, tag: str) -> Answer:
         if self._edge is not None:
             await self._edge.served(
                 source.repository,
@@ -113,12 +113,8 @@ class PartitionHandler:
 
     async def _itself(self, call: Call[PartitionPull], image: SourceImage) -> Answer:
         """Return the registry's image under the tag, or where there is none, ``image``: whatever a plain tag gives."""
-        request = call.request
         answer = await self._relay.open_unless(HTTPStatus.NOT_FOUND, call)
-        if answer is not None:
-            return answer
-        target = f"/v2/{request.repository.name}/manifests/{image.reference}"
-        return await self._relay.open(call, parse(request.method, target, request.upstream))
+        return answer or await self._relay.open(call, _retagged(call.request, image.reference))
 
     async def _literally(
         self, call: Call[PartitionPull], accept: str, seen: tuple[SourceImage, PartitionTag] | None
@@ -143,8 +139,7 @@ class PartitionHandler:
         # where the registry gives it the image, there is no such partition.
         base = request.readings[0].base
         known = await self._sources.resolve(request.repository, base, call.identity, ACCEPT_IMAGES)
-        of_source = parse(request.method, f"/v2/{request.repository.name}/manifests/{base}", request.upstream)
-        return await self._relay.open(call, None if known is None else of_source)
+        return await self._relay.open(call, None if known is None else _retagged(request, base))
 
     async def answer_mistyped(self, call: Call[MistypedPull]) -> Answer:
         """Return the registry's answer for the tag.
@@ -160,5 +155,10 @@ class PartitionHandler:
         return await self._relay.open(call)
 
 
-def _accept(call: Call[RegistryRequest]) -> str:
+def _accept(call: Call[_ByTag]) -> str:
     return ", ".join(call.http.headers.getall(hdrs.ACCEPT, ()))
+
+
+def _retagged(request: PartitionPull, tag: str) -> RegistryRequest:
+    """Return the same request for another tag of its repository."""
+    return parse(request.method, f"/v2/{request.repository.name}/manifests/{tag}", request.upstream)
