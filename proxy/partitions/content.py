@@ -23,7 +23,7 @@ from proxy.single_flight import SingleFlight
 from proxy.store.tiered import TieredStore
 from proxy.tracing.spans import traced
 from proxy.upstream.registry import Upstreams
-from proxy.upstream.replies import RefusedError, Reply, UpstreamError
+from proxy.upstream.replies import GIVEN, RefusedError, Reply, UpstreamError
 from twodfs.errors import DigestError
 from twodfs.field.field import Field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
@@ -176,6 +176,6 @@ class Contents:
 def _allowed(reply: Reply, digest: Digest) -> Reply:
     if reply.status == HTTPStatus.NOT_FOUND:
         raise UpstreamError(f"the image is incomplete: the registry does not have {digest} of it", status=404)
-    if reply.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+    if reply.status not in GIVEN:
         raise RefusedError(reply)
     return reply

@@ -26,7 +26,7 @@ from proxy.prefetch.jobs import Tell
 from proxy.prefetch.order import Order, Wanted
 from proxy.prefetch.planning import DOCUMENTS, PlannedImage, Planner
 from proxy.repository import Repository
-from proxy.upstream.replies import GIVEN, RefusedError, UpstreamError
+from proxy.upstream.replies import GIVEN, REFUSALS, RefusedError, UpstreamError
 from twodfs.errors import TwodfsError
 from twodfs.oci.digest import Digest
 from twodfs.sizes import size_text
@@ -316,6 +316,6 @@ class Bringing:
 def _sentence(error: Exception) -> str:
     if isinstance(error, RefusedError):
         status = error.reply.status
-        advice = f"; {LOG_IN}" if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) else ""
+        advice = f"; {LOG_IN}" if status in REFUSALS else ""
         return f"the registry answers {status}: {error.reply.reason or 'it refuses'}{advice}"
     return str(error)

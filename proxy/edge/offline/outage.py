@@ -10,7 +10,7 @@ import orjson
 from aiohttp import hdrs
 
 from proxy.edge.offline.questions import EdgeQuestion
-from proxy.upstream.replies import REFUSALS, Reply, UnknownNowError, UpstreamError
+from proxy.upstream.replies import GIVEN, REFUSALS, Reply, UnknownNowError, UpstreamError
 
 DIGEST_HEADER: Final = "Docker-Content-Digest"
 GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
@@ -68,7 +68,7 @@ def is_portal(question: EdgeQuestion, reply: Reply, size: int | None = None) -> 
 
     ``size``: bytes of the content, where it is here and the yes came without it.
     """
-    if reply.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+    if reply.status not in GIVEN:
         return False
     named = reply.headers.get(DIGEST_HEADER)
     if named is None and size is not None and reply.status == HTTPStatus.OK:
