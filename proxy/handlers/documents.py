@@ -37,9 +37,9 @@ _UNDER_WAY: Final[WeakValueDictionary[Digest, _Body]] = WeakValueDictionary()
 def manifest(document: Document, http: web.BaseRequest) -> Answer:
     """Return ``document`` as the manifest or index that it is."""
     headers = _headers(document.digest, len(document.body), document.media_type)
-    return (
-        _not_modified(headers) if is_held(http, headers[hdrs.ETAG]) else Answer(HTTPStatus.OK, headers, _body(document))
-    )
+    if is_held(http, headers[hdrs.ETAG]):
+        return _not_modified(headers)
+    return Answer(HTTPStatus.OK, headers, _body(document))
 
 
 def blob(document: Document, http: web.BaseRequest) -> Answer:
