@@ -7,6 +7,7 @@ import pytest
 
 from tests.lab.blob_wire import Crews, Relay
 from tests.lab.conversation import Conversation, Exchange, whole_api
+from tests.lab.engines import Containerd, DockerEngine
 from tests.lab.peers import require
 from tests.lab.proxy import Proxy
 from tests.lab.redis import Redis
@@ -38,6 +39,13 @@ def straight_conversation(tmp_path_factory: pytest.TempPathFactory) -> list[Exch
         talk = Conversation(registry.address)
         whole_api(talk)
     return talk.exchanges
+
+
+@pytest.fixture(params=["docker_engine", "containerd_engine"])
+def engine(request: pytest.FixtureRequest) -> DockerEngine | Containerd:
+    """The engines that have a daemon, one after the other."""
+    started: DockerEngine | Containerd = request.getfixturevalue(request.param)
+    return started
 
 
 @pytest.fixture

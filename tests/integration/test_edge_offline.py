@@ -52,12 +52,6 @@ def started(directory: Path, registry: Registry, *, port: int | None = None, con
     return Proxy.start(directory / "node", registry.url, *edge, port=port, config=config, environment=settings)
 
 
-@pytest.fixture(params=["docker_engine", "containerd_engine"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    found: Engine = request.getfixturevalue(request.param)
-    return found
-
-
 def pushed(registry: Registry, cells: dict[tuple[int, int], dict[str, bytes]] = CELLS) -> PushedImage:
     return push_field_image(
         registry.url, REPOSITORY, "v1", cells=cells, platforms=("linux/amd64",), field_style=FieldStyle(sizes=True)

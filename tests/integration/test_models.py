@@ -23,12 +23,6 @@ STAGES = [f"{at}of4" for at in range(1, 5)]
 INDEX = "model.safetensors.index.json"
 
 
-@pytest.fixture(params=["docker_engine", "containerd_engine"])
-def engine(request: pytest.FixtureRequest) -> DockerEngine | Containerd:
-    started: DockerEngine | Containerd = request.getfixturevalue(request.param)
-    return started
-
-
 def pulled(engine: DockerEngine | Containerd, proxy: Proxy, name: str, partition: str, place: Path) -> Path:
     """Return where the engine's own copy of a partition's model lies."""
     reference = f"{proxy.address}/{name}:v1--{partition}"

@@ -57,12 +57,6 @@ def plain(registry: Registry, keys: KeyPair, tmp_path_factory: pytest.TempPathFa
         yield started
 
 
-@pytest.fixture(params=["docker_engine", "containerd_engine"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    found: Engine = request.getfixturevalue(request.param)
-    return found
-
-
 def head(proxy: Proxy, repository: str, tag: str) -> str:
     with RegistryClient(proxy.url) as client:
         target = f"/v2/{repository}/manifests/{tag}"
