@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.peers import require
-from tests.lab.process import free_port
-from tests.lab.tours import Step, steps, walk
+from tests.lab.tours import Step, own_places, steps, walk
 
 PAGE = (Path(__file__).parents[2] / "docs" / "edge.md").read_text()
 TOUR = PAGE.partition("## Five-minute tour")[2].partition("\n## ")[0]
@@ -18,16 +17,8 @@ def said(tmp_path: Path) -> list[str]:
     """Each command of the tour, its status, and what it printed, after the set-up."""
     require("docker-registry", "skopeo")
     setup, *shown = steps(TOUR)
-    admin = free_port()
-    node = "twodfs-proxy --upstream"
-    assert node in setup.command
-    places = {
-        node: f"twodfs-proxy --admin 127.0.0.1:{admin} --upstream",
-        "127.0.0.1:9464": f"127.0.0.1:{admin}",
-        "127.0.0.1:5000": f"127.0.0.1:{free_port()}",
-        "127.0.0.1:5001": f"127.0.0.1:{free_port()}",
-        "/tmp/registry": str(tmp_path / "registry"),
-    }
+    places = own_places(tmp_path / "registry")
+    assert all(one in setup.command for one in places)
     tour = [setup, *(one for one in shown if "…" not in one.command)]
     _, *gone = walk(tour, tmp_path, places=places, after=_settled)
     return [f"{one.step.command}\n{one.printed}status {one.status}\n" for one in gone]

@@ -13,8 +13,7 @@ from safetensors.numpy import save_file
 from tests.lab.engines import DockerEngine
 from tests.lab.models import hub_cache, llama, write_gguf, write_onnx
 from tests.lab.peers import require
-from tests.lab.process import free_port
-from tests.lab.tours import Step, Walked, steps, walk
+from tests.lab.tours import Step, Walked, own_places, steps, walk
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 
@@ -51,15 +50,8 @@ def walked(directory: Path, docker_engine: DockerEngine, other_engine: DockerEng
             return f"export DOCKER_HOST={docker_engine.host}"
         return f"export DOCKER_HOST={other_engine.host}" if "second device" in step.section else ""
 
-    admin = free_port()
-    places = {
-        "twodfs-proxy --upstream": f"twodfs-proxy --admin 127.0.0.1:{admin} --upstream",
-        "127.0.0.1:9464": f"127.0.0.1:{admin}",
-        "127.0.0.1:5000": f"127.0.0.1:{free_port()}",
-        "127.0.0.1:5001": f"127.0.0.1:{free_port()}",
-        "/tmp/registry": str(directory / "registry"),
-    }
     variables = {**docker_engine.environment, "HOME": str(directory)}
+    places = own_places(directory / "registry")
     return walk(steps(PAGE), directory, places=places, variables=variables, before=device)
 
 

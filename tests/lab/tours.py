@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab.process import free_port
 from tests.lab.programs import environment, search_path
 
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<block>.*?)^```$|^#+ (?P<heading>.*?)$", re.MULTILINE | re.DOTALL)
@@ -57,6 +58,18 @@ def steps(page: str) -> Iterator[Step]:
         elif not found["language"]:
             for command, shown in _COMMAND.findall(found["block"]) or [(found["block"], "")]:
                 yield Step(section, command, shown)
+
+
+def own_places(registry: Path) -> dict[str, str]:
+    """Return free ports, and a directory for the registry, in the place of those that pages name."""
+    admin = free_port()
+    return {
+        "twodfs-proxy --upstream": f"twodfs-proxy --admin 127.0.0.1:{admin} --upstream",
+        "127.0.0.1:9464": f"127.0.0.1:{admin}",
+        "127.0.0.1:5000": f"127.0.0.1:{free_port()}",
+        "127.0.0.1:5001": f"127.0.0.1:{free_port()}",
+        "/tmp/registry": str(registry),
+    }
 
 
 def walk(
