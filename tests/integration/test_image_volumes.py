@@ -9,30 +9,17 @@ import yaml
 
 from tests.lab.cri import Cri, ImageMount
 from tests.lab.images import busybox_base, push_image
-from tests.lab.process import listens
+from tests.lab.mirror_clients import ContainerdClient
 from tests.lab.proxy import Proxy
 from tests.lab.registry import Registry
-from tests.lab.todays_root import LAB, TodaysRoot
+from tests.lab.todays_root import TodaysRoot
 from tests.lab.workshop import CONTENT, Workshop
 
-_SOCKET: Final = "/run/containerd-own/containerd.sock"
-_CONFIG: Final = """\
-version = 3
-root = "{lab}/containerd"
-state = "/run/containerd-own"
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[grpc]
-address = "{socket}"
-[ttrpc]
-address = "{socket}.ttrpc"
-[plugins."io.containerd.cri.v1.images".registry]
-config_path = "{lab}/hosts"
+_SETTINGS: Final = """\
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "{pause}"
 [plugins."io.containerd.cri.v1.runtime"]
 restrict_oom_score_adj = true
-[plugins."io.containerd.cri.v1.runtime".cni]
-conf_dir = "{lab}/cni"
 """
 
 
@@ -57,14 +44,8 @@ def cri(tmp_path_factory: pytest.TempPathFactory, pause: str, proxy: Proxy, regi
         hosts = directory / "hosts" / address / "hosts.toml"
         hosts.parent.mkdir(parents=True)
         hosts.write_text(f'server = "http://{address}"\n')
-    (directory / "containerd.toml").write_text(_CONFIG.format(lab=LAB, socket=_SOCKET, pause=pause))
     with TodaysRoot.enter(directory) as root:
-        root.daemon(
-            *("containerd", "--config", f"{LAB}/containerd.toml"),
-            log="containerd.log",
-            ready=listens(root.seen(_SOCKET)),
-        )
-        yield Cri(root.seen(_SOCKET), directory)
+        yield ContainerdClient(root, f"{root.lab}/hosts", major=2, more=_SETTINGS.format(pause=pause)).runtime
 
 
 def mounts(cri: Cri, spec: dict[str, Any]) -> list[ImageMount]:

@@ -32,7 +32,7 @@ address = "{socket}.ttrpc"
 content_sharing_policy = "isolated"
 [plugins."{images}".registry]
 config_path = "{hosts}"
-[plugins."{runtime}".cni]
+{more}[plugins."{runtime}".cni]
 conf_dir = "{lab}/cni"
 """
 _CRI: Final = {
@@ -45,23 +45,25 @@ _CRI: Final = {
 class ContainerdClient:
     """containerd, asked by `ctr` and by the Kubernetes interface (CRI)."""
 
-    def __init__(self, root: Namespaces, hosts: str, *, major: int) -> None:
+    def __init__(self, root: Namespaces, hosts: str, *, major: int, more: str = "") -> None:
         """Start it.
 
         Args:
             root: where it runs.
             hosts: the directory of `hosts.toml` files, in the root.
             major: the first number of its version.
+            more: tables of its settings, each with its lines, besides those that mirrors take.
         """
         self._root = root
         self._hosts = hosts
         config = root.directory / "containerd.toml"
-        config.write_text(_CONTAINERD.format(lab=root.lab, socket=_SOCKET, hosts=hosts, **_CRI[major]))
+        config.write_text(_CONTAINERD.format(lab=root.lab, socket=_SOCKET, hosts=hosts, more=more, **_CRI[major]))
         root.daemon(
             *("containerd", "--config", f"{root.lab}/{config.name}"),
             log="containerd.log",
             ready=listens(root.seen(_SOCKET)),
         )
+        self.runtime = Cri(root.seen(_SOCKET), root.directory)
 
     def ctr(
         self, reference: str, login: Login | None = None, *, hosts: str = "", is_local: bool = False
@@ -75,7 +77,7 @@ class ContainerdClient:
 
     def cri(self, reference: str, login: Login | None = None, *, of: str = "") -> dict[str, bytes]:
         """Pull as a kubelet does; `of` is the address that it says the login is for."""
-        Cri(self._root.seen(_SOCKET), self._root.directory).pull(reference, login, of=of)
+        self.runtime.pull(reference, login, of=of)
         try:
             return self._files("k8s.io", reference)
         finally:
