@@ -1,6 +1,7 @@
 """A header that is taken is one for the format's own library as well, and means the same to both."""
 
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,7 @@ def _headers(draw: st.DrawFn) -> tuple[dict[str, Any], int]:
     for name in draw(st.lists(st.text(st.characters(codec="utf-8"), max_size=9), max_size=5, unique=True)):
         dtype = draw(st.sampled_from([*DTYPE_BITS]))
         shape = [8 * draw(st.integers(0, 2)), *draw(st.lists(st.integers(0, 3), max_size=2))]
-        size = DTYPE_BITS[dtype] // 8
-        for one in shape:
-            size *= one
-        if DTYPE_BITS[dtype] % 8:
-            size = shape[0] // 8 * DTYPE_BITS[dtype]
-            for one in shape[1:]:
-                size *= one
+        size = DTYPE_BITS[dtype] * math.prod(shape) // 8
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
         at += size
     return header, at
