@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from twodfs.concurrency import concurrently
-from twodfs.copying.blobs import LOOKUPS, BlobCarrier
+from twodfs.copying.blobs import BlobCarrier
 from twodfs.copying.content import content_of
 from twodfs.copying.referrers import list_referrers, referrers_of
 from twodfs.images.source import TRANSFERS, SizedSource
@@ -15,7 +15,7 @@ from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
 from twodfs.progress import Progress
 from twodfs.publish.cutting import CutImage, FoundImage
-from twodfs.publish.push import PushCounts, Pushed
+from twodfs.publish.push import LOOKUPS, Pushed
 from twodfs.registry.parts import UploadMemory
 from twodfs.registry.repository import RemoteRepository
 
@@ -66,8 +66,8 @@ def copy_image(asked: Copying, progress: Progress) -> Copied:
     documents = copy.tree(asked.image.source, asked.image.root, asked.tag)
     if asked.referrers:
         copy.referrers_of(documents)
-    counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (carrier.sent, carrier.mounted, carrier.present))
-    return Copied(Pushed(asked.image.root, *counts), copy.referrers)
+    pushed = Pushed.of(asked.image.root, carrier.sent, carrier.mounted, carrier.present)
+    return Copied(pushed, copy.referrers)
 
 
 class _Copy:

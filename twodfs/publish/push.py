@@ -10,7 +10,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from twodfs.build.allotments import ReadyBlob
 from twodfs.concurrency import concurrently
@@ -53,6 +53,12 @@ class Pushed:
     uploaded: PushCounts
     mounted: PushCounts
     present: PushCounts
+
+    @classmethod
+    def of(cls, root: Document, uploaded: Sequence[int], mounted: Sequence[int], present: Sequence[int]) -> Self:
+        """Return the result for blobs of these sizes."""
+        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (uploaded, mounted, present))
+        return cls(root, *counts)
 
 
 Relay: TypeAlias = "Callable[[Descriptor], BlobContent | None]"
@@ -206,8 +212,7 @@ class BlobPusher:
                 concurrently([partial(self._bring, one) for one in trusted], limit=LOOKUPS)
                 self._give(root, below, tag)
         present = [*self._present, *(one.blob.size for one in self._trusted)]
-        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, present))
-        return Pushed(root, *counts)
+        return Pushed.of(root, self._sent, self._mounted, present)
 
     def _give(self, root: Document, below: Sequence[Document], tag: str) -> None:
         repository = self._repository
