@@ -9,7 +9,7 @@ from functools import partial
 from twodfs.concurrency import concurrently
 from twodfs.copying.blobs import BlobCarrier
 from twodfs.copying.content import content_of
-from twodfs.copying.referrers import list_referrers, referrers_of
+from twodfs.copying.referrers import list_referrers, listed_referrers, referrers_of
 from twodfs.images.source import TRANSFERS, SizedSource
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
@@ -103,13 +103,14 @@ class _Copy:
         seen = set(waiting)
         while waiting:
             digest = waiting.pop()
-            for referrer in referrers_of(asked.source, digest):
+            listed = listed_referrers(asked.source, digest)
+            for referrer in referrers_of(asked.source, digest, listed):
                 if referrer.document.digest not in seen or referrer.tag:
                     copied = self.tree(asked.source, referrer.document, referrer.tag or None)
                     self.referrers += referrer.document.digest not in seen
                     waiting += [one.digest for one in copied if one.digest not in seen]
                     seen.update(one.digest for one in copied)
-            list_referrers(asked.source, asked.target, digest)
+            list_referrers(asked.target, digest, listed)
 
     def _put(self, document: Document) -> None:
         if not self._asked.target.has_manifest(document.digest):
