@@ -23,7 +23,7 @@ from twodfs.images.source import TRANSFERS, ImageSource, platform_in
 from twodfs.oci.digest import Digest, parse_digest
 from twodfs.oci.documents import Descriptor, Document, Json, Manifest, parse_manifest
 from twodfs.oci.platforms import Platform
-from twodfs.publish.cutting import CutImage, FoundImage
+from twodfs.publish.cutting import FoundImage
 from twodfs.publish.origin import PartitionOrigin
 
 
@@ -110,9 +110,8 @@ def contents_of(image: FoundImage) -> tuple[ImageContent, ...]:
     origin = PartitionOrigin.of(image)
     if origin is None or any(one.cells for one in contents):
         return contents
-    source = image.source.source if isinstance(image.source, CutImage) else image.source
     try:
-        below = _source_contents(source, parse_digest(origin.source))
+        below = _source_contents(image.uncut, parse_digest(origin.source))
         selection = Selection.parse(origin.selection)
     except (DigestError, PartitionError):  # the annotations are foreign text
         return contents
