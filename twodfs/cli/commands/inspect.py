@@ -63,10 +63,10 @@ def run(arguments: Namespace) -> int:
     reference = Reference.parse(arguments.reference)
     with Registries(reference.registry, security) as registries:
         image = find(reference, registries)
-        found = inspect_image(image.source, image.tag)
+        found = inspect_image(image)
         origin = PartitionOrigin.of(image)
         parts = contents_of(image) if origin else ()
-        sides = [part.cells for part in parts] if origin else found.fields.values()
+        sides = [part.cells for part in parts] if origin else [known.cells for known in found.fields.values()]
         files = _files(image, (one for cells in sides for one in cells)) if arguments.files else {}
     if arguments.json:
         partition = {"partition": _partition_json(origin, parts, files)} if origin else {}
@@ -109,19 +109,20 @@ def _describe(
     yield f"  {found.root.media_type}"
     for image in found.images:
         its_field = f", field {image.field[:19]}" if image.field else "" if origin else ", no field"
-        yield f"  {image.platform}  {image.digest[:19]}  {count_text(image.layers, 'layer')}{its_field}"
+        yield f"  {image.platform}  {image.digest[:19]}  {count_text(len(image.base), 'layer')}{its_field}"
     if origin:
         yield from _describe_partition(origin, parts, files)
         return
     yield "  the index keeps the allotments alive" if found.anchored else "  no anchor for the allotments"
     width = get_terminal_size((100, _GRID_HEIGHT)).columns
-    for digest, field in found.fields.items():
+    for digest, known in found.fields.items():
+        field, labels = known.cells, known.labels
         yield ""
         extent = f" in {field.extent}" if field.extent else ""
         count = count_text(field.count, "allotment")
         yield f"field {digest[:19]}: {count}{extent}, {size_text(field.total_bytes)}"
-        yield from draw(field, width=width, height=_GRID_HEIGHT, labels=found.labels[digest])
-        yield from _describe_cells(field, found.labels[digest], files)
+        yield from draw(field, width=width, height=_GRID_HEIGHT, labels=labels)
+        yield from _describe_cells(field, labels, files)
         yield from _describe_parts(field)
 
 
