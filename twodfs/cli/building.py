@@ -153,7 +153,7 @@ class _BuildSession:
             from twodfs.publish.earlier import NONE, find_earlier_push  # noqa: PLC0415 - see the module's docstring
             from twodfs.publish.push import BlobPusher  # noqa: PLC0415
 
-            repository = self.registries.open(self.target.registry).repository(self.target.repository, push=True)
+            repository = self.registries.repository(self.target, push=True)
             earlier = find_earlier_push(self.store, repository, self.target.name, record.root) if record else NONE
             relay = relayed_base(plan.base_name, self.registries)
             pusher = BlobPusher(

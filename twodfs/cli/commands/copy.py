@@ -51,8 +51,8 @@ def run(arguments: Namespace) -> int:
     reference, target = Reference.parse(arguments.reference), parse_new(arguments.target)
     with open_progress(quiet=arguments.quiet) as progress, Registries(target.registry, security) as registries:
         registries.secure(reference.registry, of_reference)
-        source = registries.open(reference.registry).repository(reference.repository)
-        goal = registries.open(target.registry).repository(target.repository, push=True)
+        source = registries.repository(reference)
+        goal = registries.repository(target, push=True)
         copied = copy_image(
             Copying(
                 image=find(reference, registries, in_the_store=False),

@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> int:
     with open_progress(quiet=arguments.quiet) as progress, store.in_use():
         base_name = base_name_of(stored_image(store, target))
         with Registries(target.registry, security) as registries:
-            repository = registries.open(target.registry).repository(target.repository, push=True)
+            repository = registries.repository(target, push=True)
             relay = relayed_base(base_name, registries)
             pusher = BlobPusher(store, repository, target, base_name, progress, relay=relay)
             pushed = push_image(store, target, pusher)
