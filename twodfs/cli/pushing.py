@@ -14,7 +14,7 @@ from twodfs.sizes import size_text
 
 if TYPE_CHECKING:
     from twodfs.publish.push import PushCounts, Pushed, Relay
-    from twodfs.registry.content import BlobContent
+    from twodfs.registry.upload.content import BlobContent
 
 
 def parse_target(text: str) -> Reference:

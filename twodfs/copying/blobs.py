@@ -9,9 +9,9 @@ from twodfs.images.source import TRANSFERS
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
 from twodfs.progress import Progress, late_step
-from twodfs.registry.parts import UploadMemory
 from twodfs.registry.relayed import RelayedBlob
 from twodfs.registry.repository import RemoteRepository
+from twodfs.registry.upload.parts import UploadMemory
 
 
 class BlobCarrier:

@@ -16,8 +16,8 @@ from twodfs.oci.documents import Document
 from twodfs.progress import Progress
 from twodfs.publish.cutting import CutImage, FoundImage
 from twodfs.publish.push import LOOKUPS, Pushed
-from twodfs.registry.parts import UploadMemory
 from twodfs.registry.repository import RemoteRepository
+from twodfs.registry.upload.parts import UploadMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

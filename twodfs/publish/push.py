@@ -27,7 +27,7 @@ from twodfs.storage.uploads import BegunUploads
 
 if TYPE_CHECKING:
     from twodfs.publish.mount_sources import MountSources
-    from twodfs.registry.content import BlobContent
+    from twodfs.registry.upload.content import BlobContent
 
 LOOKUPS: Final = 8
 """Questions asked at a time."""

@@ -26,12 +26,12 @@ from twodfs.oci.documents import (
 )
 from twodfs.oci.referrers import entries_of, next_page, referrers_tag
 from twodfs.progress import Advance, silent
-from twodfs.registry.content import CHUNK
 from twodfs.registry.exchange import TextBody
 from twodfs.registry.message import Request, WholeAnswer
 from twodfs.registry.requests import RepositoryRequests
 from twodfs.registry.transport import Transport
-from twodfs.registry.upload import BlobUploads
+from twodfs.registry.upload.blobs import BlobUploads
+from twodfs.registry.upload.content import CHUNK
 from twodfs.wire.response import Headers, Response
 
 MAX_ANSWER_BYTES: Final = 64 * 1024

@@ -18,7 +18,7 @@ from twodfs.cli.options import add_ca_file, add_output_options
 from twodfs.cli.parser import CommandParser
 
 if TYPE_CHECKING:
-    from twodfs.registry.parts import UploadMemory
+    from twodfs.registry.upload.parts import UploadMemory
 
 
 def declare(parser: CommandParser) -> None:
@@ -79,7 +79,7 @@ def run(arguments: Namespace) -> int:
 def _memory(repository: str) -> UploadMemory:
     """Return what remembers uploads: the store, where there is one that can be used."""
     from twodfs.errors import BuildError
-    from twodfs.registry.parts import Forgetful
+    from twodfs.registry.upload.parts import Forgetful
     from twodfs.storage.store import ImageStore, default_directory
     from twodfs.storage.uploads import BegunUploads
 

@@ -13,11 +13,11 @@ from twodfs.errors import AuthError, RegistryError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor
 from twodfs.progress import Advance, silent
-from twodfs.registry.content import BlobContent, FileContent, Position, WholeBlob
 from twodfs.registry.exchange import located
 from twodfs.registry.message import Request
-from twodfs.registry.parts import Forgetful, PartedUpload, UploadMemory, UploadSession, put_blob
 from twodfs.registry.requests import RepositoryRequests
+from twodfs.registry.upload.content import BlobContent, FileContent, Position, WholeBlob
+from twodfs.registry.upload.parts import Forgetful, PartedUpload, UploadMemory, UploadSession, put_blob
 
 IN_PARTS: Final = 16 * 1024 * 1024
 """Bytes from which on a blob goes in parts, which takes a request more."""
