@@ -6,6 +6,7 @@ from, whose field knows where they stood. Any other image has a base alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -45,9 +46,7 @@ class ImageContent:
     @property
     def cell_bytes(self) -> int | None:
         """The bytes of the cells, each blob once; None where they are not all recorded."""
-        sizes = {one.digest: one.size for one in self.cells}.values()
-        known = [size for size in sizes if size is not None]
-        return sum(known) if len(known) == len(sizes) else None
+        return known_total({one.digest: one.size for one in self.cells}.values())
 
     @property
     def base_bytes(self) -> int:
@@ -76,6 +75,16 @@ class ImageContent:
             "layers": self.layers,
             "bytes": self.size,
         }
+
+
+def known_total(sizes: Iterable[int | None]) -> int | None:
+    """Return the sum of ``sizes``; None where one of them is not known."""
+    total = 0
+    for one in sizes:
+        if one is None:
+            return None
+        total += one
+    return total
 
 
 def contents_of(image: FoundImage) -> tuple[ImageContent, ...]:
