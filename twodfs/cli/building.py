@@ -163,7 +163,7 @@ class _BuildSession:
             return pusher
 
         (built, new_record), pusher = both(build, upload)
-        pushed = pusher.finish(built.root, built.manifests, self.target.name)
+        pushed = pusher.finish(built.root, built.manifests)
         if new_record != record:
             self.store.pushes.record(str(self.target), new_record.to_dict())
         return built, pushed

@@ -192,8 +192,8 @@ class BlobPusher:
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
 
-    def finish(self, root: Document, below: Sequence[Document], tag: str) -> Pushed:
-        """Let ``tag`` name ``root``, whose blobs were all carried, once the repository has its manifests ``below``.
+    def finish(self, root: Document, below: Sequence[Document]) -> Pushed:
+        """Let the target name ``root``, whose blobs were all carried, once the repository has its manifests ``below``.
 
         Where the repository has lost content that it was not asked for, that is brought as well.
 
@@ -203,19 +203,19 @@ class BlobPusher:
         """
         if root.digest != self._earlier.root:
             try:
-                self._give(root, below, tag)
+                self._give(root, below)
             except RegistryError as error:
                 if self._earlier.root is None or error.status not in _LACKING:
                     raise
                 self._earlier = NONE
                 trusted, self._trusted = self._trusted, []
                 concurrently([partial(self._bring, one) for one in trusted], limit=LOOKUPS)
-                self._give(root, below, tag)
+                self._give(root, below)
         present = [*self._present, *(one.blob.size for one in self._trusted)]
         return Pushed.of(root, self._sent, self._mounted, present)
 
-    def _give(self, root: Document, below: Sequence[Document], tag: str) -> None:
-        repository = self._repository
+    def _give(self, root: Document, below: Sequence[Document]) -> None:
+        repository, tag = self._repository, self._target.name
         below = [one for one in below if one.digest not in self._earlier.content]
         has_root = False
         is_new = bool(self._sent or self._mounted)  # so there are new manifests, which name the new blobs
@@ -229,24 +229,23 @@ class BlobPusher:
             repository.put_manifest(root, tag)
 
 
-def push_image(store: ImageStore, target: Reference, pusher: BlobPusher) -> Pushed:
-    """Push the image that ``target`` names in ``store``; the registry is asked for each part of it.
+def push_image(store: ImageStore, image: Descriptor, pusher: BlobPusher) -> Pushed:
+    """Push ``image`` of ``store``; the registry is asked for each part of it.
 
     Raises:
-        BuildError: the store has no such image.
-        DamagedError: it lacks a part of it, or has that damaged.
+        DamagedError: the store lacks a part of it, or has that damaged.
         RegistryError: the registry refuses.
     """
     from twodfs.storage.inventory import take_inventory  # noqa: PLC0415 - a build knows its image
 
-    found = take_inventory(store, stored_image(store, target))
+    found = take_inventory(store, image)
     if found.problems:
         raise found.problems[0]
     blobs = {**found.blobs, **found.allotments}.values()
     ready = (ReadyBlob(one, found.places.get(one.digest, "")) for one in blobs)
     concurrently([partial(pusher.carry, one) for one in ready], limit=LOOKUPS)
     root, *below = found.documents
-    return pusher.finish(root, below, target.name)
+    return pusher.finish(root, below)
 
 
 def stored_image(store: ImageStore, target: Reference) -> Descriptor:
