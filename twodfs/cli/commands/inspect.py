@@ -130,7 +130,6 @@ def _describe_partition(
     origin: PartitionOrigin, parts: Sequence[ImageContent], files: Mapping[Digest, LayerFiles]
 ) -> Iterator[str]:
     from twodfs.cli.grid import count_text
-    from twodfs.cli.listing import list_cells
     from twodfs.sizes import size_text
 
     yield f"  a partition: {origin.selection or 'the base alone'}, cut from {origin.named}"
@@ -146,18 +145,21 @@ def _describe_partition(
         yield f"  {part.platform}: {cells}, on {base}: {whole} to pull"
         if part.cells not in shown:  # platforms share them as a rule
             shown.add(part.cells)
-            most = len(part.cells) if files else _CELLS_SHOWN
-            yield from (f"    {line}" for line in list_cells(part.cells, part.labels, files, most=most))
+            yield from _list(part.cells, part.labels, files)
 
 
 def _describe_cells(field: Field, labels: Labels, files: Mapping[Digest, LayerFiles]) -> Iterator[str]:
+    if files or labels.cells:
+        yield "  cells"
+        yield from _list([one for one in field if files or (one.row, one.col) in labels.cells], labels, files)
+
+
+def _list(cells: Sequence[Allotment], labels: Labels, files: Mapping[Digest, LayerFiles]) -> Iterator[str]:
+    """Yield lines for ``cells``: all of them where their files were asked for."""
     from twodfs.cli.listing import list_cells
 
-    if files or labels.cells:
-        known = [one for one in field if files or (one.row, one.col) in labels.cells]
-        most = len(known) if files else _CELLS_SHOWN
-        yield "  cells"
-        yield from (f"    {line}" for line in list_cells(known, labels, files, most=most))
+    most = len(cells) if files else _CELLS_SHOWN
+    yield from (f"    {line}" for line in list_cells(cells, labels, files, most=most))
 
 
 def _describe_parts(field: Field) -> Iterator[str]:
