@@ -27,7 +27,7 @@ from twodfs.oci.documents import OCI_LAYER, Descriptor
 from twodfs.progress import Advance, silent
 from twodfs.registry.relayed import RelayedBlob
 from twodfs.registry.session import Retries, open_registry
-from twodfs.registry.upload import IN_PARTS
+from twodfs.registry.upload.blobs import IN_PARTS
 from twodfs.storage.uploads import BegunUploads
 
 SIZE = 24 * 1024 * 1024

@@ -182,9 +182,8 @@ class _RemoteBase:
         if self._opened is None:
             from twodfs.images.remembered import RememberedManifests  # noqa: PLC0415 - see the module's docstring
 
-            base = self._reference
-            repository = self._sources.registries.open(base.registry).repository(base.repository)
-            self._opened = RememberedManifests(repository, self._sources.store, str(base))
+            repository = self._sources.registries.repository(self._reference)
+            self._opened = RememberedManifests(repository, self._sources.store, str(self._reference))
         return self._opened
 
     @contextmanager

@@ -153,7 +153,7 @@ class _BuildSession:
             from twodfs.publish.earlier import NONE, find_earlier_push  # noqa: PLC0415 - see the module's docstring
             from twodfs.publish.push import BlobPusher  # noqa: PLC0415
 
-            repository = self.registries.open(self.target.registry).repository(self.target.repository, push=True)
+            repository = self.registries.repository(self.target, push=True)
             earlier = find_earlier_push(self.store, repository, self.target.name, record.root) if record else NONE
             relay = relayed_base(plan.base_name, self.registries)
             pusher = BlobPusher(
@@ -163,7 +163,7 @@ class _BuildSession:
             return pusher
 
         (built, new_record), pusher = both(build, upload)
-        pushed = pusher.finish(built.root, built.manifests, self.target.name)
+        pushed = pusher.finish(built.root, built.manifests)
         if new_record != record:
             self.store.pushes.record(str(self.target), new_record.to_dict())
         return built, pushed

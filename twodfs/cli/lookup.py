@@ -32,8 +32,7 @@ def find(
         found = find_image(in_store(store, repository, fetch_for), reference.name, repository=repository)
         if found is not None:
             return found
-    registry = registries.open(reference.registry)
-    look_up = in_registry(registry.repository(reference.repository))
+    look_up = in_registry(registries.repository(reference))
     found = find_image(look_up, reference.name, repository=repository)
     if found is None:
         raise BuildError(
@@ -53,7 +52,7 @@ def _fetch_for(image: Descriptor, *, store: ImageStore, registries: Registries, 
     def fetch(layer: Descriptor) -> bool:
         from twodfs.images.pull import fetch_layer  # noqa: PLC0415 - as a rule, nothing is lacking
 
-        repository = registries.open(base.registry).repository(base.repository)
+        repository = registries.repository(base)
         try:
             fetch_layer(repository, layer, store, progress)
         except (RegistryError, AuthError) as error:

@@ -14,7 +14,7 @@ from twodfs.sizes import size_text
 
 if TYPE_CHECKING:
     from twodfs.publish.push import PushCounts, Pushed, Relay
-    from twodfs.registry.content import BlobContent
+    from twodfs.registry.upload.content import BlobContent
 
 
 def parse_target(text: str) -> Reference:
@@ -54,7 +54,7 @@ def relayed_base(base_name: str, registries: Registries) -> Relay | None:
     def relayed(layer: Descriptor) -> BlobContent | None:
         from twodfs.registry.relayed import RelayedBlob  # noqa: PLC0415 - as a rule, the target's registry has them all
 
-        repository = registries.open(base.registry).repository(base.repository)
+        repository = registries.repository(base)
         return RelayedBlob(repository, layer) if repository.has_blob(layer.digest) else None
 
     return relayed

@@ -13,7 +13,8 @@ from twodfs.errors import InvalidReferenceError, UsageError
 from twodfs.files import read_file
 
 if TYPE_CHECKING:
-    from twodfs.registry.session import Keychain, Registry
+    from twodfs.oci.reference import Reference
+    from twodfs.registry.session import Keychain, Registry, RemoteRepository
 
 _BEGIN: Final = b"-----BEGIN "
 
@@ -97,6 +98,10 @@ class Registries:
                 opening = self._security.get(name, self._of_others).open(name)
                 self._opened[name] = self._stack.enter_context(opening)
             return self._opened[name]
+
+    def repository(self, reference: Reference, *, push: bool = False) -> RemoteRepository:
+        """Return the repository of ``reference``; ``push``: tokens must allow writing to it."""
+        return self.open(reference.registry).repository(reference.repository, push=push)
 
 
 def registry_name(text: str) -> str:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Final
 
 from twodfs.images.source import TRANSFERS
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor, Document
 from twodfs.progress import Progress, late_step
-from twodfs.registry.parts import UploadMemory
 from twodfs.registry.relayed import RelayedBlob
 from twodfs.registry.repository import RemoteRepository
-
-LOOKUPS: Final = 8
-"""Questions asked at a time."""
+from twodfs.registry.upload.parts import UploadMemory
 
 
 class BlobCarrier:

@@ -12,7 +12,7 @@ from twodfs.errors import BuildError
 from twodfs.field.allotment import Allotment
 from twodfs.field.document import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
-from twodfs.images.source import TRANSFERS, SizedSource
+from twodfs.images.source import TRANSFERS, SizedSource, allotted_blob
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import IMAGE_TYPES, Descriptor, Document, Index, Manifest, parse_manifest
 
@@ -85,11 +85,6 @@ def _take_blobs(source: SizedSource, manifest: Manifest, content: CopiedContent)
 
 def _take_allotments(source: SizedSource, cells: list[Allotment], content: CopiedContent) -> None:
     new = {one.digest: one for one in reversed(cells) if one.digest not in content.blobs}  # of equal ones the first
-    sized = concurrently([partial(_allotment, source, one) for one in new.values()], limit=TRANSFERS)
+    sized = concurrently([partial(allotted_blob, source, one) for one in new.values()], limit=TRANSFERS)
     content.blobs.update({one.digest: one for one in sized})
     content.places.update({digest: f"row {one.row}, column {one.col}" for digest, one in new.items()})
-
-
-def _allotment(source: SizedSource, one: Allotment) -> Descriptor:
-    size = source.size(one.digest) if one.size is None else one.size
-    return Descriptor(one.media_type, one.digest, size, {})

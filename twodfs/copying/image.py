@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from twodfs.concurrency import concurrently
-from twodfs.copying.blobs import LOOKUPS, BlobCarrier
+from twodfs.copying.blobs import BlobCarrier
 from twodfs.copying.content import content_of
-from twodfs.copying.referrers import list_referrers, referrers_of
+from twodfs.copying.referrers import list_referrers, listed_referrers, referrers_of
 from twodfs.images.source import TRANSFERS, SizedSource
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Document
 from twodfs.progress import Progress
 from twodfs.publish.cutting import CutImage, FoundImage
-from twodfs.publish.push import PushCounts, Pushed
-from twodfs.registry.parts import UploadMemory
+from twodfs.publish.push import LOOKUPS, Pushed
 from twodfs.registry.repository import RemoteRepository
+from twodfs.registry.upload.parts import UploadMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ def copy_image(asked: Copying, progress: Progress) -> Copied:
     documents = copy.tree(asked.image.source, asked.image.root, asked.tag)
     if asked.referrers:
         copy.referrers_of(documents)
-    counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (carrier.sent, carrier.mounted, carrier.present))
-    return Copied(Pushed(asked.image.root, *counts), copy.referrers)
+    pushed = Pushed.of(asked.image.root, carrier.sent, carrier.mounted, carrier.present)
+    return Copied(pushed, copy.referrers)
 
 
 class _Copy:
@@ -103,13 +103,14 @@ class _Copy:
         seen = set(waiting)
         while waiting:
             digest = waiting.pop()
-            for referrer in referrers_of(asked.source, digest):
+            listed = listed_referrers(asked.source, digest)
+            for referrer in referrers_of(asked.source, digest, listed):
                 if referrer.document.digest not in seen or referrer.tag:
                     copied = self.tree(asked.source, referrer.document, referrer.tag or None)
                     self.referrers += referrer.document.digest not in seen
                     waiting += [one.digest for one in copied if one.digest not in seen]
                     seen.update(one.digest for one in copied)
-            list_referrers(asked.source, asked.target, digest)
+            list_referrers(asked.target, digest, listed)
 
     def _put(self, document: Document) -> None:
         if not self._asked.target.has_manifest(document.digest):

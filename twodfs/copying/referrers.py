@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -26,8 +26,8 @@ class Referrer:
     tag: str = ""
 
 
-def referrers_of(source: RemoteRepository, digest: Digest) -> Iterator[Referrer]:
-    """Yield what refers to ``digest`` in ``source``.
+def listed_referrers(source: RemoteRepository, digest: Digest) -> tuple[Json, ...]:
+    """Return the entries of what refers to ``digest`` in ``source``.
 
     Raises:
         BuildError: more than are copied.
@@ -37,7 +37,17 @@ def referrers_of(source: RemoteRepository, digest: Digest) -> Iterator[Referrer]
     entries = source.referrers(digest)
     if len(entries) > _MOST:
         raise BuildError(f"{source}@{digest} has {len(entries)} referrers; at most {_MOST} are copied")
-    for entry in entries:
+    return entries
+
+
+def referrers_of(source: RemoteRepository, digest: Digest, listed: Iterable[Json]) -> Iterator[Referrer]:
+    """Yield what refers to ``digest`` in ``source``: the entries ``listed``, and what is under cosign's tags.
+
+    Raises:
+        RegistryError: the registry does not give it.
+        FormatError: an entry is malformed.
+    """
+    for entry in listed:
         yield Referrer(source.manifest(digest_in(entry.get("digest"), "digest")))
     for suffix in _SUFFIXES:
         tag = f"{digest.replace(':', '-')}.{suffix}"
@@ -48,18 +58,20 @@ def referrers_of(source: RemoteRepository, digest: Digest) -> Iterator[Referrer]
                 raise
 
 
-def list_referrers(source: RemoteRepository, target: RemoteRepository, digest: Digest) -> None:
-    """See to it that ``target`` lists what refers to ``digest`` in ``source``, and was copied.
+def list_referrers(target: RemoteRepository, digest: Digest, copied: Sequence[Json]) -> None:
+    """See to it that ``target`` lists the entries ``copied`` among what refers to ``digest``.
 
     A registry without the referrers API leaves that to its clients ("Referrers Tag Schema").
 
     Raises:
-        RegistryError: a registry does not say, or refuses.
-        FormatError: a list is none.
+        RegistryError: the registry does not say, or refuses.
+        FormatError: its list is none.
     """
-    listed = target.referrers(digest)
-    known = {one.get("digest") for one in listed}
-    new: list[Json] = [one for one in source.referrers(digest) if one.get("digest") not in known]
+    if not copied:
+        return
+    there = target.referrers(digest)
+    known = {one.get("digest") for one in there}
+    new = [one for one in copied if one.get("digest") not in known]
     if new:
-        kept: Json = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(listed)}
+        kept: Json = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(there)}
         target.put_manifest(merged_referrers(kept, new), referrers_tag(digest))

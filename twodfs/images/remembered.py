@@ -67,8 +67,6 @@ class RememberedManifests:
         return self._stored(named.digest, named.media_type)
 
     def _stored(self, digest: Digest, media_type: str) -> Document | None:
-        if self._store.size(digest) is None:
-            return None
         try:
             body = self._store.read(digest, limit=MAX_MANIFEST_BYTES)
         except DamagedError:

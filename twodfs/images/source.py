@@ -10,6 +10,7 @@ from typing import BinaryIO, Final, Protocol, TypeAlias
 
 from twodfs.concurrency import scope
 from twodfs.errors import BuildError, DigestError
+from twodfs.field.allotment import Allotment
 from twodfs.files import read_up_to
 from twodfs.oci.digest import Digest, is_digest
 from twodfs.oci.documents import MAX_MANIFEST_BYTES, Descriptor, Document, Manifest, own_media_type
@@ -123,6 +124,12 @@ def platform_in(source: ImageSource, manifest: Manifest) -> Platform:
     """Return the platform that the config of an image in ``source`` names; raises like ``manifest_in``."""
     config = source.blob(manifest.config.digest, limit=MAX_CONFIG_BYTES)
     return Platform.of(ImageConfig.parse(config).raw)
+
+
+def allotted_blob(source: SizedSource, one: Allotment) -> Descriptor:
+    """Return an allotment's blob, whose size ``source`` says where the field does not; raises like ``source.size``."""
+    size = source.size(one.digest) if one.size is None else one.size
+    return Descriptor(one.media_type, one.digest, size, {})
 
 
 def copy_verified(source: BinaryIO | FileIO, blob: Descriptor, file: BinaryIO, advance: Advance) -> None:

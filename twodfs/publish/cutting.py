@@ -70,6 +70,11 @@ class FoundImage:
     tag: str
     base: str | None = None
 
+    @property
+    def uncut(self) -> SizedSource:
+        """Where its blobs are: of a partition that this process has cut, the source of the image it was cut from."""
+        return self.source.source if isinstance(self.source, CutImage) else self.source
+
 
 Lookup: TypeAlias = Callable[[str], FoundImage | None]
 """Finds the image that a tag names, in one place; None when it has no such tag."""

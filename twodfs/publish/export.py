@@ -11,11 +11,10 @@ from typing import BinaryIO
 from twodfs.choices import ArchiveFormat
 from twodfs.concurrency import concurrently
 from twodfs.errors import BuildError
-from twodfs.field.allotment import Allotment
 from twodfs.field.document import read_field
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.images.layout import CONTAINERD_NAME
-from twodfs.images.source import TRANSFERS, SizedSource, platform_in
+from twodfs.images.source import TRANSFERS, SizedSource, allotted_blob, platform_in
 from twodfs.images.tarball import Tarball, docker_table, layout_texts
 from twodfs.oci.documents import Descriptor, Document, Index, Json, Manifest, parse_manifest
 from twodfs.oci.platforms import Platform, is_wanted
@@ -159,11 +158,6 @@ def _blobs(source: SizedSource, manifest: Manifest) -> list[Descriptor]:
     blobs = [manifest.config, *manifest.layers]
     for position in manifest.field_positions():
         body = source.blob(manifest.layers[position].digest, limit=MAX_FIELD_BYTES)
-        jobs = (partial(_allotment, source, one) for one in read_field(body))
+        jobs = (partial(allotted_blob, source, one) for one in read_field(body))
         blobs += concurrently(jobs, limit=TRANSFERS)
     return blobs
-
-
-def _allotment(source: SizedSource, one: Allotment) -> Descriptor:
-    size = source.size(one.digest) if one.size is None else one.size
-    return Descriptor(one.media_type, one.digest, size, {})

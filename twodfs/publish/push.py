@@ -10,7 +10,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from twodfs.build.allotments import ReadyBlob
 from twodfs.concurrency import concurrently
@@ -27,7 +27,7 @@ from twodfs.storage.uploads import BegunUploads
 
 if TYPE_CHECKING:
     from twodfs.publish.mount_sources import MountSources
-    from twodfs.registry.content import BlobContent
+    from twodfs.registry.upload.content import BlobContent
 
 LOOKUPS: Final = 8
 """Questions asked at a time."""
@@ -53,6 +53,12 @@ class Pushed:
     uploaded: PushCounts
     mounted: PushCounts
     present: PushCounts
+
+    @classmethod
+    def of(cls, root: Document, uploaded: Sequence[int], mounted: Sequence[int], present: Sequence[int]) -> Self:
+        """Return the result for blobs of these sizes."""
+        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (uploaded, mounted, present))
+        return cls(root, *counts)
 
 
 Relay: TypeAlias = "Callable[[Descriptor], BlobContent | None]"
@@ -186,8 +192,8 @@ class BlobPusher:
 
         concurrently([work] * LOOKUPS, limit=LOOKUPS)
 
-    def finish(self, root: Document, below: Sequence[Document], tag: str) -> Pushed:
-        """Let ``tag`` name ``root``, whose blobs were all carried, once the repository has its manifests ``below``.
+    def finish(self, root: Document, below: Sequence[Document]) -> Pushed:
+        """Let the target name ``root``, whose blobs were all carried, once the repository has its manifests ``below``.
 
         Where the repository has lost content that it was not asked for, that is brought as well.
 
@@ -197,20 +203,19 @@ class BlobPusher:
         """
         if root.digest != self._earlier.root:
             try:
-                self._give(root, below, tag)
+                self._give(root, below)
             except RegistryError as error:
                 if self._earlier.root is None or error.status not in _LACKING:
                     raise
                 self._earlier = NONE
                 trusted, self._trusted = self._trusted, []
                 concurrently([partial(self._bring, one) for one in trusted], limit=LOOKUPS)
-                self._give(root, below, tag)
+                self._give(root, below)
         present = [*self._present, *(one.blob.size for one in self._trusted)]
-        counts = (PushCounts(len(sizes), sum(sizes)) for sizes in (self._sent, self._mounted, present))
-        return Pushed(root, *counts)
+        return Pushed.of(root, self._sent, self._mounted, present)
 
-    def _give(self, root: Document, below: Sequence[Document], tag: str) -> None:
-        repository = self._repository
+    def _give(self, root: Document, below: Sequence[Document]) -> None:
+        repository, tag = self._repository, self._target.name
         below = [one for one in below if one.digest not in self._earlier.content]
         has_root = False
         is_new = bool(self._sent or self._mounted)  # so there are new manifests, which name the new blobs
@@ -224,24 +229,23 @@ class BlobPusher:
             repository.put_manifest(root, tag)
 
 
-def push_image(store: ImageStore, target: Reference, pusher: BlobPusher) -> Pushed:
-    """Push the image that ``target`` names in ``store``; the registry is asked for each part of it.
+def push_image(store: ImageStore, image: Descriptor, pusher: BlobPusher) -> Pushed:
+    """Push ``image`` of ``store``; the registry is asked for each part of it.
 
     Raises:
-        BuildError: the store has no such image.
-        DamagedError: it lacks a part of it, or has that damaged.
+        DamagedError: the store lacks a part of it, or has that damaged.
         RegistryError: the registry refuses.
     """
     from twodfs.storage.inventory import take_inventory  # noqa: PLC0415 - a build knows its image
 
-    found = take_inventory(store, stored_image(store, target))
+    found = take_inventory(store, image)
     if found.problems:
         raise found.problems[0]
     blobs = {**found.blobs, **found.allotments}.values()
     ready = (ReadyBlob(one, found.places.get(one.digest, "")) for one in blobs)
     concurrently([partial(pusher.carry, one) for one in ready], limit=LOOKUPS)
     root, *below = found.documents
-    return pusher.finish(root, below, target.name)
+    return pusher.finish(root, below)
 
 
 def stored_image(store: ImageStore, target: Reference) -> Descriptor:

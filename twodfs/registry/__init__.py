@@ -7,8 +7,6 @@ exchange       one attempt at a request, redirects followed
 authorization  scopes that a registry has authorised, and their tokens
 transport      one registry: challenges met, failures retried
 requests       requests of one repository
-content        the bytes of blobs on their way out
-parts          uploads that can be gone on with
 upload         blobs given to a repository
 repository     one repository: manifests and blobs, read and written
 relayed        a blob of one repository as content for another

@@ -7,8 +7,8 @@ from contextlib import closing
 
 from twodfs.errors import DigestError
 from twodfs.oci.documents import Descriptor
-from twodfs.registry.content import CHUNK, BlobDigest, PieceSize
 from twodfs.registry.repository import RemoteRepository
+from twodfs.registry.upload.content import CHUNK, BlobDigest, PieceSize
 from twodfs.wire.connection import RequestWriter
 
 

@@ -26,12 +26,12 @@ from twodfs.oci.documents import (
 )
 from twodfs.oci.referrers import entries_of, next_page, referrers_tag
 from twodfs.progress import Advance, silent
-from twodfs.registry.content import CHUNK
 from twodfs.registry.exchange import TextBody
 from twodfs.registry.message import Request, WholeAnswer
 from twodfs.registry.requests import RepositoryRequests
 from twodfs.registry.transport import Transport
-from twodfs.registry.upload import BlobUploads
+from twodfs.registry.upload.blobs import BlobUploads
+from twodfs.registry.upload.content import CHUNK
 from twodfs.wire.response import Headers, Response
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -192,7 +192,7 @@ class RemoteRepository(BlobUploads):
                 while size := response.readinto(buffer):
                     received += size
                     if received > blob.size:
-                        raise request.failed(f"sent more than the {blob.size} bytes its descriptor says")
+                        raise self.sent_wrongly(blob, "more")
                     hasher.update(buffer[:size])
                     file.write(buffer[:size])
                     advance(size)
@@ -217,9 +217,7 @@ class RemoteRepository(BlobUploads):
             with self._transport.exchange(request, *_PARTS) as (response, _):
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # it begins behind the end
                     return b""
-                told = _BEGIN.match(response.headers.get("content-range"))
-                sent_from = 0 if response.status == HTTPStatus.OK else int(told[1]) if told else None
-                if sent_from != begin:
+                if _begin(response) != begin:
                     raise request.failed("the registry gives no parts of blobs", status=response.status)
                 return response.read(size)[:size]
 
@@ -235,10 +233,10 @@ class RemoteRepository(BlobUploads):
         headers = {"Range": f"bytes={at}-{blob.size - 1}"} if at else {}
         request = self._requests.of("GET", f"blobs/{blob.digest}", headers)
         with self._transport.exchange(request, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) as (response, _):
-            begins = _BEGIN.match(response.headers.get("content-range"))
-            behind = at if response.status == HTTPStatus.OK else at - int(begins[1]) if begins else -1
-            if behind < 0:
+            begin = _begin(response)
+            if begin is None or begin > at:
                 raise request.failed("sent another range than was asked for", status=response.status)
+            behind = at - begin
             skip = memoryview(bytearray(min(CHUNK, behind)))
             while behind and (count := response.readinto(skip[:behind])):
                 behind -= count
@@ -314,3 +312,11 @@ class RemoteRepository(BlobUploads):
         stored = answer.headers.get(DIGEST_HEADER) or document.digest
         if stored != document.digest:
             raise request.failed(f"the registry made {stored[:140]} of the manifest {document.digest}")
+
+
+def _begin(response: Response) -> int | None:
+    """Return the byte of a blob that an answer begins with; None where it does not say."""
+    if response.status == HTTPStatus.OK:
+        return 0
+    told = _BEGIN.match(response.headers.get("content-range"))
+    return int(told[1]) if told else None

@@ -57,13 +57,12 @@ def inference_service(subject: RunSubject) -> str:
             f"KServe looks for the files of a modelcar in {MODELCAR_PLACE}, and of {subject.reference} {found}; build "
             f"it with such destinations, as --at {MODELCAR_PLACE}"
         )
-    secrets = {"imagePullSecrets": [{"name": subject.pull_secret}]} if subject.pull_secret else {}
     model = {"modelFormat": {"name": "huggingface"}, "storageUri": f"oci://{subject.reference}"}
     content: Json = {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": _metadata(subject),
-        "spec": {"predictor": {**_nodes(subject), **secrets, "model": model}},
+        "spec": {"predictor": _pod_spec(subject, {"model": model})},
     }
     shell = "KServe runs sh, ln and sleep of this image beside the server, so its base needs them"
     lacks = "" if subject.has_base else ": this one has no base, take busybox"
@@ -71,18 +70,17 @@ def inference_service(subject: RunSubject) -> str:
 
 
 def _pod(subject: RunSubject, spec: Json) -> Json:
-    secrets = {"imagePullSecrets": [{"name": subject.pull_secret}]} if subject.pull_secret else {}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": _metadata(subject),
-        "spec": {**_nodes(subject), **secrets, **spec},
-    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(subject), "spec": _pod_spec(subject, spec)}
 
 
 def _metadata(subject: RunSubject) -> Json:
     annotations = {"annotations": dict(subject.annotations)} if subject.annotations else {}
     return {"name": subject.name, **annotations}
+
+
+def _pod_spec(subject: RunSubject, spec: Json) -> Json:
+    secrets = {"imagePullSecrets": [{"name": subject.pull_secret}]} if subject.pull_secret else {}
+    return {**_nodes(subject), **secrets, **spec}
 
 
 def _nodes(subject: RunSubject) -> Json:

@@ -5,6 +5,6 @@ blobs        contents by their digests
 index        images by their names
 pushes       the images that were pushed
 uploads      uploads that were begun and not ended
-store        both, safe against a kill at any instruction
+store        blobs, names and pushes together, safe against a kill at any instruction
 inventory    the blobs that an image of the store consists of
 """

@@ -16,7 +16,7 @@ from twodfs.images.source import TRANSFERS, SizedSource
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Json
 from twodfs.oci.platforms import Platform
-from twodfs.viewing.content import ImageContent
+from twodfs.viewing.content import ImageContent, known_total
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _difference(
         changed=tuple(one for one in differing if one.old and one.new),
         unchanged=len(changes) - len(differing),
         moved=_moved(new, after.values(), there.keys()),
-        size=_size(new),
+        size=known_total(_blobs(new).values()),
     )
 
 
@@ -181,12 +181,6 @@ def _blobs(image: ImageContent | None) -> dict[Digest, int | None]:
         return {}
     described: dict[Digest, int | None] = {one.digest: one.size for one in (image.config, *image.base)}
     return described | {one.digest: one.size for one in image.cells}
-
-
-def _size(image: ImageContent | None) -> int | None:
-    sizes = list(_blobs(image).values())
-    known = [one for one in sizes if one is not None]
-    return sum(known) if len(known) == len(sizes) else None
 
 
 def _moved(new: ImageContent | None, cells: Iterable[Allotment], there: Collection[Digest]) -> Moved:

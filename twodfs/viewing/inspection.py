@@ -15,7 +15,7 @@ from twodfs.field.labels import Labels, read_labels
 from twodfs.field.partition import ALL, Selection
 from twodfs.flatten.budget import MAX_FIELD_BYTES
 from twodfs.flatten.compose import is_anchor
-from twodfs.images.source import ImageSource, platform_in
+from twodfs.images.source import TRANSFERS, ImageSource, platform_in
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import (
     Descriptor,
@@ -26,22 +26,45 @@ from twodfs.oci.documents import (
     parse_manifest,
 )
 from twodfs.oci.platforms import Platform
+from twodfs.publish.cutting import FoundImage
 from twodfs.viewing.files import LayerFiles
 
-_AT_A_TIME = 4
 _MOST_SEARCHES = 5_000_000
 """For all names of a field together: some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
+class KnownField:
+    """A field, and the names that its rows, columns and cells have for people."""
+
+    cells: Field
+    labels: Labels
+
+    @classmethod
+    def parse(cls, body: bytes) -> KnownField:
+        """Return the field in ``body``; raises like ``read_field`` and ``read_labels``."""
+        return cls(read_field(body), read_labels(body))
+
+
+@dataclass(frozen=True, slots=True)
 class InspectedImage:
-    """One image: how many layers it has beside the field, and the field's digest; None without one."""
+    """One image: the platform that it is for, its digest, and its manifest."""
 
     platform: Platform
     digest: Digest
-    media_type: str
-    layers: int
-    field: Digest | None
+    manifest: Manifest
+
+    @property
+    def base(self) -> tuple[Descriptor, ...]:
+        """Its layers beside the field."""
+        positions = self.manifest.field_positions()
+        return tuple(layer for at, layer in enumerate(self.manifest.layers) if at not in positions)
+
+    @property
+    def field(self) -> Digest | None:
+        """The field's digest; None without one."""
+        positions = self.manifest.field_positions()
+        return self.manifest.layers[positions[0]].digest if positions else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +75,12 @@ class Inspection:
         root: the index or manifest itself.
         images: those it holds, in its order.
         fields: theirs, by digest; images share one as a rule.
-        labels: the names in each for people.
         anchored: whether the index makes the allotments known to the registry.
     """
 
     root: Document
     images: tuple[InspectedImage, ...]
-    fields: Mapping[Digest, Field]
-    labels: Mapping[Digest, Labels]
+    fields: Mapping[Digest, KnownField]
     anchored: bool
 
     def to_dict(self, files: Mapping[Digest, LayerFiles] | None = None) -> Json:
@@ -72,59 +93,50 @@ class Inspection:
                 {
                     "platform": str(image.platform),
                     "digest": image.digest,
-                    "mediaType": image.media_type,
-                    "layers": image.layers,
+                    "mediaType": image.manifest.media_type,
+                    "layers": len(image.base),
                     "field": image.field,
                 }
                 for image in self.images
             ],
-            "fields": {
-                digest: _field_json(field, self.labels[digest], files or {}) for digest, field in self.fields.items()
-            },
+            "fields": {digest: _field_json(known, files or {}) for digest, known in self.fields.items()},
         }
 
 
-def inspect_image(source: ImageSource, name: str) -> Inspection:
-    """Return the content of the image ``name``, a tag or digest.
+def inspect_image(image: FoundImage) -> Inspection:
+    """Return the content of ``image``.
 
     Raises:
         BuildError: it holds no image.
         FormatError: a document is malformed.
-        RegistryError: it is not there.
+        RegistryError, DamagedError: a part of it is not there.
     """
-    root = source.manifest(name)
+    found = inspect_root(image.source, image.root)
+    if not found.images:
+        raise BuildError(f"{image.tag} holds no image")
+    return found
+
+
+def inspect_root(source: ImageSource, root: Document) -> Inspection:
+    """Return the content of the manifest or index ``root`` in ``source``; raises like ``inspect_image``."""
     parsed = parse_manifest(root.body, root.media_type)
     if isinstance(parsed, Manifest):
-        found = [_image(source, parsed, root.digest, None)]
+        found = [InspectedImage(platform_in(source, parsed), root.digest, parsed)] if parsed.is_image else []
     else:
         entries = [entry for _, entry in parsed.image_entries()]
-        found = concurrently((partial(_entry, source, entry) for entry in entries), limit=_AT_A_TIME)
-    images = tuple(image for image in found if image)
-    if not images:
-        raise BuildError(f"{name} holds no image")
-    fields, labels = {}, {}
-    for digest in dict.fromkeys(image.field for image in images if image.field):
-        body = source.blob(digest, limit=MAX_FIELD_BYTES)
-        fields[digest], labels[digest] = read_field(body), read_labels(body)
-    return Inspection(root, images, fields, labels, isinstance(parsed, Index) and _is_anchored(parsed))
+        read = concurrently((partial(_entry, source, entry) for entry in entries), limit=TRANSFERS)
+        found = [one for one in read if one]
+    digests = dict.fromkeys(one.field for one in found if one.field)
+    fields = {one: KnownField.parse(source.blob(one, limit=MAX_FIELD_BYTES)) for one in digests}
+    return Inspection(root, tuple(found), fields, isinstance(parsed, Index) and _is_anchored(parsed))
 
 
 def _entry(source: ImageSource, entry: Descriptor) -> InspectedImage | None:
     document = source.manifest(entry.digest)
     manifest = parse_manifest(document.body, entry.media_type)
-    if not isinstance(manifest, Manifest):
+    if not isinstance(manifest, Manifest) or not manifest.is_image:
         return None
-    return _image(source, manifest, entry.digest, Platform.of(entry.platform))
-
-
-def _image(source: ImageSource, manifest: Manifest, digest: Digest, platform: Platform | None) -> InspectedImage | None:
-    if not manifest.is_image:
-        return None
-    if platform is None:
-        platform = platform_in(source, manifest)
-    positions = manifest.field_positions()
-    field = manifest.layers[positions[0]].digest if positions else None
-    return InspectedImage(platform, digest, manifest.media_type, len(manifest.layers) - len(positions), field)
+    return InspectedImage(Platform.of(entry.platform), entry.digest, manifest)
 
 
 def _is_anchored(index: Index) -> bool:
@@ -161,7 +173,8 @@ def named_partitions(field: Field) -> Iterator[NamedPartition]:
             yield NamedPartition(name, selection, found.allotments, found.size)
 
 
-def _field_json(field: Field, labels: Labels, files: Mapping[Digest, LayerFiles]) -> Json:
+def _field_json(known: KnownField, files: Mapping[Digest, LayerFiles]) -> Json:
+    field, labels = known.cells, known.labels
     extent = field.extent
     return {
         "rows": 0 if extent is None else extent.last_row + 1,

@@ -13,7 +13,7 @@ from twodfs.concurrency import scope
 from twodfs.errors import FormatError
 from twodfs.images.source import StoredImage
 from twodfs.oci.digest import Digest
-from twodfs.publish.cutting import CutImage, FoundImage
+from twodfs.publish.cutting import FoundImage
 from twodfs.registry.session import RemoteRepository
 
 FIRST: Final = 16 * 1024
@@ -32,10 +32,9 @@ class EnoughRead(Exception):  # noqa: N818 - a bound is reached, which is no err
 
 def source_of_cells(image: FoundImage) -> PartSource:
     """Return where the blobs of the cells of ``image`` are."""
-    source = image.source.source if isinstance(image.source, CutImage) else image.source
-    if not isinstance(source, (RemoteRepository, StoredImage)):
+    if not isinstance(image.uncut, (RemoteRepository, StoredImage)):
         raise TypeError("an image is found in a store or in a registry")
-    return source
+    return image.uncut
 
 
 class BlobFile:

@@ -18,7 +18,7 @@ from twodfs.cli.options import add_ca_file, add_output_options
 from twodfs.cli.parser import CommandParser
 
 if TYPE_CHECKING:
-    from twodfs.registry.parts import UploadMemory
+    from twodfs.registry.upload.parts import UploadMemory
 
 
 def declare(parser: CommandParser) -> None:
@@ -51,8 +51,8 @@ def run(arguments: Namespace) -> int:
     reference, target = Reference.parse(arguments.reference), parse_new(arguments.target)
     with open_progress(quiet=arguments.quiet) as progress, Registries(target.registry, security) as registries:
         registries.secure(reference.registry, of_reference)
-        source = registries.open(reference.registry).repository(reference.repository)
-        goal = registries.open(target.registry).repository(target.repository, push=True)
+        source = registries.repository(reference)
+        goal = registries.repository(target, push=True)
         copied = copy_image(
             Copying(
                 image=find(reference, registries, in_the_store=False),
@@ -79,7 +79,7 @@ def run(arguments: Namespace) -> int:
 def _memory(repository: str) -> UploadMemory:
     """Return what remembers uploads: the store, where there is one that can be used."""
     from twodfs.errors import BuildError
-    from twodfs.registry.parts import Forgetful
+    from twodfs.registry.upload.parts import Forgetful
     from twodfs.storage.store import ImageStore, default_directory
     from twodfs.storage.uploads import BegunUploads
 

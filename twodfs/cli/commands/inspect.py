@@ -63,10 +63,10 @@ def run(arguments: Namespace) -> int:
     reference = Reference.parse(arguments.reference)
     with Registries(reference.registry, security) as registries:
         image = find(reference, registries)
-        found = inspect_image(image.source, image.tag)
+        found = inspect_image(image)
         origin = PartitionOrigin.of(image)
         parts = contents_of(image) if origin else ()
-        sides = [part.cells for part in parts] if origin else found.fields.values()
+        sides = [part.cells for part in parts] if origin else [known.cells for known in found.fields.values()]
         files = _files(image, (one for cells in sides for one in cells)) if arguments.files else {}
     if arguments.json:
         partition = {"partition": _partition_json(origin, parts, files)} if origin else {}
@@ -109,19 +109,20 @@ def _describe(
     yield f"  {found.root.media_type}"
     for image in found.images:
         its_field = f", field {image.field[:19]}" if image.field else "" if origin else ", no field"
-        yield f"  {image.platform}  {image.digest[:19]}  {count_text(image.layers, 'layer')}{its_field}"
+        yield f"  {image.platform}  {image.digest[:19]}  {count_text(len(image.base), 'layer')}{its_field}"
     if origin:
         yield from _describe_partition(origin, parts, files)
         return
     yield "  the index keeps the allotments alive" if found.anchored else "  no anchor for the allotments"
     width = get_terminal_size((100, _GRID_HEIGHT)).columns
-    for digest, field in found.fields.items():
+    for digest, known in found.fields.items():
+        field, labels = known.cells, known.labels
         yield ""
         extent = f" in {field.extent}" if field.extent else ""
         count = count_text(field.count, "allotment")
         yield f"field {digest[:19]}: {count}{extent}, {size_text(field.total_bytes)}"
-        yield from draw(field, width=width, height=_GRID_HEIGHT, labels=found.labels[digest])
-        yield from _describe_cells(field, found.labels[digest], files)
+        yield from draw(field, width=width, height=_GRID_HEIGHT, labels=labels)
+        yield from _describe_cells(field, labels, files)
         yield from _describe_parts(field)
 
 
@@ -129,7 +130,6 @@ def _describe_partition(
     origin: PartitionOrigin, parts: Sequence[ImageContent], files: Mapping[Digest, LayerFiles]
 ) -> Iterator[str]:
     from twodfs.cli.grid import count_text
-    from twodfs.cli.listing import list_cells
     from twodfs.sizes import size_text
 
     yield f"  a partition: {origin.selection or 'the base alone'}, cut from {origin.named}"
@@ -145,18 +145,21 @@ def _describe_partition(
         yield f"  {part.platform}: {cells}, on {base}: {whole} to pull"
         if part.cells not in shown:  # platforms share them as a rule
             shown.add(part.cells)
-            most = len(part.cells) if files else _CELLS_SHOWN
-            yield from (f"    {line}" for line in list_cells(part.cells, part.labels, files, most=most))
+            yield from _list(part.cells, part.labels, files)
 
 
 def _describe_cells(field: Field, labels: Labels, files: Mapping[Digest, LayerFiles]) -> Iterator[str]:
+    if files or labels.cells:
+        yield "  cells"
+        yield from _list([one for one in field if files or (one.row, one.col) in labels.cells], labels, files)
+
+
+def _list(cells: Sequence[Allotment], labels: Labels, files: Mapping[Digest, LayerFiles]) -> Iterator[str]:
+    """Yield lines for ``cells``: all of them where their files were asked for."""
     from twodfs.cli.listing import list_cells
 
-    if files or labels.cells:
-        known = [one for one in field if files or (one.row, one.col) in labels.cells]
-        most = len(known) if files else _CELLS_SHOWN
-        yield "  cells"
-        yield from (f"    {line}" for line in list_cells(known, labels, files, most=most))
+    most = len(cells) if files else _CELLS_SHOWN
+    yield from (f"    {line}" for line in list_cells(cells, labels, files, most=most))
 
 
 def _describe_parts(field: Field) -> Iterator[str]:

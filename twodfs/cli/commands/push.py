@@ -39,12 +39,13 @@ def run(arguments: Namespace) -> int:
     target = parse_new(arguments.target)
     store = ImageStore(default_directory())
     with open_progress(quiet=arguments.quiet) as progress, store.in_use():
-        base_name = base_name_of(stored_image(store, target))
+        image = stored_image(store, target)
+        base_name = base_name_of(image)
         with Registries(target.registry, security) as registries:
-            repository = registries.open(target.registry).repository(target.repository, push=True)
+            repository = registries.repository(target, push=True)
             relay = relayed_base(base_name, registries)
             pusher = BlobPusher(store, repository, target, base_name, progress, relay=relay)
-            pushed = push_image(store, target, pusher)
+            pushed = push_image(store, image, pusher)
         progress.note(push_summary(pushed))
     if arguments.json:
         print_json({"reference": str(target), "digest": pushed.root.digest, **push_json(pushed)})

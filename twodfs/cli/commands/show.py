@@ -108,9 +108,8 @@ def _make_known(reference: Reference, registries: Registries) -> None:
     """
     from http import HTTPStatus
 
-    repository = registries.open(reference.registry).repository(reference.repository)
     try:
-        found = repository.resolve(reference.tag or reference.name).digest
+        found = registries.repository(reference).resolve(reference.tag or reference.name).digest
     except RegistryError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise

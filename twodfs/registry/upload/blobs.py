@@ -13,11 +13,11 @@ from twodfs.errors import AuthError, RegistryError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor
 from twodfs.progress import Advance, silent
-from twodfs.registry.content import BlobContent, FileContent, Position, WholeBlob
 from twodfs.registry.exchange import located
 from twodfs.registry.message import Request
-from twodfs.registry.parts import Forgetful, PartedUpload, UploadMemory, put_blob
 from twodfs.registry.requests import RepositoryRequests
+from twodfs.registry.upload.content import BlobContent, FileContent, Position, WholeBlob
+from twodfs.registry.upload.parts import Forgetful, PartedUpload, UploadMemory, UploadSession, put_blob
 
 IN_PARTS: Final = 16 * 1024 * 1024
 """Bytes from which on a blob goes in parts, which takes a request more."""
@@ -67,13 +67,12 @@ class BlobUploads:
             return self._upload_whole(blob, source, mount_from, position)
         parts = PartedUpload(self._requests, blob, source, memory or Forgetful(), position)
         session = parts.begun_before()
-        location = None
         if session is None and mount_from:
             location = self._opened(blob.digest, mount_from)
             if location is None:
                 return False
-        opened = [location] if location else []
-        parts.send(session, lambda: opened.pop() if opened else self._begun(), lambda: self.has_blob(blob.digest))
+            session = UploadSession(location)
+        parts.send(session, self._begun, lambda: self.has_blob(blob.digest))
         return True
 
     def has_blob(self, digest: Digest) -> bool:

@@ -19,10 +19,10 @@ from twodfs.concurrency import scope
 from twodfs.errors import DigestError, RegistryError
 from twodfs.oci.digest import Digest
 from twodfs.oci.documents import Descriptor
-from twodfs.registry.content import BlobContent, BlobPart, Position, WholeBlob
 from twodfs.registry.exchange import ReceivedAnswer, TextBody, located
 from twodfs.registry.message import Request
 from twodfs.registry.requests import RepositoryRequests
+from twodfs.registry.upload.content import BlobContent, BlobPart, Position, WholeBlob
 from twodfs.wire.connection import OutgoingBody
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}

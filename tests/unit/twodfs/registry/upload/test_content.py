@@ -10,7 +10,7 @@ from twodfs.concurrency import Stopped
 from twodfs.errors import DigestError, RegistryError
 from twodfs.oci.digest import digest_of
 from twodfs.oci.documents import OCI_LAYER, Descriptor
-from twodfs.registry.content import BlobPart, FileContent, PieceSize, Position, WholeBlob
+from twodfs.registry.upload.content import BlobPart, FileContent, PieceSize, Position, WholeBlob
 
 CONTENT = os.urandom(700_000)
 BLOB = Descriptor(OCI_LAYER, digest_of(CONTENT), len(CONTENT), {})
